@@ -1,0 +1,50 @@
+# What a newcomer needs, by the name one would guess. `make` alone shows the list.
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+ARGS ?=
+
+# Other people's Python settings stay outside.
+unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH PYTHONOPTIMIZE PYTHONWARNINGS VIRTUAL_ENV
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run demo test lint format clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1#\2/p' Makefile | while IFS='#' read -r target text; do printf '%-14s %s\n' "$$target" "$$text"; done
+
+setup: $(READY) ## Create .venv and install what is needed; the other targets do it by themselves
+
+run: $(READY) ## Start the whole stack on this machine, show a short tour, keep serving
+	@exec $(BIN)/python -m infra.local run $(ARGS)
+
+demo: $(READY) ## The tour alone; succeeds only if every answer was as promised
+	@exec $(BIN)/python -m infra.local demo $(ARGS)
+
+test: $(READY) ## Run the tests, e.g. make test ARGS="tests/unit -k caller"
+	@exec $(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY) ## Check style, layout and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(READY) ## Put the code into its layout and repair what can be repaired
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+clean: ## Remove what the other targets made
+	@rm -rf $(VENV) .local .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+
+# Made again when the lists of packages change. The virtual environment itself is only replaced when it is no 3.13 that runs.
+$(READY): requirements.txt requirements-dev.txt scripts/python313
+	@if ! $(BIN)/python -c 'import sys, pip; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null; then \
+		python=$$(sh scripts/python313) || exit 1; \
+		echo "Creating $(VENV) with $$python ..."; \
+		"$$python" -m venv --clear $(VENV) || exit 1; \
+	fi
+	@echo "Installing the pinned packages into $(VENV) (once, about a minute) ..."
+	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --requirement requirements-dev.txt
+	@touch $@
