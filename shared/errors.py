@@ -1,0 +1,162 @@
+"""Every way a request can end without an outcome: causes and their data.
+
+Owns the names of the causes. Does *not* know HTTP statuses, wording for callers or logging: ``contract.py`` turns each class into an answer.
+``reason`` is one sentence of our own, safe to show and to log; text that came from a caller or an upstream never goes into it.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamAnswer:
+    """What an upstream said, reduced to what may be shown: its status, its stable error code and the id to quote to its support."""
+
+    service: Literal["entra", "graph"]
+    status: int | None = None
+    code: str | None = None
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FieldFault:
+    """One fault of the request: ``field`` is a member or header name as the caller wrote it, or ``body``."""
+
+    field: str
+    message: str
+
+
+class FacadeError(Exception):
+    """The base of every expected failure."""
+
+    def __init__(self, reason: str, *, upstream: UpstreamAnswer | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.upstream = upstream
+
+
+# The request itself.
+
+
+class RequestInvalid(FacadeError):
+    """The body or a header is at fault, or Graph calls an id malformed."""
+
+    def __init__(self, reason: str, *, faults: tuple[FieldFault, ...] = (), upstream: UpstreamAnswer | None = None) -> None:
+        super().__init__(reason, upstream=upstream)
+        self.faults = faults
+
+
+class AuthorizationMalformed(RequestInvalid):
+    """More than one set of credentials came, so nobody can say which one counts (RFC 6750 section 3.1, invalid_request)."""
+
+
+class BodyTooLarge(FacadeError):
+    """The body is larger than any cancel request can be."""
+
+
+class MediaTypeUnsupported(FacadeError):
+    """The body is not declared as JSON in UTF-8."""
+
+
+# Who is asking.
+
+
+class TokenMissing(FacadeError):
+    """No bearer token came."""
+
+
+class TokenRejected(FacadeError):
+    """A token came and does not prove a caller: signature, issuer, audience, time, or revoked since."""
+
+
+class InteractionRequired(FacadeError):
+    """Entra or Graph asks for more than this token proves. ``claims`` is the challenge as minified JSON, when one was given."""
+
+    def __init__(self, reason: str, *, claims: str | None = None, upstream: UpstreamAnswer | None = None) -> None:
+        super().__init__(reason, upstream=upstream)
+        self.claims = claims
+
+
+class ScopeMissing(FacadeError):
+    """The token is good and lacks our scope."""
+
+    def __init__(self, reason: str, *, required_scope: str) -> None:
+        super().__init__(reason)
+        self.required_scope = required_scope
+
+
+class UserTokenRequired(FacadeError):
+    """The token stands for an application, and this route acts for a person."""
+
+
+class CallerNotAllowed(FacadeError):
+    """The tenant, the client application or the business is not on our list, or Entra does not let this user in."""
+
+
+class ConsentRequired(FacadeError):
+    """Nobody has consented that this service calls Graph for the user."""
+
+
+# What Graph and Entra said.
+
+
+class AccessDenied(FacadeError):
+    """Graph says that this user may not do it."""
+
+
+class Throttled(FacadeError):
+    """An upstream asks us to wait for longer than the deadline allows. ``retry_after_s`` is in seconds."""
+
+    def __init__(self, reason: str, *, retry_after_s: float, upstream: UpstreamAnswer | None = None) -> None:
+        super().__init__(reason, upstream=upstream)
+        self.retry_after_s = retry_after_s
+
+
+class UpstreamUnavailable(FacadeError):
+    """An upstream could not be reached and nothing was sent to Graph. ``retry_after_s`` is in seconds."""
+
+    def __init__(self, reason: str, *, retry_after_s: float = 5.0, upstream: UpstreamAnswer | None = None) -> None:
+        super().__init__(reason, upstream=upstream)
+        self.retry_after_s = retry_after_s
+
+
+class UpstreamBroken(FacadeError):
+    """An upstream answered nothing usable, and nothing was changed."""
+
+
+class OutcomeUnknown(FacadeError):
+    """The cancel was sent, and nobody knows yet whether it took effect. ``retry_after_s`` is in seconds."""
+
+    def __init__(self, reason: str, *, retry_after_s: float = 5.0, upstream: UpstreamAnswer | None = None) -> None:
+        super().__init__(reason, upstream=upstream)
+        self.retry_after_s = retry_after_s
+
+
+# Redelivery and load.
+
+
+class IdempotencyKeyReused(FacadeError):
+    """The idempotency key came before, with another body."""
+
+
+class RequestInProgress(FacadeError):
+    """The same request is being carried out right now. ``retry_after_s`` is in seconds."""
+
+    def __init__(self, reason: str, *, retry_after_s: float) -> None:
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s
+
+
+class Overloaded(FacadeError):
+    """We have more work than we can finish in time. ``retry_after_s`` is in seconds."""
+
+    def __init__(self, reason: str, *, retry_after_s: float = 1.0) -> None:
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s
+
+
+# Ourselves.
+
+
+class Misconfigured(FacadeError):
+    """A setting, our credential or our consent set-up is wrong; an operator has to act."""

@@ -1,0 +1,27 @@
+"""Something that is built once per worker, on first use."""
+
+import threading
+from collections.abc import Callable
+
+
+class Lazy[T]:
+    """Builds once, whoever asks first; a failure is not remembered, so that a mended setting is enough. Safe for all threads."""
+
+    def __init__(self, build: Callable[[], T]) -> None:
+        self._build = build
+        self._lock = threading.Lock()
+        self._built: T | None = None
+
+    def get(self) -> T:
+        """Return what was built, building it if nobody has. Errors: what ``build`` raises."""
+        built = self._built
+        if built is None:
+            with self._lock:
+                if self._built is None:
+                    self._built = self._build()
+                built = self._built
+        return built
+
+    def if_built(self) -> T | None:
+        """Return what was built, or None; never builds, never waits."""
+        return self._built

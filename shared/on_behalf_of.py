@@ -1,0 +1,212 @@
+"""Caller -> GraphToken: the OAuth 2.0 on-behalf-of exchange, through MSAL with all of MSAL's shared state switched off.
+
+Owns when Entra is asked, and that what comes back belongs to who asked. Does *not* validate callers (``caller.py``) or read refusals (``entra_refusals.py``).
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import msal
+
+from shared.caller import Caller
+from shared.credentials import Credential
+from shared.deadline import Deadline
+from shared.entra_http import EntraHttp
+from shared.entra_refusals import CredentialRefused
+from shared.errors import FacadeError, Misconfigured, TokenRejected, UpstreamAnswer, UpstreamBroken, UpstreamUnavailable
+from shared.exchange_cache import ExchangeCache, Fresh, assertion_key
+from shared.retry import backoff_s
+
+_log = logging.getLogger("facade.on_behalf_of")
+_SKEW_S = 300.0
+_CIRCUIT_OPEN_S = 30.0
+_RETRY_NEEDS_S = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class GraphToken:
+    """An access token for Microsoft Graph that acts for one user. Only the Graph client may read ``value``."""
+
+    object_id: str
+    tenant_id: str
+    value: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """This API as Entra knows it, and what it asks for."""
+
+    client_id: str
+    authority_host: str
+    graph_scope: str
+
+
+class Waiting(Protocol):
+    """What the exchange needs of time and chance: epoch seconds, a pause in seconds, and numbers from 0 up to 1."""
+
+    def now(self) -> float: ...  # noqa: D102
+    def sleep(self, seconds: float) -> None: ...  # noqa: D102
+    def random(self) -> float: ...  # noqa: D102
+
+
+class _NoTokenCache(msal.TokenCache):  # type: ignore[misc]  # msal ships no types
+    """Keeps nothing: MSAL's cache is written by every exchange, never read by it, unbounded, and not keyed by the assertion."""
+
+    def add(self, event: Any, now: Any = None) -> None:
+        """Forget."""
+
+    def modify(self, *_: Any, **__: Any) -> None:
+        """Forget."""
+
+
+class _NoHttpCache(dict[Any, Any]):
+    """Keeps nothing: the keys of MSAL's HTTP throttle do not hold the assertion, so one user's answer, a token too, would be handed to another."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Forget."""
+
+
+class OnBehalfOf:
+    """Exchanges validated callers for Graph tokens; one instance per worker, safe for all threads."""
+
+    def __init__(
+        self,
+        registration: Registration,
+        load_credential: Callable[[], Credential],
+        http: EntraHttp,
+        cache: ExchangeCache[GraphToken],
+        waiting: Waiting,
+    ) -> None:
+        self._registration = registration
+        self._load_credential = load_credential
+        self._http = http
+        self._cache = cache
+        self._waiting = waiting
+        self._lock = threading.Lock()
+        self._credential: Credential | None = None
+        self._apps: dict[tuple[str, bytes], msal.ConfidentialClientApplication] = {}
+        self._circuit_closes_at = 0.0
+
+    def exchange(self, caller: Caller, deadline: Deadline, *, claims: str | None = None) -> GraphToken:
+        """Return a token for Graph that acts for the caller.
+
+        ``claims`` is a challenge (minified JSON) that Graph answered: what is cached is then bypassed and replaced.
+        Errors: whatever ``read_refusal`` names; UpstreamUnavailable and UpstreamBroken; Misconfigured.
+        """
+        key = assertion_key(caller.tenant_id, self._registration.client_id, (self._registration.graph_scope,), caller.assertion)
+        return self._cache.get_or_exchange(
+            key, lambda: self._ask(caller, deadline, claims), wait_s=deadline.remaining_s(), replace=claims is not None
+        )
+
+    def forget(self, caller: Caller) -> None:
+        """Drop what is cached for this caller's token, because Graph no longer takes it."""
+        self._cache.forget(
+            assertion_key(caller.tenant_id, self._registration.client_id, (self._registration.graph_scope,), caller.assertion)
+        )
+
+    def _ask(self, caller: Caller, deadline: Deadline, claims: str | None) -> Fresh[GraphToken]:
+        if self._waiting.now() < self._circuit_closes_at:
+            raise Misconfigured("Entra does not accept this service's own credential.")
+        credential = self._credential or self._use(self._load_credential())
+        try:
+            answer = self._ask_patiently(credential, caller, deadline, claims)
+        except CredentialRefused:
+            fresh = self._load_credential()
+            if fresh.fingerprint == credential.fingerprint:
+                self._open_circuit()
+                raise
+            answer = self._ask_patiently(self._use(fresh), caller, deadline, claims)
+        return self._read(answer, caller)
+
+    def _ask_patiently(self, credential: Credential, caller: Caller, deadline: Deadline, claims: str | None) -> dict[str, Any]:
+        """Ask once, and once more where Entra was unreachable or passing through trouble: a token request changes nothing, so a repeat is safe."""
+        try:
+            return self._ask_once(credential, caller, deadline, claims)
+        except UpstreamUnavailable:
+            pause_s = backoff_s(1, self._waiting.random)
+            if deadline.remaining_s() < pause_s + _RETRY_NEEDS_S:
+                raise
+            self._waiting.sleep(pause_s)
+            return self._ask_once(credential, caller, deadline, claims)
+
+    def _ask_once(self, credential: Credential, caller: Caller, deadline: Deadline, claims: str | None) -> dict[str, Any]:
+        try:
+            answer = self._app(credential, caller.tenant_id).acquire_token_on_behalf_of(
+                caller.assertion, [self._registration.graph_scope], claims_challenge=claims, deadline=deadline
+            )
+        except FacadeError:
+            raise
+        except Exception as error:  # MSAL raises IndexError, ValueError, RuntimeError and more on answers it did not expect
+            raise UpstreamBroken("Entra answered something that cannot be used.", upstream=UpstreamAnswer("entra")) from error
+        if not isinstance(answer, dict):
+            raise UpstreamBroken("Entra answered something that cannot be used.", upstream=UpstreamAnswer("entra"))
+        return answer
+
+    def _read(self, answer: dict[str, Any], caller: Caller) -> Fresh[GraphToken]:
+        """Take the token out of Entra's answer, if it is one, and the caller's own (ids compared, never trusted alone)."""
+        value, lifetime_s = answer.get("access_token"), answer.get("expires_in")
+        identity = answer.get("id_token_claims")
+        if (
+            not isinstance(value, str)
+            or not value.isascii()
+            or not value.isprintable()
+            or " " in value
+            or str(answer.get("token_type", "")).lower() != "bearer"
+        ):
+            raise UpstreamBroken("Entra answered without a usable token.", upstream=UpstreamAnswer("entra", 200))
+        if not isinstance(identity, dict) or (identity.get("oid"), identity.get("tid")) != (caller.object_id, caller.tenant_id):
+            _log.error("event=exchange_identity_mismatch tenant=%s", caller.tenant_id)
+            raise UpstreamBroken(
+                "Entra answered with a token for somebody else; it was thrown away.", upstream=UpstreamAnswer("entra", 200)
+            )
+        try:
+            lifetime = min(float(lifetime_s or 0), 86_400.0 * 2)
+        except (TypeError, ValueError):
+            lifetime = 0.0
+        now = self._waiting.now()
+        ends_at = min(now + lifetime - min(_SKEW_S, lifetime / 10), caller.expires_at)
+        if not ends_at > now:
+            raise TokenRejected("The token is about to expire; send a new one.")
+        return Fresh(GraphToken(caller.object_id, caller.tenant_id, value), ends_at)
+
+    def _app(self, credential: Credential, tenant_id: str) -> msal.ConfidentialClientApplication:
+        """Return MSAL's application for the token's own tenant; guests are exchanged where they are guests (MSAL.NET, on-behalf-of flow)."""
+        known = self._apps.get((tenant_id, credential.fingerprint))
+        if known is not None:
+            return known
+        built = msal.ConfidentialClientApplication(
+            self._registration.client_id,
+            client_credential=credential.for_msal,
+            authority=f"{self._registration.authority_host}/{tenant_id}",
+            instance_discovery=False,  # the authority is a setting, not user input
+            azure_region=False,
+            client_capabilities=["CP1"],
+            exclude_scopes=["offline_access"],
+            token_cache=_NoTokenCache(),
+            http_cache=_NoHttpCache(),
+            http_client=self._http,
+        )
+        with (
+            self._lock
+        ):  # tenants are on an allow-list, so there are few; a credential that is no longer used takes its applications with it
+            self._apps = {key: app for key, app in self._apps.items() if key[1] == credential.fingerprint}
+            return self._apps.setdefault((tenant_id, credential.fingerprint), built)
+
+    def _use(self, credential: Credential) -> Credential:
+        with self._lock:
+            if self._credential is not None:
+                _log.warning("event=credential_reloaded")
+            self._credential = credential
+        return credential
+
+    def _open_circuit(self) -> None:
+        """Stop asking Entra for a while: it would refuse everybody. One alert line for all threads together."""
+        with self._lock:
+            now = self._waiting.now()
+            if now < self._circuit_closes_at:
+                return
+            self._circuit_closes_at = now + _CIRCUIT_OPEN_S
+        _log.error("event=credential_refused retry_in_s=%d", _CIRCUIT_OPEN_S)

@@ -1,0 +1,89 @@
+"""The composition root: builds everything once per worker, on first use, from the settings.
+
+Owns who is given what. Importing it builds nothing and reads no environment.
+"""
+
+import random
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+from shared.caller import CallerRules
+from shared.connections import open_identity_session, open_session
+from shared.credentials import load_credential
+from shared.entra_http import EntraHttp
+from shared.exchange_cache import ExchangeCache
+from shared.graph import GraphClient
+from shared.idempotency import IdempotencyStore, MemoryStore
+from shared.on_behalf_of import OnBehalfOf, Registration
+from shared.settings import Settings
+from shared.signing_keys import SigningKeys, fetch_signing_keys
+
+_KEYS_TIMEOUT_S = (3.0, 5.0)
+_CACHED_EXCHANGES = 20_000
+
+
+class SystemWaiting:
+    """Time and chance as they are."""
+
+    def now(self) -> float:
+        """Return seconds since the epoch."""
+        return time.time()
+
+    def sleep(self, seconds: float) -> None:
+        """Pause this thread."""
+        time.sleep(seconds)
+
+    def random(self) -> float:
+        """Return a number from 0 up to 1."""
+        return random.random()  # noqa: S311 - jitter, not a secret
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What a request needs; shared by all threads of a worker."""
+
+    settings: Settings
+    rules: CallerRules
+    keys: SigningKeys
+    tokens: OnBehalfOf
+    graph: GraphClient
+    records: IdempotencyStore
+    waiting: SystemWaiting
+    threads: ThreadPoolExecutor
+
+    @property
+    def authorization_uri(self) -> str:
+        """Where a caller of the home tenant signs in; goes into challenges."""
+        return f"{self.settings.entra_authority_host}/{self.settings.tenant_id}/oauth2/v2.0/authorize"
+
+
+def build_services(environment: Mapping[str, str]) -> Services:
+    """Build everything; opens no connection. Errors: Misconfigured, naming the setting at fault.
+
+    ``environment`` is read again when Entra refuses the credential, so that a rotated one is picked up.
+    """
+    settings = Settings.read(environment)
+    waiting = SystemWaiting()
+    entra = open_session(ca_bundle=settings.ca_bundle, pool_size=settings.max_concurrency)
+    identity = open_identity_session()
+    tokens = OnBehalfOf(
+        Registration(settings.client_id, settings.entra_authority_host, settings.graph_scope_uri),
+        lambda: load_credential(Settings.read(environment), identity),
+        EntraHttp(entra, settings.entra_authority_host, settings.tenant_id, waiting.now),
+        ExchangeCache(capacity=_CACHED_EXCHANGES, now=waiting.now),
+        waiting,
+    )
+    graph = open_session(ca_bundle=settings.ca_bundle, pool_size=settings.max_concurrency)
+    return Services(
+        settings=settings,
+        rules=CallerRules.from_settings(settings),
+        keys=SigningKeys(partial(fetch_signing_keys, entra, settings.entra_authority_host, timeout_s=_KEYS_TIMEOUT_S)),
+        tokens=tokens,
+        graph=GraphClient(graph, f"{settings.graph_endpoint}/{settings.graph_api_version}"),
+        records=MemoryStore(waiting.now),
+        waiting=waiting,
+        threads=ThreadPoolExecutor(max_workers=settings.max_concurrency, thread_name_prefix="facade"),
+    )

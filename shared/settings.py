@@ -1,0 +1,162 @@
+"""The settings of the service: every environment variable that it reads, with its default and its rule.
+
+Owns names, defaults and rules. Does *not* read the environment itself: ``Settings.read`` is handed a mapping, once per worker.
+A missing or contradictory setting is a ``Misconfigured`` with one sentence that names it; its value is never repeated.
+"""
+
+import re
+import urllib.parse
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+
+from shared.errors import Misconfigured
+
+
+class Cloud(StrEnum):
+    """The Microsoft clouds in which Bookings exists (Graph reference of bookingAppointment: cancel, "national cloud deployments")."""
+
+    GLOBAL = "global"
+    USGOV = "usgov"
+    DOD = "dod"
+
+
+# Entra authority, Graph root (Graph documentation, "National cloud deployments"): one choice sets both, because tokens of one cloud are worthless in another.
+_CLOUD_HOSTS: Mapping[Cloud, tuple[str, str]] = {
+    Cloud.GLOBAL: ("https://login.microsoftonline.com", "https://graph.microsoft.com"),
+    Cloud.USGOV: ("https://login.microsoftonline.us", "https://graph.microsoft.us"),
+    Cloud.DOD: ("https://login.microsoftonline.us", "https://dod-graph.microsoft.us"),
+}
+
+
+def _cloud(value: object) -> object:
+    if isinstance(value, str) and value.strip().lower() == "china":
+        raise ValueError("is 'china', and Microsoft Bookings does not exist there; use global, usgov or dod")
+    return value.strip().lower() if isinstance(value, str) else value
+
+
+def _guid(value: str) -> str:
+    try:
+        return str(UUID(value.strip()))
+    except ValueError:
+        raise ValueError("must be a GUID, e.g. 11111111-2222-3333-4444-555555555555") from None
+
+
+def _https_origin(value: str) -> str:
+    parts = urllib.parse.urlsplit(value.strip())
+    if parts.scheme != "https" or not parts.hostname or parts.path not in ("", "/") or parts.query or parts.fragment or parts.username:
+        raise ValueError("must be an https address without a path, e.g. https://graph.microsoft.com")
+    return f"https://{parts.netloc.lower()}"
+
+
+def _words(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(word for word in (part.strip() for part in value.split(",")) if word)
+    return value
+
+
+def _path_segments(value: str) -> str:
+    value = value.strip().strip("/")
+    if not re.fullmatch(r"[A-Za-z0-9.]+(/[A-Za-z0-9.]+)*", value) or ".." in value:
+        raise ValueError("must be plain path segments, e.g. solutions/bookingBusinesses")
+    return value
+
+
+def _existing_file(value: Path) -> Path:
+    if not value.is_file():
+        raise ValueError("names a file that cannot be read")
+    return value
+
+
+Guid = Annotated[str, AfterValidator(_guid)]
+HttpsOrigin = Annotated[str, AfterValidator(_https_origin)]
+Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
+GuidWords = Annotated[tuple[Guid, ...], BeforeValidator(_words)]
+File = Annotated[Path, AfterValidator(_existing_file)]
+PathSegments = Annotated[str, AfterValidator(_path_segments)]
+
+_CREDENTIALS = ("CLIENT_SECRET", "CLIENT_CERTIFICATE_PATH", "MANAGED_IDENTITY_CLIENT_ID")
+
+
+class Settings(BaseModel):
+    """All settings, read and checked. Field names are the environment variables in lower case."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", str_strip_whitespace=True, alias_generator=str.upper, hide_input_in_errors=True)
+
+    tenant_id: Guid
+    client_id: Guid
+
+    client_secret: SecretStr | None = None
+    client_certificate_path: File | None = None
+    client_certificate_password: SecretStr | None = None
+    managed_identity_client_id: Guid | None = None
+
+    cloud: Annotated[Cloud, BeforeValidator(_cloud)] = Cloud.GLOBAL
+    entra_authority_host: HttpsOrigin = ""
+    graph_endpoint: HttpsOrigin = ""
+    graph_api_version: Literal["v1.0", "beta"] = "v1.0"
+    graph_bookings_root: PathSegments = "solutions/bookingBusinesses"
+    graph_scope: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = "BookingsAppointment.ReadWrite.All"
+
+    audiences: Words = ()
+    allowed_tenants: GuidWords = ()
+    allowed_client_ids: GuidWords = ()
+    required_scope: Annotated[str, Field(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]{1,100}$")] = "Appointments.Cancel"
+
+    default_cancellation_message: Annotated[str, Field(min_length=1, max_length=2000)] = "Your appointment has been cancelled."
+    request_deadline_seconds: Annotated[float, Field(ge=2, le=100)] = 10.0
+    max_concurrency: Annotated[int, Field(ge=1, le=1000)] = 64
+    max_concurrency_per_business: Annotated[int, Field(ge=1, le=100)] = 4
+
+    ca_bundle: File | None = None
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> Self:
+        """Read the settings; an empty value counts as absent. Errors: Misconfigured, naming the setting at fault."""
+        given = {name: value for name, value in environment.items() if value.strip()}
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            raise Misconfigured(_sentence(error)) from None
+
+    @property
+    def graph_scope_uri(self) -> str:
+        """The delegated permission as it is asked for: qualified by the Graph of this cloud."""
+        return f"{_CLOUD_HOSTS[self.cloud][1]}/{self.graph_scope}"
+
+    @model_validator(mode="after")
+    def _fill_and_compare(self) -> Self:
+        given = [name for name in _CREDENTIALS if getattr(self, name.lower()) is not None]
+        if len(given) != 1:
+            found = "none is" if not given else f"{' and '.join(given)} are"
+            raise ValueError(f"Exactly one of {', '.join(_CREDENTIALS)} must be set; {found}.")
+        if self.client_certificate_password is not None and self.client_certificate_path is None:
+            raise ValueError("CLIENT_CERTIFICATE_PASSWORD is set without CLIENT_CERTIFICATE_PATH.")
+        authority, graph = _CLOUD_HOSTS[self.cloud]
+        derived: dict[str, object] = {
+            "entra_authority_host": self.entra_authority_host or authority,
+            "graph_endpoint": self.graph_endpoint or graph,
+            "audiences": self.audiences or (self.client_id, f"api://{self.client_id}"),
+            "allowed_tenants": self.allowed_tenants or (self.tenant_id,),
+        }
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)  # frozen for everyone else; these four defaults depend on other fields
+        return self
+
+
+def _sentence(error: ValidationError) -> str:
+    """Say what is wrong with the first setting at fault, without repeating its value."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    name = str(first["loc"][0]) if first["loc"] else ""
+    if not name:
+        return first["msg"].removeprefix("Value error, ")
+    if first["type"] == "missing":
+        return f"The setting {name} is missing."
+    reason = first["msg"].removeprefix("Value error, ")
+    if first["type"] != "value_error":
+        reason = f"is not usable: {reason[:1].lower()}{reason[1:]}"
+    return f"The setting {name} {reason}."

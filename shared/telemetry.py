@@ -1,0 +1,76 @@
+"""What is told about a request: one structured line, and the correlation that ties it to the caller and to Graph.
+
+Owns what may be logged: ids of requests, codes, counts and durations. Never a token, a secret, a message, an address, a name or an upstream body:
+people and mailboxes appear as short hashes, and only the hash of a thing is ever passed to a logger.
+"""
+
+import hashlib
+import logging
+import re
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import PurePath
+
+_log = logging.getLogger("facade.request")
+_CORRELATION_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+
+@dataclass(slots=True)
+class Journal:
+    """What happened to one request, collected as it goes; used by one thread at a time. Times are in seconds of a monotonic clock."""
+
+    request_id: str
+    now: Callable[[], float] = field(repr=False)
+    correlation_id: str | None = None
+    facts: dict[str, str | int | float | bool] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
+    started_at: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.started_at = self.now()
+
+    def note(self, **facts: str | float | bool | None) -> None:
+        """Add facts to the line; what is None is left out."""
+        self.facts.update({name: value for name, value in facts.items() if value is not None})
+
+    def graph_call(self, step: str, ending: str, *, status: int | None, graph_request_id: str | None, seconds: float) -> None:
+        """Add one exchange with Graph: its step, how it ended, and the id that Microsoft's support asks for."""
+        self.calls.append(f"{step}:{status if status is not None else '-'}:{ending}:{graph_request_id or '-'}:{seconds * 1000:.0f}ms")
+
+    def bug(self, error: BaseException) -> None:
+        """Note where a bug of ours struck: the kinds of the errors and the lines of code, never their texts, which may quote what a caller sent."""
+        frames = traceback.extract_tb(error.__traceback__)[-4:]
+        places = ",".join(f"{PurePath(frame.filename).name}:{frame.lineno}:{frame.name}" for frame in frames)
+        self.note(error=type(error).__name__, at=places)
+
+    def write(self, status: int, code: str) -> None:
+        """Write the one line of this request; a fault of ours or of our set-up is an error, which alerts watch for."""
+        fields: dict[str, object] = {
+            "status": status,
+            "code": code,
+            "ms": round((self.now() - self.started_at) * 1000, 1),
+            "requestId": self.request_id,
+        }
+        if self.correlation_id:
+            fields["correlationId"] = self.correlation_id
+        fields |= self.facts
+        if self.calls:
+            fields["graph"] = ",".join(self.calls)
+        level = logging.ERROR if code in ("misconfigured", "internal_error") else logging.INFO
+        _log.log(level, "event=request %s", " ".join(f"{name}={_plain(value)}" for name, value in fields.items()))
+
+
+def read_correlation_id(header: str | None) -> str | None:
+    """Return the caller's correlation id if it is one; anything else is ignored, because no cancel should fail for it."""
+    return header.strip() if header is not None and _CORRELATION_ID.fullmatch(header.strip()) else None
+
+
+def pseudonym(*parts: str) -> str:
+    """Return a short hash under which a person or a mailbox can be followed through the log without being named."""
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "replace")).hexdigest()[:12]
+
+
+def _plain(value: object) -> str:
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return re.sub(r"[^\x21-\x7e]", "_", text)
