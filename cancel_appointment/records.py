@@ -1,0 +1,163 @@
+"""What was done before for a request: two records, their keys, and what may be replayed.
+
+Every request has a record *by nature* (tenant, caller, business, appointment). It carries the doubt: an attempt whose end nobody knows, whichever key
+it came with. A request with an Idempotency-Key has a second one, which carries the caller's wish to hear the same answer again, and detects another body.
+
+Owns keys, payloads and the order of writes. Does *not* talk to Graph. When the store is down the cancel goes on, and ``blind`` says so.
+"""
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from cancel_appointment.outcome import CancelOutcome, Outcome
+from cancel_appointment.request import CancelRequest
+from shared.caller import Caller
+from shared.deadline import Deadline
+from shared.digest import digest
+from shared.errors import IdempotencyKeyReused, RequestInProgress
+from shared.idempotency import Abandoned, Begun, Claim, IdempotencyStore, Mismatch, New, Replay, Running, StoreUnavailable
+
+_log = logging.getLogger("facade.records")
+_LEASE_MARGIN_S = 10.0  # covers the skew of clocks between instances
+_WAIT_AT_MOST_S = 3.0
+_FIRST_POLL_S, _LONGEST_POLL_S = 0.05, 0.5
+_NO_FINGERPRINT = ""  # by nature there is one request only: another message does not make it another
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Our right to carry out a request. ``doubt``: an earlier attempt may have taken effect. ``blind``: the records could not be read."""
+
+    by_nature: Claim | None
+    by_key: Claim | None
+    doubt: bool
+    blind: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """How long records live, in seconds."""
+
+    lease_s: float
+    keep_s: float = 24 * 3600.0
+
+    @classmethod
+    def for_deadline(cls, deadline_s: float) -> "Keep":
+        """Make the lease outlive every request: nothing is sent after its deadline."""
+        return cls(lease_s=deadline_s + _LEASE_MARGIN_S)
+
+
+class Records:
+    """Opens and settles the records of requests; safe for all threads. ``sleep`` pauses for seconds."""
+
+    def __init__(self, store: IdempotencyStore, keep: Keep, sleep: Callable[[float], None]) -> None:
+        self._store = store
+        self._keep = keep
+        self._sleep = sleep
+
+    def open(self, caller: Caller, request: CancelRequest, idempotency_key: str | None, deadline: Deadline) -> Entry | CancelOutcome:
+        """Claim the request, or return the answer that it already had.
+
+        Errors: IdempotencyKeyReused; RequestInProgress when the same request is still running after a short wait.
+        """
+        by_key: Claim | None = None
+        try:
+            if idempotency_key is not None:
+                begun = self._begin(_key_of(caller, idempotency_key), _fingerprint(request), deadline)
+                if isinstance(begun, Replay):
+                    return _read(begun)
+                by_key = begun.claim
+            try:
+                begun = self._begin(_nature_of(caller, request), _NO_FINGERPRINT, deadline)
+            except RequestInProgress:
+                self._release(by_key, doubt=False)
+                raise
+            if isinstance(begun, Replay):
+                outcome = _read(begun)
+                self._complete(by_key, outcome)
+                return outcome
+        except StoreUnavailable as error:
+            _log.error("event=store_unavailable step=begin cause=%s", type(error.__cause__).__name__)
+            return Entry(None, by_key, doubt=False, blind=True)
+        return Entry(begun.claim, by_key, doubt=isinstance(begun, Abandoned), blind=False)
+
+    def settle(self, entry: Entry, outcome: CancelOutcome) -> CancelOutcome:
+        """Write an outcome down and return it, as far as it still can be said.
+
+        By nature only ``cancelled`` is kept; a ``not_found`` that is not confirmed leaves the doubt to the next attempt. Where another worker took the record
+        over meanwhile, that worker may have cancelled the appointment: a ``not_found`` is then not confirmed.
+        """
+        if outcome.outcome is Outcome.CANCELLED:
+            self._complete(entry.by_nature, outcome)
+        elif not self._release(entry.by_nature, doubt=not outcome.confirmed):
+            outcome = replace(outcome, confirmed=False)
+        self._complete(entry.by_key, outcome)
+        return outcome
+
+    def give_up(self, entry: Entry, *, doubt: bool) -> None:
+        """Let a repeat try again; with ``doubt`` it will look first."""
+        self._release(entry.by_nature, doubt=doubt)
+        self._release(entry.by_key, doubt=False)
+
+    def _begin(self, key: str, fingerprint: str, deadline: Deadline) -> New | Abandoned | Replay:
+        """Begin, waiting briefly while somebody else carries the same request out."""
+        wait_until = deadline.now() + min(_WAIT_AT_MOST_S, deadline.remaining_s() / 2)
+        poll_s = _FIRST_POLL_S
+        while True:
+            begun: Begun = self._store.begin(key, fingerprint, lease_s=self._keep.lease_s, keep_s=self._keep.keep_s)
+            match begun:
+                case New() | Abandoned() | Replay():
+                    return begun
+                case Mismatch():
+                    raise IdempotencyKeyReused("This Idempotency-Key came before, with another body: use a new key for another request.")
+                case Running():
+                    if deadline.now() + poll_s > wait_until:
+                        raise RequestInProgress(
+                            "The same request is being carried out right now; ask again shortly.", retry_after_s=begun.retry_after_s
+                        )
+            self._sleep(poll_s)
+            poll_s = min(_LONGEST_POLL_S, poll_s * 2)
+
+    def _complete(self, claim: Claim | None, outcome: CancelOutcome) -> None:
+        if claim is None:
+            return
+        payload = json.dumps({"outcome": outcome.outcome.value, "confirmed": outcome.confirmed})
+        try:
+            self._store.complete(claim, payload, keep_s=self._keep.keep_s)
+        except StoreUnavailable as error:  # the record stays as it is: when its lease is over, a repeat looks first
+            _log.error("event=store_unavailable step=complete cause=%s", type(error.__cause__).__name__)
+
+    def _release(self, claim: Claim | None, *, doubt: bool) -> bool:
+        """Release a claim; False only where it was no longer ours."""
+        if claim is None:
+            return True
+        try:
+            return self._store.release(claim, doubt=doubt, keep_s=self._keep.keep_s)
+        except StoreUnavailable as error:
+            _log.error("event=store_unavailable step=release cause=%s", type(error.__cause__).__name__)
+            return True
+
+
+def _nature_of(caller: Caller, request: CancelRequest) -> str:
+    return digest("nature", caller.tenant_id, caller.object_id, request.business_id, request.appointment_id).hex()
+
+
+def _key_of(caller: Caller, idempotency_key: str) -> str:
+    """Bind a key to the user *and* the client application that made it up: two applications may make up the same."""
+    return digest("key", caller.tenant_id, caller.object_id, caller.client_id, idempotency_key).hex()
+
+
+def _fingerprint(request: CancelRequest) -> str:
+    return digest(
+        request.business_id, request.appointment_id, "" if request.cancellation_message is None else f"={request.cancellation_message}"
+    ).hex()
+
+
+def _read(replay: Replay) -> CancelOutcome:
+    try:
+        payload = json.loads(replay.payload)
+        return CancelOutcome(Outcome(payload["outcome"]), confirmed=payload["confirmed"] is True, replayed=True)
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreUnavailable("a finished record holds no outcome") from error
