@@ -1,0 +1,102 @@
+"""What the local stack knows when it starts: one directory, a few people, their booking calendars.
+
+The first business and its first appointment are the example of Microsoft's documentation of ``bookingAppointment: cancel``.
+Every identifier and secret here is made up and worth nothing outside the local stack.
+"""
+
+from dataclasses import dataclass
+
+TENANT_ID = "84bd8158-6d4d-4958-8b9f-9d6445542f95"
+API_CLIENT_ID = "6731de76-14a6-49ae-97bc-6eba6914391e"
+API_CLIENT_SECRET = "local~stack~secret~worth~nothing"
+PARTNER_CLIENT_ID = "1b730954-1685-4b74-9bfd-dac224a7b894"
+CONNECTOR_CLIENT_ID = "29d9ed98-a469-4536-ade2-f981bc1d605e"
+REQUIRED_SCOPE = "Appointments.Cancel"
+GRAPH_SCOPE = "BookingsAppointment.ReadWrite.All"
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A person of the directory. ``object_id`` is the ``oid`` claim; it is unique within the tenant."""
+
+    object_id: str
+    username: str
+    name: str
+
+
+ADELE = User("87d349ed-44d7-43e1-9a83-5f2406dee5bd", "adele@M365B489948.onmicrosoft.com", "Adele Vance")
+MEGAN = User("5bde3e51-d13b-4db1-9948-fe4b109d11a7", "megan@M365B489948.onmicrosoft.com", "Megan Bowen")
+LYNNE = User("626cbf8c-5dde-46b0-8385-9e40d64736fe", "lynne@M365B489948.onmicrosoft.com", "Lynne Robbins")
+USERS = (ADELE, MEGAN, LYNNE)
+
+LUNCH_DELIVERY = "Contosolunchdelivery@M365B489948.onmicrosoft.com"
+REPAIRS = "Contosorepairs@M365B489948.onmicrosoft.com"
+EXAMPLE_APPOINTMENT = "AAMkADKoAAA="
+EXAMPLE_MESSAGE = "Your appointment has been successfully cancelled. Please call us again."
+
+
+@dataclass(frozen=True, slots=True)
+class Business:
+    """A booking calendar. ``staff`` are the object ids of those who may see and change it."""
+
+    business_id: str
+    display_name: str
+    staff: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Appointment:
+    """A booked appointment. Times are UTC, ISO 8601."""
+
+    appointment_id: str
+    business_id: str
+    service_name: str
+    customer_name: str
+    customer_email: str
+    start: str
+    end: str
+
+
+BUSINESSES = (
+    Business(LUNCH_DELIVERY, "Contoso Lunch Delivery", frozenset({ADELE.object_id, MEGAN.object_id})),
+    Business(REPAIRS, "Contoso Repairs", frozenset({MEGAN.object_id})),
+)
+
+APPOINTMENTS = (
+    Appointment(
+        EXAMPLE_APPOINTMENT,
+        LUNCH_DELIVERY,
+        "Catered bento",
+        "Jordan Miller",
+        "jordanm@contoso.com",
+        "2027-05-01T12:00:00.0000000Z",
+        "2027-05-01T12:30:00.0000000Z",
+    ),
+    Appointment(
+        "AAMkADKnAAA=",
+        LUNCH_DELIVERY,
+        "Catered bento",
+        "Alex Wilber",
+        "alexw@contoso.com",
+        "2027-05-02T12:00:00.0000000Z",
+        "2027-05-02T12:30:00.0000000Z",
+    ),
+    Appointment(
+        "AAMk/AD+Ko_-AAA%3D å=",
+        LUNCH_DELIVERY,
+        "Tasting",
+        "Isaiah Langer",
+        "isaiahl@contoso.com",
+        "2027-05-03T12:00:00.0000000Z",
+        "2027-05-03T13:00:00.0000000Z",
+    ),
+    Appointment(
+        "AAMkADrepair1=",
+        REPAIRS,
+        "Bicycle check",
+        "Patti Fernandez",
+        "pattif@contoso.com",
+        "2027-05-04T09:00:00.0000000Z",
+        "2027-05-04T10:00:00.0000000Z",
+    ),
+)
