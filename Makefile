@@ -9,7 +9,7 @@ ARGS ?=
 unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH PYTHONOPTIMIZE PYTHONWARNINGS VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test lint format clean
+.PHONY: help setup run demo upstreams test lint format clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1#\2/p' Makefile | while IFS='#' read -r target text; do printf '%-14s %s\n' "$$target" "$$text"; done
@@ -21,6 +21,9 @@ run: $(READY) ## Start the whole stack on this machine, show a short tour, keep 
 
 demo: $(READY) ## The tour alone; succeeds only if every answer was as promised
 	@exec $(BIN)/python -m infra.local demo $(ARGS)
+
+upstreams: $(READY) ## Start the Entra and Graph simulators alone, for func start
+	@exec $(BIN)/python -m infra.local upstreams
 
 test: $(READY) ## Run the tests, e.g. make test ARGS="tests/unit -k caller"
 	@exec $(BIN)/python -m pytest $(ARGS)

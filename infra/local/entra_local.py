@@ -58,6 +58,9 @@ def add_developer_routes(app: web.Application, entra: "EntraSimulator") -> None:
         )
         return web.json_response({"access_token": access_token, "token_type": "Bearer", "expires_in": int(wish.lifetime_s)})
 
+    async def plain_token(request: web.Request) -> web.Response:
+        return web.Response(text=entra.user_token(find_user(request.match_info["user"])))
+
     async def users(_: web.Request) -> web.Response:
         return web.json_response([{"id": user.object_id, "username": user.username, "name": user.name} for user in seed.USERS])
 
@@ -82,6 +85,7 @@ def add_developer_routes(app: web.Application, entra: "EntraSimulator") -> None:
         return web.json_response({"reset": True})
 
     app.router.add_post("/_local/token", _in_words(token))
+    app.router.add_get("/_local/token/{user}", _in_words(plain_token))
     app.router.add_get("/_local/users", users)
     app.router.add_get("/_local/faults", read_faults)
     app.router.add_post("/_local/faults", _in_words(add_faults))

@@ -37,10 +37,10 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
-import azure_functions_runtime as runtime  # type: ignore[import-untyped]
+import azure_functions_runtime as runtime
 import uvicorn
 from azure_functions_runtime import native_invocation
-from azure_functions_runtime.bindings.datumdef import Datum  # type: ignore[import-untyped]
+from azure_functions_runtime.bindings.datumdef import Datum
 
 DEFAULT_PORT = 7071
 DEFAULT_BODY_LIMIT = 104_857_600
