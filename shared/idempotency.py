@@ -193,7 +193,7 @@ class MemoryStore:
 
     At most ``capacity`` records: what is over its keep goes first, then the oldest finished one, then the oldest in doubt. A record that somebody works
     on is never dropped; those may exceed the capacity, and the concurrency of the worker bounds them. Dropping a record before its time would turn into
-    a false ``New`` later, and a false ``New`` into a false answer: until the last one dropped would have expired, an unknown key is ``Abandoned``.
+    a false ``New`` later, and a false ``New`` into a false answer: until the last one dropped would have expired, there is no ``New``, but ``Abandoned``.
 
     Every method takes constant time, given that only a few different ``keep_s`` are in use: one queue, oldest first, for each state and keep.
     """
@@ -222,7 +222,7 @@ class MemoryStore:
             verdict = judge(before, fingerprint, now)
             if not isinstance(verdict, type):
                 return verdict
-            if before is None and now < self._sure_from:
+            if verdict is New and now < self._sure_from:
                 verdict = Abandoned
             owner = str(next(self._owners))
             self._put(key, running(owner, fingerprint, now, lease_s=lease_s, keep_s=keep_s, before=before), keep_s)

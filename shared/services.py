@@ -14,6 +14,7 @@ from shared.caller import CallerRules
 from shared.connections import open_identity_session, open_session
 from shared.credentials import load_credential
 from shared.entra_http import EntraHttp
+from shared.errors import Misconfigured
 from shared.exchange_cache import ExchangeCache
 from shared.graph import GraphClient
 from shared.idempotency import IdempotencyStore, MemoryStore
@@ -83,7 +84,27 @@ def build_services(environment: Mapping[str, str]) -> Services:
         keys=SigningKeys(partial(fetch_signing_keys, entra, settings.entra_authority_host, timeout_s=_KEYS_TIMEOUT_S)),
         tokens=tokens,
         graph=GraphClient(graph, f"{settings.graph_endpoint}/{settings.graph_api_version}"),
-        records=MemoryStore(waiting.now),
+        records=_open_records(settings, waiting),
         waiting=waiting,
         threads=ThreadPoolExecutor(max_workers=settings.max_concurrency, thread_name_prefix="facade"),
     )
+
+
+def _open_records(settings: Settings, waiting: SystemWaiting) -> IdempotencyStore:
+    """Open the store that is chosen; Azure's client is imported only where it is used. Errors: Misconfigured."""
+    if settings.idempotency_store == "memory":
+        return MemoryStore(waiting.now)
+    from shared.table_store import TableStore, pooled_transport
+
+    transport = pooled_transport(ca_bundle=settings.ca_bundle)
+    if settings.idempotency_table_connection_string is not None:
+        try:
+            return TableStore.from_connection_string(
+                settings.idempotency_table_connection_string.get_secret_value(), settings.idempotency_table_name, transport=transport
+            )
+        except ValueError:
+            raise Misconfigured("The setting IDEMPOTENCY_TABLE_CONNECTION_STRING is not a connection string.") from None
+    from shared.credentials_storage import ManagedIdentityCredential
+
+    identity = ManagedIdentityCredential(settings.managed_identity_client_id)
+    return TableStore.from_endpoint(settings.idempotency_table_endpoint or "", settings.idempotency_table_name, identity, transport=transport)

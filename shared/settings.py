@@ -47,16 +47,23 @@ def _guid(value: str) -> str:
 
 
 def _https_origin(value: str) -> str:
-    parts = urllib.parse.urlsplit(value.strip())
-    if parts.scheme != "https" or not parts.hostname or parts.path not in ("", "/") or parts.query or parts.fragment or parts.username:
+    try:
+        parts = urllib.parse.urlsplit(value.strip())
+        usable = parts.scheme == "https" and bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc
+    except ValueError:  # its text may repeat the address
+        usable = False
+    if not usable or parts.path not in ("", "/") or parts.query or parts.fragment:
         raise ValueError("must be an https address without a path, e.g. https://graph.microsoft.com")
     return f"https://{parts.netloc.lower()}"
 
 
 def _words(value: object) -> object:
-    if isinstance(value, str):
-        return tuple(word for word in (part.strip() for part in value.split(",")) if word)
-    return value
+    if not isinstance(value, str):
+        return value
+    words = tuple(word for word in (part.strip() for part in value.split(",")) if word)
+    if not words:  # a list that is set and empty must not turn into "any"
+        raise ValueError("must be a list with at least one entry, separated by commas")
+    return words
 
 
 def _path_segments(value: str) -> str:
@@ -67,7 +74,11 @@ def _path_segments(value: str) -> str:
 
 
 def _existing_file(value: Path) -> Path:
-    if not value.is_file():
+    try:
+        exists = value.is_file()
+    except OSError:  # e.g. a folder that may not be entered
+        exists = False
+    if not exists:
         raise ValueError("names a file that cannot be read")
     return value
 
@@ -108,9 +119,14 @@ class Settings(BaseModel):
     required_scope: Annotated[str, Field(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]{1,100}$")] = "Appointments.Cancel"
 
     default_cancellation_message: Annotated[str, Field(min_length=1, max_length=2000)] = "Your appointment has been cancelled."
-    request_deadline_seconds: Annotated[float, Field(ge=2, le=100)] = 10.0
+    request_deadline_seconds: Annotated[float, Field(ge=2, le=50)] = 10.0  # host.json ends a function after a minute
     max_concurrency: Annotated[int, Field(ge=1, le=1000)] = 64
     max_concurrency_per_business: Annotated[int, Field(ge=1, le=100)] = 4
+
+    idempotency_store: Literal["memory", "table"] = "memory"
+    idempotency_table_endpoint: HttpsOrigin | None = None
+    idempotency_table_connection_string: SecretStr | None = None
+    idempotency_table_name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9]{2,62}$")] = "idempotency"
 
     ca_bundle: File | None = None
 
@@ -136,6 +152,7 @@ class Settings(BaseModel):
             raise ValueError(f"Exactly one of {', '.join(_CREDENTIALS)} must be set; {found}.")
         if self.client_certificate_password is not None and self.client_certificate_path is None:
             raise ValueError("CLIENT_CERTIFICATE_PASSWORD is set without CLIENT_CERTIFICATE_PATH.")
+        self._check_store()
         authority, graph = _CLOUD_HOSTS[self.cloud]
         derived: dict[str, object] = {
             "entra_authority_host": self.entra_authority_host or authority,
@@ -146,6 +163,14 @@ class Settings(BaseModel):
         for name, value in derived.items():
             object.__setattr__(self, name, value)  # frozen for everyone else; these four defaults depend on other fields
         return self
+
+    def _check_store(self) -> None:
+        places = ("IDEMPOTENCY_TABLE_ENDPOINT", "IDEMPOTENCY_TABLE_CONNECTION_STRING")
+        given = [name for name in places if getattr(self, name.lower()) is not None]
+        if self.idempotency_store == "table" and len(given) != 1:
+            raise ValueError(f"IDEMPOTENCY_STORE is table, so exactly one of {' and '.join(places)} must be set.")
+        if self.idempotency_store == "memory" and given:
+            raise ValueError(f"{given[0]} is set, but IDEMPOTENCY_STORE is memory.")
 
 
 def _sentence(error: ValidationError) -> str:

@@ -1,0 +1,340 @@
+"""What every store promises: one suite, run against the memory store and against the table store on a real Azurite."""
+
+import hashlib
+import secrets
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+
+import pytest
+
+from shared.idempotency import Abandoned, Begun, Claim, IdempotencyStore, MemoryStore, Mismatch, New, Replay, Running
+from shared.table_store import CLOCK_MARGIN_S, Patience, Surroundings, TableStore
+from tests.integration.azurite import Azurite, azurite
+
+__all__ = ["azurite"]
+
+KEY = hashlib.sha256(b"one request").hexdigest()
+OTHER_KEY = hashlib.sha256(b"another request").hexdigest()
+LEASE_S = 30.0
+KEEP_S = 86_400.0
+RACERS = 64
+
+
+@dataclass
+class Instance:
+    """A store, the clock it reads, and a second store of another instance that shares the records (for the memory store: the same one)."""
+
+    store: IdempotencyStore
+    other: IdempotencyStore
+    margin_s: float
+    now: float = field(default=1_760_000_000.0)
+
+    def begin(self, key: str = KEY, fingerprint: str = "f", *, lease_s: float = LEASE_S, keep_s: float = KEEP_S) -> Begun:
+        return self.store.begin(key, fingerprint, lease_s=lease_s, keep_s=keep_s)
+
+    def begin_elsewhere(self, fingerprint: str = "f") -> Begun:
+        return self.other.begin(KEY, fingerprint, lease_s=LEASE_S, keep_s=KEEP_S)
+
+    def claim(self, key: str = KEY, *, keep_s: float = KEEP_S) -> Claim:
+        return new(self.begin(key, keep_s=keep_s))
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+    def wait_for_the_end_of_the_lease(self, lease_s: float = LEASE_S) -> None:
+        self.now += lease_s + self.margin_s
+
+
+@pytest.fixture(params=["memory", "table"])
+def instance(request: pytest.FixtureRequest) -> Iterator[Instance]:
+    made: list[Instance] = []
+
+    def now() -> float:
+        return made[0].now if made else 0.0
+
+    if request.param == "memory":
+        store = MemoryStore(now)
+        made.append(Instance(store, store, margin_s=0.0))
+        yield made[0]
+        return
+    emulator: Azurite = request.getfixturevalue("azurite")
+    table = f"t{secrets.token_hex(8)}"
+    around = Surroundings(now=now, random=lambda: 0.999)  # no sweeps here
+    patience = Patience(connect_s=20, read_s=20, operation_s=60)  # 64 racers on a busy machine are no failure of the store
+    stores = [
+        TableStore.from_connection_string(emulator.connection_string, table, patience=patience, surroundings=around) for _ in range(2)
+    ]
+    made.append(Instance(stores[0], stores[1], margin_s=CLOCK_MARGIN_S))
+    yield made[0]
+    for one in stores:
+        one.close()
+
+
+def new(begun: Begun) -> Claim:
+    assert isinstance(begun, New), begun
+    return begun.claim
+
+
+def abandoned(begun: Begun) -> Claim:
+    assert isinstance(begun, Abandoned), begun
+    return begun.claim
+
+
+def test_the_first_to_ask_is_new(instance: Instance) -> None:
+    claim = new(instance.begin())
+    assert (claim.key, claim.fingerprint) == (KEY, "f")
+
+
+def test_a_duplicate_of_a_running_request_is_told_when_to_ask_again(instance: Instance) -> None:
+    instance.claim()
+    for begun in (instance.begin(), instance.begin_elsewhere()):
+        assert isinstance(begun, Running)
+        assert 0 < begun.retry_after_s <= 1
+
+
+@pytest.mark.parametrize(
+    "payload", ["cancelled", "", '{"a": "b\\"c"}', "naïve ☃ 🦆\n\t", "x" * 20_000], ids=lambda text: f"{len(text)} characters"
+)
+def test_a_finished_request_is_replayed_as_it_was_completed(instance: Instance, payload: str) -> None:
+    assert instance.store.complete(instance.claim(), payload, keep_s=KEEP_S)
+    assert instance.begin() == Replay(payload)
+    assert instance.begin_elsewhere() == Replay(payload)
+
+
+def test_another_fingerprint_is_a_mismatch_in_every_state(instance: Instance) -> None:
+    claim = instance.claim()
+    assert instance.begin(fingerprint="g") == Mismatch()
+    instance.wait_for_the_end_of_the_lease()
+    assert instance.begin(fingerprint="g") == Mismatch()
+    instance.store.release(claim, doubt=True, keep_s=KEEP_S)
+    assert instance.begin_elsewhere(fingerprint="g") == Mismatch()
+    instance.store.complete(abandoned(instance.begin()), "p", keep_s=KEEP_S)
+    assert instance.begin(fingerprint="g") == Mismatch()
+
+
+def test_requests_with_other_keys_do_not_meet(instance: Instance) -> None:
+    instance.store.complete(instance.claim(), "p", keep_s=KEEP_S)
+    new(instance.begin(OTHER_KEY))
+    assert instance.begin() == Replay("p")
+
+
+def test_a_finished_request_is_new_once_its_keep_is_over_whatever_its_fingerprint(instance: Instance) -> None:
+    instance.store.complete(instance.claim(), "p", keep_s=100)
+    instance.wait(99.9)
+    assert instance.begin() == Replay("p")
+    instance.wait(0.2)
+    new(instance.begin(fingerprint="g"))
+
+
+def test_the_keep_of_an_outcome_counts_from_its_completion(instance: Instance) -> None:
+    claim = instance.claim(keep_s=50)
+    instance.wait(20)
+    instance.store.complete(claim, "p", keep_s=50)
+    instance.wait(49)
+    assert instance.begin() == Replay("p")
+
+
+def test_a_running_request_is_left_alone_until_its_lease_is_over(instance: Instance) -> None:
+    instance.claim()
+    instance.wait_for_the_end_of_the_lease(LEASE_S - 0.1)
+    begun = instance.begin()
+    assert isinstance(begun, Running)
+    assert begun.retry_after_s < 0.2
+
+
+def test_a_lease_holds_even_when_the_keep_is_shorter(instance: Instance) -> None:
+    instance.claim(keep_s=1)
+    instance.wait(2)
+    assert isinstance(instance.begin(), Running)
+
+
+def test_a_dead_workers_request_is_taken_over_by_one_and_runs_for_the_others(instance: Instance) -> None:
+    first = instance.claim()
+    instance.wait_for_the_end_of_the_lease()
+    second = abandoned(instance.begin_elsewhere())
+    assert second != first
+    assert isinstance(instance.begin(), Running)
+
+
+def test_released_without_doubt_it_is_new_again(instance: Instance) -> None:
+    assert instance.store.release(instance.claim(), doubt=False, keep_s=KEEP_S)
+    new(instance.begin_elsewhere())
+
+
+def test_released_in_doubt_it_is_abandoned_at_once(instance: Instance) -> None:
+    assert instance.store.release(instance.claim(), doubt=True, keep_s=KEEP_S)
+    abandoned(instance.begin_elsewhere())
+    assert isinstance(instance.begin(), Running)
+
+
+def test_doubt_ends_with_its_keep(instance: Instance) -> None:
+    instance.store.release(instance.claim(), doubt=True, keep_s=100)
+    instance.wait(100.1)
+    new(instance.begin())
+
+
+def test_doubt_outlives_any_number_of_dead_workers(instance: Instance) -> None:
+    instance.store.release(instance.claim(), doubt=True, keep_s=KEEP_S)
+    for _ in range(3):
+        abandoned(instance.begin())
+        instance.wait_for_the_end_of_the_lease()
+    claim = abandoned(instance.begin_elsewhere())
+    instance.store.release(claim, doubt=True, keep_s=KEEP_S)
+    abandoned(instance.begin())
+
+
+def test_taking_over_never_shortens_the_life_of_a_doubt(instance: Instance) -> None:
+    instance.store.release(instance.claim(), doubt=True, keep_s=1_000)
+    abandoned(instance.begin(lease_s=5, keep_s=1))
+    instance.wait(900)
+    abandoned(instance.begin())
+
+
+def test_release_without_doubt_settles_the_doubt_of_an_abandoned_request(instance: Instance) -> None:
+    instance.store.release(instance.claim(), doubt=True, keep_s=KEEP_S)
+    assert instance.store.release(abandoned(instance.begin()), doubt=False, keep_s=KEEP_S)
+    new(instance.begin())
+
+
+def test_an_abandoned_request_can_be_completed(instance: Instance) -> None:
+    instance.claim()
+    instance.wait_for_the_end_of_the_lease()
+    assert instance.store.complete(abandoned(instance.begin()), "not_found", keep_s=KEEP_S)
+    assert instance.begin() == Replay("not_found")
+
+
+SETTLE: dict[str, Callable[[IdempotencyStore, Claim], bool]] = {
+    "complete": lambda store, claim: store.complete(claim, "stale", keep_s=KEEP_S),
+    "release": lambda store, claim: store.release(claim, doubt=False, keep_s=KEEP_S),
+    "release in doubt": lambda store, claim: store.release(claim, doubt=True, keep_s=KEEP_S),
+}
+
+
+@pytest.mark.parametrize("how", SETTLE)
+def test_a_stale_owner_changes_nothing_while_the_new_one_works(instance: Instance, how: str) -> None:
+    stale = instance.claim()
+    instance.wait_for_the_end_of_the_lease()
+    owner = abandoned(instance.begin_elsewhere())
+    assert SETTLE[how](instance.store, stale) is False
+    assert isinstance(instance.begin(), Running)
+    assert instance.other.complete(owner, "true", keep_s=KEEP_S)
+    assert instance.begin() == Replay("true")
+
+
+@pytest.mark.parametrize("how", SETTLE)
+def test_a_stale_owner_changes_nothing_once_the_new_one_has_finished(instance: Instance, how: str) -> None:
+    stale = instance.claim()
+    instance.wait_for_the_end_of_the_lease()
+    instance.other.complete(abandoned(instance.begin_elsewhere()), "true", keep_s=KEEP_S)
+    assert SETTLE[how](instance.store, stale) is False
+    assert instance.begin() == Replay("true")
+
+
+@pytest.mark.parametrize("how", SETTLE)
+def test_a_stale_owner_brings_no_settled_record_back(instance: Instance, how: str) -> None:
+    stale = instance.claim()
+    instance.wait_for_the_end_of_the_lease()
+    instance.other.release(abandoned(instance.begin_elsewhere()), doubt=False, keep_s=KEEP_S)
+    assert SETTLE[how](instance.store, stale) is (how == "release")  # what it asks for is so
+    new(instance.begin())
+
+
+def test_a_slow_owner_whom_nobody_replaced_still_completes(instance: Instance) -> None:
+    claim = instance.claim()
+    instance.wait_for_the_end_of_the_lease()
+    instance.wait(100)
+    assert instance.store.complete(claim, "p", keep_s=KEEP_S)
+    assert instance.begin() == Replay("p")
+
+
+@pytest.mark.parametrize("doubt", [False, True])
+def test_a_release_after_a_complete_does_no_harm(instance: Instance, *, doubt: bool) -> None:
+    claim = instance.claim()
+    instance.store.complete(claim, "p", keep_s=KEEP_S)
+    assert instance.store.release(claim, doubt=doubt, keep_s=KEEP_S) is False
+    assert instance.begin() == Replay("p")
+
+
+def test_the_first_of_two_completions_counts(instance: Instance) -> None:
+    claim = instance.claim()
+    assert instance.store.complete(claim, "first", keep_s=KEEP_S)
+    assert instance.store.complete(claim, "first", keep_s=KEEP_S)
+    assert instance.store.complete(claim, "second", keep_s=KEEP_S) is False
+    assert instance.begin() == Replay("first")
+
+
+@pytest.mark.parametrize("doubt", [False, True])
+def test_a_release_may_be_said_twice(instance: Instance, *, doubt: bool) -> None:
+    claim = instance.claim()
+    assert instance.store.release(claim, doubt=doubt, keep_s=KEEP_S)
+    assert instance.store.release(claim, doubt=doubt, keep_s=KEEP_S)
+
+
+def test_a_claim_with_another_proof_changes_nothing(instance: Instance) -> None:
+    instance.claim()
+    forged = Claim(KEY, "0|W/\"datetime'2026-01-01T00%3A00%3A00.0000000Z'\"", "f")
+    assert instance.store.complete(forged, "p", keep_s=KEEP_S) is False
+    assert instance.store.release(forged, doubt=False, keep_s=KEEP_S) is False
+    assert isinstance(instance.begin(), Running)
+
+
+@pytest.mark.parametrize("key", ["", "ann@contoso.example", KEY.upper(), KEY[:-1], KEY + "0", KEY[:-1] + "/"])
+def test_a_key_that_is_no_hash_is_refused(instance: Instance, key: str) -> None:
+    with pytest.raises(ValueError, match="SHA-256"):
+        instance.begin(key)
+
+
+def race(work: Sequence[Callable[[], object]]) -> list[object]:
+    """Do all of it at the same moment, each in a thread of its own."""
+    start = threading.Barrier(len(work))
+
+    def run(one: Callable[[], object]) -> object:
+        start.wait()
+        return one()
+
+    with ThreadPoolExecutor(len(work)) as pool:
+        return list(pool.map(run, work))
+
+
+def prepare_absent(_: Instance) -> type[Begun]:
+    return New
+
+
+def prepare_expired(instance: Instance) -> type[Begun]:
+    instance.store.complete(instance.claim(), "p", keep_s=10)
+    instance.wait(11)
+    return New
+
+
+def prepare_dead_worker(instance: Instance) -> type[Begun]:
+    instance.claim()
+    instance.wait_for_the_end_of_the_lease()
+    return Abandoned
+
+
+def prepare_doubt(instance: Instance) -> type[Begun]:
+    instance.store.release(instance.claim(), doubt=True, keep_s=KEEP_S)
+    return Abandoned
+
+
+@pytest.mark.parametrize("prepare", [prepare_absent, prepare_expired, prepare_dead_worker, prepare_doubt])
+def test_of_64_racers_one_wins_and_the_others_see_it_run(instance: Instance, prepare: Callable[[Instance], type[Begun]]) -> None:
+    won = prepare(instance)
+    begun = race([instance.begin, instance.begin_elsewhere] * (RACERS // 2))
+    assert Counter(type(one) for one in begun) == {won: 1, Running: RACERS - 1}
+
+
+def test_a_late_completion_and_a_take_over_never_both_succeed(instance: Instance) -> None:
+    for round_ in range(8):
+        key = hashlib.sha256(f"late {round_}".encode()).hexdigest()
+        claim = instance.claim(key)
+        instance.wait_for_the_end_of_the_lease()
+        complete = partial(instance.store.complete, claim, "p", keep_s=KEEP_S)
+        take_over = partial(instance.other.begin, key, "f", lease_s=LEASE_S, keep_s=KEEP_S)
+        completed, *begun = race([complete, *[take_over] * 7])
+        taken_over = sum(isinstance(one, Abandoned) for one in begun)
+        assert taken_over == (0 if completed else 1)
