@@ -50,7 +50,7 @@ class _Flight[V]:
 class ExchangeCache[V]:
     """A bounded, least recently used cache with one exchange at a time per key. Safe to use from any thread.
 
-    A look-up is two dictionary look-ups, whatever the number of entries. cachetools holds the entries, not an ``OrderedDict``: for about a
+    A hit is one look-up in a dictionary, whatever the number of entries. cachetools holds the entries, not an ``OrderedDict``: for a third of a
     microsecond more per hit, each store also drops what has ended, so that no token stays in memory until enough newcomers push it out.
     Its caches are not thread-safe: every touch is under the lock, and the lock is never held during an exchange.
     """

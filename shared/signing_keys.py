@@ -50,7 +50,7 @@ class SigningKey:
     public_key: RSAPublicKey
 
 
-class KeysUnavailable(Exception):  # named by its cause, as in shared/errors.py
+class KeysUnavailable(Exception):
     """The keys could not be fetched, or the answer holds none that is usable."""
 
 
