@@ -1,7 +1,6 @@
 """``python -m infra.local run | demo | upstreams``: the whole stack on this machine."""
 
 import argparse
-import os
 import signal
 import sys
 import threading

@@ -1,8 +1,8 @@
 """A local Functions host: serves any Python v2 Function App folder over HTTP, through Microsoft's own worker runtime.
 
 The runtime package (``azure-functions-runtime``) finds the functions, decodes requests, runs them on its loop and its thread pool
-and encodes their answers, as in Azure. This module owns what the .NET host does in front of it: routes, methods, headers, query,
-body limit, CORS and the settings files. What it imitates was read in Azure/azure-functions-host and Azure/azure-functions-core-tools:
+and encodes their answers, as in Azure. This module and its ``host_*`` neighbours own what the .NET host does in front of it: routes, methods,
+headers, query, body limit, CORS and the settings files. What it imitates was read in Azure/azure-functions-host and Azure/azure-functions-core-tools:
 
 * An unknown route and a known route with another method both answer 404 (azure-functions-host issue 10098); HEAD is no GET.
 * Headers and query reach the worker as maps: repeated ones are joined with a comma, empty query values are dropped
@@ -21,29 +21,25 @@ The first runtime of a process stays: load one Function App per process.
 import argparse
 import asyncio
 import io
-import json
 import logging
 import os
-import re
 import signal
 import socket
 import sys
-import uuid
-from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
-from urllib.parse import parse_qsl, unquote
 
-import azure_functions_runtime as runtime
 import uvicorn
-from azure_functions_runtime import native_invocation
 from azure_functions_runtime.bindings.datumdef import Datum
 
+from infra.local.host_routing import Answer, Cors, HostError, Route, decode_path, join_headers, join_query
+from infra.local.host_settings import prepare
+from infra.local.host_worker import invoke, load_routes
+
 DEFAULT_PORT = 7071
-DEFAULT_BODY_LIMIT = 104_857_600
 GRACE_S = 5
 KEEP_ALIVE_S = 130  # Kestrel's: a client that pools connections must not meet closed ones sooner here
 MAX_HEADERS, MAX_HEADER_BYTES, MAX_LINE_BYTES = 100, 32_768, 8_192
@@ -53,196 +49,6 @@ type Message = dict[str, Any]
 type Receive = Callable[[], Awaitable[Message]]
 type Send = Callable[[Message], Awaitable[None]]
 type Application = Callable[[Message, Receive, Send], Awaitable[None]]
-type Headers = list[tuple[str, str]]
-
-
-class HostError(Exception):
-    """The Function App cannot be served. The text is one sentence for the person who started the host."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What goes back over HTTP."""
-
-    status: int
-    headers: Headers = field(default_factory=list)
-    body: bytes = b""
-
-
-_CONSTRAINTS = {
-    "int": r"[+-]?\d{1,10}",
-    "long": r"[+-]?\d{1,19}",
-    "alpha": r"[A-Za-z]+",
-    "bool": r"true|false",
-    "guid": r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}",
-}
-_PARAMETER = re.compile(r"\{(?P<star>\*{0,2})(?P<name>[^{}:=?]+)(?P<rules>(?::[^{}:=?]+)*)(?:=(?P<default>[^{}?]*))?(?P<optional>\?)?\}")
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """One HTTP-triggered function and where it is found. ``methods`` None means any."""
-
-    function_id: str
-    function_name: str
-    trigger: str
-    methods: frozenset[str] | None
-    pattern: re.Pattern[str]
-    names: tuple[str, ...]
-    defaults: Mapping[str, str]
-    rank: tuple[int, ...]
-
-    def match(self, path: str) -> dict[str, str] | None:
-        """Return the route parameters when ``path`` (decoded) is this route's, else None."""
-        found = self.pattern.fullmatch(path)
-        if found is None:
-            return None
-        given = {name: value for name, value in zip(self.names, found.groups(), strict=True) if value}
-        return {**self.defaults, **given}
-
-
-def compile_route(template: str) -> tuple[re.Pattern[str], tuple[str, ...], dict[str, str], tuple[int, ...]]:
-    """Turn an ASP.NET Core route template into a pattern, its parameter names, their defaults and its rank.
-
-    The lower rank is tried first: at each segment a literal before a parameter before a catch-all. Errors: HostError for a constraint that is not known here.
-    """
-    pattern, names, defaults, rank = "", [], {}, []
-    for segment in filter(None, template.split("/")):
-        text, end, optional = "", 0, False
-        for token in _PARAMETER.finditer(segment):
-            name, rules = token["name"], [rule for rule in token["rules"].split(":") if rule]
-            if unknown := [rule for rule in rules if rule not in _CONSTRAINTS]:
-                raise HostError(f"The route '{template}' uses the constraint '{unknown[0]}', which this local host does not know.")
-            value = ".*" if token["star"] else "[^/]+"
-            names.append(name)
-            if token["default"] is not None:
-                defaults[name] = token["default"]
-            checks = "".join(f"(?=(?:{_CONSTRAINTS[rule]})(?:/|$))" for rule in rules)
-            text += re.escape(segment[end : token.start()]) + f"{checks}({value})"
-            optional = optional or bool(token["star"] or token["optional"]) or token["default"] is not None
-            end = token.end()
-        text += re.escape(segment[end:])
-        pattern += f"(?:/{text})?" if optional else f"/{text}"
-        rank.append(0 if not end else 2 if "{*" in segment else 1)
-    return re.compile(pattern + "/?", re.IGNORECASE), tuple(names), defaults, tuple(rank)
-
-
-def decode_path(raw_path: bytes) -> str:
-    """Decode the percent-encoding of a path but for ``%2F``, which Kestrel leaves as it came."""
-    return "%2F".join(unquote(piece) for piece in re.split("%2[fF]", raw_path.decode("ascii")))
-
-
-class _BindingInfo(SimpleNamespace):
-    out, inout = 1, 2
-    undefined = 0
-
-
-class _StatusResult(SimpleNamespace):
-    Failure, Success = 0, 1
-
-
-_RECORD = SimpleNamespace
-_PROTOS = SimpleNamespace(  # what the runtime expects of the gRPC messages: records that remember what they were made with
-    BindingInfo=_BindingInfo,
-    StatusResult=_StatusResult,
-    **dict.fromkeys(
-        ["FunctionMetadataResponse", "RpcException", "RpcFunctionMetadata", "RpcRetryOptions", "WorkerInitResponse", "WorkerMetadata"],
-        _RECORD,
-    ),
-)
-
-
-async def load_routes(app_folder: Path, route_prefix: str) -> list[Route]:
-    """Start the runtime on a Function App and return its HTTP routes, best match first. Errors: HostError when it does not load."""
-    runtime.start_threadpool_executor()
-    request = _RECORD(worker_init_request=_RECORD(capabilities={}, function_app_directory=str(app_folder)))
-    started = await runtime.worker_init_request(_RECORD(request=request, properties={"protos": _PROTOS, "host": "127.0.0.1"}))
-    if started.result.status != _StatusResult.Success:
-        logging.getLogger(__name__).error("%s", started.result.exception.stack_trace)
-        raise HostError(f"The Function App in {app_folder} does not load: {started.result.exception.message}")
-    loaded = await runtime.functions_metadata_request(_RECORD(request=_RECORD(), properties={}))
-    routes = []
-    for function in loaded.function_metadata_results or ():
-        for binding in map(json.loads, function.raw_bindings):
-            if binding["type"] == "httpTrigger":
-                methods, template = binding.get("methods"), binding.get("route")
-                routes.append(
-                    Route(
-                        function.function_id,
-                        function.name,
-                        binding["name"],
-                        None if methods is None else frozenset(str(method).upper() for method in methods),
-                        *compile_route(f"{route_prefix}/{function.name if template is None else template}"),
-                    )
-                )
-    if not routes:
-        raise HostError(f"No HTTP-triggered function was found in {app_folder}.")
-    return sorted(routes, key=lambda route: route.rank)
-
-
-async def invoke(route: Route, request: Mapping[str, Any], headers: Mapping[str, str]) -> Answer:
-    """Run one function on one request: a 500 without a body when it raises."""
-    trigger = Datum(request, "http")
-    context = headers.get("traceparent", ""), headers.get("tracestate", "")
-    ok, returned, *_ = await native_invocation.invocation_request_native(
-        str(uuid.uuid4()), route.function_id, [(route.trigger, trigger)], {}, *context
-    )
-    if not ok:
-        return Answer(500)
-    if returned is None:
-        return Answer(204)
-    if returned.type != "http":
-        text = returned.value if isinstance(returned.value, str | bytes) else json.dumps(returned.value)
-        body = text.encode() if isinstance(text, str) else text
-        return Answer(200, [("content-type", "text/plain; charset=utf-8")], body)
-    value = returned.value
-    answer_headers = [(name, datum.value) for name, datum in value["headers"].items()]
-    answer_headers += [("set-cookie", morsel.OutputString()) for cookie in value["cookies"] or () for morsel in cookie.values()]
-    return Answer(int(value["status_code"].value), answer_headers, value["body"].value)
-
-
-@dataclass(frozen=True, slots=True)
-class Cors:
-    """Which origins a browser may call from: the list of ``Host.CORS``, ``*`` for any, nothing for none."""
-
-    origins: frozenset[str] = frozenset()
-    credentials: bool = False
-
-    def headers(self, origin: str | None) -> Headers:
-        """Return the headers of an ordinary answer to ``origin``."""
-        if origin is None or not self.origins & {origin, "*"}:
-            return []
-        if "*" in self.origins:
-            return [("access-control-allow-origin", "*")]
-        allow = [("access-control-allow-origin", origin), ("vary", "Origin")]
-        return [*allow, ("access-control-allow-credentials", "true")] if self.credentials else allow
-
-    def preflight(self, origin: str, method: str, headers: str | None) -> Answer:
-        """Answer a browser's question; an origin that is not listed gets the same status and no permission."""
-        allow = self.headers(origin)
-        if allow:
-            allow.append(("access-control-allow-methods", method))
-            allow += [("access-control-allow-headers", headers)] if headers else []
-        return Answer(204, allow)
-
-
-def join_headers(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Return the header map that a worker gets. Errors: UnicodeDecodeError for a value that is not UTF-8."""
-    joined: dict[str, str] = {}
-    for raw_name, raw_value in pairs:
-        name, value = raw_name.decode("ascii").lower(), raw_value.decode()
-        joined[name] = f"{joined[name]},{value}" if name in joined else value
-    return joined
-
-
-def join_query(query: bytes) -> dict[str, str]:
-    """Return the query map that a worker gets; the first spelling of a name counts, and empty values are dropped."""
-    spelling: dict[str, str] = {}
-    joined: dict[str, str] = {}
-    for name, value in parse_qsl(query.decode("ascii", "replace"), keep_blank_values=True):
-        key = spelling.setdefault(name.lower(), name)
-        joined[key] = f"{joined[key]},{value}" if key in joined else value
-    return {name: value for name, value in joined.items() if value}
 
 
 def refuse_head(scope: Message) -> Answer | None:
@@ -354,61 +160,6 @@ async def _send(send: Send, answer: Answer) -> None:
         headers.append((b"content-length", str(len(body)).encode()))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the object in a settings file; an absent or empty file is an empty one. Errors: HostError for anything but a JSON object."""
-    try:
-        text = path.read_text("utf-8-sig")
-    except FileNotFoundError:
-        return {}
-    try:
-        content = json.loads(text or "{}")
-    except ValueError as error:
-        raise HostError(f"{path} is not valid JSON: {error}.") from error
-    if not isinstance(content, dict):
-        raise HostError(f"{path} does not hold a JSON object.")
-    return content
-
-
-def read_cors(host: Mapping[str, Any], path: Path) -> Cors:
-    """Read ``CORS`` (a comma separated list) and ``CORSCredentials`` of local.settings.json's ``Host``."""
-    origins = frozenset(origin.strip().rstrip("/") for origin in str(host.get("CORS") or "").split(",") if origin.strip())
-    cors = Cors(origins, credentials=bool(host.get("CORSCredentials", False)))
-    if cors.credentials and "*" in origins:
-        raise HostError(f"{path} asks for CORSCredentials with the origin '*', which browsers refuse: list the origins.")
-    return cors
-
-
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """What host.json, local.settings.json and the environment say. ``body_limit`` is in bytes."""
-
-    folder: Path
-    route_prefix: str
-    cors: Cors
-    body_limit: int
-
-
-def prepare(app_folder: Path, local_settings: Path | None) -> Setup:
-    """Read the settings files and turn this process into a worker's: environment, working directory, ``sys.path``. Errors: HostError."""
-    folder = app_folder.resolve()
-    path = (local_settings or folder / "local.settings.json").absolute()
-    settings, host_json = read_json(path), read_json(folder / "host.json")
-    if settings.get("IsEncrypted"):
-        raise HostError(f"{path} is encrypted: run 'func settings decrypt' first.")
-    for name, value in (settings.get("Values") or {}).items():
-        os.environ.setdefault(name, "" if value is None else str(value))
-    os.environ.setdefault("AZURE_FUNCTIONS_ENVIRONMENT", "Development")  # as Core Tools does
-    os.chdir(folder)
-    sys.path.insert(0, str(folder))
-    limit = os.environ.get("FUNCTIONS_REQUEST_BODY_SIZE_LIMIT", "")
-    return Setup(
-        folder,
-        host_json.get("extensions", {}).get("http", {}).get("routePrefix", "api"),
-        read_cors(settings.get("Host") or {}, path),
-        int(limit) if limit.isdecimal() else DEFAULT_BODY_LIMIT,
-    )
 
 
 async def create_app(app_folder: Path, local_settings: Path | None = None) -> Application:

@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from infra.local import seed
-from infra.local.host import HostError, compile_route, decode_path, join_headers, join_query, read_json
+from infra.local.host_routing import HostError, compile_route, decode_path, join_headers, join_query
+from infra.local.host_settings import read_json
 from infra.local.process import HostProcess
 
 APP = """
