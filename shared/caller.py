@@ -56,6 +56,7 @@ class CallerRules:
     """What a token must say to be taken. Built once from the settings."""
 
     authority_host: str
+    home_tenant: str
     audiences: frozenset[str]
     tenants: frozenset[str]
     clients: frozenset[str]
@@ -67,6 +68,7 @@ class CallerRules:
         bare = {audience.rstrip("/") for audience in settings.audiences}
         return cls(
             authority_host=settings.entra_authority_host,
+            home_tenant=settings.tenant_id,
             audiences=frozenset(bare | {f"{audience}/" for audience in bare if "://" in audience}),
             tenants=frozenset(settings.allowed_tenants),
             clients=frozenset(settings.allowed_client_ids),
@@ -77,19 +79,20 @@ class CallerRules:
 def read_bearer_token(authorization: str | None) -> str:
     """Return the token of an Authorization header.
 
-    Errors: TokenMissing (none, or another scheme), AuthorizationMalformed (several), TokenRejected (oversized).
-    The Functions host joins repeated headers with a comma, which no token holds.
+    Errors: TokenMissing (none, or only other schemes), AuthorizationMalformed (a bearer token and more), TokenRejected (oversized).
+    The Functions host joins repeated headers with a comma, which no token holds; other schemes use commas for their own parameters.
     """
-    if authorization is None or not authorization.strip():
+    credentials = [part.strip(" \t").partition(" ") for part in (authorization or "").split(",")]
+    if all(scheme.lower() != "bearer" for scheme, _, _ in credentials):
         raise TokenMissing("No bearer token came with the request.")
-    scheme, _, token = authorization.strip().partition(" ")
-    if "," in authorization:
+    if len(credentials) > 1:
         raise AuthorizationMalformed("Send exactly one Authorization header with exactly one token.")
-    if scheme.lower() != "bearer" or not token.strip():
+    token = credentials[0][2].strip(" ")
+    if not token:
         raise TokenMissing("The Authorization header holds no bearer token.")
     if len(token) > MAX_TOKEN_CHARS:
         raise TokenRejected("The token is too large.")
-    return token.strip(" ")
+    return token
 
 
 def authenticate(token: str, rules: CallerRules, keys: KeyRing, now: Callable[[], float]) -> Caller:
@@ -102,16 +105,21 @@ def authenticate(token: str, rules: CallerRules, keys: KeyRing, now: Callable[[]
     head, body, _ = token.split(".")
     kid = _check_header(_parse_object(head))
     unproved = _parse_object(body)
-    tenant_id, version = _claimed_origin(unproved, rules)
-    key = keys.find(tenant_id, version, kid)
+    tenant_id, version = _claimed_origin(unproved)
+    # Entra's tenants share keys. So the home tenant's prove a stranger's token, too, and nobody learns who is on the list from a token that is not proved.
+    keys_tenant = tenant_id if tenant_id in rules.tenants else rules.home_tenant
+    key = keys.find(keys_tenant, version, kid)
     try:
         _JWS.decode(token, key.public_key, algorithms=["RS256"])
     except (jwt.PyJWTError, ValueError, TypeError):
         raise TokenRejected("The token's signature is not valid.") from None
     claims = unproved  # proved from here on
-    _check_issuer(claims, tenant_id, version, rules, key)
+    _check_key(key, keys_tenant, rules)
+    _check_issuer(claims, tenant_id, version, rules)
     _check_times(claims, now())
     _check_audience(claims, rules)
+    if tenant_id not in rules.tenants:
+        raise CallerNotAllowed("This tenant is not on the list of callers.")
     client_id = _check_user_token(claims, version)
     scopes = _text(claims, "scp", "scopes").split(" ")
     if rules.required_scope not in scopes:
@@ -137,7 +145,8 @@ def _check_header(header: Mapping[str, Any]) -> str:
         raise TokenRejected("The token was issued for Microsoft Graph, not for this API: ask for a token for this API's own scope.")
     if not _MISLEADING_HEADERS.isdisjoint(header):
         raise TokenRejected("The token's header tells how to check it; such tokens are refused.")
-    if str(header.get("typ", "JWT")).upper() not in ("JWT", "AT+JWT"):
+    kind = header.get("typ", "JWT")
+    if not isinstance(kind, str) or kind.upper() not in ("JWT", "AT+JWT"):
         raise TokenRejected("The token is not of the type JWT.")
     kid = header.get("kid")
     if not isinstance(kid, str) or not 1 <= len(kid) <= 128:
@@ -145,25 +154,31 @@ def _check_header(header: Mapping[str, Any]) -> str:
     return kid
 
 
-def _claimed_origin(claims: Mapping[str, Any], rules: CallerRules) -> tuple[str, str]:
+def _claimed_origin(claims: Mapping[str, Any]) -> tuple[str, str]:
     """Return tenant and version as the token claims them, which decides only whose keys have to prove it."""
     version = claims.get("ver")
     if version not in ("1.0", "2.0") or not isinstance(version, str):
         raise TokenRejected("The token's version is neither 1.0 nor 2.0.")
-    tenant_id = _guid(claims, "tid")
-    if tenant_id not in rules.tenants:
-        raise CallerNotAllowed("This tenant is not on the list of callers.")
-    return tenant_id, version
+    return _guid(claims, "tid"), version
 
 
-def _check_issuer(claims: Mapping[str, Any], tenant_id: str, version: str, rules: CallerRules, key: SigningKey) -> None:
-    v2_issuer = f"{rules.authority_host}/{tenant_id}/v2.0"
-    expected = v2_issuer if version == "2.0" else _V1_ISSUER.format(tenant_id)
-    if claims.get("iss") != expected:
-        raise TokenRejected("The token's issuer is not the one of its tenant and version.")
-    # access-tokens, "Validate the signing key issuer". The issuer of a key is written in v2 form, also where the token is v1.
-    if key.issuer is not None and key.issuer.replace("{tenantid}", tenant_id) not in (expected, v2_issuer):
+def _issuer(tenant_id: str, version: str, rules: CallerRules) -> str:
+    return f"{rules.authority_host}/{tenant_id}/v2.0" if version == "2.0" else _V1_ISSUER.format(tenant_id)
+
+
+def _check_key(key: SigningKey, tenant_id: str, rules: CallerRules) -> None:
+    """Refuse a key that is published for another tenant (access-tokens, "Validate the signing key issuer").
+
+    The issuer of a key is written in v2 form, also where the token is v1.
+    """
+    issuers = [_issuer(tenant_id, version, rules) for version in ("1.0", "2.0")]
+    if key.issuer is not None and key.issuer.replace("{tenantid}", tenant_id) not in issuers:
         raise TokenRejected("The token was signed with a key that does not belong to its issuer.")
+
+
+def _check_issuer(claims: Mapping[str, Any], tenant_id: str, version: str, rules: CallerRules) -> None:
+    if claims.get("iss") != _issuer(tenant_id, version, rules):
+        raise TokenRejected("The token's issuer is not the one of its tenant and version.")
 
 
 def _check_times(claims: Mapping[str, Any], now: float) -> None:
@@ -190,7 +205,7 @@ def _check_user_token(claims: Mapping[str, Any], version: str) -> str:
     """Refuse ID tokens and app-only tokens; return the client application (azp in v2 tokens, appid in v1 tokens)."""
     client_claim = "azp" if version == "2.0" else "appid"
     if "scp" not in claims:
-        if client_claim not in claims and "roles" not in claims and claims.get("idtyp") != "app":
+        if client_claim not in claims and claims.get("idtyp") != "app":  # ID tokens can have roles, too: those of the user
             raise TokenRejected("This is an ID token or no token of ours; send an access token for this API.")
         raise UserTokenRequired("The token stands for an application; this route acts for a signed-in user.")
     if claims.get("idtyp", "user") != "user":
