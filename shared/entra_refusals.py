@@ -8,7 +8,7 @@ HTTP status, ``error``, ``suberror`` and the presence of ``claims`` decide; the 
 import json
 from collections.abc import Mapping
 from enum import Enum, auto
-from typing import Any, assert_never
+from typing import Any, Never, assert_never
 
 from shared.errors import (
     AccessDenied,
@@ -30,7 +30,11 @@ _LOOP_WAIT_S = 60.0
 
 
 class CredentialRefused(Misconfigured):
-    """Entra does not take our own credential: it may have been rotated, or it is wrong."""
+    """Entra does not take our own credential, or the platform gives none: it may have been rotated, or it is wrong."""
+
+
+class AskedToWait(UpstreamUnavailable):
+    """Entra cannot answer at the moment and has named a time to wait, so that asking again at once is no help."""
 
 
 class Meaning(Enum):
@@ -110,13 +114,17 @@ def read_refusal(status: int, body: Mapping[str, Any], *, retry_after_s: float |
     ``home_tenant`` says whether the tenant is the one our app is registered in.
     """
     claims = read_claims(body.get("claims"))
-    numbers = body.get("error_codes")
-    number = numbers[0] if isinstance(numbers, list) and numbers and type(numbers[0]) is int else None
-    upstream = UpstreamAnswer(
-        "entra", status, f"AADSTS{number}" if number is not None else _word(body.get("error")), _word(body.get("trace_id"))
-    )
+    number = _number(body)
+    upstream = UpstreamAnswer("entra", status, _code(body), _word(body.get("trace_id")))
     meaning = _meaning(status, _word(body.get("error")), _word(body.get("suberror")), number, challenged=claims is not None)
     return _error(meaning, upstream, claims, retry_after_s, home_tenant=home_tenant)
+
+
+def describe_refusal(status: int, body: Mapping[str, Any]) -> str:
+    """Return what may be logged of a refusal: its machine words, and the ids that Microsoft's support asks for."""
+    words = {"status": str(status), "code": _code(body)}
+    words |= {name: _word(body.get(name)) for name in ("error", "suberror", "trace_id", "correlation_id")}
+    return " ".join(f"{name}={word}" for name, word in words.items() if word is not None)
 
 
 def read_claims(value: object) -> str | None:
@@ -124,7 +132,7 @@ def read_claims(value: object) -> str | None:
     if not isinstance(value, str) or len(value) > _MAX_CLAIMS_CHARS:
         return None
     try:
-        parsed = json.loads(value)
+        parsed = json.loads(value, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         return None
     return json.dumps(parsed, separators=(",", ":")) if isinstance(parsed, dict) and parsed else None
@@ -139,7 +147,7 @@ def _meaning(status: int, error: str | None, suberror: str | None, number: int |
         return _BY_NUMBER[number]
     if error == "invalid_grant" and suberror is not None and suberror in _BY_SUBERROR:
         return _BY_SUBERROR[suberror]
-    if status >= 500 and error != "server_error":
+    if status == 408 or (status >= 500 and error != "server_error"):
         return Meaning.TRANSIENT
     return _BY_ERROR.get(error or "", Meaning.BROKEN)
 
@@ -179,13 +187,29 @@ def _error(  # noqa: C901 - one line per meaning
         case Meaning.LOOP:
             return Throttled("Entra has seen too many identical requests.", retry_after_s=retry_after_s or _LOOP_WAIT_S, upstream=upstream)
         case Meaning.TRANSIENT:
-            return UpstreamUnavailable(
-                "Entra cannot answer at the moment.", retry_after_s=retry_after_s or _DEFAULT_WAIT_S, upstream=upstream
-            )
+            if retry_after_s:
+                return AskedToWait("Entra cannot answer at the moment.", retry_after_s=retry_after_s, upstream=upstream)
+            return UpstreamUnavailable("Entra cannot answer at the moment.", retry_after_s=_DEFAULT_WAIT_S, upstream=upstream)
         case Meaning.BROKEN:
             return UpstreamBroken("Entra answered something that cannot be used.", upstream=upstream)
         case _:
             assert_never(meaning)
+
+
+def _number(body: Mapping[str, Any]) -> int | None:
+    numbers = body.get("error_codes")
+    number = numbers[0] if isinstance(numbers, list) and numbers else None
+    return number if type(number) is int and 0 < number < 10**9 else None
+
+
+def _code(body: Mapping[str, Any]) -> str | None:
+    """Return the code to quote to a person: the AADSTS number, else the word of the standard."""
+    number = _number(body)
+    return f"AADSTS{number}" if number is not None else _word(body.get("error"))
+
+
+def _refuse_constant(name: str) -> Never:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _word(value: object) -> str | None:

@@ -4,6 +4,7 @@ Owns when Entra is asked, and that what comes back belongs to who asked. Does *n
 """
 
 import logging
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,18 +13,20 @@ from typing import Any, Protocol
 import msal
 
 from shared.caller import Caller
-from shared.credentials import Credential
+from shared.credentials import Credential, CredentialInUse
 from shared.deadline import Deadline
 from shared.entra_http import EntraHttp
-from shared.entra_refusals import CredentialRefused
-from shared.errors import FacadeError, Misconfigured, TokenRejected, UpstreamAnswer, UpstreamBroken, UpstreamUnavailable
+from shared.entra_refusals import AskedToWait, CredentialRefused
+from shared.errors import FacadeError, Misconfigured, Throttled, TokenRejected, UpstreamAnswer, UpstreamBroken, UpstreamUnavailable
 from shared.exchange_cache import ExchangeCache, Fresh, assertion_key
 from shared.retry import backoff_s
 
 _log = logging.getLogger("facade.on_behalf_of")
 _SKEW_S = 300.0
-_CIRCUIT_OPEN_S = 30.0
+_LONGEST_LIFE_S = 86_400.0 * 2
 _RETRY_NEEDS_S = 3.0
+_BEARER_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750 section 2.1
+_SAY_NOTHING_OF_THE_CREDENTIAL = (Misconfigured, Throttled, UpstreamBroken, UpstreamUnavailable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +84,12 @@ class OnBehalfOf:
         waiting: Waiting,
     ) -> None:
         self._registration = registration
-        self._load_credential = load_credential
+        self._credential = CredentialInUse(load_credential, waiting.now)
         self._http = http
         self._cache = cache
         self._waiting = waiting
         self._lock = threading.Lock()
-        self._credential: Credential | None = None
         self._apps: dict[tuple[str, bytes], msal.ConfidentialClientApplication] = {}
-        self._circuit_closes_at = 0.0
 
     def exchange(self, caller: Caller, deadline: Deadline, *, claims: str | None = None) -> GraphToken:
         """Return a token for Graph that acts for the caller.
@@ -96,35 +97,40 @@ class OnBehalfOf:
         ``claims`` is a challenge (minified JSON) that Graph answered: what is cached is then bypassed and replaced.
         Errors: whatever ``read_refusal`` names; UpstreamUnavailable and UpstreamBroken; Misconfigured.
         """
-        key = assertion_key(caller.tenant_id, self._registration.client_id, (self._registration.graph_scope,), caller.assertion)
         return self._cache.get_or_exchange(
-            key, lambda: self._ask(caller, deadline, claims), wait_s=deadline.remaining_s(), replace=claims is not None
+            self._key(caller), lambda: self._ask(caller, deadline, claims), wait_s=deadline.remaining_s(), replace=claims is not None
         )
 
     def forget(self, caller: Caller) -> None:
         """Drop what is cached for this caller's token, because Graph no longer takes it."""
-        self._cache.forget(
-            assertion_key(caller.tenant_id, self._registration.client_id, (self._registration.graph_scope,), caller.assertion)
-        )
+        self._cache.forget(self._key(caller))
+
+    def _key(self, caller: Caller) -> bytes:
+        return assertion_key(caller.tenant_id, self._registration.client_id, (self._registration.graph_scope,), caller.assertion)
 
     def _ask(self, caller: Caller, deadline: Deadline, claims: str | None) -> Fresh[GraphToken]:
-        if self._waiting.now() < self._circuit_closes_at:
-            raise Misconfigured("Entra does not accept this service's own credential.")
-        credential = self._credential or self._use(self._load_credential())
+        """Ask with the credential in use, and once more where it was refused and has been changed meanwhile."""
+        asked_at = self._waiting.now()
+        if asked_at >= caller.expires_at:
+            raise TokenRejected("The token has expired.")
+        credential = self._credential.take()
         try:
             answer = self._ask_patiently(credential, caller, deadline, claims)
-        except CredentialRefused:
-            fresh = self._load_credential()
-            if fresh.fingerprint == credential.fingerprint:
-                self._open_circuit()
+        except CredentialRefused as refusal:
+            changed = self._credential.refused(credential, refusal)
+            try:
+                answer = self._ask_patiently(changed, caller, deadline, claims)
+            except CredentialRefused as again:
+                self._credential.refused(changed, again)
                 raise
-            answer = self._ask_patiently(self._use(fresh), caller, deadline, claims)
-        return self._read(answer, caller)
+        return _read(answer, caller, asked_at)
 
     def _ask_patiently(self, credential: Credential, caller: Caller, deadline: Deadline, claims: str | None) -> dict[str, Any]:
         """Ask once, and once more where Entra was unreachable or passing through trouble: a token request changes nothing, so a repeat is safe."""
         try:
             return self._ask_once(credential, caller, deadline, claims)
+        except AskedToWait:
+            raise
         except UpstreamUnavailable:
             pause_s = backoff_s(1, self._waiting.random)
             if deadline.remaining_s() < pause_s + _RETRY_NEEDS_S:
@@ -137,43 +143,21 @@ class OnBehalfOf:
             answer = self._app(credential, caller.tenant_id).acquire_token_on_behalf_of(
                 caller.assertion, [self._registration.graph_scope], claims_challenge=claims, deadline=deadline
             )
-        except FacadeError:
+        except FacadeError as error:
+            if not isinstance(error, _SAY_NOTHING_OF_THE_CREDENTIAL):  # it is about the caller, so Entra has let us in
+                self._credential.accepted(credential)
             raise
         except Exception as error:  # MSAL raises IndexError, ValueError, RuntimeError and more on answers it did not expect
+            _log.warning("event=exchange_unreadable tenant=%s error=%s", caller.tenant_id, type(error).__name__)
             raise UpstreamBroken("Entra answered something that cannot be used.", upstream=UpstreamAnswer("entra")) from error
-        if not isinstance(answer, dict):
-            raise UpstreamBroken("Entra answered something that cannot be used.", upstream=UpstreamAnswer("entra"))
-        return answer
-
-    def _read(self, answer: dict[str, Any], caller: Caller) -> Fresh[GraphToken]:
-        """Take the token out of Entra's answer, if it is one, and the caller's own (ids compared, never trusted alone)."""
-        value, lifetime_s = answer.get("access_token"), answer.get("expires_in")
-        identity = answer.get("id_token_claims")
-        if (
-            not isinstance(value, str)
-            or not value.isascii()
-            or not value.isprintable()
-            or " " in value
-            or str(answer.get("token_type", "")).lower() != "bearer"
-        ):
-            raise UpstreamBroken("Entra answered without a usable token.", upstream=UpstreamAnswer("entra", 200))
-        if not isinstance(identity, dict) or (identity.get("oid"), identity.get("tid")) != (caller.object_id, caller.tenant_id):
-            _log.error("event=exchange_identity_mismatch tenant=%s", caller.tenant_id)
-            raise UpstreamBroken(
-                "Entra answered with a token for somebody else; it was thrown away.", upstream=UpstreamAnswer("entra", 200)
-            )
-        try:
-            lifetime = min(float(lifetime_s or 0), 86_400.0 * 2)
-        except (TypeError, ValueError):
-            lifetime = 0.0
-        now = self._waiting.now()
-        ends_at = min(now + lifetime - min(_SKEW_S, lifetime / 10), caller.expires_at)
-        if not ends_at > now:
-            raise TokenRejected("The token is about to expire; send a new one.")
-        return Fresh(GraphToken(caller.object_id, caller.tenant_id, value), ends_at)
+        self._credential.accepted(credential)
+        return dict(answer)
 
     def _app(self, credential: Credential, tenant_id: str) -> msal.ConfidentialClientApplication:
-        """Return MSAL's application for the token's own tenant; guests are exchanged where they are guests (MSAL.NET, on-behalf-of flow)."""
+        """Return MSAL's application for the token's own tenant; guests are exchanged where they are guests (MSAL.NET, on-behalf-of flow).
+
+        Building one costs no call (``EntraHttp.get``), so it does no harm that threads may build the same one at once.
+        """
         known = self._apps.get((tenant_id, credential.fingerprint))
         if known is not None:
             return known
@@ -195,18 +179,25 @@ class OnBehalfOf:
             self._apps = {key: app for key, app in self._apps.items() if key[1] == credential.fingerprint}
             return self._apps.setdefault((tenant_id, credential.fingerprint), built)
 
-    def _use(self, credential: Credential) -> Credential:
-        with self._lock:
-            if self._credential is not None:
-                _log.warning("event=credential_reloaded")
-            self._credential = credential
-        return credential
 
-    def _open_circuit(self) -> None:
-        """Stop asking Entra for a while: it would refuse everybody. One alert line for all threads together."""
-        with self._lock:
-            now = self._waiting.now()
-            if now < self._circuit_closes_at:
-                return
-            self._circuit_closes_at = now + _CIRCUIT_OPEN_S
-        _log.error("event=credential_refused retry_in_s=%d", _CIRCUIT_OPEN_S)
+def _read(answer: dict[str, Any], caller: Caller, asked_at: float) -> Fresh[GraphToken]:
+    """Take the token out of Entra's answer, if it is one, and the caller's own. ``asked_at`` (epoch seconds) is when its life began at the earliest."""
+    value, lifetime_s = answer.get("access_token"), _lifetime_s(answer.get("expires_in"))
+    usable = isinstance(value, str) and _BEARER_TOKEN.fullmatch(value) and str(answer.get("token_type")).lower() == "bearer"
+    if not isinstance(value, str) or not usable or lifetime_s is None:
+        raise UpstreamBroken("Entra answered without a usable token.", upstream=UpstreamAnswer("entra", 200))
+    identity = answer.get("id_token_claims")
+    ids = [str(identity.get(name)).lower() for name in ("oid", "tid")] if isinstance(identity, dict) else []
+    if ids != [caller.object_id, caller.tenant_id]:
+        _log.error("event=exchange_identity_mismatch tenant=%s", caller.tenant_id)
+        raise UpstreamBroken("Entra answered with a token for somebody else; it was thrown away.", upstream=UpstreamAnswer("entra", 200))
+    ends_at = min(asked_at + lifetime_s - min(_SKEW_S, lifetime_s / 10), caller.expires_at)
+    return Fresh(GraphToken(caller.object_id, caller.tenant_id, value), ends_at)
+
+
+def _lifetime_s(value: object) -> float | None:
+    """Return ``expires_in`` in seconds, or None where it is no positive whole number (RFC 6749 section 5.1; some of Entra's endpoints write it as text)."""
+    digits = str(value) if type(value) in (int, str) else ""
+    if not re.fullmatch(r"[0-9]{1,12}", digits) or not int(digits):
+        return None
+    return min(float(digits), _LONGEST_LIFE_S)

@@ -1,0 +1,145 @@
+"""The exchange, for tests: validated callers, a clock to turn, and an ``OnBehalfOf`` put together as in production that talks to a running simulator."""
+
+import re
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from infra.local import seed
+from infra.local.entra import EntraSimulator
+from infra.local.entra_keys import unverified_claims
+from infra.local.faults import Fault
+from shared.caller import Caller
+from shared.connections import open_identity_session, open_session
+from shared.credentials import Credential, load_credential
+from shared.deadline import Deadline
+from shared.entra_http import EntraHttp
+from shared.errors import FacadeError
+from shared.exchange_cache import ExchangeCache
+from shared.on_behalf_of import GraphToken, OnBehalfOf, Registration
+from shared.settings import Settings
+
+PATIENCE_S = 60.0
+DESCRIPTION = "AADSTS50000: adele@M365B489948.onmicrosoft.com of Contoso must not be told of.\r\nTrace ID: 0"
+_JWT = re.compile(r"eyJ[A-Za-z0-9_-]{8,}")
+
+
+class Clock:
+    """Time and chance of one worker. It stands still but for ``sleep`` and ``turn``; ``slept`` are the pauses, in seconds."""
+
+    def __init__(self, starts_at: float | None = None) -> None:
+        self.time = time.time() if starts_at is None else starts_at
+        self.slept: list[float] = []
+        self.chance = 0.5
+
+    def now(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.time += seconds
+
+    def random(self) -> float:
+        return self.chance
+
+    def turn(self, seconds: float) -> None:
+        self.time += seconds
+
+
+@dataclass
+class Worker:
+    """One worker of the service, as far as the exchange goes; ``environment`` may change while it runs, as app settings do."""
+
+    tokens: OnBehalfOf
+    clock: Clock
+    environment: dict[str, str] = field(repr=False)
+
+    def exchange(self, caller: Caller, *, within_s: float = 10.0, claims: str | None = None) -> GraphToken:
+        return self.tokens.exchange(caller, Deadline.after(within_s, self.clock.now), claims=claims)
+
+    def refusal(self, caller: Caller, *, within_s: float = 10.0, claims: str | None = None) -> FacadeError:
+        """Exchange in vain, and return why."""
+        with pytest.raises(FacadeError) as caught:
+            self.exchange(caller, within_s=within_s, claims=claims)
+        return caught.value
+
+
+def start_worker(
+    environment: Mapping[str, str],
+    session: requests.Session,
+    *,
+    clock: Clock | None = None,
+    load: Callable[[], Credential] | None = None,
+    http: Callable[[requests.Session, str, str, Callable[[], float]], Any] = EntraHttp,
+) -> Worker:
+    """Put the exchange together as ``services.py`` does; ``load`` and ``http`` replace its parts."""
+    changeable = dict(environment)
+    clock = clock or Clock()
+    settings = Settings.read(changeable)
+    identity = open_identity_session()
+    tokens = OnBehalfOf(
+        Registration(settings.client_id, settings.entra_authority_host, settings.graph_scope_uri),
+        load or (lambda: load_credential(Settings.read(changeable), identity)),
+        http(session, settings.entra_authority_host, settings.tenant_id, clock.now),
+        ExchangeCache(capacity=1000, now=clock.now),
+        clock,
+    )
+    return Worker(tokens, clock, changeable)
+
+
+@contextmanager
+def connection_to(bundle: Path, *, pool_size: int = 64) -> Iterator[requests.Session]:
+    """A session as the service has it, that trusts the local stack."""
+    with open_session(ca_bundle=bundle, pool_size=pool_size) as session:
+        yield session
+
+
+def make_caller(entra: EntraSimulator, user: seed.User = seed.ADELE, **token: Any) -> Caller:
+    """Return a caller with a token of their own, as ``caller.py`` would prove it."""
+    assertion = entra.user_token(user, **token)
+    claims = unverified_claims(assertion)
+    return Caller(
+        tenant_id=str(claims["tid"]),
+        object_id=str(claims["oid"]),
+        client_id=str(claims.get("azp", claims.get("appid"))),
+        expires_at=float(str(claims["exp"])),
+        can_answer_challenges=True,
+        assertion=assertion,
+    )
+
+
+def owner_of(token: GraphToken) -> str:
+    """Return whom the token itself acts for, whatever the exchange says of it."""
+    return str(unverified_claims(token.value)["oid"])
+
+
+def entra_says(
+    status: int, error: str | None = None, *, code: int | None = None, headers: Mapping[str, str] | None = None, **members: Any
+) -> Fault:
+    """Return the fault of an answer in Entra's words, with a description that nobody may repeat."""
+    body: dict[str, Any] = {"error_description": DESCRIPTION, "trace_id": "b1f4-trace", "correlation_id": "c2e5-correlation", **members}
+    if error is not None:
+        body["error"] = error
+    if code is not None:
+        body["error_codes"] = [code]
+    return Fault(step="token", status=status, body=body, headers=headers or {}, times=None)
+
+
+def everything_said(error: BaseException) -> str:
+    """Return all that an error tells by itself: its text, its arguments and its data."""
+    return f"{error} {error!r} {error.args!r} {vars(error)!r} {''.join(traceback.format_exception_only(error))}"
+
+
+def assert_keeps_quiet(caplog: pytest.LogCaptureFixture, *errors: BaseException, also: tuple[str, ...] = ()) -> None:
+    """Check that neither the log, on any level, nor an error repeats a token, a secret, or a word of a description."""
+    said = " ".join((caplog.text, *(str(vars(record)) for record in caplog.records), *(everything_said(error) for error in errors)))
+    for forbidden in (seed.API_CLIENT_SECRET, "Contoso must not be told", "Trace ID", *also):
+        assert forbidden not in said, forbidden
+    assert not _JWT.search(said)
