@@ -191,7 +191,7 @@ def problem(error: FacadeError | None, request_id: str, *, accept: str | None, a
     """
     row = BUG if error is None else _row(error)
     retry_after_s = getattr(error, "retry_after_s", None)
-    wait_s = None if retry_after_s is None else min(_LONGEST_WAIT_S, max(1, math.ceil(retry_after_s)))
+    wait_s = None if retry_after_s is None else math.ceil(min(_LONGEST_WAIT_S, max(1.0, retry_after_s)))
     faults = error.faults if isinstance(error, errors.RequestInvalid) else ()
     upstream = error.upstream if error is not None else None
     claims = _claims(error)

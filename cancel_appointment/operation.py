@@ -14,10 +14,11 @@ from cancel_appointment.records import Keep, Records
 from cancel_appointment.request import CancelRequest, parse_cancel_request, parse_idempotency_key
 from shared.caller import Caller, authenticate, read_bearer_token
 from shared.deadline import Deadline
-from shared.errors import InteractionRequired
+from shared.errors import InteractionRequired, Overloaded
 from shared.services import Services
 from shared.telemetry import Journal, pseudonym
 
+_LEAST_S = 1.0  # a cancel that is begun with less would likely end in doubt
 _FOR_MAKERS = (
     " This client cannot answer such a challenge by itself. In a flow or app, open its connection and sign in again; if that does not help, an administrator has "
     "to apply the same access policy to this API as to Microsoft Graph, so that it is met when the connection is made."
@@ -81,7 +82,9 @@ class CancelOperation:
         return work
 
     def carry_out(self, work: Work, deadline: Deadline, journal: Journal) -> CancelOutcome:
-        """Cancel. Errors: those of ``Cancellation.run``."""
+        """Cancel. Errors: those of ``Cancellation.run``; Overloaded when the deadline leaves no room to begin."""
+        if deadline.remaining_s() < _LEAST_S:
+            raise Overloaded("This service has more requests than it can finish in time.")
         try:
             outcome = self._cancellation.run(work.caller, work.request, work.idempotency_key, deadline, journal)
         except InteractionRequired as error:

@@ -7,7 +7,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Never
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
@@ -16,7 +16,7 @@ from shared.errors import BodyTooLarge, FieldFault, MediaTypeUnsupported, Reques
 
 MAX_BODY_BYTES = 64 * 1024
 _MAX_FAULTS = 20
-_JSON_MEDIA_TYPE = re.compile(r"application/json\s*(;\s*charset\s*=\s*\"?utf-?8\"?\s*)?", re.IGNORECASE)
+_JSON_MEDIA_TYPE = re.compile(r'application/json\s*(;\s*charset\s*=\s*(utf-?8|"utf-?8")\s*)?', re.ASCII | re.IGNORECASE)
 _BARE_KEY = re.compile(r"[\x21\x23-\x2b\x2d-\x7e]{1,255}")
 _QUOTED_KEY = re.compile(r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\]){1,255})"')
 
@@ -67,7 +67,7 @@ def parse_cancel_request(content_type: str | None, body: bytes) -> CancelRequest
     if content_type is None or not _JSON_MEDIA_TYPE.fullmatch(content_type.strip()):
         raise MediaTypeUnsupported("Send the body as application/json in UTF-8, and say so in Content-Type.")
     try:
-        parsed = json.loads(body.decode("utf-8-sig"), object_pairs_hook=_unique)
+        parsed = json.loads(body.decode("utf-8-sig"), object_pairs_hook=_unique, parse_constant=_refuse_constant)
     except _DuplicateMemberError as error:
         raise _invalid(FieldFault(error.member, "occurs more than once")) from None
     except (ValueError, RecursionError):
@@ -85,7 +85,7 @@ def parse_idempotency_key(header: str | None) -> str | None:
     """Return the idempotency key, bare or as the quoted string of draft-ietf-httpapi-idempotency-key-header. Errors: RequestInvalid."""
     if header is None:
         return None
-    value = header.strip()
+    value = header.strip(" \t")
     quoted = _QUOTED_KEY.fullmatch(value)
     if quoted:
         return re.sub(r"\\(.)", r"\1", quoted[1])
@@ -107,6 +107,10 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             raise _DuplicateMemberError(name)
         members[name] = value
     return members
+
+
+def _refuse_constant(name: str) -> Never:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _invalid(*faults: FieldFault) -> RequestInvalid:

@@ -9,6 +9,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable
+from concurrent.futures import Future
 
 import azure.functions as func
 
@@ -16,7 +17,7 @@ from cancel_appointment import contract
 from cancel_appointment.contract import Reply
 from cancel_appointment.operation import CancelOperation, Incoming
 from shared.deadline import Deadline
-from shared.errors import FacadeError, Misconfigured, OutcomeUnknown, Overloaded, UpstreamUnavailable
+from shared.errors import FacadeError, OutcomeUnknown, Overloaded, UpstreamUnavailable
 from shared.lanes import Lanes
 from shared.lazy import Lazy
 from shared.services import build_services
@@ -24,7 +25,6 @@ from shared.telemetry import Journal, read_correlation_id
 
 _BACKSTOP_S = 1.0  # what a thread may overrun its deadline by before the caller is answered without it
 _SHARE_FOR_WAITING = 0.6  # of the time that is left: what a request may wait for its mailbox
-_LEAST_S = 1.0  # a cancel that is begun with less would likely end in doubt
 
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
 _operation = Lazy(lambda: CancelOperation(build_services(os.environ)))
@@ -43,7 +43,7 @@ async def cancel_appointment(req: func.HttpRequest) -> func.HttpResponse:
     headers = dict(reply.headers)
     if journal.correlation_id:
         headers["x-correlation-id"] = journal.correlation_id
-    return func.HttpResponse(reply.body, status_code=reply.status, headers=headers, mimetype=headers.pop("Content-Type"))
+    return func.HttpResponse(reply.body, status_code=reply.status, headers=headers)
 
 
 @blueprint.route("health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
@@ -55,6 +55,7 @@ async def health(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001 - 
 async def answer_cancel(incoming: Incoming, accept: str | None, journal: Journal) -> Reply:
     """Answer a cancel request; raises nothing."""
     authorization_uri: str | None = None
+    failure: FacadeError | None = None
     try:
         operation = _operation.if_built()
         if operation is None:
@@ -63,33 +64,63 @@ async def answer_cancel(incoming: Incoming, accept: str | None, journal: Journal
         lanes = _lanes.get()
         deadline = operation.deadline()
         async with lanes.admitted():
-            never_sent = UpstreamUnavailable("Entra could not be reached in time.")
-            work = await _on_thread(operation, lambda: operation.admit(incoming, journal), deadline, never_sent)
+            work = await _on_thread(
+                operation,
+                lambda: operation.admit(incoming, journal),
+                deadline,
+                journal,
+                too_late=UpstreamUnavailable("Entra could not be reached in time."),
+            )
             async with lanes.lane(work.mailbox, wait_s=deadline.remaining_s() * _SHARE_FOR_WAITING):
-                if deadline.remaining_s() < _LEAST_S:
-                    raise Overloaded("This service has more requests than it can finish in time.")
-                unknown = OutcomeUnknown(
-                    "The cancel may have been sent, and it is not known whether it took effect. Send the same request again: that is safe."
+                outcome = await _on_thread(
+                    operation,
+                    lambda: operation.carry_out(work, deadline, journal),
+                    deadline,
+                    journal,
+                    too_late=OutcomeUnknown(
+                        "The cancel may have been sent, and it is not known whether it took effect. Send the same request again: that is safe."
+                    ),
                 )
-                outcome = await _on_thread(operation, lambda: operation.carry_out(work, deadline, journal), deadline, unknown)
         return contract.answer(outcome, work.request, journal.request_id)
     except FacadeError as error:
-        journal.note(reason=error.reason if isinstance(error, Misconfigured) else None)
-        return contract.problem(error, journal.request_id, accept=accept, authorization_uri=authorization_uri)
+        failure = error
+        journal.note(reason=error.reason, entra=_entra_said(error))
     except Exception as error:  # noqa: BLE001 - the one catch-all: a bug of ours is an answer of the contract, too
         journal.bug(error)
-        return contract.problem(None, journal.request_id, accept=accept, authorization_uri=authorization_uri)
+    return contract.problem(failure, journal.request_id, accept=accept, authorization_uri=authorization_uri)
 
 
-async def _on_thread[T](operation: CancelOperation, work: Callable[[], T], deadline: Deadline, too_late: FacadeError) -> T:
-    """Run on the service's own threads. Past the deadline the caller is answered with ``too_late`` and the thread goes on: its records stay true."""
-    context = contextvars.copy_context()
-    running = asyncio.get_running_loop().run_in_executor(operation.services.threads, context.run, work)
-    done, _ = await asyncio.wait((running,), timeout=deadline.remaining_s() + _BACKSTOP_S)
-    if not done:
-        running.add_done_callback(lambda late: late.cancelled() or late.exception())  # seen, so that the loop does not complain
+async def _on_thread[T](
+    operation: CancelOperation, work: Callable[[], T], deadline: Deadline, journal: Journal, *, too_late: FacadeError
+) -> T:
+    """Run on the service's own threads. Errors: those of ``work``; Overloaded when no thread was free in time, and then it never begins.
+
+    Past the deadline the caller is answered with ``too_late``, and the thread goes on: its records stay true, and the journal tells how it ended.
+    """
+    job = operation.services.threads.submit(contextvars.copy_context().run, work)
+    ended = asyncio.wrap_future(job)
+    ended.add_done_callback(lambda late: late.cancelled() or late.exception())  # seen, so that the loop never complains
+    try:
+        await asyncio.wait((ended,), timeout=deadline.remaining_s() + _BACKSTOP_S)
+    finally:
+        never_begun = job.cancel()  # False once it runs: a thread cannot be stopped
+    if never_begun:
+        raise Overloaded("This service has more requests than it can finish in time.")
+    if not job.done():
+        job.add_done_callback(lambda late: journal.write_late(_ending_of(late)))
         raise too_late
-    return running.result()
+    return job.result()
+
+
+def _ending_of[T](late: Future[T]) -> str:
+    error = late.exception()
+    return "done" if error is None else type(error).__name__
+
+
+def _entra_said(error: FacadeError) -> str | None:
+    """Name what Entra answered, for the log; what Graph answered is noted call by call."""
+    said = error.upstream
+    return f"{said.status}:{said.code}:{said.request_id}" if said is not None and said.service == "entra" else None
 
 
 def _open_lanes(operation: CancelOperation) -> Lanes:

@@ -1,9 +1,15 @@
 """Outbound HTTP: one pooled session per upstream, TLS checked against one context, nothing taken from the environment.
 
-Owns how connections are made. Does *not* know what is said over them.
+Owns how connections are made, how long an answer may take, and when a connection may be used again. Does *not* know what is said over them.
 """
 
+import http.client
+import io
+import logging
+import math
+import socket
 import ssl
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +19,54 @@ from urllib3.connection import HTTPSConnection
 from urllib3.connectionpool import HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
+from shared.errors import Misconfigured
+
 USER_AGENT = "bookings-cancel-facade/1"
+
+
+class _UntilReader(io.RawIOBase):
+    """Reads from a socket until a moment of the monotonic clock, however the bytes trickle in."""
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, ends_at: float) -> None:
+        self._raw = raw
+        self._sock = sock
+        self._ends_at = ends_at
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left_s = self._ends_at - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("the answer has taken too long")
+        self._sock.settimeout(None if left_s == math.inf else left_s)
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Response(http.client.HTTPResponse):
+    """An answer that is there, head and body, within one time-out, and that leaves nothing behind for the next.
+
+    A socket's time-out starts anew with every byte: a slow drip would go on for ever.
+    """
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        timeout_s = sock.gettimeout()
+        ends_at = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        self.fp = io.BufferedReader(_UntilReader(self.fp.detach(), sock, ends_at))
+
+    def begin(self) -> None:
+        """Read the head of the final answer (RFC 9110 15.2: others may come before it; http.client knows 100 alone and would leave it unread)."""
+        super().begin()
+        while 101 < self.status < 200:
+            self.headers = self.msg = None  # type: ignore[assignment] # so that http.client begins again
+            super().begin()
+        if self.status == 101 or (self.length == 0 and self.headers.get("Content-Length", "0") != "0"):
+            self.will_close = True  # bytes may follow that no answer announced; they must not be taken for the next one
 
 
 class _Connection(HTTPSConnection):
@@ -23,6 +76,8 @@ class _Connection(HTTPSConnection):
     ``connect`` ends before the first byte of the request is written, so whatever fails in it becomes ``NewConnectionError``.
     """
 
+    response_class = _Response
+
     def connect(self) -> None:
         try:
             super().connect()
@@ -30,6 +85,11 @@ class _Connection(HTTPSConnection):
             raise
         except (HTTPError, OSError, ssl.CertificateError) as error:
             raise NewConnectionError(self, f"the connection was not established: {type(error).__name__}") from error
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether it may be used again: not when bytes are waiting that nobody asked for. Those decrypted already are not seen by urllib3."""
+        return super().is_connected and not (isinstance(self.sock, ssl.SSLSocket) and self.sock.pending())
 
 
 class _Pool(HTTPSConnectionPool):
@@ -52,17 +112,28 @@ class _OneContextAdapter(HTTPAdapter):
         conn.cert_reqs = "CERT_REQUIRED"
 
 
+class _Session(requests.Session):
+    """A session that knows no redirects: even where it may not follow one, requests reads its whole body and parses its address, and fails if it cannot."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002 - the signature is requests' own
+        return None
+
+
 def open_session(*, ca_bundle: Path | None, pool_size: int) -> requests.Session:
-    """Return a session for one upstream; safe to share between threads for plain requests.
+    """Return a session for one upstream; safe to share between threads for plain requests. Errors: Misconfigured.
 
     ``ca_bundle`` (PEM) is trusted besides the system's roots. Proxies, netrc and CA variables of the environment are not read.
-    Nothing is sent over plain http, no cookie is kept.
+    Nothing is sent over plain http, no cookie is kept, no redirect is followed. A read time-out bounds the whole answer, not only each part of it.
     """
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # below, it logs URLs, and ours hold mailbox addresses
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if ca_bundle is not None:
-        context.load_verify_locations(ca_bundle)
-    session = requests.Session()
+        try:
+            context.load_verify_locations(ca_bundle)
+        except OSError as error:  # ssl.SSLError is one
+            raise Misconfigured("The setting CA_BUNDLE names a file that holds no readable certificate (PEM).") from error
+    session = _Session()
     session.trust_env = False
     session.cookies.set_policy(_NoCookies())
     session.headers["User-Agent"] = USER_AGENT

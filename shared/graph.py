@@ -45,7 +45,7 @@ class GraphClient:
     ) -> Seen:
         """Send one request and return how it ended; raises nothing for what Graph or the network may do.
 
-        ``segments`` are the decoded path segments, each is quoted here, once. ``timeout_s`` bounds the wait for each part of the answer.
+        ``segments`` are the decoded path segments, each is quoted here, once. ``timeout_s`` bounds the whole, from connecting to the answer's last byte.
         ``request_id`` goes out as client-request-id, so that Microsoft's support finds the call (Graph best practices).
         """
         url = "/".join((self._root, *(quote(segment, safe="") for segment in segments)))
@@ -59,13 +59,14 @@ class GraphClient:
         if body is not None:
             headers["Content-Type"] = "application/json"
             payload = json.dumps(body).encode("ascii")
+        timeout: Any = urllib3.Timeout(connect=min(_CONNECT_S, timeout_s), total=timeout_s)  # requests takes it; its stubs do not know
         try:
             with self._session.request(
                 method,
                 url,
                 data=payload,
                 headers=headers,
-                timeout=(min(_CONNECT_S, timeout_s), timeout_s),
+                timeout=timeout,
                 allow_redirects=False,
                 stream=True,
             ) as response:
@@ -98,7 +99,7 @@ def _read(response: requests.Response, raw: bytes) -> GraphAnswer:
     status = response.status_code
     return GraphAnswer(
         status=status,
-        readable=not raw if status == 204 else parsed is not None,
+        readable=parsed is not None if status != 204 else not raw and response.headers.get("Content-Length", "0") == "0",
         codes=_codes(parsed),
         request_id=_word(response.headers.get("request-id")),
         retry_after=response.headers.get("Retry-After"),

@@ -96,7 +96,7 @@ def _open_records(settings: Settings, waiting: SystemWaiting) -> IdempotencyStor
         return MemoryStore(waiting.now)
     from shared.table_store import TableStore, pooled_transport
 
-    transport = pooled_transport(ca_bundle=settings.ca_bundle)
+    transport = pooled_transport(str(settings.ca_bundle) if settings.ca_bundle else None)
     if settings.idempotency_table_connection_string is not None:
         try:
             return TableStore.from_connection_string(

@@ -18,7 +18,7 @@ _CORRELATION_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 @dataclass(slots=True)
 class Journal:
-    """What happened to one request, collected as it goes; used by one thread at a time. Times are in seconds of a monotonic clock."""
+    """What happened to one request, collected as it goes by one thread at a time; any may write. Times are in seconds of a monotonic clock."""
 
     request_id: str
     now: Callable[[], float] = field(repr=False)
@@ -46,19 +46,21 @@ class Journal:
 
     def write(self, status: int, code: str) -> None:
         """Write the one line of this request; a fault of ours or of our set-up is an error, which alerts watch for."""
-        fields: dict[str, object] = {
-            "status": status,
-            "code": code,
-            "ms": round((self.now() - self.started_at) * 1000, 1),
-            "requestId": self.request_id,
-        }
+        level = logging.ERROR if code in ("misconfigured", "internal_error") else logging.INFO
+        _log.log(level, "event=request %s", self._line(status=status, code=code))
+
+    def write_late(self, ending: str) -> None:
+        """Write how work ended whose caller had been answered without it: a second line, under the same request id."""
+        _log.warning("event=late %s", self._line(ending=ending))
+
+    def _line(self, **first: str | int) -> str:
+        fields: dict[str, object] = {**first, "ms": round((self.now() - self.started_at) * 1000, 1), "requestId": self.request_id}
         if self.correlation_id:
             fields["correlationId"] = self.correlation_id
-        fields |= self.facts
+        fields |= self.facts  # in one step, as is the join: late work may still be adding
         if self.calls:
             fields["graph"] = ",".join(self.calls)
-        level = logging.ERROR if code in ("misconfigured", "internal_error") else logging.INFO
-        _log.log(level, "event=request %s", " ".join(f"{name}={_plain(value)}" for name, value in fields.items()))
+        return " ".join(f"{name}={_plain(value)}" for name, value in fields.items())
 
 
 def read_correlation_id(header: str | None) -> str | None:
@@ -72,5 +74,7 @@ def pseudonym(*parts: str) -> str:
 
 
 def _plain(value: object) -> str:
+    """Return a value fit for a line of name=value: printable ASCII, in quotation marks where it holds a space."""
     text = str(value).lower() if isinstance(value, bool) else str(value)
-    return re.sub(r"[^\x21-\x7e]", "_", text)
+    text = re.sub(r"[^\x20\x21\x23-\x7e]", "_", text)
+    return f'"{text}"' if " " in text or not text else text

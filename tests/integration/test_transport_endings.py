@@ -1,0 +1,629 @@
+"""How a call to Graph can end on the wire, over real sockets: "never sent" apart from "sent, no answer", and nothing left for the next call."""
+
+import gzip
+import json
+import socket
+import ssl
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import pytest
+import requests
+import trustme
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from infra.local.tls import LocalAuthority
+from shared.connections import open_session
+from shared.graph import GraphClient
+from shared.on_behalf_of import GraphToken
+from shared.retry import GraphAnswer, NoAnswer, Seen
+
+PATIENCE_S = 30.0  # for what must come
+IMPATIENCE_S = 0.4  # for what must not
+TOKEN = GraphToken("oid", "tid", "a.graph.token")
+CANCEL = ("solutions", "bookingBusinesses", "b", "appointments", "a", "cancel")
+NO_CONTENT = b"HTTP/1.1 204 No Content\r\nrequest-id: r-1\r\n\r\n"
+CANCELLED = GraphAnswer(204, request_id="r-1")
+
+
+# Both ends of the wire.
+
+
+class Link:
+    """One connection, as the server sees it."""
+
+    def __init__(self, server: "Server", sock: socket.socket) -> None:
+        self._server = server
+        self._sock = sock
+
+    def read_request(self) -> None:
+        """Read one request, head and body. Errors: ConnectionError when the client has gone."""
+        received = b""
+        while b"\r\n\r\n" not in received:
+            received += self._some()
+        head, _, body = received.partition(b"\r\n\r\n")
+        length = next((int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")), 0)
+        while len(body) < length:
+            body += self._some()
+        self._server.requests.append(head + b"\r\n\r\n" + body)
+
+    def send(self, payload: bytes) -> None:
+        self._sock.sendall(payload)
+
+    def drip(self, payload: bytes, *, pause_s: float = 0.02) -> None:
+        """Send byte by byte, so that no wait between two is ever long."""
+        for number in range(len(payload)):
+            self._sock.sendall(payload[number : number + 1])
+            if self._server.stopping.wait(pause_s):
+                return
+
+    def hold(self) -> None:
+        """Say nothing more for as long as the test runs."""
+        self._server.stopping.wait(PATIENCE_S)
+
+    def reset(self) -> None:
+        """Make the kernel send RST when the connection is closed (SO_LINGER with a time of 0, socket(7))."""
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    def _some(self) -> bytes:
+        chunk = self._sock.recv(65536)
+        if not chunk:
+            raise ConnectionError("the client has gone")
+        return chunk
+
+
+class Server:
+    """Runs a script on each connection, on a thread of its own. ``tls`` None speaks in plain text."""
+
+    def __init__(self, script: Callable[[Link], None], tls: ssl.SSLContext | None) -> None:
+        self._script = script
+        self._tls = tls
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._threads: list[threading.Thread] = []
+        self.stopping = threading.Event()
+        self.connections = 0
+        self.requests: list[bytes] = []
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def __enter__(self) -> Self:
+        self._start(self._accept)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stopping.set()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for thread in self._threads:
+            thread.join(PATIENCE_S)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            self._start(lambda sock=sock: self._serve(sock))  # type: ignore[misc]
+
+    def _serve(self, sock: socket.socket) -> None:
+        with ExitStack() as closing:
+            closing.callback(sock.close)
+            try:
+                if self._tls is not None:
+                    sock.settimeout(PATIENCE_S)
+                    sock = self._tls.wrap_socket(sock, server_side=True)
+                    closing.callback(sock.close)
+                self._script(Link(self, sock))
+            except OSError:
+                return  # the client has had enough
+
+    def _start(self, work: Callable[[], None]) -> None:
+        thread = threading.Thread(target=work, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A client that trusts ``authority``, and servers that it may be pointed at."""
+
+    authority: LocalAuthority
+    session: requests.Session
+    running: ExitStack
+
+    def serve(self, script: Callable[[Link], None], *, tls: ssl.SSLContext | None = None, plain: bool = False) -> Server:
+        return self.running.enter_context(Server(script, None if plain else tls or self.authority.server_context()))
+
+    def call(self, url: str, *, timeout_s: float = PATIENCE_S) -> Seen:
+        client = GraphClient(self.session, f"{url}/v1.0")
+        return client.call("POST", CANCEL, TOKEN, request_id="r-0", timeout_s=timeout_s, body={"cancellationMessage": "Sorry."})
+
+
+@pytest.fixture(scope="module")
+def authority() -> LocalAuthority:
+    return LocalAuthority()
+
+
+@pytest.fixture(scope="module")
+def bundle(authority: LocalAuthority, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return authority.write_bundle(tmp_path_factory.mktemp("trust") / "ca.pem")
+
+
+@pytest.fixture
+def bench(authority: LocalAuthority, bundle: Path) -> Iterator[Bench]:
+    with ExitStack() as running, open_session(ca_bundle=bundle, pool_size=4) as session:
+        yield Bench(authority, session, running)
+
+
+def answering(payload: bytes, then: Callable[[Link], None] = Link.hold) -> Callable[[Link], None]:
+    """Answer every request with the same bytes, then close, reset or hold."""
+
+    def script(link: Link) -> None:
+        link.read_request()
+        link.send(payload)
+        then(link)
+
+    return script
+
+
+def close(_: Link) -> None:
+    """Return, which closes the connection."""
+
+
+def keep_alive(payload: bytes) -> Callable[[Link], None]:
+    """Answer every request of a connection with the same bytes."""
+
+    def script(link: Link) -> None:
+        while True:
+            link.read_request()
+            link.send(payload)
+
+    return script
+
+
+def head(status: str, *headers: str) -> bytes:
+    return "".join(f"{line}\r\n" for line in (f"HTTP/1.1 {status}", *headers, "")).encode("latin-1")
+
+
+def answer(status: str, body: bytes, *headers: str) -> bytes:
+    return head(status, f"Content-Length: {len(body)}", *headers) + body
+
+
+NOT_FOUND = json.dumps({"error": {"code": "ErrorItemNotFound", "message": "It is not there."}}).encode()
+
+
+# Never sent: no byte of the request has left.
+
+
+def test_a_name_that_cannot_be_resolved_is_never_sent(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    assert bench.call("https://graph.invalid") == NoAnswer(sent=False, cause="NameResolutionError")
+
+
+def test_a_refused_connection_is_never_sent(bench: Bench) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # taken, and nobody listens
+        assert bench.call(f"https://127.0.0.1:{closed.getsockname()[1]}") == NoAnswer(sent=False, cause="NewConnectionError")
+
+
+def test_a_connection_that_is_not_accepted_in_time_is_never_sent(bench: Bench) -> None:
+    with ExitStack() as open_sockets:
+        listener = open_sockets.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(8):  # more than the queue of those who wait to be accepted holds
+            waiting = open_sockets.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        seen = bench.call(f"https://127.0.0.1:{listener.getsockname()[1]}", timeout_s=IMPATIENCE_S)
+    assert seen == NoAnswer(sent=False, cause="ConnectTimeoutError")
+
+
+def _greet_in_plain_text(link: Link) -> None:
+    link.send(NO_CONTENT)
+    link.hold()
+
+
+def _answer_hello_in_plain_text(link: Link) -> None:
+    link._some()
+    link.send(head("400 Bad Request") + b"The plain HTTP request was sent to HTTPS port")
+
+
+def _close_after_hello(link: Link) -> None:
+    link._some()
+
+
+def _reset_after_hello(link: Link) -> None:
+    link._some()
+    link.reset()
+
+
+def _begin_a_record_and_close(link: Link) -> None:
+    link._some()
+    link.send(b"\x16\x03\x03\x00\x7a\x02\x00")
+
+
+HANDSHAKES: dict[str, Callable[[Link], None]] = {
+    "plain text at once": _greet_in_plain_text,
+    "plain text after the hello": _answer_hello_in_plain_text,
+    "closed at once": close,
+    "closed after the hello": _close_after_hello,
+    "reset after the hello": _reset_after_hello,
+    "half a record": _begin_a_record_and_close,
+    "reset at once": Link.reset,
+}
+
+
+@pytest.mark.parametrize("script", HANDSHAKES.values(), ids=HANDSHAKES.keys())
+def test_a_handshake_that_fails_is_never_sent(bench: Bench, script: Callable[[Link], None]) -> None:
+    server = bench.serve(script, plain=True)
+    assert bench.call(server.url) == NoAnswer(sent=False, cause="NewConnectionError")
+    assert server.connections == 1
+
+
+def _say_nothing(link: Link) -> None:
+    link.hold()
+
+
+def _drip_a_record(link: Link) -> None:
+    link.drip(b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc" + bytes(1000))
+
+
+@pytest.mark.parametrize("script", [_say_nothing, _drip_a_record], ids=["silent", "dripping"])
+def test_a_handshake_that_takes_too_long_is_never_sent(bench: Bench, script: Callable[[Link], None]) -> None:
+    server = bench.serve(script, plain=True)
+    assert bench.call(server.url, timeout_s=IMPATIENCE_S) == NoAnswer(sent=False, cause="NewConnectionError")
+
+
+def _context_for(certificate: trustme.LeafCert) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    certificate.configure_cert(context)
+    return context
+
+
+def test_a_certificate_of_an_authority_that_is_not_trusted_is_never_sent(bench: Bench) -> None:
+    server = bench.serve(keep_alive(NO_CONTENT), tls=_context_for(trustme.CA().issue_cert("127.0.0.1")))
+    assert bench.call(server.url) == NoAnswer(sent=False, cause="NewConnectionError")
+    assert not server.requests
+
+
+def test_a_certificate_for_another_host_is_never_sent(tmp_path: Path) -> None:
+    trusted = trustme.CA()
+    trusted.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    server = Server(keep_alive(NO_CONTENT), _context_for(trusted.issue_cert("graph.example")))
+    with server, open_session(ca_bundle=tmp_path / "ca.pem", pool_size=1) as session:
+        seen = GraphClient(session, server.url).call("GET", ("a",), TOKEN, request_id="r-0", timeout_s=PATIENCE_S)
+    assert seen == NoAnswer(sent=False, cause="NewConnectionError")
+    assert not server.requests
+
+
+# Sent, no answer.
+
+SILENT = {
+    "closed": (b"", close, "ProtocolError"),
+    "reset": (b"", Link.reset, "ProtocolError"),
+    "closed within the status line": (b"HTTP/1.1 2", close, "ProtocolError"),
+    "closed within the body": (head("200 OK", "Content-Length: 100") + b'{"error"', close, "ProtocolError"),
+    "reset within the body": (head("404 Not Found", "Content-Length: 100") + b'{"error"', Link.reset, "ProtocolError"),
+    "closed within a chunk": (head("404 Not Found", "Transfer-Encoding: chunked") + b"ff\r\n{", close, "ProtocolError"),
+    "closed before the last chunk": (head("404 Not Found", "Transfer-Encoding: chunked") + b"2\r\n{}\r\n", close, "ProtocolError"),
+    "chunk without a size": (head("404 Not Found", "Transfer-Encoding: chunked") + b"zz\r\n{}\r\n", close, "ProtocolError"),
+    "another protocol": (b"SSH-2.0-OpenSSH_9.6\r\n", close, "ProtocolError"),
+    "HTTP/2": (b"\x00\x00\x12\x04\x00\x00\x00\x00\x00" + bytes(18), close, "ProtocolError"),
+    "another version": (b"HTTP/2.0 204 No Content\r\n\r\n", close, "ProtocolError"),
+    "status of four digits": (b"HTTP/1.1 2040 No Content\r\n\r\n", close, "ProtocolError"),
+    "status that is no number": (b"HTTP/1.1 abc No Content\r\n\r\n", close, "ProtocolError"),
+    "zeros": (bytes(100_000), close, "ProtocolError"),
+    "endless header line": (head("204 No Content")[:-2] + b"x: " + b"y" * 100_000, close, "ProtocolError"),
+    "too many headers": (head("204 No Content", *(f"x{number}: y" for number in range(200))), close, "ProtocolError"),
+    "two lengths": (head("404 Not Found", "Content-Length: 2", "Content-Length: 3") + b"{}", close, "InvalidHeader"),
+    "204 with a body in chunks": (
+        head("204 No Content", "Transfer-Encoding: chunked") + b"2\r\n{}\r\n0\r\n\r\n",
+        close,
+        "ProtocolError",
+    ),
+    "broken gzip": (answer("404 Not Found", b"no gzip", "Content-Encoding: gzip"), close, "DecodeError"),
+    "too many encodings": (answer("404 Not Found", b"{}", f"Content-Encoding: {'gzip,' * 9}gzip"), close, "DecodeError"),
+}
+
+
+@pytest.mark.parametrize(("payload", "then", "cause"), SILENT.values(), ids=SILENT.keys())
+def test_a_request_that_gets_no_readable_answer_counts_as_sent(
+    bench: Bench, payload: bytes, then: Callable[[Link], None], cause: str
+) -> None:
+    server = bench.serve(answering(payload, then))
+    assert bench.call(server.url) == NoAnswer(sent=True, cause=cause)
+    assert (len(server.requests), server.connections) == (1, 1)
+
+
+WAITING = {
+    "silence": b"",
+    "half a head": b"HTTP/1.1 204 No Content\r\nrequest-id: ",
+    "half a body": head("404 Not Found", "Content-Length: 100") + b'{"error"',
+    "a length and no body": head("200 OK", "Content-Length: 5"),
+    "an interim answer and no more": head("100 Continue"),
+}
+
+
+@pytest.mark.parametrize("payload", WAITING.values(), ids=WAITING.keys())
+def test_an_answer_that_does_not_come_in_time_counts_as_sent(bench: Bench, payload: bytes) -> None:
+    server = bench.serve(answering(payload))
+    assert bench.call(server.url, timeout_s=IMPATIENCE_S) == NoAnswer(sent=True, cause="ReadTimeoutError")
+    assert len(server.requests) == 1
+
+
+DRIPS = {
+    "head": (b"", NO_CONTENT[:-2] + b"x: " + b"y" * 100 + b"\r\n\r\n"),
+    "body": (head("404 Not Found", f"Content-Length: {len(NOT_FOUND) + 100}"), b" " * 100 + NOT_FOUND),
+    "chunks": (head("404 Not Found", "Transfer-Encoding: chunked"), b"1\r\n \r\n" * 20 + b"2\r\n{}\r\n0\r\n\r\n"),
+    "until close": (head("404 Not Found", "Connection: close"), b" " * 100 + NOT_FOUND),
+    "interim answers": (b"", head("100 Continue") * 5 + NO_CONTENT),
+    "other interim answers": (b"", head("103 Early Hints") * 5 + NO_CONTENT),
+}
+
+
+@pytest.mark.parametrize(("at_once", "dripping"), DRIPS.values(), ids=DRIPS.keys())
+def test_a_drip_does_not_prolong_the_time_out(bench: Bench, at_once: bytes, dripping: bytes) -> None:
+    def script(link: Link) -> None:
+        link.read_request()
+        link.send(at_once)
+        link.drip(dripping)  # two seconds and more in all; each byte well within the time-out
+
+    server = bench.serve(script)
+    assert bench.call(server.url, timeout_s=IMPATIENCE_S) == NoAnswer(sent=True, cause="ReadTimeoutError")
+
+
+def test_interim_answers_without_end_do_not_prolong_the_time_out(bench: Bench) -> None:
+    def script(link: Link) -> None:
+        link.read_request()
+        while True:
+            link.send(head("100 Continue") * 100)
+
+    assert bench.call(bench.serve(script).url, timeout_s=IMPATIENCE_S) == NoAnswer(sent=True, cause="ReadTimeoutError")
+
+
+# Answered.
+
+ANSWERS = {
+    "204": (NO_CONTENT, CANCELLED),
+    "204 that says that it is empty": (head("204 No Content", "Content-Length: 0"), GraphAnswer(204)),
+    "204 in chunks that are none": (head("204 No Content", "Transfer-Encoding: chunked") + b"0\r\n\r\n", GraphAnswer(204)),
+    "204 that announces a body": (answer("204 No Content", b'{"a": 1}'), GraphAnswer(204, readable=False)),
+    "204 of HTTP/1.0": (b"HTTP/1.0 204 No Content\r\n\r\n", GraphAnswer(204)),
+    "404": (answer("404 Not Found", NOT_FOUND), GraphAnswer(404, codes=("ErrorItemNotFound",))),
+    "404 with a mark": (answer("404 Not Found", b"\xef\xbb\xbf" + NOT_FOUND), GraphAnswer(404, codes=("ErrorItemNotFound",))),
+    "404 without a body": (answer("404 Not Found", b""), GraphAnswer(404, readable=False)),
+    "404 compressed": (
+        answer("404 Not Found", gzip.compress(NOT_FOUND), "Content-Encoding: gzip"),
+        GraphAnswer(404, codes=("ErrorItemNotFound",)),
+    ),
+    "404 in an encoding that nobody knows": (
+        answer("404 Not Found", NOT_FOUND, "Content-Encoding: br"),
+        GraphAnswer(404, codes=("ErrorItemNotFound",)),
+    ),
+    "404 in HTML": (answer("404 Not Found", b"<html>", "Content-Type: text/html"), GraphAnswer(404, readable=False)),
+    "404 too large": (
+        answer("404 Not Found", NOT_FOUND[:-1] + b" " * 300_000 + b"}"),
+        GraphAnswer(404, readable=False),
+    ),
+    "404 that blows up": (
+        answer("404 Not Found", gzip.compress(NOT_FOUND[:-1] + bytes(50_000_000)), "Content-Encoding: gzip"),
+        GraphAnswer(404, readable=False),
+    ),
+    "404 nested without end": (answer("404 Not Found", b"[" * 200_000), GraphAnswer(404, readable=False)),
+    "429": (answer("429 Too Many Requests", b"{}", "Retry-After: 7"), GraphAnswer(429, retry_after="7")),
+    "429 with two waits": (
+        answer("429 Too Many Requests", b"{}", "Retry-After: 7", "Retry-After: 9"),
+        GraphAnswer(429, retry_after="7, 9"),
+    ),
+    "after 100": (head("100 Continue") + NO_CONTENT, CANCELLED),
+    "after 102, 103 and headers": (
+        head("102 Processing") + head("103 Early Hints", "Link: </a>", "request-id: r-9") + NO_CONTENT,
+        CANCELLED,
+    ),
+    "after many interim answers": (head("103 Early Hints") * 50 + NO_CONTENT, CANCELLED),
+    "101": (head("101 Switching Protocols", "Upgrade: h2c"), GraphAnswer(101, readable=False)),
+    "200 until it is closed": (head("200 OK") + b"{}", GraphAnswer(200, resource={})),
+    "200 with a length that is none": (head("200 OK", "Content-Length: many") + b"{}", GraphAnswer(200, resource={})),
+    "200 with a negative length": (head("200 OK", "Content-Length: -2") + b"{}", GraphAnswer(200, resource={})),
+    "head that is not closed": (b"HTTP/1.1 204 No Content\r\n", GraphAnswer(204)),
+}
+
+
+@pytest.mark.parametrize(("payload", "seen"), ANSWERS.values(), ids=ANSWERS.keys())
+def test_an_answer_is_read_as_far_as_it_can_be(bench: Bench, payload: bytes, seen: GraphAnswer) -> None:
+    server = bench.serve(answering(payload, close))
+    assert bench.call(server.url) == seen
+    assert len(server.requests) == 1
+
+
+def test_a_body_without_end_is_read_to_the_limit_and_no_further(bench: Bench) -> None:
+    def script(link: Link) -> None:
+        link.read_request()
+        link.send(head("200 OK", "Connection: close"))
+        while True:
+            link.send(bytes(65536))
+
+    assert bench.call(bench.serve(script).url) == GraphAnswer(200, readable=False)
+
+
+LOCATIONS = ["/elsewhere", "https://elsewhere.example/", "//", "https://[", "https://a:port/", "http://a:99999/", "%zz", "\xff\xfe", "\x01"]
+
+
+@pytest.mark.parametrize("location", LOCATIONS, ids=ascii)
+def test_a_redirect_is_an_answer_and_is_not_followed_wherever_it_points(bench: Bench, location: str) -> None:
+    server = bench.serve(keep_alive(answer("307 Temporary Redirect", b"{}", f"Location: {location}")))
+    assert bench.call(server.url) == GraphAnswer(307)
+    assert len(server.requests) == 1
+
+
+def test_the_body_of_a_redirect_is_read_to_the_limit_and_no_further(bench: Bench) -> None:
+    def script(link: Link) -> None:
+        link.read_request()
+        link.send(head("302 Found", "Location: /elsewhere", "Connection: close"))
+        while True:
+            link.send(bytes(65536))
+
+    assert bench.call(bench.serve(script).url) == GraphAnswer(302, readable=False)
+
+
+# The next call.
+
+
+@pytest.mark.parametrize(
+    ("payload", "seen"),
+    [
+        (NO_CONTENT, CANCELLED),
+        (answer("404 Not Found", NOT_FOUND), GraphAnswer(404, codes=("ErrorItemNotFound",))),
+        (answer("404 Not Found", b""), GraphAnswer(404, readable=False)),
+        (head("200 OK", "Transfer-Encoding: chunked") + b"2\r\n{}\r\n0\r\n\r\n", GraphAnswer(200, resource={})),
+        (answer("307 Temporary Redirect", b"{}", "Location: /a"), GraphAnswer(307)),
+        (head("103 Early Hints") + NO_CONTENT, CANCELLED),
+    ],
+    ids=["204", "404", "empty", "chunked", "redirect", "interim"],
+)
+def test_a_connection_is_used_again(bench: Bench, payload: bytes, seen: GraphAnswer) -> None:
+    server = bench.serve(keep_alive(payload))
+    assert [bench.call(server.url) for _ in range(3)] == [seen] * 3
+    assert (server.connections, len(server.requests)) == (1, 3)
+
+
+LEFTOVERS = {
+    "204 with a small body": answer("204 No Content", b"HTTP/1.1 200 OK\r\n\r\n"),
+    "204 with a large body": answer("204 No Content", b"HTTP/1.1 200 OK\r\n\r\n" * 700),
+    "204 with a body that nothing announced": head("204 No Content") + b"HTTP/1.1 200 OK\r\n\r\n" * 700,
+    "404 longer than it says": answer("404 Not Found", NOT_FOUND) + b"HTTP/1.1 200 OK\r\n\r\n" * 700,
+    "two answers": NO_CONTENT + b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}" * 400,
+    "404 too large": answer("404 Not Found", b" " * 300_000),
+    "101": head("101 Switching Protocols"),
+    "close announced": head("204 No Content", "Connection: close"),
+}
+
+
+@pytest.mark.parametrize("first", LEFTOVERS.values(), ids=LEFTOVERS.keys())
+def test_what_an_answer_leaves_behind_is_never_taken_for_the_next_one(bench: Bench, first: bytes) -> None:
+    answers = iter([first, NO_CONTENT])
+
+    def script(link: Link) -> None:
+        link.read_request()
+        link.send(next(answers))  # one TLS record, as far as it fits
+        link.hold()
+
+    server = bench.serve(script)
+    assert isinstance(bench.call(server.url), GraphAnswer)
+    assert bench.call(server.url) == CANCELLED
+    assert (server.connections, len(server.requests)) == (2, 2)
+
+
+@pytest.mark.parametrize("then", [close, Link.reset], ids=["closed", "reset"])
+def test_a_connection_that_was_ended_while_idle_is_replaced(bench: Bench, then: Callable[[Link], None]) -> None:
+    answered, ended = threading.Event(), threading.Event()
+
+    def script(link: Link) -> None:
+        link.read_request()
+        link.send(NO_CONTENT)
+        if ended.is_set():
+            link.hold()
+        assert answered.wait(PATIENCE_S)  # a reset would take the answer with it
+        then(link)
+        link._sock.close()
+        ended.set()
+
+    server = bench.serve(script)
+    assert bench.call(server.url) == CANCELLED
+    answered.set()
+    assert ended.wait(PATIENCE_S)
+    assert bench.call(server.url) == CANCELLED
+    assert (server.connections, len(server.requests)) == (2, 2)
+
+
+@pytest.mark.parametrize("then", [close, Link.reset], ids=["closed", "reset"])
+def test_a_used_connection_that_ends_on_the_next_request_counts_as_sent_and_nothing_is_repeated(
+    bench: Bench, then: Callable[[Link], None]
+) -> None:
+    def script(link: Link) -> None:
+        link.read_request()
+        link.send(NO_CONTENT)
+        link.read_request()
+        then(link)
+
+    server = bench.serve(script)
+    assert bench.call(server.url) == CANCELLED
+    assert bench.call(server.url) == NoAnswer(sent=True, cause="ProtocolError")
+    assert (server.connections, len(server.requests)) == (1, 2)
+
+
+def test_a_call_that_timed_out_does_not_leave_its_answer_to_the_next(bench: Bench) -> None:
+    late = threading.Event()
+
+    def script(link: Link) -> None:
+        link.read_request()
+        if len(server.requests) == 1:
+            late.wait(PATIENCE_S)
+            link.send(answer("404 Not Found", NOT_FOUND))
+        else:
+            link.send(NO_CONTENT)
+        link.hold()
+
+    server = bench.serve(script)
+    assert bench.call(server.url, timeout_s=IMPATIENCE_S) == NoAnswer(sent=True, cause="ReadTimeoutError")
+    late.set()
+    assert bench.call(server.url) == CANCELLED
+    assert server.connections == 2
+
+
+# Whatever comes.
+
+lines = st.lists(
+    st.sampled_from(
+        [
+            "Content-Length: 2",
+            "Content-Length: 0",
+            "Transfer-Encoding: chunked",
+            "Content-Encoding: gzip",
+            "Content-Encoding: deflate",
+            "Connection: close",
+            "Location: https://[",
+            'WWW-Authenticate: claims="e30"',
+            "Retry-After: x",
+            ": ",
+            "x",
+            "\xff: \xfe",
+            " a: b",
+        ]
+    ),
+    max_size=4,
+)
+statuses = st.sampled_from(["204 No Content", "200 OK", "404 Not Found", "103 Early Hints", "302 Found", "999", "99 x", "204"])
+payloads = st.binary(max_size=100) | st.builds(
+    lambda status, headers, body: head(status, *headers) + body,
+    statuses,
+    lines,
+    st.binary(max_size=50) | st.sampled_from([b"{}", b"2\r\n{}\r\n0\r\n\r\n", gzip.compress(b"{}")]),
+)
+
+
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(payload=payloads)
+def test_whatever_comes_back_a_call_ends_in_words_and_is_never_called_unsent(bench: Bench, payload: bytes) -> None:
+    server = Server(answering(payload, close), bench.authority.server_context())
+    with server:
+        seen = bench.call(server.url)
+
+    if isinstance(seen, NoAnswer):
+        assert seen.sent
+    else:
+        assert f" {seen.status}".encode() in payload

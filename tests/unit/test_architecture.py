@@ -1,0 +1,341 @@
+"""The layout keeps its promises: who may import what, what importing costs, and how addresses are built."""
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from shared.settings import Settings
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Module:
+    """One file of the product. ``imports`` are the full names of what it imports, wherever in the file."""
+
+    name: str
+    tree: ast.Module
+    imports: frozenset[str]
+
+    def uses(self, package: str) -> bool:
+        return any(imported == package or imported.startswith(f"{package}.") for imported in self.imports)
+
+
+@cache
+def product() -> dict[str, Module]:
+    files = [REPOSITORY / "function_app.py", *REPOSITORY.glob("shared/**/*.py"), *REPOSITORY.glob("cancel_appointment/**/*.py")]
+    modules = (read(file) for file in files)
+    return {module.name: module for module in modules}
+
+
+def read(file: Path) -> Module:
+    parts = file.relative_to(REPOSITORY).with_suffix("").parts
+    tree = ast.parse(file.read_text())
+    return Module(".".join(parts[:-1] if parts[-1] == "__init__" else parts), tree, frozenset(imports_of(tree)))
+
+
+def imports_of(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            assert node.module is not None
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def those_that_use(package: str) -> set[str]:
+    return {name for name, module in product().items() if module.uses(package)}
+
+
+def names_of(*packages: str) -> list[str]:
+    return sorted(name for name in product() if name.partition(".")[0] in packages)
+
+
+# Who imports whom.
+
+
+def test_the_product_is_found() -> None:
+    assert {"function_app", "shared.graph", "cancel_appointment", "cancel_appointment.triggers"} <= set(product())
+
+
+@pytest.mark.parametrize("name", names_of("shared"))
+def test_the_shared_half_knows_no_capability(name: str) -> None:
+    assert not product()[name].uses("cancel_appointment")
+
+
+@pytest.mark.parametrize("name", names_of("shared", "cancel_appointment", "function_app"))
+def test_the_product_does_not_need_the_local_stack_or_the_tests(name: str) -> None:
+    for package in ("infra", "tests", "pytest", "scripts"):
+        assert not product()[name].uses(package)
+
+
+# Each package below is met in the adapters that own it and nowhere else. Those that speak HTTP: graph (Microsoft Graph), entra_http (the token endpoint,
+# for MSAL), signing_keys (published keys), connections (how a connection is made), credentials and credentials_storage (the platform's identity endpoint
+# gets a session), table_store (the transport under Azure's client).
+SPEAK_HTTP = {
+    f"shared.{name}" for name in ("connections", "credentials", "credentials_storage", "entra_http", "graph", "signing_keys", "table_store")
+}
+OWNERS: dict[str, set[str]] = {
+    "azure.functions": {"function_app", "cancel_appointment.triggers"},
+    "azure.core": {"shared.table_store", "shared.credentials_storage"},
+    "azure.data": {"shared.table_store"},
+    "msal": {"shared.on_behalf_of", "shared.credentials", "shared.credentials_storage"},
+    "jwt": {"shared.caller", "shared.signing_keys"},
+    "requests": SPEAK_HTTP,
+    "urllib3": SPEAK_HTTP,
+    "http.client": {"shared.connections"},
+    "socket": {"shared.connections"},
+    "ssl": {"shared.connections"},
+    "http.HTTPStatus": {"cancel_appointment.contract"},
+    "os": {"cancel_appointment.triggers"},
+    "random": {"shared.services"},
+    "asyncio": {"cancel_appointment.triggers", "shared.lanes"},
+    "shared.services": {"cancel_appointment.operation", "cancel_appointment.triggers"},
+    "cancel_appointment.contract": {"cancel_appointment.triggers", "cancel_appointment.openapi"},
+    "cancel_appointment.operation": {"cancel_appointment.triggers"},
+    "cancel_appointment.triggers": {"cancel_appointment"},
+}
+
+
+@pytest.mark.parametrize(("package", "owners"), OWNERS.items(), ids=OWNERS.keys())
+def test_a_package_is_met_by_its_owners_alone(package: str, owners: set[str]) -> None:
+    users = those_that_use(package)
+    assert users
+    assert users <= owners
+
+
+PURE = [
+    "cancel_appointment.cancellation",
+    "cancel_appointment.contract",
+    "cancel_appointment.outcome",
+    "cancel_appointment.request",
+    "shared.deadline",
+    "shared.digest",
+    "shared.entra_refusals",
+    "shared.errors",
+    "shared.retry",
+]
+SIDE_EFFECTS = (
+    *("asyncio", "concurrent", "threading", "multiprocessing", "queue", "sched", "signal"),
+    *("os", "io", "pathlib", "shutil", "subprocess", "tempfile", "logging"),
+    *("socket", "ssl", "http.client", "urllib.request", "requests", "urllib3", "msal", "azure"),
+    *("time", "random", "secrets", "uuid"),
+)
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_meaning_is_pure(name: str) -> None:
+    module = product()[name]
+    assert [package for package in SIDE_EFFECTS if module.uses(package)] == []
+    assert not {"open", "print", "input"} & {node.id for node in ast.walk(module.tree) if isinstance(node, ast.Name)}
+
+
+def test_nothing_imports_itself_by_way_of_others() -> None:
+    finished: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, " -> ".join((*path, name))
+        if name in finished:
+            return
+        for imported in product()[name].imports & product().keys():
+            if not imported_is_parent(imported, name):
+                visit(imported, (*path, name))
+        finished.add(name)
+
+    def imported_is_parent(imported: str, name: str) -> bool:
+        return name.startswith(f"{imported}.")
+
+    for name in product():
+        visit(name, ())
+
+
+# The environment, and time.
+
+
+def attributes(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            yield node.value.id, node.attr
+
+
+def test_the_environment_is_touched_in_one_place() -> None:
+    touching = {
+        name
+        for name, module in product().items()
+        if {("os", "environ"), ("os", "getenv"), ("os", "environb"), ("os", "putenv")} & set(attributes(module.tree))
+    }
+    assert touching == {"cancel_appointment.triggers"}
+
+
+def test_nothing_sleeps_by_itself() -> None:
+    assert {name for name, module in product().items() if ("time", "sleep") in set(attributes(module.tree))} == {"shared.services"}
+
+
+WATCHER = """
+import importlib, json, os, sys, threading
+import urllib3  # looks for IPv6 by binding a socket of its own when it is imported
+
+names, ours = json.loads(sys.argv[1]), set(json.loads(sys.argv[2]))
+seen = []
+watching = False
+
+
+class Watched(dict):
+    def __getitem__(self, name):
+        note(name)
+        return dict.__getitem__(self, name)
+
+    def get(self, name, default=None):
+        note(name)
+        return dict.get(self, name, default)
+
+    def __contains__(self, name):
+        note(name)
+        return dict.__contains__(self, name)
+
+
+def note(name):
+    if name in ours:
+        seen.append(f"reads {name}")
+
+
+def audit(event, arguments):
+    if not watching:
+        return
+    if event.startswith(("socket.", "subprocess.", "_thread.start", "os.system", "os.exec", "os.fork", "os.posix_spawn", "urllib.", "http.client.")):
+        seen.append(event)
+    if event == "open" and isinstance(arguments[0], str) and not arguments[0].startswith(roots):
+        seen.append(f"opens {arguments[0]}")
+
+
+# What is Python's own or installed beside it may be opened: it is where modules are loaded from.
+roots = tuple({os.path.realpath(root) + os.sep for root in (sys.prefix, sys.base_prefix, os.getcwd())} | {sys.prefix + os.sep, sys.base_prefix + os.sep})
+os.environ = Watched({**os.environ, **dict.fromkeys(ours, "set")})
+sys.addaudithook(audit)
+watching = True
+for name in names:
+    importlib.import_module(name)
+watching = False
+assert os.environ["TENANT_ID"] and seen.pop() == "reads TENANT_ID"
+if threading.active_count() > 1:
+    seen.append(f"leaves {threading.active_count() - 1} threads")
+print(json.dumps(seen))
+"""
+
+
+def watch(names: list[str], folder: Path = REPOSITORY) -> list[str]:
+    """Import modules in a fresh interpreter and return what they did that importing must not do."""
+    ours = [name.upper() for name in Settings.model_fields]
+    run = subprocess.run(
+        [sys.executable, "-c", WATCHER, json.dumps(names), json.dumps(ours)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    seen: list[str] = json.loads(run.stdout)
+    return seen
+
+
+def test_importing_reads_no_setting_opens_nothing_and_starts_nothing() -> None:
+    assert watch(sorted(product())) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "seen"),
+    [
+        ("import os; os.environ.get('CLIENT_SECRET')", "reads CLIENT_SECRET"),
+        ("import os; os.getenv('TENANT_ID')", "reads TENANT_ID"),
+        ("import socket; socket.socket().close()", "socket.__new__"),
+        ("import threading; threading.Thread(target=int).start()", "_thread.start"),
+        ("open('/dev/null').close()", "opens /dev/null"),
+    ],
+)
+def test_the_watcher_sees_what_it_watches_for(tmp_path: Path, code: str, seen: str) -> None:
+    (tmp_path / "guilty.py").write_text(code)
+    assert any(what.startswith(seen) for what in watch(["guilty"], tmp_path))
+
+
+# How code is written.
+
+IDS = {"business_id", "appointment_id", "businessId", "appointmentId", "segment", "segments"}
+
+
+def joined_into_paths(tree: ast.AST) -> Iterator[int]:
+    """Find strings with a slash into which an id is put as it is: f-strings, +, % and format."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            parts: list[ast.expr] = node.values
+        elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Mod):
+            parts = [node.left, node.right]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "format":
+            parts = [node.func.value, *node.args, *(keyword.value for keyword in node.keywords)]
+        else:
+            continue
+        slashed = any(isinstance(part, ast.Constant) and isinstance(part.value, str) and "/" in part.value for part in parts)
+        if slashed and any(_names(part) & IDS for part in parts):
+            yield node.lineno
+
+
+def _names(part: ast.AST) -> set[str]:
+    """Return the names that stand in an expression, but for what is handed to quote."""
+    if isinstance(part, ast.Call) and isinstance(part.func, ast.Name) and part.func.id == "quote":
+        return set()
+    found = {part.id} if isinstance(part, ast.Name) else {part.attr} if isinstance(part, ast.Attribute) else set()
+    return found.union(*(_names(child) for child in ast.iter_child_nodes(part)))
+
+
+@pytest.mark.parametrize("name", names_of("shared", "cancel_appointment"))
+def test_no_id_is_put_into_an_address_as_it_is(name: str) -> None:
+    assert list(joined_into_paths(product()[name].tree)) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ('f"/a/{business_id}"', True),
+        ('f"/a/{request.appointment_id}/cancel"', True),
+        ('"/a/" + request.business_id', True),
+        ('"/a/%s" % appointment_id', True),
+        ('"/a/{}".format(business_id)', True),
+        ('f"/a/{quote(segment, safe=str())}"', False),
+        ('f"{business_id} is gone"', False),
+        ('f"/a/{tenant_id}"', False),
+    ],
+)
+def test_the_search_for_ids_in_addresses_finds_them(code: str, found: bool) -> None:
+    assert bool(list(joined_into_paths(ast.parse(code)))) is found
+
+
+def matches_on_enums(tree: ast.AST) -> Iterator[ast.Match]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Match) and any(
+            isinstance(part, ast.MatchValue) and isinstance(part.value, ast.Attribute) for part in ast.walk(node)
+        ):
+            yield node
+
+
+def test_a_match_on_an_enum_leaves_no_member_to_chance() -> None:
+    """mypy proves it in two forms: a last case with assert_never, and a return or raise in every case of a function that has to return something."""
+    matches = [match for module in product().values() for match in matches_on_enums(module.tree)]
+    assert matches
+    for match in matches:
+        last = match.cases[-1]
+        closed = ast.unparse(last.pattern) == "_" and ast.unparse(last.body[-1]).startswith("assert_never(")
+        assert closed or all(isinstance(case.body[-1], ast.Return | ast.Raise) for case in match.cases), ast.unparse(match)
+
+
+@pytest.mark.parametrize("name", sorted(product()))
+def test_a_module_says_what_it_owns(name: str) -> None:
+    assert ast.get_docstring(product()[name].tree)

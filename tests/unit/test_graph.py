@@ -1,0 +1,393 @@
+"""The Graph client: what it puts on the wire, what it reads from an answer, and that no failure below it escapes. Real sockets: test_transport_endings."""
+
+import base64
+import io
+import json
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pytest
+import requests
+import urllib3
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from requests.adapters import BaseAdapter
+
+from shared.connections import open_session
+from shared.graph import GraphClient
+from shared.on_behalf_of import GraphToken
+from shared.retry import GraphAnswer, NoAnswer, Seen
+
+ROOT = "https://graph.microsoft.com/v1.0"
+TOKEN = GraphToken("oid", "tid", "a.graph.token")
+
+
+class Wire(BaseAdapter):
+    """Stands where a request would leave for the network: keeps it, and answers what it is told, or fails."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.status = 204
+        self.headers: dict[str, str] = {}
+        self.body = b""
+        self.error: Exception | None = None
+        self.sent: list[requests.PreparedRequest] = []
+        self.timeouts: list[urllib3.Timeout] = []
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
+        self.sent.append(request)
+        self.timeouts.append(options["timeout"])
+        assert options["stream"]
+        if self.error is not None:
+            raise self.error
+        answer = requests.Response()
+        answer.status_code = self.status
+        answer.headers.update(self.headers)
+        answer.raw = urllib3.HTTPResponse(io.BytesIO(self.body), headers=self.headers, status=self.status, preload_content=False)
+        answer.url = request.url or ""
+        answer.request = request
+        return answer
+
+    def close(self) -> None:
+        """Have nothing to close."""
+
+
+@pytest.fixture
+def wire() -> Wire:
+    return Wire()
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[requests.Session]:
+    with open_session(ca_bundle=None, pool_size=1) as opened:
+        yield opened
+
+
+@pytest.fixture
+def graph(session: requests.Session, wire: Wire) -> GraphClient:
+    session.mount("https://", wire)
+    return GraphClient(session, ROOT)
+
+
+def cancel(graph: GraphClient, *segments: str, message: str = "Sorry.", timeout_s: float = 5.0) -> Seen:
+    return graph.call("POST", segments or ("a",), TOKEN, request_id="r-0", timeout_s=timeout_s, body={"cancellationMessage": message})
+
+
+def look(graph: GraphClient) -> GraphAnswer:
+    seen = graph.call("GET", ("a",), TOKEN, request_id="r-0", timeout_s=5.0)
+    assert isinstance(seen, GraphAnswer)
+    return seen
+
+
+# What goes out.
+
+
+def test_the_documented_call_goes_out_as_documented(graph: GraphClient, wire: Wire) -> None:
+    cancel(
+        graph,
+        "solutions",
+        "bookingBusinesses",
+        "Contosolunchdelivery@M365B489948.onmicrosoft.com",
+        "appointments",
+        "AAMkADKoAAA=",
+        "cancel",
+    )
+
+    (sent,) = wire.sent
+    assert sent.method == "POST"
+    assert sent.url == (
+        f"{ROOT}/solutions/bookingBusinesses/Contosolunchdelivery%40M365B489948.onmicrosoft.com/appointments/AAMkADKoAAA%3D/cancel"
+    )
+    assert json.loads(sent.body or b"") == {"cancellationMessage": "Sorry."}
+    assert dict(sent.headers) == {
+        "User-Agent": "bookings-cancel-facade/1",
+        "Accept-Encoding": sent.headers["Accept-Encoding"],
+        "Accept": "application/json",
+        "Connection": "keep-alive",
+        "Authorization": "Bearer a.graph.token",
+        "client-request-id": "r-0",
+        "return-client-request-id": "true",
+        "Content-Type": "application/json",
+        "Content-Length": str(len(sent.body or b"")),
+    }
+
+
+def test_a_look_sends_no_body(graph: GraphClient, wire: Wire) -> None:
+    look(graph)
+
+    (sent,) = wire.sent
+    assert (sent.method, sent.body) == ("GET", None)
+    assert "Content-Type" not in sent.headers
+
+
+@pytest.mark.parametrize("message", ["Grüße, 您好 \U0001f5d3", "\r\n\t", '"}', "\u2028", "a" * 2000], ids=ascii)
+def test_a_message_goes_out_in_ascii_and_means_the_same(graph: GraphClient, wire: Wire, message: str) -> None:
+    cancel(graph, message=message)
+
+    body = wire.sent[0].body
+    assert isinstance(body, bytes)
+    assert body.isascii()
+    assert json.loads(body) == {"cancellationMessage": message}
+
+
+segments = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30).filter(lambda text: text not in (".", ".."))
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(given_segments=st.lists(segments, min_size=1, max_size=4))
+def test_every_segment_goes_out_as_one_segment_and_decodes_to_itself(graph: GraphClient, wire: Wire, given_segments: list[str]) -> None:
+    cancel(graph, *given_segments)
+
+    sent = wire.sent[-1].url or ""
+    url = urlsplit(sent)
+    assert (url.scheme, url.netloc, url.query, url.fragment) == ("https", "graph.microsoft.com", "", "")
+    assert [unquote(segment, errors="strict") for segment in url.path.removeprefix("/v1.0/").split("/")] == given_segments
+    assert urllib3.util.parse_url(sent).request_uri == url.path  # what urllib3 makes of it
+
+
+@pytest.mark.parametrize(("timeout_s", "connect_s"), [(7.0, 3.0), (3.0, 3.0), (0.3, 0.3)])
+def test_a_time_out_bounds_connecting_and_the_whole(graph: GraphClient, wire: Wire, timeout_s: float, connect_s: float) -> None:
+    cancel(graph, timeout_s=timeout_s)
+    assert (wire.timeouts[0].connect_timeout, wire.timeouts[0].total) == (connect_s, timeout_s)
+
+
+def test_no_cookie_is_kept_and_no_redirect_followed(graph: GraphClient, wire: Wire) -> None:
+    wire.status, wire.headers = 302, {"Location": "https://elsewhere.example/", "Set-Cookie": "a=b"}
+    cancel(graph)
+    cancel(graph)
+
+    assert [sent.url for sent in wire.sent] == [f"{ROOT}/a"] * 2
+    assert all("Cookie" not in sent.headers for sent in wire.sent)
+
+
+def test_neither_the_token_nor_what_was_read_shows(graph: GraphClient, wire: Wire) -> None:
+    wire.status, wire.body = 200, b'{"customerEmailAddress": "MARKER"}'
+    assert "MARKER" not in repr(look(graph))
+    assert "a.graph.token" not in repr(TOKEN)
+
+
+# What is read.
+
+
+def error(**members: object) -> bytes:
+    return json.dumps({"error": members}).encode()
+
+
+CODES: dict[str, tuple[bytes, tuple[str, ...]]] = {
+    "outer": (error(code="ErrorAccessDenied", message="MARKER"), ("ErrorAccessDenied",)),
+    "innerError": (error(code="UnknownError", innerError={"code": "ErrorItemNotFound"}), ("UnknownError", "ErrorItemNotFound")),
+    "innererror": (error(code="a", innererror={"code": "b", "innererror": {"code": "c"}}), ("a", "b", "c")),
+    "outer empty": (error(code="", message="", innerError={"code": "b"}), ("b",)),
+    "outer absent": (error(innerError={"code": "b"}), ("b",)),
+    "prose": (error(code="The mailbox jordan@contoso.com was not found"), ()),
+    "address": (error(code="jordan@contoso.com"), ()),
+    "number": (error(code=404), ()),
+    "long": (error(code="a" * 81), ()),
+    "at the limit": (error(code="a" * 80), ("a" * 80,)),
+    "line break": (error(code="a\nb"), ()),
+    "ends in a line break": (error(code="a\n"), ()),
+    "inner is a text": (error(code="a", innerError="b"), ("a",)),
+    "inner is a list": (error(code="a", innerError=[{"code": "b"}]), ("a",)),
+    "error is a text": (b'{"error": "invalid_grant"}', ()),
+    "no error": (b"{}", ()),
+    "a list": (b'[{"error": {"code": "a"}}]', ()),
+    "HTML": (b"<html>", ()),
+    "nothing": (b"", ()),
+}
+
+
+@pytest.mark.parametrize(("body", "codes"), CODES.values(), ids=CODES.keys())
+def test_codes_are_read_from_the_outside_in_and_prose_never_passes(
+    graph: GraphClient, wire: Wire, body: bytes, codes: tuple[str, ...]
+) -> None:
+    wire.status, wire.body = 400, body
+    assert look(graph).codes == codes
+    assert look(graph).code == (codes[0] if codes else None)
+
+
+def test_nested_codes_come_to_an_end(graph: GraphClient, wire: Wire) -> None:
+    nested: dict[str, object] = {"code": "a"}
+    for _ in range(50):
+        nested = {"code": "a", "innerError": nested}
+    wire.status, wire.body = 400, error(**nested)
+    assert look(graph).codes == ("a",) * 5
+
+
+@pytest.mark.parametrize(
+    ("header", "read"),
+    [(None, None), ("7b2e1d0a-1111", "7b2e1d0a-1111"), ("a b", None), ("a\r\nb", None), ("", None), ("a" * 81, None), ("ä", None)],
+    ids=ascii,
+)
+def test_graphs_request_id_is_one_word(graph: GraphClient, wire: Wire, header: str | None, read: str | None) -> None:
+    wire.headers = {} if header is None else {"request-id": header}
+    assert look(graph).request_id == read
+
+
+def test_the_resource_of_a_success_is_kept_and_no_other_body(graph: GraphClient, wire: Wire) -> None:
+    wire.status, wire.body = 200, b'{"id": "a"}'
+    assert look(graph).resource == {"id": "a"}
+    for wire.status in (201, 202, 400, 404, 500):
+        assert look(graph).resource is None
+
+
+CLAIMS = '{"access_token":{"nbf":{"essential":true,"value":"1600000000"},"x":{"value":"~~~???"}}}'
+STANDARD = base64.b64encode(CLAIMS.encode()).decode()
+URL_SAFE = base64.urlsafe_b64encode(CLAIMS.encode()).decode()
+
+
+def b64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+CHALLENGES: dict[str, tuple[str | None, str | None]] = {
+    "as Graph sends it": (
+        f'Bearer realm="", authorization_uri="https://a/b", client_id="c", error="insufficient_claims", claims="{STANDARD}"',
+        CLAIMS,
+    ),
+    "url-safe": (f'Bearer claims="{URL_SAFE}"', CLAIMS),
+    "without padding": (f'Bearer claims="{STANDARD.rstrip("=")}"', CLAIMS),
+    "the second challenge": (f'PoP realm="", Bearer error="insufficient_claims", claims="{STANDARD}"', CLAIMS),
+    "spaced JSON": (f'Bearer claims="{b64(json.dumps(json.loads(CLAIMS), indent=1))}"', CLAIMS),
+    "none": ('Bearer realm="", error="invalid_token"', None),
+    "no header": (None, None),
+    "not quoted": (f"Bearer claims={STANDARD}", None),
+    "raw JSON": (f'Bearer claims="{CLAIMS}"', None),
+    "no base64": ('Bearer claims="a"', None),
+    "no JSON": (f'Bearer claims="{b64("access_token")}"', None),
+    "no UTF-8": (f'Bearer claims="{base64.b64encode(bytes([255, 254])).decode()}"', None),
+    "no object": (f'Bearer claims="{b64("[1]")}"', None),
+    "empty": (f'Bearer claims="{b64("{}")}"', None),
+    "too long": (f'Bearer claims="{b64(json.dumps({"a": "x" * 9000}))}"', None),
+}
+
+
+@pytest.mark.parametrize(("header", "claims"), CHALLENGES.values(), ids=CHALLENGES.keys())
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_claims_challenge_is_read_as_minified_json(
+    graph: GraphClient, wire: Wire, status: int, header: str | None, claims: str | None
+) -> None:
+    wire.status, wire.headers = status, {} if header is None else {"WWW-Authenticate": header}
+    assert look(graph).claims == claims
+
+
+@pytest.mark.parametrize("status", [200, 400, 404, 500])
+def test_other_answers_challenge_nobody(graph: GraphClient, wire: Wire, status: int) -> None:
+    wire.status, wire.headers = status, {"WWW-Authenticate": f'Bearer claims="{STANDARD}"'}
+    assert look(graph).claims is None
+
+
+json_values: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["error", "code", "innerError", "innererror"]) | st.text(), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    status=st.sampled_from([200, 400, 401, 404, 429, 500]),
+    body=st.binary(max_size=50) | json_values.map(lambda value: json.dumps(value).encode()),
+)
+def test_whatever_a_body_holds_it_is_reduced_to_words(graph: GraphClient, wire: Wire, status: int, body: bytes) -> None:
+    wire.status, wire.body = status, body
+    seen = look(graph)
+
+    assert len(seen.codes) <= 5
+    assert all(code.isascii() and code.isprintable() and 1 <= len(code) <= 80 for code in seen.codes)
+    assert seen.resource is None or status == 200
+
+
+# What fails below.
+
+POOL: Any = urllib3.HTTPSConnectionPool("graph.microsoft.com")
+NEVER_SENT = {
+    urllib3.exceptions.NewConnectionError,
+    urllib3.exceptions.NameResolutionError,
+    urllib3.exceptions.ConnectTimeoutError,
+    urllib3.exceptions.EmptyPoolError,
+    urllib3.exceptions.LocationValueError,
+    urllib3.exceptions.LocationParseError,
+    urllib3.exceptions.URLSchemeUnknown,
+    urllib3.exceptions.ProxySchemeUnknown,
+    requests.exceptions.InvalidURL,
+    requests.exceptions.InvalidProxyURL,
+    requests.exceptions.InvalidHeader,
+}
+
+
+def all_kinds(base: type[Exception]) -> set[type[Exception]]:
+    return {base}.union(*(all_kinds(kind) for kind in base.__subclasses__()))
+
+
+def bare(kind: type[Exception]) -> Exception:
+    """Make an error of this kind as if by hand: its constructor may want what is not at hand."""
+    error = kind.__new__(kind, "MARKER")
+    if isinstance(error, urllib3.exceptions.MaxRetryError):
+        error.reason = None
+    return error
+
+
+LOWER = sorted(
+    (
+        kind
+        for kind in all_kinds(urllib3.exceptions.HTTPError) | all_kinds(requests.RequestException)
+        if kind.__module__ in ("urllib3.exceptions", "requests.exceptions")
+    ),
+    key=lambda kind: f"{kind.__module__}.{kind.__qualname__}",
+)
+
+
+@pytest.mark.parametrize("kind", LOWER, ids=lambda kind: f"{kind.__module__.partition('.')[0]}.{kind.__qualname__}")
+def test_every_error_below_is_an_ending_and_only_the_listed_ones_were_never_sent(
+    graph: GraphClient, wire: Wire, kind: type[Exception]
+) -> None:
+    wire.error = bare(kind)
+    assert cancel(graph) == NoAnswer(sent=kind not in NEVER_SENT, cause=kind.__name__)
+
+
+@pytest.mark.parametrize("lower", [ConnectionResetError, BrokenPipeError, TimeoutError, OSError])
+def test_an_error_of_the_socket_counts_as_sent(graph: GraphClient, wire: Wire, lower: type[OSError]) -> None:
+    wire.error = lower("MARKER")
+    assert cancel(graph) == NoAnswer(sent=True, cause=lower.__name__)
+
+
+ResetInside = requests.ConnectionError(urllib3.exceptions.ProtocolError("Connection aborted.", ConnectionResetError(104, "reset")))
+WRAPPED: dict[str, tuple[Exception, bool]] = {
+    "refused": (
+        requests.ConnectionError(urllib3.exceptions.MaxRetryError(POOL, "/", urllib3.exceptions.NewConnectionError(POOL, "refused"))),
+        False,
+    ),
+    "connect time-out": (
+        requests.ConnectTimeout(urllib3.exceptions.MaxRetryError(POOL, "/", urllib3.exceptions.ConnectTimeoutError("slow"))),
+        False,
+    ),
+    "read time-out": (requests.ReadTimeout(urllib3.exceptions.ReadTimeoutError(POOL, "/", "slow")), True),
+    "retries and a read time-out": (
+        requests.ConnectionError(urllib3.exceptions.MaxRetryError(POOL, "/", urllib3.exceptions.ReadTimeoutError(POOL, "/", "slow"))),
+        True,
+    ),
+    "TLS that broke later": (requests.exceptions.SSLError(urllib3.exceptions.SSLError("bad record mac")), True),
+    "reset": (ResetInside, True),
+    "address that cannot be": (requests.exceptions.InvalidURL(urllib3.exceptions.LocationValueError("no host")), False),
+    "header of the answer": (requests.exceptions.InvalidHeader(urllib3.exceptions.InvalidHeader("two lengths")), True),
+    "nothing beneath": (requests.ConnectionError(), True),
+}
+
+
+@pytest.mark.parametrize(("failure", "sent"), WRAPPED.values(), ids=WRAPPED.keys())
+def test_the_cause_beneath_decides_whether_it_was_sent(graph: GraphClient, wire: Wire, failure: Exception, sent: bool) -> None:
+    wire.error = failure
+    seen = cancel(graph)
+    assert isinstance(seen, NoAnswer)
+    assert seen.sent is sent
+
+
+@pytest.mark.parametrize("value", ["a\r\nX-Injected: b", "a\nb"], ids=ascii)
+def test_a_token_that_would_break_the_head_is_never_sent(graph: GraphClient, wire: Wire, value: str) -> None:
+    seen = graph.call("GET", ("a",), GraphToken("oid", "tid", value), request_id="r-0", timeout_s=5.0)
+    assert seen == NoAnswer(sent=False, cause="InvalidHeader")
+    assert not wire.sent
