@@ -28,13 +28,14 @@ from shared.caller import Caller
 from shared.deadline import Deadline
 from shared.errors import FacadeError, OutcomeUnknown, Throttled, UpstreamAnswer, UpstreamBroken, UpstreamUnavailable
 from shared.on_behalf_of import GraphToken
-from shared.retry import Ending, GraphAnswer, Seen, backoff_s, ending, may_still_happen, parse_retry_after
+from shared.retry import Ending, GraphAnswer, NoAnswer, Seen, backoff_s, ending, may_still_happen, parse_retry_after
 from shared.telemetry import Journal
 
 _MAX_CANCELS = 3
 _MAX_CALLS = 8
 _SHARE_OF_CANCEL = 0.7  # of the time that is left: what a cancel may take, so that a look still fits
 _SHORTEST_CALL_S = 0.3
+_REPEAT_AFTER_S = 5.0  # when an unknown outcome may be clearer
 
 
 class Step(StrEnum):
@@ -138,10 +139,10 @@ def _gone(known: Known, *, confirmed: bool) -> Finish:
 def give_up(seen: Seen, known: Known, retry_after_s: float) -> FacadeError:
     """Say what is in the way when no further call fits; ``seen`` is the end of the last cancel, or of a look that did not help."""
     if known.unsettled:
-        return _unknown(seen)
+        return _unknown(seen, retry_after_s)
     if not isinstance(seen, GraphAnswer):
         return UpstreamUnavailable(
-            "Microsoft Graph could not be reached; nothing was sent.", retry_after_s=retry_after_s, upstream=UpstreamAnswer("graph")
+            "Microsoft Graph could not be reached; nothing was changed.", retry_after_s=retry_after_s, upstream=UpstreamAnswer("graph")
         )
     upstream = UpstreamAnswer("graph", seen.status, seen.code, seen.request_id)
     if seen.status == 429:
@@ -151,12 +152,14 @@ def give_up(seen: Seen, known: Known, retry_after_s: float) -> FacadeError:
     return UpstreamBroken("Microsoft Graph failed every time, and the appointment still stands.", upstream=upstream)
 
 
-def _unknown(seen: Seen) -> OutcomeUnknown:
+def _unknown(seen: Seen, retry_after_s: float = 0.0) -> OutcomeUnknown:
     upstream = (
         UpstreamAnswer("graph", seen.status, seen.code, seen.request_id) if isinstance(seen, GraphAnswer) else UpstreamAnswer("graph")
     )
     return OutcomeUnknown(
-        "The cancel was sent, and it is not known yet whether it took effect. Send the same request again: that is safe.", upstream=upstream
+        "The cancel was sent, and it is not known yet whether it took effect. Send the same request again: that is safe.",
+        retry_after_s=max(_REPEAT_AFTER_S, retry_after_s),
+        upstream=upstream,
     )
 
 
@@ -245,9 +248,13 @@ class Cancellation:
                     assert_never(move)
 
     def _send(self, step: Step, attempt: _Attempt) -> Seen:
+        """Send one call, unless a token, a pause or a stall took the time for it: what is begun after the deadline may outlive the lease of its record."""
         assert attempt.token is not None  # noqa: S101 - exchanged before the first call
-        attempt.calls += 1
         left_s = attempt.deadline.remaining_s()
+        if left_s < _SHORTEST_CALL_S:
+            attempt.last_cancel = NoAnswer(sent=False, cause="DeadlineOver")
+            return attempt.last_cancel
+        attempt.calls += 1
         started_at = attempt.deadline.now()
         if step is Step.CANCEL:
             attempt.cancels += 1
@@ -258,8 +265,7 @@ class Cancellation:
             attempt.known = before
             attempt.last_cancel = seen
         else:
-            timeout_s = max(_SHORTEST_CALL_S, left_s)
-            seen = self._appointments.look(attempt.request, attempt.token, request_id=attempt.journal.request_id, timeout_s=timeout_s)
+            seen = self._appointments.look(attempt.request, attempt.token, request_id=attempt.journal.request_id, timeout_s=left_s)
         how = ending(seen, success=204 if step is Step.CANCEL else 200)
         attempt.journal.graph_call(
             step,
@@ -284,16 +290,11 @@ class Cancellation:
 
     def _make_room(self, step: Step, seen: Seen, attempt: _Attempt, *, pause: bool) -> None:
         """Wait before the next call, if it still fits. Errors: what ``give_up`` says."""
-        asked_s = parse_retry_after(seen.retry_after, self._waiting.now()) if isinstance(seen, GraphAnswer) else None
-        pause_s = 0.0
-        if pause:
-            pause_s = asked_s if asked_s is not None else backoff_s(attempt.calls, self._waiting.random)
+        in_the_way = attempt.last_cancel if step is Step.CANCEL and attempt.last_cancel else seen
+        asked_s = parse_retry_after(in_the_way.retry_after, self._waiting.now()) if isinstance(in_the_way, GraphAnswer) else None
+        pause_s = max(asked_s or 0.0, backoff_s(attempt.calls, self._waiting.random)) if pause else 0.0
         exhausted = attempt.calls >= _MAX_CALLS or (step is Step.CANCEL and attempt.cancels >= _MAX_CANCELS)
         if exhausted or attempt.deadline.remaining_s() < pause_s + _SHORTEST_CALL_S:
-            raise give_up(
-                attempt.last_cancel if step is Step.CANCEL and attempt.last_cancel else seen,
-                attempt.known,
-                retry_after_s=max(1.0, asked_s or pause_s),
-            )
+            raise give_up(in_the_way, attempt.known, retry_after_s=max(1.0, asked_s or pause_s))
         if pause_s:
             self._waiting.sleep(pause_s)

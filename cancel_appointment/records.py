@@ -3,7 +3,8 @@
 Every request has a record *by nature* (tenant, caller, business, appointment). It carries the doubt: an attempt whose end nobody knows, whichever key
 it came with. A request with an Idempotency-Key has a second one, which carries the caller's wish to hear the same answer again, and detects another body.
 
-Owns keys, payloads and the order of writes. Does *not* talk to Graph. When the store is down the cancel goes on, and ``blind`` says so.
+Owns keys, payloads and the order of writes. Does *not* talk to Graph. When the store is down the cancel goes on, and ``blind`` says so; what was done
+without a record by nature is remembered in two other places, a record by key that could be had, and this worker.
 """
 
 import json
@@ -56,12 +57,15 @@ class Records:
         self._store = store
         self._keep = keep
         self._sleep = sleep
+        self._unrecorded = _Unrecorded()
 
     def open(self, caller: Caller, request: CancelRequest, idempotency_key: str | None, deadline: Deadline) -> Entry | CancelOutcome:
         """Claim the request, or return the answer that it already had.
 
         Errors: IdempotencyKeyReused; RequestInProgress when the same request is still running after a short wait.
         """
+        nature = _nature_of(caller, request)
+        doubt = nature in self._unrecorded
         by_key: Claim | None = None
         try:
             if idempotency_key is not None:
@@ -69,10 +73,11 @@ class Records:
                 if isinstance(begun, Replay):
                     return _read(begun)
                 by_key = begun.claim
+                doubt = doubt or isinstance(begun, Abandoned)
             try:
-                begun = self._begin(_nature_of(caller, request), _NO_FINGERPRINT, deadline)
+                begun = self._begin(nature, _NO_FINGERPRINT, deadline)
             except RequestInProgress:
-                self._release(by_key, doubt=False)
+                self._release(by_key, doubt=doubt)
                 raise
             if isinstance(begun, Replay):
                 outcome = _read(begun)
@@ -80,26 +85,30 @@ class Records:
                 return outcome
         except StoreUnavailable as error:
             _log.error("event=store_unavailable step=begin cause=%s", type(error.__cause__).__name__)
-            return Entry(None, by_key, doubt=False, blind=True)
-        return Entry(begun.claim, by_key, doubt=isinstance(begun, Abandoned), blind=False)
+            self._unrecorded.add(nature)
+            return Entry(None, by_key, doubt=doubt, blind=True)
+        return Entry(begun.claim, by_key, doubt=doubt or isinstance(begun, Abandoned), blind=False)
 
     def settle(self, entry: Entry, outcome: CancelOutcome) -> CancelOutcome:
         """Write an outcome down and return it, as far as it still can be said.
 
         By nature only ``cancelled`` is kept; a ``not_found`` that is not confirmed leaves the doubt to the next attempt. Where another worker took the record
-        over meanwhile, that worker may have cancelled the appointment: a ``not_found`` is then not confirmed.
+        over meanwhile, or a thread of this one went on without it, those may have cancelled the appointment: a ``not_found`` is then not confirmed.
         """
         if outcome.outcome is Outcome.CANCELLED:
             self._complete(entry.by_nature, outcome)
-        elif not self._release(entry.by_nature, doubt=not outcome.confirmed):
-            outcome = replace(outcome, confirmed=False)
+        else:
+            alone = entry.by_nature is not None and entry.by_nature.key not in self._unrecorded
+            confirmed = outcome.confirmed and alone
+            still_ours = self._release(entry.by_nature, doubt=not confirmed)
+            outcome = replace(outcome, confirmed=confirmed and still_ours)
         self._complete(entry.by_key, outcome)
         return outcome
 
     def give_up(self, entry: Entry, *, doubt: bool) -> None:
         """Let a repeat try again; with ``doubt`` it will look first."""
         self._release(entry.by_nature, doubt=doubt)
-        self._release(entry.by_key, doubt=False)
+        self._release(entry.by_key, doubt=doubt)
 
     def _begin(self, key: str, fingerprint: str, deadline: Deadline) -> New | Abandoned | Replay:
         """Begin, waiting briefly while somebody else carries the same request out."""
@@ -140,8 +149,24 @@ class Records:
             return True
 
 
+class _Unrecorded:
+    """What this worker carried out while the store was down, by nature. Bounded: past ``capacity`` everything may have been."""
+
+    def __init__(self, capacity: int = 20_000) -> None:
+        self._capacity = capacity
+        self._natures: set[str] = set()
+
+    def __contains__(self, nature: str) -> bool:
+        return nature in self._natures or len(self._natures) >= self._capacity
+
+    def add(self, nature: str) -> None:
+        if nature not in self:
+            self._natures.add(nature)
+
+
 def _nature_of(caller: Caller, request: CancelRequest) -> str:
-    return digest("nature", caller.tenant_id, caller.object_id, request.business_id, request.appointment_id).hex()
+    """Bind an appointment to its user. Businesses are mailboxes, whose addresses do not differ by case."""
+    return digest("nature", caller.tenant_id, caller.object_id, request.business_id.lower(), request.appointment_id).hex()
 
 
 def _key_of(caller: Caller, idempotency_key: str) -> str:

@@ -6,6 +6,7 @@ Owns the four ways in which an exchange with Graph can end, and the arithmetic o
 import email.utils
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC
 from enum import StrEnum
 from typing import Any
 
@@ -71,8 +72,11 @@ def ending(seen: Seen, *, success: int) -> Ending:
 
 
 def may_still_happen(seen: Seen) -> bool:
-    """Tell whether an unanswered exchange may still be under way at Graph: no answer at all, or a gateway that stopped waiting for one."""
-    return isinstance(seen, NoAnswer) or seen.status in (502, 503, 504)
+    """Tell whether an unanswered exchange may still be under way at Graph; only a 500 and a redirect say that it is over.
+
+    Not so: no answer at all, a gateway that stopped waiting for one, a 2xx that promises one for later (202: RFC 9110 15.3.3).
+    """
+    return isinstance(seen, NoAnswer) or not (seen.status == 500 or 300 <= seen.status < 400)
 
 
 def parse_retry_after(value: str | None, now: float) -> float | None:
@@ -87,6 +91,8 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
         return float(value[:10])
     try:
         parsed = email.utils.parsedate_to_datetime(value)
+        if parsed.tzinfo is None:  # asctime's form names no zone; every HTTP date is in UTC (RFC 9110 5.6.7)
+            parsed = parsed.replace(tzinfo=UTC)
         return max(0.0, parsed.timestamp() - now)
     except (ValueError, TypeError, OverflowError):
         return None
