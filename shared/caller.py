@@ -114,7 +114,7 @@ def authenticate(token: str, rules: CallerRules, keys: KeyRing, now: Callable[[]
     except (jwt.PyJWTError, ValueError, TypeError):
         raise TokenRejected("The token's signature is not valid.") from None
     claims = unproved  # proved from here on
-    _check_key(key, keys_tenant, rules)
+    _check_key(key, keys_tenant, version, rules)
     _check_issuer(claims, tenant_id, version, rules)
     _check_times(claims, now())
     _check_audience(claims, rules)
@@ -166,12 +166,12 @@ def _issuer(tenant_id: str, version: str, rules: CallerRules) -> str:
     return f"{rules.authority_host}/{tenant_id}/v2.0" if version == "2.0" else _V1_ISSUER.format(tenant_id)
 
 
-def _check_key(key: SigningKey, tenant_id: str, rules: CallerRules) -> None:
+def _check_key(key: SigningKey, tenant_id: str, version: str, rules: CallerRules) -> None:
     """Refuse a key that is published for another tenant (access-tokens, "Validate the signing key issuer").
 
     The issuer of a key is written in v2 form, also where the token is v1.
     """
-    issuers = [_issuer(tenant_id, version, rules) for version in ("1.0", "2.0")]
+    issuers = (_issuer(tenant_id, version, rules), _issuer(tenant_id, "2.0", rules))
     if key.issuer is not None and key.issuer.replace("{tenantid}", tenant_id) not in issuers:
         raise TokenRejected("The token was signed with a key that does not belong to its issuer.")
 
