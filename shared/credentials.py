@@ -228,5 +228,5 @@ class _IdentityEndpoint:
     def _ask(self, method: str, url: str, request: dict[str, Any]) -> requests.Response:
         answer = self._session.request(method, url, **{**request, "timeout": _IDENTITY_TIMEOUTS_S, "allow_redirects": False})
         if not isinstance(answer.json(), dict):  # MSAL would log what it cannot read, and that may be the better half of a token
-            raise ValueError("the identity endpoint answered no JSON object")
+            raise ValueError("the identity endpoint answered no JSON object")  # noqa: TRY004 - a wrong answer, not a wrong type in our code
         return answer

@@ -197,7 +197,7 @@ def _read(answer: dict[str, Any], caller: Caller, asked_at: float) -> Fresh[Grap
 
 def _lifetime_s(value: object) -> float | None:
     """Return ``expires_in`` in seconds, or None where it is no positive whole number (RFC 6749 section 5.1; some of Entra's endpoints write it as text)."""
-    digits = str(value) if type(value) in (int, str) else ""
+    digits = str(value) if isinstance(value, int | str) else ""  # of a truth value, no digits
     if not re.fullmatch(r"[0-9]{1,12}", digits) or not int(digits):
         return None
     return min(float(digits), _LONGEST_LIFE_S)

@@ -22,7 +22,7 @@ from shared.on_behalf_of import OnBehalfOf, Registration
 from shared.settings import Settings
 from shared.signing_keys import SigningKeys, fetch_signing_keys
 
-_KEYS_TIMEOUT_S = (3.0, 5.0)
+_KEYS_TIMEOUT_S = (2.0, 2.5)  # a first load is two documents, each no slower than that: it has to fit into a request's deadline
 _CACHED_EXCHANGES = 20_000
 
 
@@ -94,17 +94,23 @@ def _open_records(settings: Settings, waiting: SystemWaiting) -> IdempotencyStor
     """Open the store that is chosen; Azure's client is imported only where it is used. Errors: Misconfigured."""
     if settings.idempotency_store == "memory":
         return MemoryStore(waiting.now)
-    from shared.table_store import TableStore, pooled_transport
+    from shared.table_store import Patience, TableStore, pooled_transport
 
-    transport = pooled_transport(str(settings.ca_bundle) if settings.ca_bundle else None)
+    transport = pooled_transport(settings.ca_bundle)
+    patience = Patience(connect_s=1.0, read_s=1.5, operation_s=2.0)  # a table that is down must leave the cancel most of its deadline
     if settings.idempotency_table_connection_string is not None:
         try:
             return TableStore.from_connection_string(
-                settings.idempotency_table_connection_string.get_secret_value(), settings.idempotency_table_name, transport=transport
+                settings.idempotency_table_connection_string.get_secret_value(),
+                settings.idempotency_table_name,
+                patience=patience,
+                transport=transport,
             )
         except ValueError:
             raise Misconfigured("The setting IDEMPOTENCY_TABLE_CONNECTION_STRING is not a connection string.") from None
     from shared.credentials_storage import ManagedIdentityCredential
 
     identity = ManagedIdentityCredential(settings.managed_identity_client_id)
-    return TableStore.from_endpoint(settings.idempotency_table_endpoint or "", settings.idempotency_table_name, identity, transport=transport)
+    return TableStore.from_endpoint(
+        settings.idempotency_table_endpoint or "", settings.idempotency_table_name, identity, patience=patience, transport=transport
+    )

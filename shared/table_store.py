@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Self
 
 import requests
@@ -35,6 +36,7 @@ from requests.adapters import HTTPAdapter
 from urllib3 import Retry
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
+from shared.connections import open_session
 from shared.idempotency import (
     POLL_HINT_S,
     Begun,
@@ -434,12 +436,8 @@ def _client_options(transport: HttpTransport[Any, Any] | None) -> dict[str, Any]
     }
 
 
-def pooled_transport(ca_bundle: str | None = None) -> RequestsTransport:
-    """Make the one connection pool that all threads share. Proxies, certificates and .netrc of the machine are not looked at."""
-    session = requests.Session()
-    session.trust_env = False
-    # As azure-core mounts it by itself, but for the size: 10 connections are too few for 64 threads.
-    adapter = HTTPAdapter(pool_maxsize=_POOL_SIZE, max_retries=Retry(total=False, redirect=False, raise_on_status=False))
-    session.mount("https://", adapter)
-    session.mount("http://", adapter)
-    return RequestsTransport(session=session, connection_verify=ca_bundle or True)
+def pooled_transport(ca_bundle: Path | None = None) -> RequestsTransport:
+    """Make the one connection pool that all threads share; ``ca_bundle`` as in ``open_session``. Plain http is for the emulator of a developer's machine."""
+    session = open_session(ca_bundle=ca_bundle, pool_size=_POOL_SIZE)
+    session.mount("http://", HTTPAdapter(pool_maxsize=_POOL_SIZE, max_retries=Retry(total=False, redirect=False, raise_on_status=False)))
+    return RequestsTransport(session=session)
