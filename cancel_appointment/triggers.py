@@ -24,7 +24,7 @@ from shared.services import build_services
 from shared.telemetry import Journal, read_correlation_id
 
 _BACKSTOP_S = 1.0  # what a thread may overrun its deadline by before the caller is answered without it
-_SHARE_FOR_WAITING = 0.6  # of the time that is left: what a request may wait for its mailbox
+_SHARE_FOR_WAITING = 0.6  # of the time that is left: what a request may wait for its mailbox, or for a thread
 
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
 _operation = Lazy(lambda: CancelOperation(build_services(os.environ)))
@@ -55,7 +55,6 @@ async def health(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001 - 
 async def answer_cancel(incoming: Incoming, accept: str | None, journal: Journal) -> Reply:
     """Answer a cancel request; raises nothing."""
     authorization_uri: str | None = None
-    failure: FacadeError | None = None
     try:
         operation = _operation.if_built()
         if operation is None:
@@ -83,11 +82,11 @@ async def answer_cancel(incoming: Incoming, accept: str | None, journal: Journal
                 )
         return contract.answer(outcome, work.request, journal.request_id)
     except FacadeError as error:
-        failure = error
         journal.note(reason=error.reason, entra=_entra_said(error))
+        return contract.problem(error, journal.request_id, accept=accept, authorization_uri=authorization_uri)
     except Exception as error:  # noqa: BLE001 - the one catch-all: a bug of ours is an answer of the contract, too
         journal.bug(error)
-    return contract.problem(failure, journal.request_id, accept=accept, authorization_uri=authorization_uri)
+        return contract.problem(None, journal.request_id, accept=accept, authorization_uri=authorization_uri)
 
 
 async def _on_thread[T](
@@ -101,11 +100,13 @@ async def _on_thread[T](
     ended = asyncio.wrap_future(job)
     ended.add_done_callback(lambda late: late.cancelled() or late.exception())  # seen, so that the loop never complains
     try:
-        await asyncio.wait((ended,), timeout=deadline.remaining_s() + _BACKSTOP_S)
+        await asyncio.wait((ended,), timeout=deadline.remaining_s() * _SHARE_FOR_WAITING)
     finally:
         never_begun = job.cancel()  # False once it runs: a thread cannot be stopped
     if never_begun:
         raise Overloaded("This service has more requests than it can finish in time.")
+    if not job.done():
+        await asyncio.wait((ended,), timeout=deadline.remaining_s() + _BACKSTOP_S)
     if not job.done():
         job.add_done_callback(lambda late: journal.write_late(_ending_of(late)))
         raise too_late
