@@ -18,6 +18,7 @@ from shared.errors import InteractionRequired, Overloaded
 from shared.services import Services
 from shared.telemetry import Journal, pseudonym
 
+_RESERVE_S = 0.5
 _LEAST_S = 1.0  # a cancel that is begun with less would likely end in doubt
 _FOR_MAKERS = (
     " This client cannot answer such a challenge by itself. In a flow or app, open its connection and sign in again; if that does not help, an administrator has "
@@ -68,8 +69,8 @@ class CancelOperation:
         return self._services
 
     def deadline(self) -> Deadline:
-        """Start the clock of one request."""
-        return Deadline.after(self._services.settings.request_deadline_seconds, time.monotonic)
+        """Start the clock of one request; it ends a little before the caller's patience does, so that an answer is written in time."""
+        return Deadline.after(self._services.settings.request_deadline_seconds - _RESERVE_S, time.monotonic)
 
     def admit(self, incoming: Incoming, journal: Journal) -> Work:
         """Prove the caller, then read the request. Errors: those of ``authenticate``, ``parse_cancel_request`` and ``parse_idempotency_key``."""

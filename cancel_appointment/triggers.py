@@ -9,7 +9,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import azure.functions as func
 
@@ -23,7 +23,7 @@ from shared.lazy import Lazy
 from shared.services import build_services
 from shared.telemetry import Journal, read_correlation_id
 
-_BACKSTOP_S = 1.0  # what a thread may overrun its deadline by before the caller is answered without it
+_BACKSTOP_S = 0.4  # what a thread may overrun its deadline by before the caller is answered without it; within the reserve of CancelOperation.deadline
 _SHARE_FOR_WAITING = 0.6  # of the time that is left: what a request may wait for its mailbox, or for a thread
 
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
@@ -64,7 +64,7 @@ async def answer_cancel(incoming: Incoming, accept: str | None, journal: Journal
         deadline = operation.deadline()
         async with lanes.admitted():
             work = await _on_thread(
-                operation,
+                operation.services.doorkeepers,
                 lambda: operation.admit(incoming, journal),
                 deadline,
                 journal,
@@ -72,7 +72,7 @@ async def answer_cancel(incoming: Incoming, accept: str | None, journal: Journal
             )
             async with lanes.lane(work.mailbox, wait_s=deadline.remaining_s() * _SHARE_FOR_WAITING):
                 outcome = await _on_thread(
-                    operation,
+                    operation.services.threads,
                     lambda: operation.carry_out(work, deadline, journal),
                     deadline,
                     journal,
@@ -90,13 +90,13 @@ async def answer_cancel(incoming: Incoming, accept: str | None, journal: Journal
 
 
 async def _on_thread[T](
-    operation: CancelOperation, work: Callable[[], T], deadline: Deadline, journal: Journal, *, too_late: FacadeError
+    threads: ThreadPoolExecutor, work: Callable[[], T], deadline: Deadline, journal: Journal, *, too_late: FacadeError
 ) -> T:
     """Run on the service's own threads. Errors: those of ``work``; Overloaded when no thread was free in time, and then it never begins.
 
     Past the deadline the caller is answered with ``too_late``, and the thread goes on: its records stay true, and the journal tells how it ended.
     """
-    job = operation.services.threads.submit(contextvars.copy_context().run, work)
+    job = threads.submit(contextvars.copy_context().run, work)
     ended = asyncio.wrap_future(job)
     ended.add_done_callback(lambda late: late.cancelled() or late.exception())  # seen, so that the loop never complains
     try:

@@ -17,7 +17,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPSConnection
 from urllib3.connectionpool import HTTPSConnectionPool
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionError, NewConnectionError
 
 from shared.errors import Misconfigured
 
@@ -74,17 +74,50 @@ class _Connection(HTTPSConnection):
 
     urllib3 raises the same ``SSLError`` for a handshake that failed and for a record that broke after the request was written.
     ``connect`` ends before the first byte of the request is written, so whatever fails in it becomes ``NewConnectionError``.
+
+    One time-out bounds the name's look-up, all its addresses and the handshake together. urllib3 gives it to each address anew and none to the look-up,
+    and then writes the request however late it is: past the deadline of whoever sent it, and past the lease of its record.
     """
 
     response_class = _Response
+    _connected_by = math.inf
 
     def connect(self) -> None:
+        self._connected_by = time.monotonic() + self.timeout if isinstance(self.timeout, int | float) else math.inf
         try:
             super().connect()
         except (NewConnectionError, ConnectTimeoutError):
             raise
         except (HTTPError, OSError, ssl.CertificateError) as error:
             raise NewConnectionError(self, f"the connection was not established: {type(error).__name__}") from error
+        if time.monotonic() > self._connected_by:
+            self.close()
+            raise ConnectTimeoutError(self, "the connection was established too late")
+
+    def _new_conn(self) -> socket.socket:
+        problem: OSError | None = None
+        try:
+            addresses = socket.getaddrinfo(self._dns_host, self.port, type=socket.SOCK_STREAM)
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error
+        for family, kind, protocol, _, address in addresses:
+            left_s = self._connected_by - time.monotonic()
+            if left_s <= 0:
+                break
+            sock = socket.socket(family, kind, protocol)
+            try:
+                for option in self.socket_options or ():
+                    sock.setsockopt(*option)
+                sock.settimeout(None if left_s == math.inf else left_s)
+                sock.connect(address)
+            except OSError as error:
+                sock.close()
+                problem = error
+            else:
+                return sock
+        if problem is None or isinstance(problem, TimeoutError):
+            raise ConnectTimeoutError(self, "no address has answered in time") from problem
+        raise NewConnectionError(self, f"the connection was not established: {type(problem).__name__}") from problem
 
     @property
     def is_connected(self) -> bool:

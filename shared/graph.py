@@ -59,7 +59,7 @@ class GraphClient:
         if body is not None:
             headers["Content-Type"] = "application/json"
             payload = json.dumps(body).encode("ascii")
-        timeout: Any = urllib3.Timeout(connect=min(_CONNECT_S, timeout_s), total=timeout_s)  # requests takes it; its stubs do not know
+        timeout: Any = urllib3.Timeout(connect=min(_CONNECT_S, timeout_s / 2), total=timeout_s)  # requests takes it; its stubs do not know
         try:
             with self._session.request(
                 method,

@@ -44,7 +44,10 @@ class SystemWaiting:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What a request needs; shared by all threads of a worker."""
+    """What a request needs; shared by all threads of a worker.
+
+    ``doorkeepers`` prove callers, ``threads`` carry work out: slow upstreams must not keep a new caller from being looked at.
+    """
 
     settings: Settings
     rules: CallerRules
@@ -53,6 +56,7 @@ class Services:
     graph: GraphClient
     records: IdempotencyStore
     waiting: SystemWaiting
+    doorkeepers: ThreadPoolExecutor
     threads: ThreadPoolExecutor
 
     @property
@@ -86,6 +90,7 @@ def build_services(environment: Mapping[str, str]) -> Services:
         graph=GraphClient(graph, f"{settings.graph_endpoint}/{settings.graph_api_version}"),
         records=_open_records(settings, waiting),
         waiting=waiting,
+        doorkeepers=ThreadPoolExecutor(max_workers=settings.max_concurrency, thread_name_prefix="doorkeeper"),
         threads=ThreadPoolExecutor(max_workers=settings.max_concurrency, thread_name_prefix="facade"),
     )
 

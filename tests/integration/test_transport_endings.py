@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from types import SimpleNamespace, TracebackType
+from typing import Any, Self
 
 import pytest
 import requests
@@ -20,13 +20,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from infra.local.tls import LocalAuthority
+from shared import connections
 from shared.connections import open_session
 from shared.graph import GraphClient
 from shared.on_behalf_of import GraphToken
 from shared.retry import GraphAnswer, NoAnswer, Seen
 
 PATIENCE_S = 30.0  # for what must come
-IMPATIENCE_S = 0.4  # for what must not
+IMPATIENCE_S = 0.8  # for what must not; enough for a handshake on a busy machine
 TOKEN = GraphToken("oid", "tid", "a.graph.token")
 CANCEL = ("solutions", "bookingBusinesses", "b", "appointments", "a", "cancel")
 NO_CONTENT = b"HTTP/1.1 204 No Content\r\nrequest-id: r-1\r\n\r\n"
@@ -230,6 +231,46 @@ def test_a_connection_that_is_not_accepted_in_time_is_never_sent(bench: Bench) -
             waiting.connect_ex(listener.getsockname())
         seen = bench.call(f"https://127.0.0.1:{listener.getsockname()[1]}", timeout_s=IMPATIENCE_S)
     assert seen == NoAnswer(sent=False, cause="ConnectTimeoutError")
+
+
+def test_a_name_that_is_looked_up_too_slowly_is_never_sent_however_well_its_server_answers(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look-up cannot be interrupted, so it may end after the deadline; nothing may be sent then."""
+    moment = [0.0]
+    real = socket.getaddrinfo
+
+    def look_up_slowly(*arguments: Any, **options: Any) -> Any:
+        moment[0] += 60.0
+        return real(*arguments, **options)
+
+    server = bench.serve(keep_alive(NO_CONTENT))
+    monkeypatch.setattr(connections, "time", SimpleNamespace(monotonic=lambda: moment[0]))
+    monkeypatch.setattr(socket, "getaddrinfo", look_up_slowly)
+    assert bench.call(server.url) == NoAnswer(sent=False, cause="ConnectTimeoutError")
+
+
+def test_all_addresses_of_a_name_share_one_time_out(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ExitStack() as open_sockets:
+        listener = open_sockets.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(8):  # more than the queue of those who wait to be accepted holds
+            waiting = open_sockets.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        silent = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", listener.getsockname())
+        tried: list[float | None] = []
+        real = socket.socket.connect
+
+        def connect(sock: socket.socket, address: Any) -> None:
+            tried.append(sock.gettimeout())
+            real(sock, address)
+
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [silent] * 20)
+        monkeypatch.setattr(socket.socket, "connect", connect)
+        assert bench.call("https://graph.invalid", timeout_s=IMPATIENCE_S) == NoAnswer(sent=False, cause="ConnectTimeoutError")
+    assert len(tried) < 20
 
 
 def _greet_in_plain_text(link: Link) -> None:
