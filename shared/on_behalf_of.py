@@ -173,9 +173,8 @@ class OnBehalfOf:
             http_cache=_NoHttpCache(),
             http_client=self._http,
         )
-        with (
-            self._lock
-        ):  # tenants are on an allow-list, so there are few; a credential that is no longer used takes its applications with it
+        with self._lock:
+            # Tenants are on an allow-list, so there are few; a credential that is no longer used takes its applications with it.
             self._apps = {key: app for key, app in self._apps.items() if key[1] == credential.fingerprint}
             return self._apps.setdefault((tenant_id, credential.fingerprint), built)
 
@@ -183,8 +182,8 @@ class OnBehalfOf:
 def _read(answer: dict[str, Any], caller: Caller, asked_at: float) -> Fresh[GraphToken]:
     """Take the token out of Entra's answer, if it is one, and the caller's own. ``asked_at`` (epoch seconds) is when its life began at the earliest."""
     value, lifetime_s = answer.get("access_token"), _lifetime_s(answer.get("expires_in"))
-    usable = isinstance(value, str) and _BEARER_TOKEN.fullmatch(value) and str(answer.get("token_type")).lower() == "bearer"
-    if not isinstance(value, str) or not usable or lifetime_s is None:
+    is_bearer = str(answer.get("token_type")).lower() == "bearer"
+    if not is_bearer or not isinstance(value, str) or not _BEARER_TOKEN.fullmatch(value) or lifetime_s is None:
         raise UpstreamBroken("Entra answered without a usable token.", upstream=UpstreamAnswer("entra", 200))
     identity = answer.get("id_token_claims")
     ids = [str(identity.get(name)).lower() for name in ("oid", "tid")] if isinstance(identity, dict) else []

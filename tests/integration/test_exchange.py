@@ -18,8 +18,8 @@ from infra.local.server import LocalServer
 from infra.local.stack import LocalStack
 from tests.client import Facade
 from tests.conftest import REPOSITORY
+from tests.property.exchanging import OTHER_TENANT
 
-OTHER_TENANT = "0e9f6d1c-2f0b-4a3a-9a55-3a7cf3c6c9b1"
 IDENTITY_CLIENT_ID = "c4b4d2c5-2f2f-4df4-9a4b-8a9f4f1f9d10"
 PRINCIPAL_ID = "5f0e6c5e-9a0f-4e58-9d1c-6fb0f9f2a7aa"
 STRONGER = '{"access_token":{"acrs":{"essential":true,"value":"c1"}}}'
@@ -131,7 +131,9 @@ def test_a_graph_that_refuses_the_new_token_too_is_asked_no_third_time(facade: F
     assert len(facade.stack.graph.received) == facade.stack.entra.exchanges() == 2
 
 
-@pytest.mark.parametrize(("capabilities", "for_makers"), [(["cp1"], False), (["CP1"], False), ([], True), ("cp1", True), (None, True)], ids=repr)
+@pytest.mark.parametrize(
+    ("capabilities", "for_makers"), [(["cp1"], False), (["CP1"], False), ([], True), ("cp1", True), (None, True)], ids=repr
+)
 def test_a_caller_that_cannot_answer_a_challenge_gets_words_that_a_maker_understands(
     facade: Facade, capabilities: object, for_makers: bool
 ) -> None:
@@ -226,7 +228,9 @@ def test_a_wrong_credential_is_misconfigured_once_for_entra_and_for_everybody_el
     appointment_id = facade.book()
     answers = [facade.cancel(appointment_id) for _ in range(5)]
 
-    assert {(answer.status_code, answer.json()["code"], answer.json()["retryable"]) for answer in answers} == {(500, "misconfigured", False)}
+    assert {(answer.status_code, answer.json()["code"], answer.json()["retryable"]) for answer in answers} == {
+        (500, "misconfigured", False)
+    }
     assert {answer.json()["upstream"]["code"] for answer in answers} == {"AADSTS7000215"}
     assert facade.stack.entra.exchanges() == 1
     printed = host.wait_for("event=credential_refused code=AADSTS7000215")
@@ -278,7 +282,9 @@ def test_a_managed_identity_carries_the_whole_job_without_a_secret(stack: LocalS
         with HostProcess(REPOSITORY, environment) as host, requests.Session() as session:
             session.trust_env = False
             facade = Facade(host.url, session, stack)
-            outcomes = [facade.cancel(facade.book(), token=stack.entra.user_token(user)).json()["outcome"] for user in (seed.ADELE, seed.MEGAN)]
+            outcomes = [
+                facade.cancel(facade.book(), token=stack.entra.user_token(user)).json()["outcome"] for user in (seed.ADELE, seed.MEGAN)
+            ]
             printed = host.output()
 
     assert outcomes == ["cancelled", "cancelled"]

@@ -27,9 +27,8 @@ from shared.exchange_cache import Fresh
 from shared.on_behalf_of import GraphToken
 from tests.client import Facade
 from tests.conftest import REPOSITORY
-from tests.property.exchanging import PATIENCE_S, Worker, connection_to, make_caller, owner_of, start_worker
+from tests.property.exchanging import PATIENCE_S, THREADS, Worker, connection_to, make_caller, owner_of, start_worker
 
-THREADS = 64
 THROTTLED, FREE = seed.ADELE, seed.MEGAN
 WAIT_S = 1234  # asked of the throttled user alone; nobody else may ever hear of it
 
@@ -65,6 +64,7 @@ def wide_facade(stack: LocalStack) -> Iterator[Facade]:
         yield Facade(host.url, session, stack)
 
 
+@pytest.mark.timeout(300)
 def test_a_throttled_user_and_a_free_one_get_only_what_is_their_own(wide_facade: Facade) -> None:
     requests_in_all = 2400
     stack = wide_facade.stack
@@ -85,7 +85,12 @@ def test_a_throttled_user_and_a_free_one_get_only_what_is_their_own(wide_facade:
         endings[owner][body.get("code", body.get("outcome"))] += 1
         stands = stack.graph.bookings.exists(seed.LUNCH_DELIVERY, appointment_id)
         if "outcome" in body:
-            assert (answer.status_code, body["outcome"], body["confirmed"], body["appointmentId"]) == (200, "cancelled", True, appointment_id)
+            assert (answer.status_code, body["outcome"], body["confirmed"], body["appointmentId"]) == (
+                200,
+                "cancelled",
+                True,
+                appointment_id,
+            )
             assert not stands
         else:
             assert owner == THROTTLED

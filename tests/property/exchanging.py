@@ -1,9 +1,11 @@
 """The exchange, for tests: validated callers, a clock to turn, and an ``OnBehalfOf`` put together as in production that talks to a running simulator."""
 
 import re
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +18,7 @@ from infra.local import seed
 from infra.local.entra import EntraSimulator
 from infra.local.entra_keys import unverified_claims
 from infra.local.faults import Fault
+from shared import exchange_cache
 from shared.caller import Caller
 from shared.connections import open_identity_session, open_session
 from shared.credentials import Credential, load_credential
@@ -26,6 +29,8 @@ from shared.exchange_cache import ExchangeCache
 from shared.on_behalf_of import GraphToken, OnBehalfOf, Registration
 from shared.settings import Settings
 
+OTHER_TENANT = "0e9f6d1c-2f0b-4a3a-9a55-3a7cf3c6c9b1"
+THREADS = 64
 PATIENCE_S = 60.0
 DESCRIPTION = "AADSTS50000: adele@M365B489948.onmicrosoft.com of Contoso must not be told of.\r\nTrace ID: 0"
 _JWT = re.compile(r"eyJ[A-Za-z0-9_-]{8,}")
@@ -130,6 +135,44 @@ def entra_says(
     if code is not None:
         body["error_codes"] = [code]
     return Fault(step="token", status=status, body=body, headers=headers or {}, times=None)
+
+
+def endings(work: Callable[[int], object], threads: int = THREADS) -> list[object]:
+    """Run ``work`` on many threads that start together; return what each returned, or the error it met."""
+    start = threading.Barrier(threads)
+
+    def one(number: int) -> object:
+        start.wait(PATIENCE_S)
+        try:
+            return work(number)
+        except FacadeError as error:
+            return error
+
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(one, range(threads)))
+
+
+@contextmanager
+def gate_for_all_but_one(monkeypatch: pytest.MonkeyPatch, threads: int = THREADS) -> Iterator[threading.Event]:
+    """Yield a gate that opens when all threads but one have joined another's exchange."""
+    joined, gate = threading.Semaphore(0), threading.Event()
+
+    class WatchedEvent(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            joined.release()
+            return super().wait(timeout)
+
+    def open_the_gate() -> None:
+        for _ in range(threads - 1):
+            if not joined.acquire(timeout=PATIENCE_S):
+                return
+        gate.set()
+
+    monkeypatch.setattr(exchange_cache, "Event", WatchedEvent)
+    opener = threading.Thread(target=open_the_gate, daemon=True)
+    opener.start()
+    yield gate
+    opener.join(PATIENCE_S)
 
 
 def everything_said(error: BaseException) -> str:

@@ -31,29 +31,30 @@ from infra.local.entra_directory import FederatedCredential
 from infra.local.faults import Fault
 from infra.local.server import LocalServer
 from infra.local.stack import LocalStack
-from shared import exchange_cache
 from shared.connections import open_identity_session
 from shared.credentials import Credential, load_credential
 from shared.entra_http import EntraHttp
 from shared.entra_refusals import CredentialRefused
-from shared.errors import FacadeError, Misconfigured, TokenRejected, UpstreamUnavailable
+from shared.errors import Misconfigured, TokenRejected, UpstreamUnavailable
 from shared.on_behalf_of import GraphToken
 from shared.settings import Settings
 from tests.property.exchanging import (
+    OTHER_TENANT,
     PATIENCE_S,
+    THREADS,
     Worker,
     assert_keeps_quiet,
     connection_to,
+    endings,
+    gate_for_all_but_one,
     make_caller,
     owner_of,
     start_worker,
 )
 
-OTHER_TENANT = "0e9f6d1c-2f0b-4a3a-9a55-3a7cf3c6c9b1"
 IDENTITY_CLIENT_ID = "c4b4d2c5-2f2f-4df4-9a4b-8a9f4f1f9d10"
 PRINCIPAL_ID = "5f0e6c5e-9a0f-4e58-9d1c-6fb0f9f2a7aa"
 PASSWORD = "local pass word, wörth nothing"
-THREADS = 64
 
 
 class Certificate:
@@ -64,7 +65,12 @@ class Certificate:
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "facade")])
         now = datetime.datetime.now(datetime.UTC)
         builder = x509.CertificateBuilder(
-            name, name, self.key.public_key(), x509.random_serial_number(), now - datetime.timedelta(days=60), now + datetime.timedelta(days)
+            name,
+            name,
+            self.key.public_key(),
+            x509.random_serial_number(),
+            now - datetime.timedelta(days=60),
+            now + datetime.timedelta(days),
         )
         self.certificate = builder.sign(self.key, hashes.SHA256())
         self.pem = self.certificate.public_bytes(Encoding.PEM)
@@ -176,21 +182,6 @@ def changes(log: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in log.records if record.name == "facade.credentials" and record.levelno == logging.WARNING]
 
 
-def endings(work: Callable[[int], object], threads: int = THREADS) -> list[object]:
-    """Run ``work`` on many threads that start together; return what each returned or raised."""
-    start = threading.Barrier(threads)
-
-    def one(number: int) -> object:
-        start.wait(PATIENCE_S)
-        try:
-            return work(number)
-        except FacadeError as error:
-            return error
-
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(one, range(threads)))
-
-
 # Each kind
 
 
@@ -250,7 +241,7 @@ def test_a_certificate_signs_an_assertion_of_today_and_stays_at_home(
     assert "x5t" not in header
     token_endpoint = f"{stack.entra_url}/{seed.TENANT_ID}/oauth2/v2.0/token"
     public_key = certificate.key.public_key()
-    claims = jwt.decode(assertion, public_key, algorithms=["PS256"], audience=token_endpoint)  # type: ignore[arg-type]
+    claims = jwt.decode(assertion, public_key, algorithms=["PS256"], audience=token_endpoint)
     assert claims["iss"] == claims["sub"] == seed.API_CLIENT_ID
     assert 0 < claims["exp"] - claims["iat"] <= 600
     assert claims["jti"]
@@ -474,36 +465,21 @@ def test_a_platform_without_a_token_is_our_fault_once_and_is_not_hammered(
 def test_many_threads_at_once_ask_the_platform_once(
     stack: LocalStack, identity_worker: Worker, session: requests.Session, monkeypatch: pytest.MonkeyPatch, trouble: Fault | None
 ) -> None:
-    joined, gate = threading.Semaphore(0), threading.Event()
-
-    class WatchedEvent(threading.Event):
-        def wait(self, timeout: float | None = None) -> bool:
-            joined.release()
-            return super().wait(timeout)
-
-    class Gated(requests.Session):
-        def request(self, *args: Any, **kwargs: Any) -> requests.Response:
-            assert gate.wait(PATIENCE_S)
-            return super().request(*args, **kwargs)
-
-    def open_the_gate() -> None:
-        for _ in range(THREADS - 1):
-            assert joined.acquire(timeout=PATIENCE_S)
-        gate.set()
-
     if trouble is not None:
         stack.entra.faults.add(trouble)
     callers = [make_caller(stack.entra) for _ in range(THREADS)]
-    with Gated() as identity:
-        identity.trust_env = False
-        worker = start_worker(
-            identity_worker.environment, session, load=lambda: load_credential(Settings.read(identity_worker.environment), identity)
-        )
-        monkeypatch.setattr(exchange_cache, "Event", WatchedEvent)
-        opener = threading.Thread(target=open_the_gate)
-        opener.start()
-        results = endings(lambda number: worker.exchange(callers[number]))
-        opener.join(PATIENCE_S)
+    with gate_for_all_but_one(monkeypatch) as gate:
+
+        class Gated(requests.Session):
+            def request(self, *args: Any, **kwargs: Any) -> requests.Response:
+                assert gate.wait(PATIENCE_S)
+                return super().request(*args, **kwargs)
+
+        with Gated() as identity:
+            identity.trust_env = False
+            settings = Settings.read(identity_worker.environment)
+            worker = start_worker(identity_worker.environment, session, load=lambda: load_credential(settings, identity))
+            results = endings(lambda number: worker.exchange(callers[number]))
 
     assert {type(result) for result in results} == {CredentialRefused if trouble else GraphToken}
     assert asked_of_the_platform(stack) == 1
@@ -533,9 +509,7 @@ def test_the_identity_header_has_to_be_the_platforms(stack: LocalStack, identity
 # Changed while it runs
 
 
-def test_a_changed_secret_is_picked_up_within_the_request(
-    stack: LocalStack, secret_worker: Worker, log: pytest.LogCaptureFixture
-) -> None:
+def test_a_changed_secret_is_picked_up_within_the_request(stack: LocalStack, secret_worker: Worker, log: pytest.LogCaptureFixture) -> None:
     secret_worker.exchange(make_caller(stack.entra))
     stack.entra.set_client_secret("the next secret")
     secret_worker.environment["CLIENT_SECRET"] = "the next secret"

@@ -28,6 +28,7 @@ from shared.errors import (
     UserTokenRequired,
 )
 from tests.property.exchanging import (
+    OTHER_TENANT,
     Worker,
     assert_keeps_quiet,
     connection_to,
@@ -36,8 +37,6 @@ from tests.property.exchanging import (
     make_caller,
     start_worker,
 )
-
-OTHER_TENANT = "0e9f6d1c-2f0b-4a3a-9a55-3a7cf3c6c9b1"
 
 # What each AADSTS number means for this service, where Entra words it as it usually does.
 MEANINGS: dict[type[FacadeError], tuple[int, ...]] = {
@@ -193,7 +192,7 @@ WITHOUT_CLAIMS = {
 @pytest.mark.parametrize("claims", [None, CHALLENGE], ids=["without claims", "with claims"])
 @pytest.mark.parametrize("suberror", SUBERRORS)
 def test_the_suberror_decides_and_claims_outrank_it(stack: LocalStack, worker: Worker, suberror: str, claims: str | None) -> None:
-    members = {"claims": claims} if claims else {}
+    members: dict[str, Any] = {"claims": claims} if claims else {}
     stack.entra.faults.add(entra_says(400, "invalid_grant", code=99999, suberror=suberror, **members))
 
     error = worker.refusal(make_caller(stack.entra))
@@ -220,7 +219,7 @@ def test_the_error_alone_is_enough(stack: LocalStack, worker: Worker, log: pytes
 def test_a_policy_that_names_a_way_is_a_challenge_and_else_a_refusal(
     stack: LocalStack, worker: Worker, code: int, with_claims: bool
 ) -> None:
-    members = {"claims": CHALLENGE} if with_claims else {}
+    members: dict[str, Any] = {"claims": CHALLENGE} if with_claims else {}
     stack.entra.faults.add(entra_says(400, "invalid_grant", code=code, suberror=REFUSALS[code].suberror, **members))
     error = worker.refusal(make_caller(stack.entra))
     assert type(error) is (InteractionRequired if with_claims else WITHOUT_CLAIMS[code])
@@ -237,7 +236,9 @@ def test_claims_that_no_client_could_use_are_no_challenge(stack: LocalStack, wor
 
 
 def test_claims_are_returned_within_ascii_whatever_they_hold() -> None:
-    assert read_claims('{ "access_token" : { "ä\\u0000\\ud800" : "\\"\\r\\n" } }') == '{"access_token":{"\\u00e4\\u0000\\ud800":"\\"\\r\\n"}}'
+    assert (
+        read_claims('{ "access_token" : { "ä\\u0000\\ud800" : "\\"\\r\\n" } }') == '{"access_token":{"\\u00e4\\u0000\\ud800":"\\"\\r\\n"}}'
+    )
 
 
 @pytest.mark.parametrize("status", [408, 500, 502, 503, 504, 599])
@@ -319,7 +320,7 @@ def test_only_a_number_among_the_error_codes_is_quoted(numbers: object, code: st
 
 @pytest.mark.parametrize("words", ["two words", "line\r\nbreak", "ä", "x" * 65, "", "<b>", 7, None, ["list"], {"a": 1}], ids=repr)
 def test_nothing_but_machine_words_is_shown_or_logged(words: Any) -> None:
-    body = {name: words for name in ("error", "suberror", "trace_id", "correlation_id", "error_description")}
+    body = dict.fromkeys(("error", "suberror", "trace_id", "correlation_id", "error_description"), words)
     error = read_refusal(400, body, retry_after_s=None, home_tenant=True)
     assert error.upstream == UpstreamAnswer("entra", 400)
     assert describe_refusal(400, body) == "status=400"
