@@ -148,7 +148,7 @@ def managed_identity_token(client_id: str, resource: str, session: requests.Sess
     However many threads call it at once, the platform is asked once. It raises CredentialRefused when the platform gives no token:
     App Service answers every failure alike (msal/managed_identity.py).
     """
-    client = msal.ManagedIdentityClient(msal.UserAssignedManagedIdentity(client_id=client_id), http_client=_IdentityEndpoint(session))
+    client = msal.ManagedIdentityClient(msal.UserAssignedManagedIdentity(client_id=client_id), http_client=IdentityEndpoint(session))
     recent: ExchangeCache[str] = ExchangeCache(capacity=1, now=time.monotonic)
 
     def ask() -> Fresh[str]:
@@ -208,7 +208,7 @@ def _require_rsa(key: object) -> RSAPrivateKey:
     return key
 
 
-class _IdentityEndpoint:
+class IdentityEndpoint:
     """The HTTP client for the platform's identity endpoint: with time-outs, without redirects; MSAL sets none. Errors: ValueError besides those of requests."""
 
     def __init__(self, session: requests.Session) -> None:

@@ -96,7 +96,7 @@ _BY_NUMBER: Mapping[int, Meaning] = {
     **dict.fromkeys((500131, 65005, 650052, 650054, 650056, 650057, 500011, 50001), Meaning.OUR_SETUP),
     **dict.fromkeys((700229, 70011, 28002, 700022, 700023, 90009, 90008), Meaning.OUR_SETUP),
     **dict.fromkeys((90002, 50059, 900382, 900432, 90038, 50194, 9001023, 900144), Meaning.OUR_SETUP),
-    **dict.fromkeys((700016, 700011, 70001, 7000112), Meaning.NOT_ONBOARDED),
+    **dict.fromkeys((700016, 700011, 70001, 7000112, 7000229), Meaning.NOT_ONBOARDED),
     **dict.fromkeys((7000215, 70002, 7000222, 7000218), Meaning.OUR_CREDENTIAL),
     **dict.fromkeys((700027, 7000274, 700024, 7000214, 7000277, 1000502, 700030, 50012), Meaning.OUR_CREDENTIAL),
     **dict.fromkeys((70021, 700211, 700212, 700213), Meaning.OUR_CREDENTIAL),
@@ -117,6 +117,8 @@ def read_refusal(status: int, body: Mapping[str, Any], *, retry_after_s: float |
     number = _number(body)
     upstream = UpstreamAnswer("entra", status, _code(body), _word(body.get("trace_id")))
     meaning = _meaning(status, _word(body.get("error")), _word(body.get("suberror")), number, challenged=claims is not None)
+    if meaning is Meaning.OUR_CREDENTIAL and number not in _BY_NUMBER and not home_tenant:
+        meaning = Meaning.NOT_ONBOARDED  # what one foreign tenant says must not stop everybody: only a number that names the credential may
     return _error(meaning, upstream, claims, retry_after_s, home_tenant=home_tenant)
 
 

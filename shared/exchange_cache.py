@@ -21,10 +21,11 @@ from shared.errors import (
     InteractionRequired,
     TokenRejected,
     UpstreamUnavailable,
+    UserTokenRequired,
 )
 
 # What Entra says about this assertion, and would say again. Everything else (throttled, unreachable, our own set-up) is about the moment.
-_REFUSALS = (TokenRejected, InteractionRequired, ConsentRequired, CallerNotAllowed, AccessDenied)
+_REFUSALS = (TokenRejected, InteractionRequired, ConsentRequired, CallerNotAllowed, AccessDenied, UserTokenRequired)
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,8 @@ class Lanes:
     async def _enter(lane: _Lane, wait_s: float) -> None:
         lane.waiting += 1
         try:
-            await asyncio.wait_for(lane.free.acquire(), wait_s)
+            async with asyncio.timeout(wait_s):  # not wait_for: it refuses a place that is free when there is no time to wait
+                await lane.free.acquire()
         except TimeoutError:
             raise Overloaded("Too many requests for this booking business are waiting.") from None
         finally:

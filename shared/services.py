@@ -113,7 +113,7 @@ def _open_records(settings: Settings, waiting: SystemWaiting) -> IdempotencyStor
             )
         except ValueError:
             raise Misconfigured("The setting IDEMPOTENCY_TABLE_CONNECTION_STRING is not a connection string.") from None
-    from shared.credentials_storage import ManagedIdentityCredential
+    from shared.storage_credential import ManagedIdentityCredential
 
     identity = ManagedIdentityCredential(settings.managed_identity_client_id)
     return TableStore.from_endpoint(

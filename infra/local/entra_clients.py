@@ -44,7 +44,7 @@ class ClientCheck:
         if unverified_claims(assertion).get("iss") == seed.API_CLIENT_ID:
             self._check_certificate(tenant_id, assertion, now)
         else:
-            self._check_federated(tenant_id, assertion, now)
+            self._check_federated(assertion, now)
         return "2"
 
     def _check_secret(self, secret: str) -> None:
@@ -101,13 +101,13 @@ class ClientCheck:
         if not claims.get("jti"):
             raise Refused(50027, "JWT token is invalid or malformed. The client assertion has no 'jti' claim.")
 
-    def _check_federated(self, tenant_id: str, assertion: str, now: float) -> None:
+    def _check_federated(self, assertion: str, now: float) -> None:
         claims, credentials = unverified_claims(assertion), self._directory.federated_credentials()
         if not claims:
             raise Refused(50027)
         if not credentials:
             raise Refused(70021)
-        own = self._mint.issuer(tenant_id, "2.0")
+        own = self._mint.issuer(self._directory.tenant_ids[0], "2.0")  # the identity lives where the app does
         matching = [known for known in credentials if (known.issuer or own) == claims.get("iss")]
         if not matching:
             raise Refused(700211, f"No matching federated identity record found for presented assertion issuer '{claims.get('iss')}'.")

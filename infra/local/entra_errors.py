@@ -150,6 +150,7 @@ _APPLICATION = (
         (7000112, "Application is disabled."),
         error="unauthorized_client",
     )
+    | _rows((7000229, "The client application is missing a service principal in the tenant."), error="invalid_client")
     | _rows(
         (65005, "The application's required resource access list does not contain applications discoverable by the resource."),
         (650052, "The app needs access to a service that your organization has not subscribed to or enabled."),

@@ -79,16 +79,16 @@ def test_the_product_does_not_need_the_local_stack_or_the_tests(name: str) -> No
 
 
 # Each package below is met in the adapters that own it and nowhere else. Those that speak HTTP: graph (Microsoft Graph), entra_http (the token endpoint,
-# for MSAL), signing_keys (published keys), connections (how a connection is made), credentials and credentials_storage (the platform's identity endpoint
+# for MSAL), signing_keys (published keys), connections (how a connection is made), credentials and storage_credential (the platform's identity endpoint
 # gets a session), table_store (the transport under Azure's client).
 SPEAK_HTTP = {
-    f"shared.{name}" for name in ("connections", "credentials", "credentials_storage", "entra_http", "graph", "signing_keys", "table_store")
+    f"shared.{name}" for name in ("connections", "credentials", "storage_credential", "entra_http", "graph", "signing_keys", "table_store")
 }
 OWNERS: dict[str, set[str]] = {
     "azure.functions": {"function_app", "cancel_appointment.triggers"},
-    "azure.core": {"shared.table_store", "shared.credentials_storage"},
+    "azure.core": {"shared.table_store", "shared.storage_credential"},
     "azure.data": {"shared.table_store"},
-    "msal": {"shared.on_behalf_of", "shared.credentials", "shared.credentials_storage"},
+    "msal": {"shared.on_behalf_of", "shared.credentials", "shared.storage_credential"},
     "jwt": {"shared.caller", "shared.signing_keys"},
     "requests": SPEAK_HTTP,
     "urllib3": SPEAK_HTTP,

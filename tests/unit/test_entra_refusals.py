@@ -49,7 +49,7 @@ MEANINGS: dict[type[FacadeError], tuple[int, ...]] = {
     ConsentRequired: (65001, 65004, 90094, 90095),
     UserTokenRequired: (7000114,),
     Misconfigured: (
-        *(500131, 65005, 650052, 650054, 650056, 650057, 500011, 50001, 700016, 700011, 70001, 7000112, 700229, 70003, 9002313),
+        *(500131, 65005, 650052, 650054, 650056, 650057, 500011, 50001, 700016, 700011, 70001, 7000112, 7000229, 700229, 70003, 9002313),
         *(70011, 28002, 700022, 700023, 90009, 90008, 90002, 50059, 900382, 900432, 90038, 50194, 9001023, 900144),
     ),
     CredentialRefused: (
@@ -141,7 +141,7 @@ def test_a_throttled_exchange_says_how_long_to_wait(stack: LocalStack, worker: W
     assert worker.clock.slept == []
 
 
-@pytest.mark.parametrize("code", [700016, 700011, 70001, 7000112])
+@pytest.mark.parametrize("code", [700016, 700011, 70001, 7000112, 7000229])
 def test_an_unknown_registration_is_our_fault_at_home_and_missing_consent_elsewhere(
     stack: LocalStack, worker: Worker, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
@@ -149,6 +149,12 @@ def test_an_unknown_registration_is_our_fault_at_home_and_missing_consent_elsewh
     stack.entra.refuse(seed.ADELE, code)
     assert type(worker.refusal(make_caller(stack.entra))) is Misconfigured
     assert type(worker.refusal(make_caller(stack.entra, tenant_id=OTHER_TENANT))) is ConsentRequired
+
+
+def test_a_foreign_tenants_unknown_refusal_of_the_client_is_never_about_our_credential() -> None:
+    body = {"error": "invalid_client", "error_codes": [7999999]}
+    assert type(read_refusal(401, body, retry_after_s=None, home_tenant=False)) is ConsentRequired
+    assert type(read_refusal(401, body, retry_after_s=None, home_tenant=True)) is CredentialRefused
 
 
 # The words of an answer, where the number says nothing

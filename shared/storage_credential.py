@@ -7,17 +7,19 @@ import time
 from typing import Any
 
 import msal
-import requests
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError
+
+from shared.connections import open_identity_session
+from shared.credentials import IdentityEndpoint
 
 
 class ManagedIdentityCredential:
     """Tokens for the managed identity with this client id, or for the system-assigned one. Safe for threads; MSAL caches the tokens."""
 
-    def __init__(self, client_id: str | None = None, *, timeout_s: float = 3.0) -> None:
+    def __init__(self, client_id: str | None = None) -> None:
         identity = msal.UserAssignedManagedIdentity(client_id=client_id) if client_id else msal.SystemAssignedManagedIdentity()
-        self._client = msal.ManagedIdentityClient(identity, http_client=_ImpatientSession(timeout_s))
+        self._client = msal.ManagedIdentityClient(identity, http_client=IdentityEndpoint(open_identity_session()))
 
     def get_token(
         self, *scopes: str, claims: str | None = None, tenant_id: str | None = None, enable_cae: bool = False, **kwargs: Any
@@ -32,16 +34,3 @@ class ManagedIdentityCredential:
         if "access_token" not in answer:
             raise ClientAuthenticationError(f"the managed identity gave no token: {answer.get('error')}")
         return AccessToken(answer["access_token"], int(time.time()) + int(answer["expires_in"]))
-
-
-class _ImpatientSession(requests.Session):
-    """A session whose every request has a time-out, which MSAL does not set. The endpoint is local: no proxy."""
-
-    def __init__(self, timeout_s: float) -> None:
-        super().__init__()
-        self._timeout_s = timeout_s
-        self.trust_env = False
-
-    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
-        """Send as ``requests`` does, within the time-out."""
-        return super().send(request, **{**kwargs, "timeout": self._timeout_s})

@@ -1,0 +1,585 @@
+"""The protocol, line by line of its table, and how it shares out the deadline. What holds over all schedules is in ``tests/protocol``."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from cancel_appointment.cancellation import Cancellation, Fail, Finish, Go, Known, Move, Step, after_cancel, after_look, give_up
+from cancel_appointment.outcome import CancelOutcome, Outcome
+from cancel_appointment.records import Keep, Records
+from cancel_appointment.request import CancelRequest
+from shared.caller import Caller
+from shared.deadline import Deadline
+from shared.errors import (
+    AccessDenied,
+    ConsentRequired,
+    FacadeError,
+    InteractionRequired,
+    OutcomeUnknown,
+    RequestInvalid,
+    Throttled,
+    TokenRejected,
+    UpstreamAnswer,
+    UpstreamBroken,
+    UpstreamUnavailable,
+)
+from shared.idempotency import MemoryStore
+from shared.on_behalf_of import GraphToken
+from shared.retry import GraphAnswer, NoAnswer, Seen
+from shared.telemetry import Journal
+
+DONE = GraphAnswer(204)
+GONE = GraphAnswer(404, codes=("ErrorItemNotFound",))
+STANDS = GraphAnswer(200, resource={})
+RESET = NoAnswer(sent=True, cause="ProtocolError")
+NOT_SENT = NoAnswer(sent=False, cause="NewConnectionError")
+BROKEN = GraphAnswer(500, codes=("UnknownError",), request_id="r-500")
+BUSY = GraphAnswer(429, codes=("TooManyRequests",), request_id="r-429")
+GATEWAY = GraphAnswer(504, readable=False)
+DENIED = GraphAnswer(403, codes=("ErrorAccessDenied",))
+MALFORMED = GraphAnswer(400, codes=("ErrorInvalidIdMalformed",))
+STALE = GraphAnswer(401, codes=("InvalidAuthenticationToken",))
+
+CLEAR = Known()
+DOUBT = Known(doubt=True)
+LATE = Known(doubt=True, late=True)
+
+CANCELLED = CancelOutcome(Outcome.CANCELLED, confirmed=True)
+CANCELLED_UNCONFIRMED = CancelOutcome(Outcome.CANCELLED, confirmed=False)
+NOT_FOUND = CancelOutcome(Outcome.NOT_FOUND, confirmed=True)
+NOT_FOUND_UNCONFIRMED = CancelOutcome(Outcome.NOT_FOUND, confirmed=False)
+
+EVERY_KNOWN = [
+    Known(doubt, late, stood, blind)
+    for doubt in (False, True)
+    for late in (False, True)
+    for stood in (False, True)
+    for blind in (False, True)
+]
+
+
+def outcome_of(move: Move) -> CancelOutcome:
+    assert isinstance(move, Finish)
+    return move.outcome
+
+
+def error_of(move: Move) -> FacadeError:
+    assert isinstance(move, Fail)
+    return move.error
+
+
+# The table: what a cancel's end means.
+
+
+@pytest.mark.parametrize("known", EVERY_KNOWN)
+def test_a_204_is_cancelled_confirmed_whatever_was_before(known: Known) -> None:
+    assert outcome_of(after_cancel(DONE, known)) == CANCELLED
+
+
+def test_a_404_without_doubt_is_not_found_confirmed() -> None:
+    assert outcome_of(after_cancel(GONE, CLEAR)) == NOT_FOUND
+
+
+@pytest.mark.parametrize("known", [Known(doubt=True), Known(late=True), Known(blind=True)], ids=["doubt", "still under way", "no record"])
+def test_a_404_with_doubt_is_not_found_unconfirmed(known: Known) -> None:
+    assert outcome_of(after_cancel(GONE, known)) == NOT_FOUND_UNCONFIRMED
+
+
+@pytest.mark.parametrize("known", [known for known in EVERY_KNOWN if known.stood])
+def test_a_404_after_a_look_that_saw_it_standing_is_cancelled_unconfirmed(known: Known) -> None:
+    assert outcome_of(after_cancel(GONE, known)) == CANCELLED_UNCONFIRMED
+
+
+@pytest.mark.parametrize(
+    ("answer", "cause"), [(DENIED, AccessDenied), (STALE, TokenRejected), (MALFORMED, RequestInvalid), (GraphAnswer(409), UpstreamBroken)]
+)
+@pytest.mark.parametrize("known", [CLEAR, LATE])
+def test_another_4xx_is_its_error(answer: GraphAnswer, cause: type[FacadeError], known: Known) -> None:
+    assert type(error_of(after_cancel(answer, known))) is cause
+
+
+@pytest.mark.parametrize("known", EVERY_KNOWN)
+@pytest.mark.parametrize("seen", [BUSY, NOT_SENT], ids=["refused", "not sent"])
+def test_what_did_nothing_is_tried_again_after_a_pause(seen: Seen, known: Known) -> None:
+    assert after_cancel(seen, known) == Go(Step.CANCEL, known, pause=True)
+
+
+@pytest.mark.parametrize(
+    ("seen", "late"),
+    [
+        pytest.param(RESET, True, id="reset"),
+        pytest.param(NoAnswer(sent=True, cause="ReadTimeoutError"), True, id="time-out"),
+        pytest.param(GraphAnswer(502, readable=False), True, id="502"),
+        pytest.param(GraphAnswer(503), True, id="503"),
+        pytest.param(GATEWAY, True, id="504"),
+        pytest.param(GraphAnswer(202), True, id="202"),
+        pytest.param(GraphAnswer(200), True, id="200"),
+        pytest.param(GraphAnswer(204, readable=False), True, id="204 with a body"),
+        pytest.param(BROKEN, False, id="500"),
+        pytest.param(GraphAnswer(302), False, id="redirect"),
+    ],
+)
+def test_what_is_unanswered_is_looked_at_next_and_may_still_happen(seen: Seen, late: bool) -> None:
+    assert after_cancel(seen, CLEAR) == Go(Step.LOOK, Known(doubt=True, late=late), pause=False)
+
+
+def test_a_cancel_under_way_stays_under_way_whatever_comes_after() -> None:
+    assert after_cancel(BROKEN, Known(late=True, stood=True)) == Go(Step.LOOK, Known(doubt=True, late=True, stood=True), pause=False)
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_a_malformed_id_in_a_server_error_is_the_callers_fault(status: int) -> None:
+    assert isinstance(error_of(after_cancel(GraphAnswer(status, codes=("ErrorInvalidIdMalformed",)), CLEAR)), RequestInvalid)
+
+
+# The table: what a look's end means.
+
+
+def test_a_look_that_sees_it_standing_ends_the_doubt_and_cancels_again() -> None:
+    assert after_look(STANDS, DOUBT) == Go(Step.CANCEL, Known(stood=True), pause=True)
+
+
+def test_a_look_does_not_end_what_is_still_under_way() -> None:
+    assert after_look(STANDS, LATE) == Go(Step.CANCEL, Known(late=True, stood=True), pause=True)
+
+
+def test_a_look_that_sees_nothing_is_not_found_unconfirmed() -> None:
+    assert outcome_of(after_look(GONE, DOUBT)) == NOT_FOUND_UNCONFIRMED
+
+
+def test_a_look_that_sees_nothing_where_one_saw_it_standing_is_cancelled_unconfirmed() -> None:
+    assert outcome_of(after_look(GONE, replace(DOUBT, stood=True))) == CANCELLED_UNCONFIRMED
+
+
+@pytest.mark.parametrize("seen", [BUSY, NOT_SENT, RESET, BROKEN, GATEWAY, GraphAnswer(200, readable=False)])
+def test_a_look_without_an_answer_is_repeated(seen: Seen) -> None:
+    assert after_look(seen, LATE) == Go(Step.LOOK, LATE, pause=True)
+
+
+@pytest.mark.parametrize("answer", [DENIED, GraphAnswer(400), GraphAnswer(409), GraphAnswer(423)])
+def test_a_look_that_is_not_allowed_leaves_the_outcome_unknown(answer: GraphAnswer) -> None:
+    assert isinstance(error_of(after_look(answer, LATE)), OutcomeUnknown)
+
+
+@pytest.mark.parametrize(("answer", "cause"), [(STALE, TokenRejected), (MALFORMED, RequestInvalid)])
+def test_a_look_says_what_the_caller_can_mend(answer: GraphAnswer, cause: type[FacadeError]) -> None:
+    assert type(error_of(after_look(answer, LATE))) is cause
+
+
+# The table: what is in the way when no further call fits.
+
+
+@pytest.mark.parametrize("seen", [RESET, BROKEN, BUSY, NOT_SENT, STANDS])
+@pytest.mark.parametrize("known", [Known(doubt=True), Known(late=True, stood=True)], ids=["nobody looked", "still under way"])
+def test_with_doubt_the_outcome_is_unknown(seen: Seen, known: Known) -> None:
+    assert type(give_up(seen, known, 1.0)) is OutcomeUnknown
+
+
+@pytest.mark.parametrize(("asked_s", "said_s"), [(1.0, 5.0), (60.0, 60.0)])
+def test_an_unknown_outcome_says_when_a_repeat_makes_sense(asked_s: float, said_s: float) -> None:
+    error = give_up(BUSY, LATE, asked_s)
+    assert isinstance(error, OutcomeUnknown)
+    assert error.retry_after_s == said_s
+
+
+def test_without_doubt_the_last_end_says_what_is_in_the_way() -> None:
+    stood = Known(stood=True)
+    assert type(give_up(NOT_SENT, CLEAR, 1.0)) is UpstreamUnavailable
+    assert type(give_up(BUSY, CLEAR, 1.0)) is Throttled
+    assert type(give_up(BROKEN, stood, 1.0)) is UpstreamBroken
+
+
+def test_what_is_in_the_way_is_quoted_for_microsofts_support() -> None:
+    assert give_up(BUSY, CLEAR, 1.0).upstream == UpstreamAnswer("graph", 429, "TooManyRequests", "r-429")
+    assert give_up(BROKEN, LATE, 1.0).upstream == UpstreamAnswer("graph", 500, "UnknownError", "r-500")
+    assert give_up(RESET, LATE, 1.0).upstream == UpstreamAnswer("graph")
+
+
+# The whole, over a scripted Graph.
+
+CALLER = Caller("tenant", "user", "client", 2e9, can_answer_challenges=True, assertion="token")
+REQUEST = CancelRequest(businessId="b@contoso.example", appointmentId="AAMk", cancellationMessage="Sorry.")
+DEADLINE_S = 10.0
+FIRST_TOKEN, SECOND_TOKEN = GraphToken("user", "tenant", "first"), GraphToken("user", "tenant", "second")
+
+
+@dataclass(frozen=True)
+class Call:
+    step: str
+    at_s: float
+    timeout_s: float
+    token: GraphToken
+
+
+@dataclass
+class Scene:
+    """Graph, Entra, time and chance, as a script: what each call ends with, and how long it takes."""
+
+    script: Sequence[Seen | BaseException]
+    takes_s: float | None = 0.0  # None: as long as the call may
+    chance: float = 0.0
+    calls: list[Call] = field(default_factory=list)
+    pauses: list[float] = field(default_factory=list)
+    claims: list[str | None] = field(default_factory=list)
+    forgotten: int = 0
+    entra: Callable[[], GraphToken] | None = None
+    time_s: float = 0.0
+    journal: Journal = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.ends = list(self.script)
+        self.store = MemoryStore(self.now)
+        self.cancellation = Cancellation(self, self, Records(self.store, Keep.for_deadline(DEADLINE_S), self.sleep), self)
+
+    def run(self, *, key: str | None = None, within_s: float = DEADLINE_S) -> CancelOutcome:
+        self.journal = Journal("request-1", self.now)
+        return self.cancellation.run(CALLER, REQUEST, key, Deadline.after(within_s, self.now), self.journal)
+
+    @property
+    def steps(self) -> list[str]:
+        return [call.step for call in self.calls]
+
+    def cancel(self, request: CancelRequest, token: GraphToken, *, request_id: str, timeout_s: float) -> Seen:
+        return self._call("cancel", token, request_id, timeout_s)
+
+    def look(self, request: CancelRequest, token: GraphToken, *, request_id: str, timeout_s: float) -> Seen:
+        return self._call("look", token, request_id, timeout_s)
+
+    def _call(self, step: str, token: GraphToken, request_id: str, timeout_s: float) -> Seen:
+        assert request_id == "request-1"
+        self.calls.append(Call(step, self.time_s, timeout_s, token))
+        self.time_s += timeout_s if self.takes_s is None else self.takes_s
+        end = self.ends.pop(0)
+        if isinstance(end, BaseException):
+            raise end
+        return end
+
+    def exchange(self, caller: Caller, deadline: Deadline, *, claims: str | None = None) -> GraphToken:
+        self.claims.append(claims)
+        if self.entra is not None:
+            return self.entra()
+        return FIRST_TOKEN if len(self.claims) == 1 else SECOND_TOKEN
+
+    def forget(self, caller: Caller) -> None:
+        self.forgotten += 1
+
+    def now(self) -> float:
+        return self.time_s
+
+    def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.time_s += seconds
+
+    def random(self) -> float:
+        return self.chance
+
+
+def in_doubt(*ends: Seen) -> Scene:
+    """A scene in which an earlier attempt went unanswered, and its look too."""
+    scene = Scene([RESET, DENIED, *ends])
+    with pytest.raises(OutcomeUnknown):
+        scene.run()
+    scene.calls.clear()
+    scene.claims.clear()
+    return scene
+
+
+def test_the_common_case_is_one_call() -> None:
+    scene = Scene([DONE])
+    assert scene.run() == CANCELLED
+    assert scene.calls == [Call("cancel", 0.0, 7.0, FIRST_TOKEN)]
+    assert scene.pauses == []
+
+
+def test_doubt_is_looked_at_at_once_and_the_cancel_follows_after_a_pause() -> None:
+    scene = Scene([RESET, STANDS, DONE], chance=0.5)
+    assert scene.run() == CANCELLED
+    assert scene.steps == ["cancel", "look", "cancel"]
+    assert [call.at_s for call in scene.calls] == [0.0, 0.0, 0.5]
+
+
+def test_a_cancel_that_landed_late_is_cancelled_unconfirmed() -> None:
+    assert Scene([GATEWAY, STANDS, GONE]).run() == CANCELLED_UNCONFIRMED
+
+
+def test_a_cancel_that_took_effect_unanswered_is_not_found_unconfirmed() -> None:
+    assert Scene([GATEWAY, GONE]).run() == NOT_FOUND_UNCONFIRMED
+
+
+def test_an_abandoned_request_is_looked_at_first() -> None:
+    scene = in_doubt(STANDS, DONE)
+    assert scene.run() == CANCELLED
+    assert scene.steps == ["look", "cancel"]
+
+
+def test_an_abandoned_request_that_is_gone_is_never_confirmed() -> None:
+    scene = in_doubt(GONE, GONE)
+    assert scene.run() == NOT_FOUND_UNCONFIRMED
+    assert scene.run() == NOT_FOUND_UNCONFIRMED
+    assert scene.steps == ["look", "look"]
+
+
+def test_an_outcome_is_replayed_without_a_call() -> None:
+    scene = Scene([DONE])
+    scene.run()
+    assert scene.run() == replace(CANCELLED, replayed=True)
+    assert scene.steps == ["cancel"]
+
+
+# Time.
+
+
+def test_a_cancel_leaves_time_for_a_look_and_the_look_may_use_it_all() -> None:
+    scene = Scene([RESET, RESET], takes_s=None)
+    with pytest.raises(OutcomeUnknown):
+        scene.run()
+    assert scene.calls == [Call("cancel", 0.0, 7.0, FIRST_TOKEN), Call("look", 7.0, 3.0, FIRST_TOKEN)]
+
+
+def test_no_call_may_last_beyond_the_deadline() -> None:
+    scene = Scene([RESET, STANDS] * 4, takes_s=2.0)
+    with pytest.raises(OutcomeUnknown):
+        scene.run()
+    assert [call.at_s + call.timeout_s <= DEADLINE_S for call in scene.calls] == [True] * 5
+    assert scene.time_s <= DEADLINE_S
+
+
+@pytest.mark.parametrize("within_s", [0.0, 0.29])
+def test_nothing_is_begun_that_does_not_fit(within_s: float) -> None:
+    scene = Scene([])
+    with pytest.raises(UpstreamUnavailable):
+        scene.run(within_s=within_s)
+    assert (scene.calls, len(scene.store)) == ([], 0)
+
+
+def test_nothing_is_sent_when_the_token_took_all_the_time() -> None:
+    scene = Scene([])
+
+    def slow() -> GraphToken:
+        scene.time_s += DEADLINE_S
+        return FIRST_TOKEN
+
+    scene.entra = slow
+    with pytest.raises(UpstreamUnavailable):
+        scene.run()
+    assert (scene.calls, len(scene.store)) == ([], 0)
+
+
+def test_nothing_is_sent_when_a_pause_took_longer_than_it_should() -> None:
+    scene = Scene([BUSY], chance=1.0)
+    scene.sleep = lambda seconds: setattr(scene, "time_s", scene.time_s + 30)  # type: ignore[method-assign]
+    with pytest.raises(UpstreamUnavailable):
+        scene.run()
+    assert scene.steps == ["cancel"]
+
+
+def test_a_404_that_comes_after_the_deadline_is_not_confirmed() -> None:
+    assert Scene([GONE], takes_s=DEADLINE_S).run() == NOT_FOUND_UNCONFIRMED
+
+
+@pytest.mark.parametrize(
+    ("seen", "pause_s"),
+    [
+        pytest.param(replace(BUSY, retry_after="3"), 3.0, id="seconds"),
+        pytest.param(replace(BUSY, retry_after="Thu, 01 Jan 1970 00:00:02 GMT"), 2.0, id="a date"),
+        pytest.param(replace(BUSY, retry_after="0"), 0.25, id="no wait: backoff"),
+        pytest.param(replace(BUSY, retry_after="soon"), 0.25, id="garbage: backoff"),
+        pytest.param(BUSY, 0.25, id="no header: backoff"),
+        pytest.param(NOT_SENT, 0.25, id="not sent: backoff"),
+    ],
+)
+def test_a_refusal_is_waited_for_as_asked_and_never_without_jitter(seen: Seen, pause_s: float) -> None:
+    scene = Scene([seen, DONE], chance=0.5)
+    assert scene.run() == CANCELLED
+    assert scene.pauses == [pause_s]
+
+
+@pytest.mark.parametrize(("asked", "said_s"), [("10", 10.0), ("315", 315.0), ("99999999999999", 9_999_999_999.0)])
+def test_a_wait_beyond_the_deadline_is_handed_to_the_caller(asked: str, said_s: float) -> None:
+    scene = Scene([replace(BUSY, retry_after=asked)])
+    with pytest.raises(Throttled) as refused:
+        scene.run()
+    assert refused.value.retry_after_s == said_s
+    assert scene.time_s < DEADLINE_S
+    assert len(scene.store) == 0
+
+
+def test_a_look_does_not_wait_for_what_the_cancel_was_asked_but_the_next_cancel_does() -> None:
+    scene = Scene([GraphAnswer(503, retry_after="4"), STANDS, DONE])
+    assert scene.run() == CANCELLED
+    assert [call.at_s for call in scene.calls] == [0.0, 0.0, 4.0]
+
+
+def test_a_refused_look_waits_as_asked() -> None:
+    scene = Scene([RESET, replace(BUSY, retry_after="2"), GONE])
+    assert scene.run() == NOT_FOUND_UNCONFIRMED
+    assert [call.at_s for call in scene.calls] == [0.0, 0.0, 2.0]
+
+
+def test_a_look_that_is_refused_beyond_the_deadline_leaves_the_outcome_unknown_until_then() -> None:
+    scene = Scene([RESET, replace(BUSY, retry_after="60")])
+    with pytest.raises(OutcomeUnknown) as unknown:
+        scene.run()
+    assert unknown.value.retry_after_s == 60.0
+
+
+def test_backoff_grows_with_every_call() -> None:
+    scene = Scene([RESET, BROKEN, BROKEN, BROKEN, GONE], chance=1.0)
+    assert scene.run() == NOT_FOUND_UNCONFIRMED
+    assert scene.pauses == [1.0, 2.0, 4.0]
+
+
+@pytest.mark.parametrize(("seen", "cause"), [(BUSY, Throttled), (NOT_SENT, UpstreamUnavailable)])
+def test_a_cancel_is_sent_three_times_at_most(seen: Seen, cause: type[FacadeError]) -> None:
+    scene = Scene([seen] * 3)
+    with pytest.raises(cause):
+        scene.run()
+    assert scene.steps == ["cancel"] * 3
+    assert len(scene.store) == 0
+
+
+def test_three_500s_over_an_appointment_that_stands_are_an_upstream_error_and_change_nothing() -> None:
+    scene = Scene([BROKEN, STANDS] * 3)
+    with pytest.raises(UpstreamBroken):
+        scene.run()
+    assert scene.steps == ["cancel", "look"] * 3
+    assert len(scene.store) == 0
+
+
+def test_three_504s_over_an_appointment_that_stands_may_still_happen() -> None:
+    scene = Scene([GATEWAY, STANDS] * 3)
+    with pytest.raises(OutcomeUnknown):
+        scene.run()
+    scene.ends = [GONE]
+    assert scene.run() == NOT_FOUND_UNCONFIRMED
+
+
+def test_eight_calls_are_enough_for_one_request() -> None:
+    scene = Scene([RESET] + [BROKEN] * 20)
+    with pytest.raises(OutcomeUnknown):
+        scene.run()
+    assert scene.steps == ["cancel"] + ["look"] * 7
+
+
+# Tokens.
+
+
+@pytest.mark.parametrize(
+    ("challenge", "claims", "forgotten"),
+    [
+        pytest.param(replace(STALE, claims='{"access_token":{}}'), '{"access_token":{}}', 0, id="with a claims challenge"),
+        pytest.param(STALE, None, 1, id="without one, what is cached is dropped"),
+    ],
+)
+def test_a_401_gets_another_token_and_the_same_call_is_repeated(challenge: GraphAnswer, claims: str | None, forgotten: int) -> None:
+    scene = Scene([challenge, DONE])
+    assert scene.run() == CANCELLED
+    assert [(call.step, call.token) for call in scene.calls] == [("cancel", FIRST_TOKEN), ("cancel", SECOND_TOKEN)]
+    assert (scene.claims, scene.forgotten, scene.pauses) == ([None, claims], forgotten, [])
+
+
+def test_a_401_to_a_look_repeats_the_look() -> None:
+    scene = Scene([RESET, STALE, GONE])
+    assert scene.run() == NOT_FOUND_UNCONFIRMED
+    assert [(call.step, call.token) for call in scene.calls] == [("cancel", FIRST_TOKEN), ("look", FIRST_TOKEN), ("look", SECOND_TOKEN)]
+
+
+@pytest.mark.parametrize(("challenge", "cause"), [(replace(STALE, claims="{}"), InteractionRequired), (STALE, TokenRejected)])
+def test_a_second_401_is_final(challenge: GraphAnswer, cause: type[FacadeError]) -> None:
+    scene = Scene([challenge, challenge])
+    with pytest.raises(cause):
+        scene.run()
+    assert (scene.steps, len(scene.store)) == (["cancel", "cancel"], 0)
+
+
+def test_a_renewal_that_takes_all_the_time_sends_nothing_more() -> None:
+    scene = Scene([STALE])
+    scene.entra = lambda: (setattr(scene, "time_s", scene.time_s + 6), FIRST_TOKEN)[1]  # type: ignore[func-returns-value]
+    with pytest.raises(UpstreamUnavailable):
+        scene.run()
+    assert scene.steps == ["cancel"]
+
+
+def test_a_token_that_is_refused_at_first_leaves_nothing() -> None:
+    scene = Scene([])
+    scene.entra = _raises(ConsentRequired("Nobody has consented."))
+    with pytest.raises(ConsentRequired):
+        scene.run()
+    assert len(scene.store) == 0
+
+
+def test_a_token_that_is_refused_keeps_the_doubt_of_an_earlier_attempt() -> None:
+    scene = in_doubt(STANDS, DONE)
+    scene.entra = _raises(UpstreamUnavailable("Entra could not be reached."))
+    with pytest.raises(UpstreamUnavailable):
+        scene.run()
+    scene.entra = None
+    assert scene.run() == CANCELLED
+    assert scene.steps == ["look", "cancel"]
+
+
+def test_a_renewal_that_is_refused_keeps_the_doubt() -> None:
+    scene = Scene([RESET, STALE])
+    renewals: list[FacadeError] = [InteractionRequired("Sign in again.")]
+
+    def entra() -> GraphToken:
+        if len(scene.claims) > 1:
+            raise renewals.pop()
+        return FIRST_TOKEN
+
+    scene.entra = entra
+    with pytest.raises(InteractionRequired):
+        scene.run()
+    scene.entra, scene.ends = None, [GONE]
+    assert scene.run() == NOT_FOUND_UNCONFIRMED
+    assert scene.steps[-1] == "look"
+
+
+def _raises(error: FacadeError) -> Callable[[], GraphToken]:
+    def raise_() -> GraphToken:
+        raise error
+
+    return raise_
+
+
+# What is left behind.
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt(), RuntimeError("a bug")], ids=["interrupted", "a bug of ours"])
+def test_whatever_interrupts_a_cancel_leaves_the_doubt(failure: BaseException) -> None:
+    scene = Scene([failure, GONE])
+    with pytest.raises(type(failure)):
+        scene.run()
+    assert scene.run() == NOT_FOUND_UNCONFIRMED
+    assert scene.steps == ["cancel", "look"]
+
+
+def test_a_bug_while_a_204_is_noted_down_leaves_the_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene([DONE, GONE])
+    monkeypatch.setattr(Journal, "graph_call", None)
+    with pytest.raises(TypeError):
+        scene.run()
+    monkeypatch.undo()
+    assert scene.run() == NOT_FOUND_UNCONFIRMED
+
+
+@pytest.mark.parametrize("answer", [DENIED, MALFORMED])
+def test_a_final_refusal_leaves_nothing(answer: GraphAnswer) -> None:
+    scene = Scene([answer])
+    with pytest.raises(FacadeError):
+        scene.run(key="k")
+    assert len(scene.store) == 0
+
+
+def test_a_refusal_while_a_cancel_is_still_under_way_leaves_the_doubt() -> None:
+    scene = Scene([RESET, STANDS, DENIED, GONE])
+    with pytest.raises(AccessDenied):
+        scene.run()
+    assert scene.run() == NOT_FOUND_UNCONFIRMED
+
+
+def test_every_call_is_noted_for_the_log_without_naming_anybody() -> None:
+    scene = Scene([replace(BROKEN, request_id="r-1"), STANDS, DONE], takes_s=0.5)
+    scene.run()
+    assert scene.journal.calls == ["cancel:500:unanswered:r-1:500ms", "look:200:answered:-:500ms", "cancel:204:answered:-:500ms"]

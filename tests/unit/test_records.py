@@ -1,0 +1,417 @@
+"""Two records per request: whose they are, what is replayed, who waits, and what is left for the next one."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from cancel_appointment.outcome import CancelOutcome, Outcome
+from cancel_appointment.records import Entry, Keep, Records, _Unrecorded
+from cancel_appointment.request import CancelRequest
+from shared.caller import Caller
+from shared.deadline import Deadline
+from shared.errors import IdempotencyKeyReused, RequestInProgress
+from shared.idempotency import Abandoned, Begun, Claim, MemoryStore, New, StoreUnavailable
+
+KEEP = Keep.for_deadline(10.0)
+CALLER = Caller("tenant", "user", "client", 2e9, can_answer_challenges=True, assertion="token")
+REQUEST = CancelRequest(businessId="Contoso@contoso.example", appointmentId="AAMk=", cancellationMessage="Sorry.")
+CANCELLED = CancelOutcome(Outcome.CANCELLED, confirmed=True)
+NOT_FOUND = CancelOutcome(Outcome.NOT_FOUND, confirmed=True)
+UNCONFIRMED = CancelOutcome(Outcome.NOT_FOUND, confirmed=False)
+REPLAYED = replace(CANCELLED, replayed=True)
+
+
+@dataclass
+class Clock:
+    now_s: float = 1_000.0
+    pauses: list[float] = field(default_factory=list)
+    meanwhile: Callable[[], None] = lambda: None
+
+    def now(self) -> float:
+        return self.now_s
+
+    def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+        self.pauses.append(seconds)
+        self.meanwhile()
+
+
+class FlakyStore(MemoryStore):
+    """The real store, which can be down for the operations named in ``down``. Nature and key are told apart by the fingerprint."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        super().__init__(now)
+        self.down: set[str] = set()
+        self.keys: list[str] = []
+
+    def begin(self, key: str, fingerprint: str, *, lease_s: float, keep_s: float) -> Begun:
+        self._fail("begin nature" if not fingerprint else "begin key")
+        self.keys.append(key)
+        return super().begin(key, fingerprint, lease_s=lease_s, keep_s=keep_s)
+
+    def complete(self, claim: Claim, payload: str, *, keep_s: float) -> bool:
+        self._fail("complete")
+        return super().complete(claim, payload, keep_s=keep_s)
+
+    def release(self, claim: Claim, *, doubt: bool, keep_s: float) -> bool:
+        self._fail("release")
+        return super().release(claim, doubt=doubt, keep_s=keep_s)
+
+    def _fail(self, operation: str) -> None:
+        if operation in self.down:
+            raise StoreUnavailable("down") from TimeoutError()
+
+
+class Desk:
+    """Records over the store, as one worker has them."""
+
+    def __init__(self, clock: Clock | None = None, store: FlakyStore | None = None) -> None:
+        self.clock = clock or Clock()
+        self.store = store or FlakyStore(self.clock.now)
+        self.records = Records(self.store, KEEP, self.clock.sleep)
+
+    def open(
+        self, key: str | None = None, *, caller: Caller = CALLER, request: CancelRequest = REQUEST, within_s: float = 10.0
+    ) -> Entry | CancelOutcome:
+        return self.records.open(caller, request, key, Deadline.after(within_s, self.clock.now))
+
+    def claim(self, key: str | None = None, *, caller: Caller = CALLER, request: CancelRequest = REQUEST) -> Entry:
+        entry = self.open(key, caller=caller, request=request)
+        assert isinstance(entry, Entry)
+        return entry
+
+    def another_worker(self) -> "Desk":
+        return Desk(self.clock, self.store)
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+# Whose a record is.
+
+
+@pytest.mark.parametrize("key", [None, "k"], ids=["without a key", "with the same key"])
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param(replace(CALLER, tenant_id="other"), id="tenant"),
+        pytest.param(replace(CALLER, object_id="other"), id="user"),
+    ],
+)
+def test_nothing_is_shared_between_two_people(desk: Desk, other: Caller, key: str | None) -> None:
+    desk.records.settle(desk.claim(key), CANCELLED)
+    entry = desk.claim(key, caller=other)
+    assert not entry.doubt
+    assert set(desk.store.keys[: 1 if key is None else 2]).isdisjoint(desk.store.keys[1 if key is None else 2 :])
+
+
+def test_two_applications_may_make_up_the_same_key(desk: Desk) -> None:
+    desk.records.settle(desk.claim("k"), NOT_FOUND)
+    assert desk.claim("k", caller=replace(CALLER, client_id="other"), request=REQUEST.model_copy(update={"cancellation_message": "No."}))
+
+
+def test_one_user_has_one_record_of_an_appointment_in_all_applications(desk: Desk) -> None:
+    desk.records.settle(desk.claim("k"), CANCELLED)
+    assert desk.open("other", caller=replace(CALLER, client_id="other")) == REPLAYED
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"business_id": "other@contoso.example"}, {"appointment_id": "AAMk"}, {"appointment_id": "aamk="}],
+    ids=["business", "appointment", "case of the appointment's id"],
+)
+def test_another_appointment_is_another_record(desk: Desk, change: dict[str, str]) -> None:
+    desk.records.settle(desk.claim(), CANCELLED)
+    assert not desk.claim(request=REQUEST.model_copy(update=change)).doubt
+
+
+def test_a_business_is_the_same_in_any_case(desk: Desk) -> None:
+    desk.records.settle(desk.claim(), CANCELLED)
+    assert desk.open(request=REQUEST.model_copy(update={"business_id": "CONTOSO@Contoso.example"})) == REPLAYED
+
+
+def test_the_lists_of_ids_cannot_be_shifted_into_each_other(desk: Desk) -> None:
+    desk.records.settle(desk.claim(request=REQUEST.model_copy(update={"business_id": "ab", "appointment_id": "c"})), CANCELLED)
+    assert not desk.claim(request=REQUEST.model_copy(update={"business_id": "a", "appointment_id": "bc"})).doubt
+
+
+def test_no_id_and_no_key_reaches_the_store(desk: Desk) -> None:
+    desk.claim("k")
+    assert all(len(key) == 64 and set(key) <= set("0123456789abcdef") for key in desk.store.keys)
+
+
+# What is replayed.
+
+
+@pytest.mark.parametrize("confirmed", [True, False])
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_a_key_hears_its_first_outcome_again(desk: Desk, outcome: Outcome, confirmed: bool) -> None:
+    said = desk.records.settle(desk.claim("k"), CancelOutcome(outcome, confirmed=confirmed))
+    assert desk.open("k") == replace(said, replayed=True)
+
+
+@pytest.mark.parametrize("confirmed", [True, False])
+def test_without_a_key_cancelled_is_replayed(desk: Desk, confirmed: bool) -> None:
+    desk.records.settle(desk.claim(), CancelOutcome(Outcome.CANCELLED, confirmed=confirmed))
+    assert desk.open() == CancelOutcome(Outcome.CANCELLED, confirmed=confirmed, replayed=True)
+
+
+def test_without_a_key_not_found_is_asked_again(desk: Desk) -> None:
+    desk.records.settle(desk.claim(), NOT_FOUND)
+    assert not desk.claim().doubt
+
+
+def test_a_not_found_that_is_not_confirmed_leaves_the_doubt(desk: Desk) -> None:
+    desk.records.settle(desk.claim(), UNCONFIRMED)
+    assert desk.claim().doubt
+
+
+def test_a_new_key_hears_that_the_appointment_was_cancelled_and_keeps_it(desk: Desk) -> None:
+    desk.records.settle(desk.claim(), CANCELLED)
+    assert desk.open("k") == REPLAYED
+    assert desk.open("k") == REPLAYED
+    with pytest.raises(IdempotencyKeyReused):
+        desk.open("k", request=REQUEST.model_copy(update={"appointment_id": "other"}))
+
+
+def test_after_a_day_nothing_is_remembered(desk: Desk) -> None:
+    desk.records.settle(desk.claim("k"), CANCELLED)
+    desk.clock.now_s += KEEP.keep_s
+    assert not desk.claim("k").doubt
+
+
+# Another body under the same key.
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"business_id": "other@contoso.example"}, id="business"),
+        pytest.param({"appointment_id": "other"}, id="appointment"),
+        pytest.param({"cancellation_message": "No."}, id="message"),
+        pytest.param({"cancellation_message": None}, id="no message"),
+    ],
+)
+@pytest.mark.parametrize("end", ["running", "finished", "in doubt"])
+def test_a_key_stands_for_one_body(desk: Desk, end: str, change: dict[str, str | None]) -> None:
+    entry = desk.claim("k")
+    if end == "finished":
+        desk.records.settle(entry, NOT_FOUND)
+    if end == "in doubt":
+        desk.records.give_up(entry, doubt=True)
+    with pytest.raises(IdempotencyKeyReused):
+        desk.open("k", request=REQUEST.model_copy(update=change))
+    assert desk.clock.pauses == []
+
+
+def test_no_message_is_not_the_same_as_any_message(desk: Desk) -> None:
+    desk.claim("k", request=REQUEST.model_copy(update={"cancellation_message": None}))
+    with pytest.raises(IdempotencyKeyReused):
+        desk.open("k", request=REQUEST.model_copy(update={"cancellation_message": ""}))
+
+
+def test_a_key_whose_request_changed_nothing_may_be_used_for_another(desk: Desk) -> None:
+    desk.records.give_up(desk.claim("k"), doubt=False)
+    assert desk.claim("k", request=REQUEST.model_copy(update={"cancellation_message": "No."}))
+
+
+def test_without_a_key_another_message_is_the_same_request(desk: Desk) -> None:
+    desk.records.settle(desk.claim(), CANCELLED)
+    assert desk.open(request=REQUEST.model_copy(update={"cancellation_message": "No."})) == REPLAYED
+
+
+# Waiting for somebody else.
+
+
+@pytest.mark.parametrize(("first", "second"), [(None, None), ("k", "k"), ("k", None), (None, "k"), ("k", "other")])
+def test_a_running_request_is_waited_for_and_its_outcome_heard(desk: Desk, first: str | None, second: str | None) -> None:
+    entry = desk.claim(first)
+
+    def finish() -> None:
+        if len(desk.clock.pauses) == 4:
+            desk.records.settle(entry, CANCELLED)
+
+    desk.clock.meanwhile = finish
+    assert desk.open(second) == REPLAYED
+    assert desk.clock.pauses == [0.05, 0.1, 0.2, 0.4]
+
+
+@pytest.mark.parametrize(
+    ("within_s", "pauses"),
+    [
+        (10.0, [0.05, 0.1, 0.2, 0.4, 0.5, 0.5, 0.5, 0.5]),
+        (6.0, [0.05, 0.1, 0.2, 0.4, 0.5, 0.5, 0.5, 0.5]),
+        (4.0, [0.05, 0.1, 0.2, 0.4, 0.5, 0.5]),
+        (1.0, [0.05, 0.1, 0.2]),
+        (0.0, []),
+    ],
+)
+def test_waiting_takes_half_of_the_deadline_at_most_and_three_seconds(desk: Desk, within_s: float, pauses: list[float]) -> None:
+    desk.claim()
+    with pytest.raises(RequestInProgress) as refused:
+        desk.open(within_s=within_s)
+    assert desk.clock.pauses == pauses
+    assert refused.value.retry_after_s == 1.0
+
+
+def test_both_waits_together_end_inside_the_deadline(desk: Desk) -> None:
+    by_key, by_nature = desk.claim("k"), None
+
+    def hand_over() -> None:
+        nonlocal by_nature
+        if by_nature is None and sum(desk.clock.pauses) > 2:
+            desk.records.give_up(by_key, doubt=False)
+            by_nature = desk.claim()
+
+    desk.clock.meanwhile = hand_over
+    began_at = desk.clock.now()
+    with pytest.raises(RequestInProgress):
+        desk.open("k", within_s=4.0)
+    assert desk.clock.now() - began_at < 4.0
+
+
+def test_who_is_told_to_come_back_leaves_his_key_free(desk: Desk) -> None:
+    entry = desk.claim()
+    with pytest.raises(RequestInProgress):
+        desk.open("k")
+    desk.records.give_up(entry, doubt=False)
+    assert not desk.claim("k").doubt
+
+
+def test_who_is_told_to_come_back_leaves_the_doubt_of_his_key(desk: Desk) -> None:
+    desk.store.down = {"begin nature"}
+    desk.records.give_up(desk.claim("k"), doubt=True)
+    desk.store.down = set()
+    elsewhere = desk.another_worker()
+    entry = elsewhere.claim()
+    with pytest.raises(RequestInProgress):
+        elsewhere.open("k")
+    elsewhere.records.give_up(entry, doubt=False)
+    assert elsewhere.claim("k").doubt
+
+
+# What is left for the next one.
+
+
+def test_an_attempt_that_changed_nothing_leaves_nothing(desk: Desk) -> None:
+    desk.records.give_up(desk.claim("k"), doubt=False)
+    assert len(desk.store) == 0
+
+
+@pytest.mark.parametrize("next_key", ["k", None, "other"])
+def test_doubt_is_left_to_every_request_for_the_appointment(desk: Desk, next_key: str | None) -> None:
+    desk.records.give_up(desk.claim("k"), doubt=True)
+    assert desk.claim(next_key).doubt
+
+
+def test_the_lease_outlives_every_request() -> None:
+    assert Keep.for_deadline(10.0).lease_s >= 20.0
+
+
+def test_a_request_whose_worker_died_is_in_doubt_once_its_lease_is_over(desk: Desk) -> None:
+    desk.claim()
+    desk.clock.now_s += KEEP.lease_s
+    assert desk.another_worker().claim().doubt
+
+
+def test_a_not_found_is_not_confirmed_by_one_whose_record_was_taken_over(desk: Desk) -> None:
+    slow = desk.claim()
+    desk.clock.now_s += KEEP.lease_s
+    other = desk.another_worker()
+    other.records.settle(other.claim(), CANCELLED)
+    assert desk.records.settle(slow, NOT_FOUND) == UNCONFIRMED
+    assert desk.open() == REPLAYED
+
+
+# The store is down.
+
+
+@pytest.mark.parametrize("down", [{"begin nature"}, {"begin key", "begin nature"}, {"begin key"}], ids=["nature", "both", "key"])
+def test_a_request_goes_on_blind_when_its_records_cannot_be_read(desk: Desk, down: set[str]) -> None:
+    desk.store.down = down
+    entry = desk.claim("k")
+    assert (entry.by_nature, entry.blind) == (None, True)
+
+
+@pytest.mark.parametrize("key", [None, "k"])
+def test_what_was_done_blind_is_in_doubt_for_this_worker(desk: Desk, key: str | None) -> None:
+    desk.store.down = {"begin key", "begin nature"}
+    desk.records.settle(desk.claim(key), CANCELLED)
+    desk.store.down = set()
+    assert desk.claim(key).doubt
+
+
+@pytest.mark.parametrize("end", ["gave up", "died"])
+def test_what_was_done_blind_is_in_doubt_for_its_key_at_every_worker(desk: Desk, end: str) -> None:
+    desk.store.down = {"begin nature"}
+    entry = desk.claim("k")
+    desk.store.down = set()
+    if end == "gave up":
+        desk.records.give_up(entry, doubt=True)
+    desk.clock.now_s += KEEP.lease_s
+    assert desk.another_worker().claim("k").doubt
+
+
+def test_a_not_found_is_not_confirmed_beside_one_who_went_on_blind(desk: Desk) -> None:
+    entry = desk.claim()
+    desk.store.down = {"begin nature"}
+    assert desk.claim().blind
+    desk.store.down = set()
+    assert desk.records.settle(entry, NOT_FOUND) == UNCONFIRMED
+    assert desk.another_worker().claim().doubt
+
+
+@pytest.mark.parametrize("outcome", [CANCELLED, NOT_FOUND, UNCONFIRMED], ids=["cancelled", "not found", "unconfirmed"])
+def test_an_outcome_that_cannot_be_written_down_is_said_all_the_same_and_leaves_doubt(desk: Desk, outcome: CancelOutcome) -> None:
+    entry = desk.claim()
+    desk.store.down = {"complete", "release"}
+    assert desk.records.settle(entry, outcome) == outcome
+    desk.store.down = set()
+    desk.clock.now_s += KEEP.lease_s
+    assert desk.claim().doubt
+
+
+def test_giving_up_while_the_store_is_down_leaves_doubt(desk: Desk) -> None:
+    entry = desk.claim("k")
+    desk.store.down = {"release"}
+    desk.records.give_up(entry, doubt=True)
+    desk.store.down = set()
+    desk.clock.now_s += KEEP.lease_s
+    assert desk.claim("k").doubt
+
+
+@pytest.mark.parametrize("payload", ["", "{}", "[]", "null", '{"outcome": "other", "confirmed": true}'])
+def test_a_finished_record_that_cannot_be_read_is_no_record(desk: Desk, payload: str) -> None:
+    begun = desk.store.begin(_nature(desk), "", lease_s=10, keep_s=100)
+    assert isinstance(begun, New | Abandoned)
+    desk.store.complete(begun.claim, payload, keep_s=100)
+    assert desk.claim().blind
+
+
+def _nature(desk: Desk) -> str:
+    desk.records.give_up(desk.claim(), doubt=False)
+    return desk.store.keys[-1]
+
+
+def test_an_outage_is_logged_without_naming_anybody(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.ERROR, "facade.records"):
+        desk.store.down = {"begin nature", "complete", "release"}
+        desk.records.settle(desk.claim("k"), NOT_FOUND)
+    assert [record.getMessage() for record in caplog.records] == [
+        "event=store_unavailable step=begin cause=TimeoutError",
+        "event=store_unavailable step=complete cause=TimeoutError",
+    ]
+
+
+def test_what_a_worker_remembers_is_bounded_and_then_it_is_sure_of_nothing() -> None:
+    unrecorded = _Unrecorded(capacity=2)
+    unrecorded.add("a")
+    assert ("a" in unrecorded, "z" in unrecorded) == (True, False)
+    for nature in "bcd":
+        unrecorded.add(nature)
+    assert "z" in unrecorded
+    assert len(unrecorded._natures) == 2
