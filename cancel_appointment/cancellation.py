@@ -256,13 +256,12 @@ class Cancellation:
             return attempt.last_cancel
         attempt.calls += 1
         started_at = attempt.deadline.now()
+        before = attempt.known
         if step is Step.CANCEL:
             attempt.cancels += 1
-            before = attempt.known
             attempt.known = replace(before, doubt=True, late=True)  # until an answer says otherwise, whatever interrupts us here
             timeout_s = max(_SHORTEST_CALL_S, left_s * _SHARE_OF_CANCEL)
             seen = self._appointments.cancel(attempt.request, attempt.token, request_id=attempt.journal.request_id, timeout_s=timeout_s)
-            attempt.known = before
             attempt.last_cancel = seen
         else:
             seen = self._appointments.look(attempt.request, attempt.token, request_id=attempt.journal.request_id, timeout_s=left_s)
@@ -274,8 +273,8 @@ class Cancellation:
             graph_request_id=seen.request_id if isinstance(seen, GraphAnswer) else None,
             seconds=attempt.deadline.now() - started_at,
         )
-        if attempt.deadline.remaining_s() <= 0:
-            attempt.known = replace(attempt.known, blind=True)  # the lease may be over, and another worker may have taken the request
+        overdue = attempt.deadline.remaining_s() <= 0  # the lease may be over, and another worker may have taken the request
+        attempt.known = replace(before, blind=before.blind or overdue)
         return seen
 
     def _renewed_token(self, seen: Seen, attempt: _Attempt) -> bool:

@@ -1,6 +1,7 @@
 """Every path through a tree of choices, one after the other, without threads or randomness."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from enum import Enum
 
 
 class Choices:
@@ -23,7 +24,7 @@ class Choices:
         return chosen
 
     def __str__(self) -> str:
-        return ", ".join(str(option) for option in self.taken)
+        return ", ".join(str(option.value if isinstance(option, Enum) else option) for option in self.taken)
 
     @property
     def path(self) -> tuple[int, ...]:
@@ -38,11 +39,10 @@ class Choices:
         return None
 
 
-def every_path(walk: Callable[[Choices], None]) -> Iterator[Choices]:
-    """Walk every path; ``walk`` has to choose in the same way whenever it meets the same choices."""
+def every_path() -> Iterator[Choices]:
+    """Return the choices of each path; they have to be made before the next one is asked for. The same choices have to lead to the same next ones."""
     start: list[int] | None = []
     while start is not None:
         choices = Choices(start)
-        walk(choices)
         yield choices
         start = choices.next_start()

@@ -1,5 +1,6 @@
 """Virtual seconds. Two lines of work may overlap in them, but only one ever runs: the one whose turn comes first. So every run is the same run."""
 
+import contextlib
 import heapq
 import itertools
 import math
@@ -13,6 +14,10 @@ class _Line:
         self.baton.acquire()
 
 
+class _Closed(BaseException):
+    """The world ends."""
+
+
 class Timeline:
     """The clock of one simulated world. A second line runs in a thread of its own, which is kept for the next one; ``close`` ends it."""
 
@@ -24,6 +29,7 @@ class Timeline:
         self._numbers = itertools.count()
         self._work: Callable[[], None] | None = None
         self._thread: threading.Thread | None = None
+        self._closed = False
 
     def spend(self, seconds: float) -> None:
         """Let time pass on the line that calls; the other one has its turns meanwhile."""
@@ -48,8 +54,9 @@ class Timeline:
             self._wait_until(math.inf)
 
     def close(self) -> None:
-        """End the thread."""
+        """End the thread, also in the middle of its work."""
         if self._thread is not None:
+            self._closed = True
             self._side.baton.release()
             self._thread.join()
             self._thread = None
@@ -59,6 +66,8 @@ class Timeline:
         heapq.heappush(self._turns, (at, next(self._numbers), line))
         if self._pass_on() is not line:
             line.baton.acquire()
+        if self._closed:
+            raise _Closed
 
     def _pass_on(self) -> _Line:
         at, _, line = heapq.heappop(self._turns)
@@ -72,8 +81,11 @@ class Timeline:
     def _run_side(self) -> None:
         while True:
             self._side.baton.acquire()
-            if self._work is None:
+            if self._work is None or self._closed:
                 return
-            self._work()
+            with contextlib.suppress(_Closed):
+                self._work()
+            if self._closed:
+                return
             self._work = None
             self._pass_on()

@@ -136,6 +136,12 @@ class World:
         )
         return self.stands, posts, said, len(self._under_way)
 
+    def check_alone(self, run: Run) -> None:
+        """Check that nobody sends a call beside one who has the record and can still use it."""
+        for other in self.runs:
+            if other.holds_nature and other is not run and not (other.answered_at or other.dead or other.stalled or run.blind):
+                raise Violation("two requests were carried out at once")
+
     def check(self, run: Run) -> None:
         """Check an answer at the moment when it is given."""
         answer = run.answer
@@ -152,6 +158,8 @@ class World:
             raise Violation("neither an outcome nor an error of the contract")
 
     def _check_outcome(self, run: Run, answer: CancelOutcome) -> None:
+        if answer.replayed and answer.outcome is Outcome.NOT_FOUND and run.ask.key is None:
+            raise Violation("not_found was replayed by nature")
         if run.kept is not None and not _same(answer, run.kept):
             raise Violation("something else was kept than was said")
         if answer.outcome is Outcome.CANCELLED:
@@ -159,8 +167,15 @@ class World:
                 raise Violation("cancelled was said of what never existed")
             if self.stands:
                 raise Violation("cancelled was said of what still stands")
-        elif answer.confirmed and not answer.replayed and run.blind:
-            raise Violation("a 404 was confirmed although the store could not be read")
+        elif answer.confirmed and not answer.replayed:
+            if run.blind:
+                raise Violation("a 404 was confirmed although the store could not be read")
+            self._check_confirmed_not_found(run)
+
+    def _check_confirmed_not_found(self, run: Run) -> None:
+        for post in self.posts:
+            if post.effective and post.sent_at < run.answered_at and left_a_trace(post, run):
+                raise Violation("not_found, confirmed was said of what this caller's own request cancelled")
 
     def check_healthy_repeat(self, run: Run) -> None:
         """Check the answer to a repeat for which Graph and the store were well."""
@@ -179,9 +194,7 @@ class World:
         for run in self.runs:
             answer = run.answer
             if isinstance(answer, CancelOutcome) and answer.outcome is Outcome.NOT_FOUND and answer.confirmed and not answer.replayed:
-                for post in self.posts:
-                    if post.effective and post.sent_at < run.answered_at and left_a_trace(post, run):
-                        raise Violation("not_found, confirmed was said of what this caller's own request cancelled")
+                self._check_confirmed_not_found(run)  # again, now that all cancels have landed
 
 
 def left_a_trace(post: Post, run: Run) -> bool:
