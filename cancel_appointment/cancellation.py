@@ -26,16 +26,28 @@ from cancel_appointment.records import Records
 from cancel_appointment.request import CancelRequest
 from shared.caller import Caller
 from shared.deadline import Deadline
-from shared.errors import FacadeError, OutcomeUnknown, Throttled, UpstreamAnswer, UpstreamBroken, UpstreamUnavailable
+from shared.errors import (
+    AccessDenied,
+    FacadeError,
+    OutcomeUnknown,
+    RequestInvalid,
+    Throttled,
+    UpstreamAnswer,
+    UpstreamBroken,
+    UpstreamUnavailable,
+)
 from shared.on_behalf_of import GraphToken
 from shared.retry import Ending, GraphAnswer, NoAnswer, Seen, backoff_s, ending, may_still_happen, parse_retry_after
 from shared.telemetry import Journal
 
-_MAX_CANCELS = 3
+_MAX_UNANSWERED = 3  # cancels: Bookings answers 500 to what it will never do, too
 _MAX_CALLS = 8
 _SHARE_OF_CANCEL = 0.7  # of the time that is left: what a cancel may take, so that a look still fits
 _SHORTEST_CALL_S = 0.3
 _REPEAT_AFTER_S = 5.0  # when an unknown outcome may be clearer
+_LATE_PAUSE_S = 1.0  # the least that a cancel which may still be under way is given before another follows
+# What these tell the caller is untrue while an earlier cancel may have taken effect, or may yet.
+_SAY_NOTHING_WAS_CHANGED = (UpstreamBroken, UpstreamUnavailable, AccessDenied, RequestInvalid)
 
 
 class Step(StrEnum):
@@ -153,9 +165,16 @@ def give_up(seen: Seen, known: Known, retry_after_s: float) -> FacadeError:
 
 
 def _unknown(seen: Seen, retry_after_s: float = 0.0) -> OutcomeUnknown:
-    upstream = (
-        UpstreamAnswer("graph", seen.status, seen.code, seen.request_id) if isinstance(seen, GraphAnswer) else UpstreamAnswer("graph")
-    )
+    if isinstance(seen, GraphAnswer):
+        return _say_unknown(UpstreamAnswer("graph", seen.status, seen.code, seen.request_id), retry_after_s)
+    return _say_unknown(UpstreamAnswer("graph"), retry_after_s)
+
+
+def _unknown_because_of(error: FacadeError) -> OutcomeUnknown:
+    return _say_unknown(error.upstream, getattr(error, "retry_after_s", 0.0))
+
+
+def _say_unknown(upstream: UpstreamAnswer | None, retry_after_s: float) -> OutcomeUnknown:
     return OutcomeUnknown(
         "The cancel was sent, and it is not known yet whether it took effect. Send the same request again: that is safe.",
         retry_after_s=max(_REPEAT_AFTER_S, retry_after_s),
@@ -196,7 +215,7 @@ class _Attempt:
     renewed: bool = False
     last_cancel: Seen | None = None
     calls: int = 0
-    cancels: int = 0
+    unanswered: int = 0
 
 
 class Cancellation:
@@ -222,8 +241,10 @@ class Cancellation:
         attempt = _Attempt(caller, request, deadline, journal, Known(doubt=entry.doubt, late=entry.doubt, blind=entry.blind))
         try:
             outcome = self._carry_out(attempt)
-        except BaseException:  # also a bug of ours must not leave the record claimed, nor forget a doubt
+        except BaseException as error:  # also a bug of ours must not leave the record claimed, nor forget a doubt
             self._records.give_up(entry, doubt=attempt.known.unsettled)
+            if attempt.known.unsettled and isinstance(error, _SAY_NOTHING_WAS_CHANGED):
+                raise _unknown_because_of(error) from error
             raise
         return self._records.settle(entry, outcome)
 
@@ -258,7 +279,6 @@ class Cancellation:
         started_at = attempt.deadline.now()
         before = attempt.known
         if step is Step.CANCEL:
-            attempt.cancels += 1
             attempt.known = replace(before, doubt=True, late=True)  # until an answer says otherwise, whatever interrupts us here
             timeout_s = max(_SHORTEST_CALL_S, left_s * _SHARE_OF_CANCEL)
             seen = self._appointments.cancel(attempt.request, attempt.token, request_id=attempt.journal.request_id, timeout_s=timeout_s)
@@ -266,6 +286,7 @@ class Cancellation:
         else:
             seen = self._appointments.look(attempt.request, attempt.token, request_id=attempt.journal.request_id, timeout_s=left_s)
         how = ending(seen, success=204 if step is Step.CANCEL else 200)
+        attempt.unanswered += step is Step.CANCEL and how is Ending.UNANSWERED
         attempt.journal.graph_call(
             step,
             how,
@@ -292,7 +313,9 @@ class Cancellation:
         in_the_way = attempt.last_cancel if step is Step.CANCEL and attempt.last_cancel else seen
         asked_s = parse_retry_after(in_the_way.retry_after, self._waiting.now()) if isinstance(in_the_way, GraphAnswer) else None
         pause_s = max(asked_s or 0.0, backoff_s(attempt.calls, self._waiting.random)) if pause else 0.0
-        exhausted = attempt.calls >= _MAX_CALLS or (step is Step.CANCEL and attempt.cancels >= _MAX_CANCELS)
+        if step is Step.CANCEL and attempt.known.late:
+            pause_s = max(_LATE_PAUSE_S, pause_s)
+        exhausted = attempt.calls >= _MAX_CALLS or (step is Step.CANCEL and attempt.unanswered >= _MAX_UNANSWERED)
         if exhausted or attempt.deadline.remaining_s() < pause_s + _SHORTEST_CALL_S:
             raise give_up(in_the_way, attempt.known, retry_after_s=max(1.0, asked_s or pause_s))
         if pause_s:

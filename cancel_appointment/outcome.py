@@ -18,8 +18,8 @@ from shared.errors import (
 )
 from shared.retry import GraphAnswer, Seen
 
-# Graph and the Exchange store behind it name "not there, or not visible to you" in several ways (bookingAppointment symptoms: ErrorItemNotFound,
-# ErrorFolderNotFound for a calendar the user is no member of, ErrorNonExistentMailbox for a wrong business id).
+# Graph and the Exchange store behind it name "not there, or not visible to you" in several ways: ErrorItemNotFound,
+# ErrorFolderNotFound for a calendar the user is no member of, ErrorNonExistentMailbox for a wrong business id (microsoft-graph-docs issues 9850 and 14841).
 _NOT_FOUND_CODES = frozenset({"ErrorItemNotFound", "ErrorFolderNotFound", "ErrorNonExistentMailbox", "itemNotFound"})
 _MALFORMED_CODES = frozenset({"ErrorInvalidIdMalformed", "ErrorInvalidId", "ErrorInvalidIdEmpty", "ErrorInvalidMailboxItemId"})
 

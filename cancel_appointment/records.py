@@ -9,8 +9,13 @@ without a record by nature is remembered in two other places, a record by key th
 
 import json
 import logging
+import math
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+
+from cachetools import TTLCache
 
 from cancel_appointment.outcome import CancelOutcome, Outcome
 from cancel_appointment.request import CancelRequest
@@ -57,7 +62,7 @@ class Records:
         self._store = store
         self._keep = keep
         self._sleep = sleep
-        self._unrecorded = _Unrecorded()
+        self._unrecorded = _Unrecorded(keep.keep_s)
 
     def open(self, caller: Caller, request: CancelRequest, idempotency_key: str | None, deadline: Deadline) -> Entry | CancelOutcome:
         """Claim the request, or return the answer that it already had.
@@ -84,7 +89,7 @@ class Records:
                 self._complete(by_key, outcome)
                 return outcome
         except StoreUnavailable as error:
-            _log.error("event=store_unavailable step=begin cause=%s", type(error.__cause__).__name__)
+            _log.error("event=store_unavailable step=begin reason=%r", str(error))
             self._unrecorded.add(nature)
             return Entry(None, by_key, doubt=doubt, blind=True)
         return Entry(begun.claim, by_key, doubt=doubt or isinstance(begun, Abandoned), blind=False)
@@ -136,7 +141,7 @@ class Records:
         try:
             self._store.complete(claim, payload, keep_s=self._keep.keep_s)
         except StoreUnavailable as error:  # the record stays as it is: when its lease is over, a repeat looks first
-            _log.error("event=store_unavailable step=complete cause=%s", type(error.__cause__).__name__)
+            _log.error("event=store_unavailable step=complete reason=%r", str(error))
 
     def _release(self, claim: Claim | None, *, doubt: bool) -> bool:
         """Release a claim; False only where it was no longer ours."""
@@ -145,23 +150,32 @@ class Records:
         try:
             return self._store.release(claim, doubt=doubt, keep_s=self._keep.keep_s)
         except StoreUnavailable as error:
-            _log.error("event=store_unavailable step=release cause=%s", type(error.__cause__).__name__)
+            _log.error("event=store_unavailable step=release reason=%r", str(error))
             return True
 
 
 class _Unrecorded:
-    """What this worker carried out while the store was down, by nature. Bounded: past ``capacity`` everything may have been."""
+    """What this worker carried out while the store was down, by nature, for as long as a record would live.
 
-    def __init__(self, capacity: int = 20_000) -> None:
-        self._capacity = capacity
-        self._natures: set[str] = set()
+    Bounded: when there is more than ``capacity``, everything may have been, until that much time has passed.
+    """
+
+    def __init__(self, keep_s: float, now: Callable[[], float] = time.monotonic, capacity: int = 20_000) -> None:
+        self._keep_s = keep_s
+        self._now = now
+        self._lock = threading.Lock()
+        self._natures: TTLCache[str, bool] = TTLCache(capacity, ttl=keep_s, timer=now)
+        self._unsure_until = -math.inf
 
     def __contains__(self, nature: str) -> bool:
-        return nature in self._natures or len(self._natures) >= self._capacity
+        with self._lock:
+            return self._now() < self._unsure_until or nature in self._natures
 
     def add(self, nature: str) -> None:
-        if nature not in self:
-            self._natures.add(nature)
+        with self._lock:
+            if nature not in self._natures and self._natures.currsize >= self._natures.maxsize:
+                self._unsure_until = self._now() + self._keep_s
+            self._natures[nature] = True
 
 
 def _nature_of(caller: Caller, request: CancelRequest) -> str:

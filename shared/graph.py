@@ -99,13 +99,20 @@ def _read(response: requests.Response, raw: bytes) -> GraphAnswer:
     status = response.status_code
     return GraphAnswer(
         status=status,
-        readable=parsed is not None if status != 204 else not raw and response.headers.get("Content-Length", "0") == "0",
+        readable=_is_readable(status, raw, parsed, response.headers.get("Content-Length", "0")),
         codes=_codes(parsed),
         request_id=_word(response.headers.get("request-id")),
         retry_after=response.headers.get("Retry-After"),
         claims=_claims(response.headers.get("WWW-Authenticate")) if status in (401, 403) else None,
         resource=parsed if status == 200 else None,
     )
+
+
+def _is_readable(status: int, raw: bytes, parsed: dict[str, Any] | None, announced: str) -> bool:
+    """Tell whether the body is what Graph sends with such a status: nothing with 204, an object with other successes, either with an error."""
+    if status == 204:
+        return not raw and announced == "0"
+    return parsed is not None or (status >= 400 and not raw)
 
 
 def _parse_object(raw: bytes) -> dict[str, Any] | None:

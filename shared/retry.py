@@ -16,7 +16,7 @@ _LONGEST_PAUSE_S = 4.0
 
 @dataclass(frozen=True, slots=True)
 class GraphAnswer:
-    """An HTTP answer, reduced to what decides. ``readable`` says whether its body was what its status promises (nothing, or a JSON object).
+    """An HTTP answer, reduced to what decides. ``readable`` says whether its body was what its status promises (a JSON object, or nothing; a 204 has none).
 
     ``codes`` are Graph's error codes, outermost first; ``retry_after`` is the header as it came; ``claims`` a claims challenge as minified JSON;
     ``resource`` the JSON object of a success.
@@ -59,8 +59,8 @@ class Ending(StrEnum):
 def ending(seen: Seen, *, success: int) -> Ending:
     """Tell how an exchange ended; ``success`` is the one status that means success (204 for an action, 200 for a read).
 
-    Any other 2xx, a redirect, every 5xx and an unreadable success leave open what happened (facts of the Graph Bookings service: 500 is
-    answered both to bad input and to work that was done; gateways answer 504 to mail that was sent).
+    Any other 2xx, a redirect, every 5xx and an unreadable success leave open what happened: Bookings has been seen to answer
+    500 to bad input, and Graph's gateways to answer 504 to mail that was sent. So does a page of HTML that says 404: it is a gateway's word about itself.
     """
     if isinstance(seen, NoAnswer):
         return Ending.UNANSWERED if seen.sent else Ending.NOT_SENT
@@ -68,6 +68,8 @@ def ending(seen: Seen, *, success: int) -> Ending:
         return Ending.REFUSED
     if seen.status == success:
         return Ending.ANSWERED if seen.readable else Ending.UNANSWERED
+    if seen.status in (404, 410) and not seen.readable:
+        return Ending.UNANSWERED
     return Ending.ANSWERED if 400 <= seen.status < 500 else Ending.UNANSWERED
 
 

@@ -1,6 +1,6 @@
 """The protocol says nothing untrue and sends no second mail, whatever happens: every schedule is played and checked (the rules are in ``world.py``).
 
-What is enumerated: up to four exchanges with Graph over the alphabet; with and without an Idempotency-Key; of an appointment that exists, or never did; and, once in
+What is enumerated: up to four exchanges with Graph over the alphabet, and eight over the failures that use up every try; with and without an Idempotency-Key; of an appointment that exists, or never did; and, once in
 a schedule at any point of the first request, a duplicate, the death of the worker, or a failure of the store. After each follow repeats by the same and another key,
 at the same and another instance: first under the rest of the four exchanges, then in a healthy world.
 """
@@ -8,6 +8,7 @@ at the same and another instance: first under the rest of the four exchanges, th
 import functools
 import logging
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -16,7 +17,18 @@ from cancel_appointment.cancellation import Fail, Finish, Go, Known, Move, after
 from cancel_appointment.outcome import CancelOutcome
 from shared.digest import digest
 from shared.retry import GraphAnswer, parse_retry_after
-from tests.protocol.alphabet import ALL_CANCELS, ALL_LOOKS, CANCELS, FEW_CANCELS, FEW_LOOKS, LOOKS, Landing, Letter
+from tests.protocol.alphabet import (
+    ALL_CANCELS,
+    ALL_LOOKS,
+    CANCELS,
+    FEW_CANCELS,
+    FEW_LOOKS,
+    LOOKS,
+    STUBBORN_CANCELS,
+    STUBBORN_LOOKS,
+    Landing,
+    Letter,
+)
 from tests.protocol.conftest import SCHEDULES
 from tests.protocol.setting import Interference, Setting
 from tests.protocol.simulation import DEADLINE_S, every_schedule
@@ -32,6 +44,8 @@ SETTINGS = [
     for exists in (True, False)
     for keyed in (True, False)
 ]
+
+STUBBORN = Setting(True, True, Interference.NOTHING, STUBBORN_CANCELS, STUBBORN_LOOKS, exchanges=8)
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +69,14 @@ def test_no_schedule_of_two_exchanges_over_the_whole_alphabet_makes_an_answer_un
     assert played > 900
 
 
+@pytest.mark.parametrize("keyed", [True, False], ids=["with a key", "without a key"])
+@pytest.mark.parametrize("exists", [True, False], ids=["an appointment", "no appointment"])
+def test_no_schedule_that_uses_up_every_try_makes_an_answer_untrue(exists: bool, keyed: bool, pytestconfig: pytest.Config) -> None:
+    played = sum(1 for _ in every_schedule(replace(STUBBORN, exists=exists, keyed=keyed)))
+    pytestconfig.stash.setdefault(SCHEDULES, []).append(played)
+    assert played > 100
+
+
 @pytest.mark.parametrize(("interference", "tells"), [
     (Interference.NOTHING, {"cancelled, confirmed", "cancelled", "not_found, confirmed", "not_found", "cancelled, confirmed, replayed", "cancelled, replayed",
                             "not_found, confirmed, replayed", "not_found, replayed", "AccessDenied", "TokenRejected", "Throttled", "UpstreamBroken",
@@ -67,6 +89,8 @@ def test_the_schedules_lead_to_every_answer_that_there_is(interference: Interfer
     letters = (CANCELS, LOOKS) if interference is Interference.NOTHING else (FEW_CANCELS, FEW_LOOKS)
     told: Counter[str] = Counter()
     for world in every_schedule(Setting(True, True, interference, *letters, exchanges=3 if interference is Interference.NOTHING else 2)):
+        told.update(_tell(run.answer) for run in world.runs)
+    for world in every_schedule(STUBBORN) if interference is Interference.NOTHING else ():
         told.update(_tell(run.answer) for run in world.runs)
     assert tells <= told.keys()
 

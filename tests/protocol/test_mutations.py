@@ -167,7 +167,7 @@ MUTATIONS = [
     Mutation(take_store_down_for_a_new_request, "a 404 was confirmed although the store could not be read", Interference.STORE_DOWN),
     Mutation(forget_what_was_done_without_the_store, "what this caller's own request cancelled", Interference.STORE_DOWN),
     Mutation(forget_what_was_done_without_the_store, "what this caller's own request cancelled", Interference.DUPLICATE),
-    Mutation(forget_the_doubt_of_a_key, "what this caller's own request cancelled", Interference.STORE_DOWN, keyed=True),
+    Mutation(forget_the_doubt_of_a_key, "nobody had looked since one before went unanswered", Interference.STORE_DOWN, keyed=True),
     Mutation(go_on_after_the_deadline, "a call was sent that may last beyond the deadline"),
     Mutation(send_without_looking_at_the_clock, "a call was sent that may last beyond the deadline", Interference.DUPLICATE),
     Mutation(let_a_run_overwrite_the_one_that_took_over, "a finished record was lost", Interference.DUPLICATE),

@@ -402,16 +402,19 @@ def test_an_outage_is_logged_without_naming_anybody(desk: Desk, caplog: pytest.L
         desk.store.down = {"begin nature", "complete", "release"}
         desk.records.settle(desk.claim("k"), NOT_FOUND)
     assert [record.getMessage() for record in caplog.records] == [
-        "event=store_unavailable step=begin cause=TimeoutError",
-        "event=store_unavailable step=complete cause=TimeoutError",
+        "event=store_unavailable step=begin reason='down'",
+        "event=store_unavailable step=complete reason='down'",
     ]
 
 
 def test_what_a_worker_remembers_is_bounded_and_then_it_is_sure_of_nothing() -> None:
-    unrecorded = _Unrecorded(capacity=2)
+    time_s = [0.0]
+    unrecorded = _Unrecorded(60.0, lambda: time_s[0], capacity=2)
     unrecorded.add("a")
     assert ("a" in unrecorded, "z" in unrecorded) == (True, False)
     for nature in "bcd":
         unrecorded.add(nature)
     assert "z" in unrecorded
     assert len(unrecorded._natures) == 2
+    time_s[0] = 60.0
+    assert ("z" in unrecorded, "d" in unrecorded) == (False, False)

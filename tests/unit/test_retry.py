@@ -25,10 +25,10 @@ def test_every_status_has_one_ending(success: int) -> None:
 
 
 @pytest.mark.parametrize("success", [200, 204])
-def test_what_cannot_be_read_is_no_success_and_still_a_refusal(success: int) -> None:
+def test_what_cannot_be_read_is_no_success_and_no_not_found_and_still_a_refusal(success: int) -> None:
     unreadable = {status: ending(GraphAnswer(status, readable=False), success=success) for status in EVERY_STATUS}
     readable = {status: ending(GraphAnswer(status), success=success) for status in EVERY_STATUS}
-    assert unreadable == readable | {success: Ending.UNANSWERED}
+    assert unreadable == readable | dict.fromkeys((success, 404, 410), Ending.UNANSWERED)
 
 
 @pytest.mark.parametrize("success", [200, 204])
