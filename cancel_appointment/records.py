@@ -90,9 +90,11 @@ class Records:
                 return outcome
         except StoreUnavailable as error:
             _log.error("event=store_unavailable step=begin reason=%r", str(error))
+            doubt = doubt or nature in self._unrecorded  # asked again: the store may have taken seconds to fail
             self._unrecorded.add(nature)
             return Entry(None, by_key, doubt=doubt, blind=True)
-        return Entry(begun.claim, by_key, doubt=doubt or isinstance(begun, Abandoned), blind=False)
+        doubt = doubt or isinstance(begun, Abandoned) or nature in self._unrecorded
+        return Entry(begun.claim, by_key, doubt=doubt, blind=False)
 
     def settle(self, entry: Entry, outcome: CancelOutcome) -> CancelOutcome:
         """Write an outcome down and return it, as far as it still can be said.
@@ -103,7 +105,7 @@ class Records:
         if outcome.outcome is Outcome.CANCELLED:
             self._complete(entry.by_nature, outcome)
         else:
-            alone = entry.by_nature is None or entry.by_nature.key not in self._unrecorded
+            alone = entry.by_nature is not None and entry.by_nature.key not in self._unrecorded
             confirmed = outcome.confirmed and alone
             still_ours = self._release(entry.by_nature, doubt=not confirmed)
             outcome = replace(outcome, confirmed=confirmed and still_ours)

@@ -9,6 +9,9 @@ import requests
 from infra.local.process import HostProcess
 from infra.local.stack import LocalStack
 from tests.client import Facade
+from tests.integration.azurite import azurite
+
+__all__ = ["azurite"]  # a fixture: started once for all who need a table
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

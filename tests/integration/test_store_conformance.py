@@ -13,9 +13,7 @@ import pytest
 
 from shared.idempotency import Abandoned, Begun, Claim, IdempotencyStore, MemoryStore, Mismatch, New, Replay, Running
 from shared.table_store import CLOCK_MARGIN_S, Patience, Surroundings, TableStore
-from tests.integration.azurite import Azurite, azurite
-
-__all__ = ["azurite"]
+from tests.integration.azurite import Azurite
 
 KEY = hashlib.sha256(b"one request").hexdigest()
 OTHER_KEY = hashlib.sha256(b"another request").hexdigest()

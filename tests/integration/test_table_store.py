@@ -28,9 +28,7 @@ from shared import credentials
 from shared.idempotency import Abandoned, Begun, Claim, New, Replay, Running, StoreUnavailable
 from shared.storage_credential import ManagedIdentityCredential
 from shared.table_store import CLOCK_MARGIN_S, SWEEP_MARGIN_S, SWEEP_ROWS, Patience, Surroundings, TableStore, pooled_transport
-from tests.integration.azurite import Azurite, azurite
-
-__all__ = ["azurite"]
+from tests.integration.azurite import Azurite
 
 NOW = 1_760_000_000.0
 LEASE_S = 30.0
