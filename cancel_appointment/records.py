@@ -105,7 +105,7 @@ class Records:
         if outcome.outcome is Outcome.CANCELLED:
             self._complete(entry.by_nature, outcome)
         else:
-            alone = entry.by_nature is not None and entry.by_nature.key not in self._unrecorded
+            alone = entry.by_nature is None or entry.by_nature.key not in self._unrecorded
             confirmed = outcome.confirmed and alone
             still_ours = self._release(entry.by_nature, doubt=not confirmed)
             outcome = replace(outcome, confirmed=confirmed and still_ours)

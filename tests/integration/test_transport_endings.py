@@ -446,7 +446,8 @@ ANSWERS = {
     "204 of HTTP/1.0": (b"HTTP/1.0 204 No Content\r\n\r\n", GraphAnswer(204)),
     "404": (answer("404 Not Found", NOT_FOUND), GraphAnswer(404, codes=("ErrorItemNotFound",))),
     "404 with a mark": (answer("404 Not Found", b"\xef\xbb\xbf" + NOT_FOUND), GraphAnswer(404, codes=("ErrorItemNotFound",))),
-    "404 without a body": (answer("404 Not Found", b""), GraphAnswer(404, readable=False)),
+    "404 without a body": (answer("404 Not Found", b""), GraphAnswer(404)),
+    "404 of a gateway": (answer("404 Not Found", b"<html>Not here.</html>"), GraphAnswer(404, readable=False)),
     "404 compressed": (
         answer("404 Not Found", gzip.compress(NOT_FOUND), "Content-Encoding: gzip"),
         GraphAnswer(404, codes=("ErrorItemNotFound",)),
@@ -529,7 +530,7 @@ def test_the_body_of_a_redirect_is_read_to_the_limit_and_no_further(bench: Bench
     [
         (NO_CONTENT, CANCELLED),
         (answer("404 Not Found", NOT_FOUND), GraphAnswer(404, codes=("ErrorItemNotFound",))),
-        (answer("404 Not Found", b""), GraphAnswer(404, readable=False)),
+        (answer("404 Not Found", b""), GraphAnswer(404)),
         (head("200 OK", "Transfer-Encoding: chunked") + b"2\r\n{}\r\n0\r\n\r\n", GraphAnswer(200, resource={})),
         (answer("307 Temporary Redirect", b"{}", "Location: /a"), GraphAnswer(307)),
         (head("103 Early Hints") + NO_CONTENT, CANCELLED),
