@@ -7,12 +7,13 @@ import json
 import re
 import unicodedata
 from collections.abc import Mapping
-from typing import Annotated, Any, Never
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from shared.errors import BodyTooLarge, FieldFault, MediaTypeUnsupported, RequestInvalid
+from shared.strict_json import refuse_constant
 
 MAX_BODY_BYTES = 64 * 1024
 _MAX_FAULTS = 20
@@ -67,7 +68,7 @@ def parse_cancel_request(content_type: str | None, body: bytes) -> CancelRequest
     if content_type is None or not _JSON_MEDIA_TYPE.fullmatch(content_type.strip()):
         raise MediaTypeUnsupported("Send the body as application/json in UTF-8, and say so in Content-Type.")
     try:
-        parsed = json.loads(body.decode("utf-8-sig"), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        parsed = json.loads(body.decode("utf-8-sig"), object_pairs_hook=_unique, parse_constant=refuse_constant)
     except _DuplicateMemberError as error:
         raise _invalid(FieldFault(error.member, "occurs more than once")) from None
     except (ValueError, RecursionError):
@@ -107,10 +108,6 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             raise _DuplicateMemberError(name)
         members[name] = value
     return members
-
-
-def _refuse_constant(name: str) -> Never:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _invalid(*faults: FieldFault) -> RequestInvalid:

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Never, Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 import jwt
@@ -17,6 +17,7 @@ import jwt
 from shared.errors import AuthorizationMalformed, CallerNotAllowed, ScopeMissing, TokenMissing, TokenRejected, UserTokenRequired
 from shared.settings import Settings
 from shared.signing_keys import SigningKey
+from shared.strict_json import refuse_constant
 
 MAX_TOKEN_CHARS = 16 * 1024  # Entra caps groups so that an access token stays well below; the Functions host caps all headers at 32 KiB
 _CLOCK_SKEW_S = 60  # for nbf and iat only: Entra refuses an expired assertion at the second, so exp gets none
@@ -218,7 +219,7 @@ def _parse_object(segment: str) -> Mapping[str, Any]:
     """Read one part of a JWT strictly: no duplicate members (RFC 8725 2.4), no NaN, objects only."""
     try:
         padded = segment + "=" * (-len(segment) % 4)
-        parsed = json.loads(base64.urlsafe_b64decode(padded).decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        parsed = json.loads(base64.urlsafe_b64decode(padded).decode("utf-8"), object_pairs_hook=_unique, parse_constant=refuse_constant)
     except (ValueError, RecursionError):
         raise TokenRejected("The token is not a readable JWT.") from None
     if not isinstance(parsed, dict):
@@ -231,10 +232,6 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) != len(pairs):
         raise ValueError("duplicate member")
     return members
-
-
-def _refuse_constant(name: str) -> Never:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _text(claims: Mapping[str, Any], claim: str, meaning: str) -> str:

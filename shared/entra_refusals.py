@@ -8,7 +8,7 @@ HTTP status, ``error``, ``suberror`` and the presence of ``claims`` decide; the 
 import json
 from collections.abc import Mapping
 from enum import Enum, auto
-from typing import Any, Never, assert_never
+from typing import Any, assert_never
 
 from shared.errors import (
     AccessDenied,
@@ -23,6 +23,7 @@ from shared.errors import (
     UpstreamUnavailable,
     UserTokenRequired,
 )
+from shared.strict_json import refuse_constant
 
 _MAX_CLAIMS_CHARS = 4096
 _DEFAULT_WAIT_S = 5.0
@@ -134,7 +135,7 @@ def read_claims(value: object) -> str | None:
     if not isinstance(value, str) or len(value) > _MAX_CLAIMS_CHARS:
         return None
     try:
-        parsed = json.loads(value, parse_constant=_refuse_constant)
+        parsed = json.loads(value, parse_constant=refuse_constant)
     except (ValueError, RecursionError):
         return None
     return json.dumps(parsed, separators=(",", ":")) if isinstance(parsed, dict) and parsed else None
@@ -208,10 +209,6 @@ def _code(body: Mapping[str, Any]) -> str | None:
     """Return the code to quote to a person: the AADSTS number, else the word of the standard."""
     number = _number(body)
     return f"AADSTS{number}" if number is not None else _word(body.get("error"))
-
-
-def _refuse_constant(name: str) -> Never:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _word(value: object) -> str | None:

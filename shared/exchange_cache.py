@@ -5,7 +5,6 @@ Does *not* validate assertions (a key is made from a validated one only), call E
 Entra answers AADSTS50196 (LoopDetected) to services that repeat the same exchange, and MSAL for Python never reads its own cache in this flow.
 """
 
-import hashlib
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from threading import Event, Lock
 
 from cachetools import TLRUCache, TTLCache
 
+from shared.digest import digest
 from shared.errors import (
     AccessDenied,
     CallerNotAllowed,
@@ -130,12 +130,7 @@ class ExchangeCache[V]:
 
 def assertion_key(tenant_id: str, client_id: str, scopes: Collection[str], assertion: str) -> bytes:
     """Return the cache key of an exchange: SHA-256 over its parts, each behind its length, the scopes in order."""
-    digest = hashlib.sha256()
-    for part in (tenant_id, client_id, *sorted(set(scopes)), assertion):
-        octets = part.encode()
-        digest.update(len(octets).to_bytes(8))
-        digest.update(octets)
-    return digest.digest()
+    return digest(tenant_id, client_id, *sorted(set(scopes)), assertion)
 
 
 def _end_of[V](_key: bytes, fresh: Fresh[V], _now: float) -> float:
