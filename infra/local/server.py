@@ -58,6 +58,11 @@ class LocalServer:
         await self._runner.cleanup()
         self._listening.abort_clients()
         await asyncio.sleep(0)  # lets the aborted transports close
+        late = asyncio.all_tasks() - {asyncio.current_task()}  # answers that a client no longer waits for
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late, timeout=5)
 
     def _stop_loop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
