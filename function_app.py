@@ -2,7 +2,9 @@
 
 import azure.functions as func
 
-from cancel_appointment import blueprint
+import cancel_appointment
+import list_bookings
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
-app.register_functions(blueprint)
+app.register_functions(cancel_appointment.blueprint)
+app.register_functions(list_bookings.blueprint)

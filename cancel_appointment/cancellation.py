@@ -21,7 +21,7 @@ from enum import StrEnum
 from typing import Protocol, assert_never
 
 from cancel_appointment.bookings import Appointments
-from cancel_appointment.outcome import CancelOutcome, Outcome, read_refusal, says_malformed, says_not_found
+from cancel_appointment.outcome import CancelOutcome, Outcome
 from cancel_appointment.records import Records
 from cancel_appointment.request import CancelRequest
 from shared.caller import Caller
@@ -29,6 +29,7 @@ from shared.deadline import Deadline
 from shared.errors import (
     AccessDenied,
     FacadeError,
+    FieldFault,
     OutcomeUnknown,
     RequestInvalid,
     Throttled,
@@ -36,9 +37,11 @@ from shared.errors import (
     UpstreamBroken,
     UpstreamUnavailable,
 )
+from shared.graph_refusals import read_refusal, says_malformed, says_not_found
 from shared.on_behalf_of import GraphToken
 from shared.retry import Ending, GraphAnswer, NoAnswer, Seen, backoff_s, ending, may_still_happen, parse_retry_after
 from shared.telemetry import Journal
+from shared.waiting import Waiting
 
 _MAX_UNANSWERED = 3  # cancels: Bookings answers 500 to what it will never do, too
 _MAX_CALLS = 8
@@ -46,6 +49,7 @@ _SHARE_OF_CANCEL = 0.7  # of the time that is left: what a cancel may take, so t
 _SHORTEST_CALL_S = 0.3
 _REPEAT_AFTER_S = 5.0  # when an unknown outcome may be clearer
 _LATE_PAUSE_S = 1.0  # the least that a cancel which may still be under way is given before another follows
+_MALFORMED = FieldFault("appointmentId", "is malformed, says Microsoft Graph; it may also be businessId")
 # What these tell the caller is untrue while an earlier cancel may have taken effect, or may yet.
 _SAY_NOTHING_WAS_CHANGED = (UpstreamBroken, UpstreamUnavailable, AccessDenied, RequestInvalid)
 
@@ -111,13 +115,13 @@ def after_cancel(seen: Seen, known: Known) -> Move:
                 return Finish(CancelOutcome(Outcome.CANCELLED, confirmed=True))
             if says_not_found(seen):
                 return _gone(known, confirmed=not (known.unsettled or known.blind))
-            return Fail(read_refusal(seen))
+            return Fail(read_refusal(seen, _MALFORMED))
         case Ending.REFUSED | Ending.NOT_SENT:
             return Go(Step.CANCEL, known, pause=True)
         case Ending.UNANSWERED:
             if says_malformed(seen):
                 assert isinstance(seen, GraphAnswer)  # noqa: S101 - only an answer says so
-                return Fail(read_refusal(seen))
+                return Fail(read_refusal(seen, _MALFORMED))
             return Go(Step.LOOK, replace(known, doubt=True, late=known.late or may_still_happen(seen)), pause=False)
         case _:
             assert_never(how)
@@ -134,7 +138,7 @@ def after_look(seen: Seen, known: Known) -> Move:
             if says_not_found(seen):
                 return _gone(known, confirmed=False)
             if seen.status == 401 or says_malformed(seen):
-                return Fail(read_refusal(seen))
+                return Fail(read_refusal(seen, _MALFORMED))
             return Fail(_unknown(seen))
         case Ending.REFUSED | Ending.NOT_SENT | Ending.UNANSWERED:
             return Go(Step.LOOK, known, pause=True)
@@ -192,14 +196,6 @@ class GraphTokens(Protocol):
     def forget(self, caller: Caller) -> None:
         """Drop what is cached for this caller."""
         ...
-
-
-class Waiting(Protocol):
-    """Time and chance: epoch seconds, a pause in seconds, numbers from 0 up to 1."""
-
-    def now(self) -> float: ...  # noqa: D102
-    def sleep(self, seconds: float) -> None: ...  # noqa: D102
-    def random(self) -> float: ...  # noqa: D102
 
 
 @dataclass(slots=True)

@@ -5,41 +5,26 @@ Owns the rules for the body and the Idempotency-Key header. Does *not* know HTTP
 
 import json
 import re
-import unicodedata
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from shared.errors import BodyTooLarge, FieldFault, MediaTypeUnsupported, RequestInvalid
+from shared.errors import BodyTooLarge, FieldFault, MediaTypeUnsupported
+from shared.identifiers import AppointmentId, BusinessId, without_controls
+from shared.request_faults import invalid, read_faults, shown
 from shared.strict_json import refuse_constant
 
 MAX_BODY_BYTES = 64 * 1024
-_MAX_FAULTS = 20
 _JSON_MEDIA_TYPE = re.compile(r'application/json\s*(;\s*charset\s*=\s*(utf-?8|"utf-?8")\s*)?', re.ASCII | re.IGNORECASE)
 _BARE_KEY = re.compile(r"[\x21\x23-\x2b\x2d-\x7e]{1,255}")
 _QUOTED_KEY = re.compile(r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\]){1,255})"')
 
 
-def _no_controls(value: str, allowed: str = "") -> str:
-    if any(unicodedata.category(character) == "Cc" and character not in allowed for character in value):
-        raise ValueError("must not hold control characters")
-    return value
-
-
-def _identifier(value: str) -> str:
-    if not value.strip():
-        raise ValueError("must not be blank")
-    if value in (".", ".."):
-        raise ValueError("is not an id")
-    return _no_controls(value)
-
-
 def _message(value: str) -> str:
     if not value.strip():
         raise ValueError("must not be blank; leave it out to send the default message")
-    return _no_controls(value, allowed="\n\r\t")
+    return without_controls(value, allowed="\n\r\t")
 
 
 class CancelRequest(BaseModel):
@@ -47,12 +32,8 @@ class CancelRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", alias_generator=to_camel, hide_input_in_errors=True)
 
-    business_id: Annotated[str, Field(min_length=1, max_length=320), AfterValidator(_identifier)] = Field(
-        description="Id of the booking business: the SMTP address of its mailbox."
-    )
-    appointment_id: Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_identifier)] = Field(
-        description="Id of the appointment, exactly as Microsoft Graph gives it."
-    )
+    business_id: BusinessId = Field(description="Id of the booking business: the SMTP address of its mailbox.")
+    appointment_id: AppointmentId = Field(description="Id of the appointment, exactly as Microsoft Graph gives it.")
     cancellation_message: Annotated[str, Field(max_length=2000), AfterValidator(_message)] | None = Field(
         default=None, description="Text that Microsoft Bookings mails to the customer and the staff.", repr=False
     )
@@ -70,16 +51,15 @@ def parse_cancel_request(content_type: str | None, body: bytes) -> CancelRequest
     try:
         parsed = json.loads(body.decode("utf-8-sig"), object_pairs_hook=_unique, parse_constant=refuse_constant)
     except _DuplicateMemberError as error:
-        raise _invalid(FieldFault(error.member, "occurs more than once")) from None
+        raise invalid(FieldFault(error.member, "occurs more than once")) from None
     except (ValueError, RecursionError):
-        raise _invalid(FieldFault("body", "is not readable JSON")) from None
+        raise invalid(FieldFault("body", "is not readable JSON")) from None
     if not isinstance(parsed, dict):
-        raise _invalid(FieldFault("body", "must be a JSON object"))
+        raise invalid(FieldFault("body", "must be a JSON object"))
     try:
         return CancelRequest.model_validate(parsed)
     except ValidationError as error:
-        faults = error.errors(include_url=False, include_input=False, include_context=False)[:_MAX_FAULTS]
-        raise _invalid(*(_fault(fault) for fault in faults)) from None
+        raise read_faults(error) from None
 
 
 def parse_idempotency_key(header: str | None) -> str | None:
@@ -92,13 +72,13 @@ def parse_idempotency_key(header: str | None) -> str | None:
         return re.sub(r"\\(.)", r"\1", quoted[1])
     if _BARE_KEY.fullmatch(value):
         return value
-    raise _invalid(FieldFault("Idempotency-Key", "must be one key of 1 to 255 printable ASCII characters"))
+    raise invalid(FieldFault("Idempotency-Key", "must be one key of 1 to 255 printable ASCII characters"))
 
 
 class _DuplicateMemberError(ValueError):
     def __init__(self, member: str) -> None:
         super().__init__("duplicate member")
-        self.member = _shown(member)
+        self.member = shown(member)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -108,29 +88,3 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             raise _DuplicateMemberError(name)
         members[name] = value
     return members
-
-
-def _invalid(*faults: FieldFault) -> RequestInvalid:
-    return RequestInvalid("The request is not valid; see errors.", faults=faults)
-
-
-def _fault(fault: Mapping[str, Any]) -> FieldFault:
-    name = _shown(str(fault["loc"][0])) if fault["loc"] else "body"
-    match fault["type"]:
-        case "missing":
-            return FieldFault(name, "is required")
-        case "extra_forbidden":
-            return FieldFault(name, "is not a member of this request")
-        case "string_type" | "string_unicode":
-            return FieldFault(name, "must be a text")
-        case "string_too_short":
-            return FieldFault(name, "must not be blank")
-        case _:
-            text = str(fault["msg"]).removeprefix("Value error, ").removeprefix("String ")
-            return FieldFault(name, text)
-
-
-def _shown(member: str) -> str:
-    """Return a member's name fit to be repeated: bounded, and free of what could not be encoded or would break a line."""
-    printable = "".join(character if character.isprintable() else "?" for character in member)
-    return printable if len(printable) <= 64 else f"{printable[:63]}…"

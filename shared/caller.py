@@ -14,7 +14,15 @@ from uuid import UUID
 
 import jwt
 
-from shared.errors import AuthorizationMalformed, CallerNotAllowed, ScopeMissing, TokenMissing, TokenRejected, UserTokenRequired
+from shared.errors import (
+    AuthorizationMalformed,
+    CallerNotAllowed,
+    InteractionRequired,
+    ScopeMissing,
+    TokenMissing,
+    TokenRejected,
+    UserTokenRequired,
+)
 from shared.settings import Settings
 from shared.signing_keys import SigningKey
 from shared.strict_json import refuse_constant
@@ -26,6 +34,10 @@ _MISLEADING_HEADERS = frozenset(
     {"crit", "b64", "zip", "enc", "cty", "jku", "jwk", "x5u", "x5c"}
 )  # RFC 8725 3.1, 3.10: the token does not choose how it is checked
 _V1_ISSUER = "https://sts.windows.net/{}/"
+_FOR_MAKERS = (
+    " This client cannot answer such a challenge by itself. In a flow or app, open its connection and sign in again; if that does not help, an administrator has "
+    "to apply the same access policy to this API as to Microsoft Graph, so that it is met when the connection is made."
+)
 _JWS = jwt.PyJWS(algorithms=["RS256"])
 
 
@@ -137,6 +149,13 @@ def authenticate(token: str, rules: CallerRules, keys: KeyRing, now: Callable[[]
         and any(isinstance(word, str) and word.lower() == "cp1" for word in capabilities),
         assertion=token,
     )
+
+
+def explain_challenge(error: InteractionRequired, caller: Caller) -> InteractionRequired:
+    """Return the error in words that fit the caller's client: one that cannot answer a challenge has to be told what its user can do."""
+    if caller.can_answer_challenges:
+        return error
+    return InteractionRequired(error.reason + _FOR_MAKERS, claims=error.claims, upstream=error.upstream)
 
 
 def _check_header(header: Mapping[str, Any]) -> str:

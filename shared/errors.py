@@ -104,6 +104,10 @@ class AccessDenied(FacadeError):
     """Graph says that this user may not do it."""
 
 
+class BusinessNotFound(FacadeError):
+    """Graph knows no such booking business, or does not show it to this user; it does not tell the two apart."""
+
+
 class Throttled(FacadeError):
     """An upstream asks us to wait for longer than the deadline allows. ``retry_after_s`` is in seconds."""
 

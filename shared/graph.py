@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import requests
 import urllib3
@@ -42,13 +42,17 @@ class GraphClient:
         request_id: str,
         timeout_s: float,
         body: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+        limit_bytes: int = _MAX_BODY_BYTES,
     ) -> Seen:
         """Send one request and return how it ended; raises nothing for what Graph or the network may do.
 
-        ``segments`` are the decoded path segments, each is quoted here, once. ``timeout_s`` bounds the whole, from connecting to the answer's last byte.
+        ``segments`` are the decoded path segments, each is quoted here, once, as is ``query``; an answer over ``limit_bytes`` is not readable. ``timeout_s`` bounds the whole, from connecting to the answer's last byte.
         ``request_id`` goes out as client-request-id, so that Microsoft's support finds the call (Graph best practices).
         """
         url = "/".join((self._root, *(quote(segment, safe="") for segment in segments)))
+        if query:
+            url = f"{url}?{urlencode(query, quote_via=quote)}"
         headers = {
             "Authorization": f"Bearer {token.value}",
             "client-request-id": request_id,
@@ -70,10 +74,10 @@ class GraphClient:
                 allow_redirects=False,
                 stream=True,
             ) as response:
-                raw = response.raw.read(_MAX_BODY_BYTES + 1, decode_content=True)
+                raw = response.raw.read(limit_bytes + 1, decode_content=True)
         except (requests.RequestException, HTTPError, OSError) as error:
             return _no_answer(error)
-        return _read(response, raw)
+        return _read(response, raw, limit_bytes)
 
 
 def _no_answer(error: Exception) -> NoAnswer:
@@ -94,8 +98,8 @@ def _no_answer(error: Exception) -> NoAnswer:
     return NoAnswer(sent=not never_sent, cause=type(cause).__name__)
 
 
-def _read(response: requests.Response, raw: bytes) -> GraphAnswer:
-    parsed = _parse_object(raw)
+def _read(response: requests.Response, raw: bytes, limit_bytes: int) -> GraphAnswer:
+    parsed = _parse_object(raw) if len(raw) <= limit_bytes else None
     status = response.status_code
     return GraphAnswer(
         status=status,
@@ -116,7 +120,7 @@ def _is_readable(status: int, raw: bytes, parsed: dict[str, Any] | None, announc
 
 
 def _parse_object(raw: bytes) -> dict[str, Any] | None:
-    if not raw or len(raw) > _MAX_BODY_BYTES:
+    if not raw:
         return None
     try:
         parsed = json.loads(raw.decode("utf-8-sig"))

@@ -8,7 +8,7 @@ import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import msal
 
@@ -20,6 +20,7 @@ from shared.entra_refusals import AskedToWait, CredentialRefused
 from shared.errors import FacadeError, Misconfigured, Throttled, TokenRejected, UpstreamAnswer, UpstreamBroken, UpstreamUnavailable
 from shared.exchange_cache import ExchangeCache, Fresh, assertion_key
 from shared.retry import backoff_s
+from shared.waiting import Waiting
 
 _log = logging.getLogger("facade.on_behalf_of")
 _SKEW_S = 300.0
@@ -45,14 +46,6 @@ class Registration:
     client_id: str
     authority_host: str
     graph_scope: str
-
-
-class Waiting(Protocol):
-    """What the exchange needs of time and chance: epoch seconds, a pause in seconds, and numbers from 0 up to 1."""
-
-    def now(self) -> float: ...  # noqa: D102
-    def sleep(self, seconds: float) -> None: ...  # noqa: D102
-    def random(self) -> float: ...  # noqa: D102
 
 
 class _NoTokenCache(msal.TokenCache):  # type: ignore[misc]  # msal ships no types

@@ -3,16 +3,16 @@
 Owns who is given what. Importing it builds nothing and reads no environment.
 """
 
-import random
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-from shared.caller import CallerRules
+from shared.caller import Caller, CallerRules, authenticate, read_bearer_token
 from shared.connections import open_identity_session, open_session
 from shared.credentials import load_credential
+from shared.deadline import Deadline
 from shared.entra_http import EntraHttp
 from shared.errors import Misconfigured
 from shared.exchange_cache import ExchangeCache
@@ -21,25 +21,12 @@ from shared.idempotency import IdempotencyStore, MemoryStore
 from shared.on_behalf_of import OnBehalfOf, Registration
 from shared.settings import Settings
 from shared.signing_keys import SigningKeys, fetch_signing_keys
+from shared.telemetry import Journal, pseudonym
+from shared.waiting import SystemWaiting
 
 _KEYS_TIMEOUT_S = (2.0, 2.5)  # a first load is two documents, each no slower than that: it has to fit into a request's deadline
 _CACHED_EXCHANGES = 20_000
-
-
-class SystemWaiting:
-    """Time and chance as they are."""
-
-    def now(self) -> float:
-        """Return seconds since the epoch."""
-        return time.time()
-
-    def sleep(self, seconds: float) -> None:
-        """Pause this thread."""
-        time.sleep(seconds)
-
-    def random(self) -> float:
-        """Return a number from 0 up to 1."""
-        return random.random()  # noqa: S311 - jitter, not a secret
+_RESERVE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +50,16 @@ class Services:
     def authorization_uri(self) -> str:
         """Where a caller of the home tenant signs in; goes into challenges."""
         return f"{self.settings.entra_authority_host}/{self.settings.tenant_id}/oauth2/v2.0/authorize"
+
+    def deadline(self) -> Deadline:
+        """Start the clock of one request; it ends a little before the caller's patience does, so that an answer is written in time."""
+        return Deadline.after(self.settings.request_deadline_seconds - _RESERVE_S, time.monotonic)
+
+    def prove_user(self, authorization: str | None, journal: Journal) -> Caller:
+        """Return the person behind a request. Errors: those of ``read_bearer_token`` and ``authenticate``."""
+        caller = authenticate(read_bearer_token(authorization), self.rules, self.keys, self.waiting.now)
+        journal.note(tenant=caller.tenant_id, client=caller.client_id, caller=pseudonym(caller.tenant_id, caller.object_id))
+        return caller
 
 
 def build_services(environment: Mapping[str, str]) -> Services:

@@ -140,6 +140,11 @@ class Settings(BaseModel):
             raise Misconfigured(_sentence(error)) from None
 
     @property
+    def bookings_segments(self) -> tuple[str, ...]:
+        """The path segments below the API version that lead to the booking businesses."""
+        return tuple(self.graph_bookings_root.split("/"))
+
+    @property
     def graph_scope_uri(self) -> str:
         """The delegated permission as it is asked for: qualified by the Graph of this cloud."""
         return f"{_CLOUD_HOSTS[self.cloud][1]}/{self.graph_scope}"

@@ -18,12 +18,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing.connection import Connection
 
-from cancel_appointment.operation import CancelOperation, Incoming
-from cancel_appointment.outcome import Outcome
+from cancel_appointment.operation import CancelOperation
 from infra.local import seed
 from infra.local.stack import LocalStack
 from shared.idempotency import Begun, Claim, IdempotencyStore, MemoryStore, New
 from shared.services import Services, build_services
+from shared.serving import Incoming
 from shared.table_store import TableStore
 from shared.telemetry import Journal
 from tests.benchmarks import Figure, figure
@@ -113,9 +113,10 @@ def cancel_once(services: Services, operation: CancelOperation, token: str, numb
     """Cancel an appointment that stands."""
     body = json.dumps({"businessId": seed.LUNCH_DELIVERY, "appointmentId": appointment_id(number)}).encode()
     journal = Journal(str(uuid.uuid4()), time.monotonic)
-    work = operation.admit(Incoming(f"Bearer {token}", "application/json", key, body), journal)
-    outcome = operation.carry_out(work, operation.deadline(), journal)
-    assert (outcome.outcome, outcome.confirmed, outcome.replayed) == (Outcome.CANCELLED, True, False), services.records
+    headers = {"authorization": f"Bearer {token}", "content-type": "application/json", **({"idempotency-key": key} if key else {})}
+    work = operation.admit(Incoming(headers, body), journal)
+    answer = json.loads(operation.carry_out(work, services.deadline(), journal).body)
+    assert (answer["outcome"], answer["confirmed"], answer["replayed"]) == ("cancelled", True, False), services.records
 
 
 def begin_and_complete(store: IdempotencyStore) -> None:

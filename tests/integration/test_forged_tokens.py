@@ -11,10 +11,10 @@ import pytest
 import requests
 from pydantic import ConfigDict
 
-from cancel_appointment.contract import Problem
 from infra.local import seed
 from infra.local.process import HostProcess
 from infra.local.stack import LocalStack
+from shared.problems import Problem
 from tests.client import Facade
 from tests.conftest import REPOSITORY
 from tests.tokens import ALLOWED_CLIENTS, FORGERIES, Forger, Forgery, Refusal

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import requests
 
-from cancel_appointment.contract import Problem
 from infra.local import seed
 from infra.local.process import HostProcess
 from infra.local.stack import LocalStack
+from shared.problems import Problem
 from tests.client import Facade
 from tests.conftest import REPOSITORY
 

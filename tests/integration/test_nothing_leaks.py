@@ -176,8 +176,8 @@ def leak(self, work, deadline, journal):
         work.request.business_id,
         work.request.appointment_id,
         work.request.cancellation_message,
-        self.services.settings.client_secret.get_secret_value(),
-        self.services.tokens.exchange(work.caller, deadline).value,
+        self._services.settings.client_secret.get_secret_value(),
+        self._services.tokens.exchange(work.caller, deadline).value,
         "customer@contoso.com",
         "Prose of an upstream about jordanm@contoso.com.",
     ])

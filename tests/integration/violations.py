@@ -18,9 +18,10 @@ from typing import Any, NamedTuple
 import requests
 from pydantic import ValidationError
 
-from cancel_appointment.contract import CancelAnswer, Problem
+from cancel_appointment.contract import CancelAnswer
 from infra.local.bookings import Bookings, Cancellation, Mail
 from infra.local.faults import Fault, Faults
+from shared.problems import Problem
 
 
 class Ids(NamedTuple):

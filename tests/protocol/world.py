@@ -6,9 +6,9 @@ A 404 may also mean "not visible to this user", at any time, but Graph does not 
 
 from dataclasses import dataclass, field
 
-from cancel_appointment import contract
 from cancel_appointment.outcome import CancelOutcome, Outcome
 from shared.errors import FacadeError
+from shared.problems import TABLE
 from shared.retry import GraphAnswer
 from tests.protocol.alphabet import Landing
 
@@ -154,7 +154,7 @@ class World:
             raise Violation("a replay of what was never said")
         if isinstance(answer, CancelOutcome):
             self._check_outcome(run, answer)
-        elif not isinstance(answer, FacadeError) or not any(cause in contract.TABLE for cause in type(answer).__mro__):
+        elif not isinstance(answer, FacadeError) or not any(cause in TABLE for cause in type(answer).__mro__):
             raise Violation("neither an outcome nor an error of the contract")
 
     def _check_outcome(self, run: Run, answer: CancelOutcome) -> None:

@@ -16,6 +16,10 @@ from shared.settings import Settings
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
+# The folders beside shared/: each is one thing that callers may ask for, and none knows another.
+CAPABILITIES = ("cancel_appointment", "list_bookings")
+
+
 @dataclass(frozen=True)
 class Module:
     """One file of the product. ``imports`` are the full names of what it imports, wherever in the file."""
@@ -30,7 +34,10 @@ class Module:
 
 @cache
 def product() -> dict[str, Module]:
-    files = [REPOSITORY / "function_app.py", *REPOSITORY.glob("shared/**/*.py"), *REPOSITORY.glob("cancel_appointment/**/*.py")]
+    files = [
+        REPOSITORY / "function_app.py",
+        *(file for folder in ("shared", *CAPABILITIES) for file in REPOSITORY.glob(f"{folder}/**/*.py")),
+    ]
     modules = (read(file) for file in files)
     return {module.name: module for module in modules}
 
@@ -69,10 +76,15 @@ def test_the_product_is_found() -> None:
 
 @pytest.mark.parametrize("name", names_of("shared"))
 def test_the_shared_half_knows_no_capability(name: str) -> None:
-    assert not product()[name].uses("cancel_appointment")
+    assert not [capability for capability in CAPABILITIES if product()[name].uses(capability)]
 
 
-@pytest.mark.parametrize("name", names_of("shared", "cancel_appointment", "function_app"))
+@pytest.mark.parametrize("name", names_of(*CAPABILITIES))
+def test_a_capability_knows_no_other(name: str) -> None:
+    assert [capability for capability in CAPABILITIES if product()[name].uses(capability)] in ([], [name.partition(".")[0]])
+
+
+@pytest.mark.parametrize("name", names_of("shared", "function_app", *CAPABILITIES))
 def test_the_product_does_not_need_the_local_stack_or_the_tests(name: str) -> None:
     for package in ("infra", "tests", "pytest", "scripts"):
         assert not product()[name].uses(package)
@@ -85,7 +97,7 @@ SPEAK_HTTP = {
     f"shared.{name}" for name in ("connections", "credentials", "storage_credential", "entra_http", "graph", "signing_keys", "table_store")
 }
 OWNERS: dict[str, set[str]] = {
-    "azure.functions": {"function_app", "cancel_appointment.triggers"},
+    "azure.functions": {"function_app", "shared.endpoint", *(f"{capability}.triggers" for capability in CAPABILITIES)},
     "azure.core": {"shared.table_store", "shared.storage_credential"},
     "azure.data": {"shared.table_store"},
     "msal": {"shared.on_behalf_of", "shared.credentials", "shared.storage_credential"},
@@ -95,12 +107,12 @@ OWNERS: dict[str, set[str]] = {
     "http.client": {"shared.connections"},
     "socket": {"shared.connections"},
     "ssl": {"shared.connections"},
-    "http.HTTPStatus": {"cancel_appointment.contract"},
-    "os": {"cancel_appointment.triggers"},
-    "random": {"shared.services"},
-    "asyncio": {"cancel_appointment.triggers", "shared.lanes"},
-    "shared.services": {"cancel_appointment.operation", "cancel_appointment.triggers"},
-    "cancel_appointment.contract": {"cancel_appointment.triggers", "cancel_appointment.openapi"},
+    "http.HTTPStatus": {"shared.problems"},
+    "os": {"shared.endpoint"},
+    "random": {"shared.waiting"},
+    "asyncio": {"shared.serving", "shared.lanes"},
+    "shared.endpoint": {f"{capability}.triggers" for capability in CAPABILITIES},
+    "cancel_appointment.contract": {"cancel_appointment.operation"},
     "cancel_appointment.operation": {"cancel_appointment.triggers"},
     "cancel_appointment.triggers": {"cancel_appointment"},
 }
@@ -118,10 +130,16 @@ PURE = [
     "cancel_appointment.contract",
     "cancel_appointment.outcome",
     "cancel_appointment.request",
+    "list_bookings.contract",
+    "list_bookings.request",
     "shared.deadline",
     "shared.digest",
     "shared.entra_refusals",
     "shared.errors",
+    "shared.graph_refusals",
+    "shared.identifiers",
+    "shared.problems",
+    "shared.request_faults",
     "shared.retry",
 ]
 SIDE_EFFECTS = (
@@ -173,11 +191,11 @@ def test_the_environment_is_touched_in_one_place() -> None:
         for name, module in product().items()
         if {("os", "environ"), ("os", "getenv"), ("os", "environb"), ("os", "putenv")} & set(attributes(module.tree))
     }
-    assert touching == {"cancel_appointment.triggers"}
+    assert touching == {"shared.endpoint"}
 
 
 def test_nothing_sleeps_by_itself() -> None:
-    assert {name for name, module in product().items() if ("time", "sleep") in set(attributes(module.tree))} == {"shared.services"}
+    assert {name for name, module in product().items() if ("time", "sleep") in set(attributes(module.tree))} == {"shared.waiting"}
 
 
 WATCHER = """
@@ -296,7 +314,7 @@ def _names(part: ast.AST) -> set[str]:
     return found.union(*(_names(child) for child in ast.iter_child_nodes(part)))
 
 
-@pytest.mark.parametrize("name", names_of("shared", "cancel_appointment"))
+@pytest.mark.parametrize("name", names_of("shared", *CAPABILITIES))
 def test_no_id_is_put_into_an_address_as_it_is(name: str) -> None:
     assert list(joined_into_paths(product()[name].tree)) == []
 

@@ -20,14 +20,16 @@ from pydantic import BaseModel
 from werkzeug.datastructures import Headers
 
 import cancel_appointment
+import list_bookings
 import shared
 from cancel_appointment import contract
-from cancel_appointment.contract import BUG, TABLE, CancelAnswer, Problem, Reply
+from cancel_appointment.contract import CancelAnswer
 from cancel_appointment.outcome import CancelOutcome, Outcome
 from cancel_appointment.request import CancelRequest
 from infra.local import seed
-from shared import errors
+from shared import errors, problems
 from shared.errors import FacadeError, FieldFault, UpstreamAnswer
+from shared.problems import BUG, TABLE, Problem, Reply
 
 REQUEST_ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
 AUTHORIZATION_URI = "https://login.microsoftonline.com/84bd8158-6d4d-4958-8b9f-9d6445542f95/oauth2/v2.0/authorize"
@@ -37,7 +39,7 @@ REQUEST = CancelRequest.model_validate({"businessId": seed.LUNCH_DELIVERY, "appo
 
 
 def problem(error: FacadeError | None, *, accept: str | None = None, authorization_uri: str | None = AUTHORIZATION_URI) -> Reply:
-    return contract.problem(error, REQUEST_ID, accept=accept, authorization_uri=authorization_uri)
+    return problems.problem(error, REQUEST_ID, accept=accept, authorization_uri=authorization_uri)
 
 
 def body_of(reply: Reply) -> dict[str, Any]:
@@ -101,7 +103,7 @@ def test_the_validators_can_say_no(unwanted: dict[str, object]) -> None:
 
 
 def _all_causes() -> list[type[FacadeError]]:
-    for package in (shared, cancel_appointment):
+    for package in (shared, cancel_appointment, list_bookings):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
     found = list[type[FacadeError]]()
@@ -109,7 +111,7 @@ def _all_causes() -> list[type[FacadeError]]:
     while waiting:
         cause = waiting.pop()
         waiting += cause.__subclasses__()
-        if cause.__module__.partition(".")[0] in ("shared", "cancel_appointment"):
+        if cause.__module__.partition(".")[0] in ("shared", "cancel_appointment", "list_bookings"):
             found.append(cause)
     return sorted(set(found), key=lambda cause: cause.__qualname__)
 
@@ -187,6 +189,7 @@ GOLDEN = [
     Golden(errors.CallerNotAllowed("Not listed."), 403, "caller_not_allowed"),
     Golden(errors.ConsentRequired("Nobody has."), 403, "consent_required"),
     Golden(errors.AccessDenied("Graph says no.", upstream=GRAPH), 403, "access_denied"),
+    Golden(errors.BusinessNotFound("No such business.", upstream=GRAPH), 404, "business_not_found"),
     Golden(errors.IdempotencyKeyReused("Another body."), 422, "idempotency_key_reused"),
     Golden(errors.RequestInProgress("Running.", retry_after_s=1.0), 409, "request_in_progress", retryable=True, retry_after=1),
     Golden(errors.Throttled("Fewer.", retry_after_s=29.2), 429, "throttled", retryable=True, retry_after=30),

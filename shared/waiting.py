@@ -1,0 +1,37 @@
+"""Time and chance as those who wait for something see them: passed in, so that a test decides both."""
+
+import random
+import time
+from typing import Protocol
+
+
+class Waiting(Protocol):
+    """Epoch seconds, a pause in seconds, and numbers from 0 up to 1."""
+
+    def now(self) -> float:
+        """Return seconds since the epoch."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Pause this thread."""
+        ...
+
+    def random(self) -> float:
+        """Return a number from 0 up to 1."""
+        ...
+
+
+class SystemWaiting:
+    """Time and chance as they are."""
+
+    def now(self) -> float:
+        """Return seconds since the epoch."""
+        return time.time()
+
+    def sleep(self, seconds: float) -> None:
+        """Pause this thread."""
+        time.sleep(seconds)
+
+    def random(self) -> float:
+        """Return a number from 0 up to 1."""
+        return random.random()  # noqa: S311 - jitter, not a secret
