@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Final, assert_never
-from urllib.parse import unquote
+from urllib.parse import unquote, urlencode
 
 from aiohttp import web
 
@@ -51,6 +51,7 @@ class GraphSimulator:
 
     Steps for faults: ``cancel``, ``get``, ``list_businesses``, ``list_appointments``; to ``match``: ``business_id``, ``appointment_id``, ``user``
     (``oid``) and ``attempt`` ("1" for the first call of this step for these ids). ``latency_s`` is added to every call, before its effect.
+    With ``page_size`` set, lists come in pages of that many, each but the last with an ``@odata.nextLink``.
     With ``enforce_mailbox_concurrency`` set, a cancel or get beyond that many at once for one business is answered 429, and no fault is used up.
     """
 
@@ -59,6 +60,7 @@ class GraphSimulator:
         self.faults = Faults()
         self.latency_s = 0.0
         self.enforce_mailbox_concurrency: int | None = None
+        self.page_size: int | None = None
         self._tokens = TokenCheck(verify_token)
         self._lock = threading.Lock()
         self._received: list[Received] = []
@@ -101,6 +103,7 @@ class GraphSimulator:
         self._tokens.reset()
         self.latency_s = 0.0
         self.enforce_mailbox_concurrency = None
+        self.page_size = None
         with self._lock:
             self._received.clear()
             self._attempts.clear()
@@ -152,9 +155,9 @@ class GraphSimulator:
             raise GraphRefusal(400, "ErrorInvalidIdMalformed", "Id is malformed.")
         match call.step:
             case "list_businesses":
-                return exchange.say({"value": self._list_businesses(claims, call.query.get("query", ""))})
+                return exchange.say(self._paged(exchange, call, self._list_businesses(claims, call.query.get("query", ""))))
             case "list_appointments":
-                return exchange.say({"value": self._list_appointments(claims, call)})
+                return exchange.say(self._paged(exchange, call, self._list_appointments(claims, call)))
             case "get":
                 require_calendar(claims, self.bookings.business(call.business_id))
                 appointment = self.bookings.appointment(call.business_id, call.appointment_id)
@@ -172,11 +175,21 @@ class GraphSimulator:
             case _:
                 assert_never(call.step)
 
-    def _list_businesses(self, claims: GraphTokenClaims, named: str) -> Json:
+    def _paged(self, exchange: "_Exchange", call: GraphCall, found: list[dict[str, Json]]) -> dict[str, Json]:
+        """Return one page of a list; the link to the next carries the whole query and a token, as OData's does."""
+        skip = int(call.query.get("$skiptoken", "0"))
+        size = self.page_size or len(found) or 1
+        page: dict[str, Json] = {"value": found[skip : skip + size]}
+        if skip + size < len(found):
+            query = urlencode({**call.query, "$skiptoken": str(skip + size)})
+            page["@odata.nextLink"] = f"{exchange.request.url.origin()}{exchange.request.rel_url.raw_path}?{query}"
+        return page
+
+    def _list_businesses(self, claims: GraphTokenClaims, named: str) -> list[dict[str, Json]]:
         seen = [business for business in self.bookings.businesses() if may_see(claims, business)]
         return [business_json(business) for business in seen if named.casefold() in business.display_name.casefold()][:_LIST_LIMIT]
 
-    def _list_appointments(self, claims: GraphTokenClaims, call: GraphCall) -> Json:
+    def _list_appointments(self, claims: GraphTokenClaims, call: GraphCall) -> list[dict[str, Json]]:
         window = read_window(call.query) if call.window else None
         require_calendar(claims, self.bookings.business(call.business_id))
         found = self.bookings.appointments(call.business_id)
