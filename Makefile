@@ -9,7 +9,7 @@ ARGS ?=
 unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH PYTHONOPTIMIZE PYTHONWARNINGS VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo upstreams test bench lint format clean
+.PHONY: help setup run demo upstreams test scale bench lint format clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1#\2/p' Makefile | while IFS='#' read -r target text; do printf '%-16s %s\n' "$$target" "$$text"; done
@@ -27,6 +27,9 @@ upstreams: $(READY) ## Start the Entra and Graph simulators alone, for func star
 
 test: $(READY) ## Run the tests, e.g. make test ARGS="tests/unit -k caller"
 	@exec $(BIN)/python -m pytest $(ARGS)
+
+scale: $(READY) ## What a load takes, what saturates first, what it costs; ARGS="--help" for the assumptions
+	@exec $(BIN)/python -m tests.benchmarks.scale $(ARGS)
 
 bench: $(READY) ## Measure, and print ratios; nothing is judged by it
 	@exec $(BIN)/python -m tests.benchmarks $(ARGS)
