@@ -3,6 +3,9 @@
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+TOOLS := .local/tools
+LOCKS := requirements requirements-dev requirements-tools
+SBOM := .local/sbom.json
 ARGS ?=
 
 # Other people's Python settings stay outside.
@@ -43,17 +46,45 @@ format: $(READY) ## Put the code into its layout and repair what can be repaired
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
+.PHONY: package sbom lock audit
+
+package: $(READY) ## Build the deployment package; ARGS=--vendored puts the dependencies in (needs a network)
+	@$(BIN)/python -m scripts.package $(ARGS)
+
+sbom: $(READY) ## Write the software bill of materials of what is deployed (CycloneDX), from the locked requirements
+	@mkdir -p $(dir $(SBOM))
+	@$(BIN)/python -W ignore::UserWarning -m cyclonedx_py requirements requirements.txt --pyproject pyproject.toml --mc-type application \
+		--spec-version 1.6 --output-format JSON --output-reproducible --output-file $(SBOM)
+	@echo $(SBOM)
+
+lock: $(TOOLS)/.ready ## Write the locked requirements*.txt again; ARGS=--upgrade takes newer versions where none is pinned (needs a network)
+	@for name in $(LOCKS); do \
+		echo "$$name.txt"; \
+		$(TOOLS)/bin/uv pip compile $$name.in --output-file $$name.txt --quiet --generate-hashes --universal --python-version 3.13 \
+			--python $(TOOLS)/bin/python --no-python-downloads --only-binary :all: \
+			--annotation-style line --custom-compile-command "make lock" $(ARGS) || exit 1; \
+	done
+
+audit: $(TOOLS)/.ready ## Look all locked versions up among the published vulnerabilities (needs a network)
+	@for name in $(LOCKS); do $(TOOLS)/bin/pip-audit --strict --requirement $$name.txt --require-hashes --disable-pip $(ARGS) || exit 1; done
+
 clean: ## Remove what the other targets made
 	@rm -rf $(VENV) .local .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 # Made again when the lists of packages change. The virtual environment itself is only replaced when it is no 3.13 that runs.
-$(READY): requirements.txt requirements-dev.txt scripts/python313
+$(READY): requirements-dev.txt scripts/python313
 	@if ! $(BIN)/python -c 'import sys, pip; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null; then \
 		python=$$(sh scripts/python313) || exit 1; \
 		echo "Creating $(VENV) with $$python ..."; \
 		"$$python" -m venv --clear $(VENV) || exit 1; \
 	fi
 	@echo "Installing the pinned packages into $(VENV) (once, about a minute) ..."
-	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --requirement requirements-dev.txt
+	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --require-hashes --only-binary :all: --requirement requirements-dev.txt
+	@touch $@
+
+# An environment beside .venv, so that the locks can be written while they are at fault, and so that these packages meddle with no others.
+$(TOOLS)/.ready: requirements-tools.txt scripts/python313
+	@python=$$(sh scripts/python313) && mkdir -p $(TOOLS) && "$$python" -m venv --clear $(TOOLS)
+	@$(TOOLS)/bin/python -m pip install --quiet --quiet --disable-pip-version-check --require-hashes --only-binary :all: --requirement requirements-tools.txt
 	@touch $@

@@ -20,8 +20,9 @@ class HostProcess:
     """A running Functions host; use as a context manager.
 
     ``environment`` is what the app sees, beside PATH, HOME and their like: no setting of the developer's shell gets in, and no local.settings.json
-    either unless ``local_settings`` names one. ``port`` 0 takes a free one. Errors: RuntimeError, with all that was printed, when the host is not ready
-    within ``timeout_s`` seconds.
+    either unless ``local_settings`` names one. ``port`` 0 takes a free one. ``interpreter`` may be the Python of another virtual environment, and
+    ``host_folder`` the folder from which it imports this host: so an app can run with what it declares and no more. Errors: RuntimeError, with all that
+    was printed, when the host is not ready within ``timeout_s`` seconds.
     """
 
     def __init__(
@@ -32,8 +33,19 @@ class HostProcess:
         port: int = 0,
         local_settings: Path | None = None,
         timeout_s: float = 30.0,
+        interpreter: Path | None = None,
+        host_folder: Path = _REPOSITORY,
     ) -> None:
-        self._command = [sys.executable, "-m", "infra.local.host", "--app", str(app_folder.resolve()), "--port", str(port)]
+        self._host_folder = host_folder
+        self._command = [
+            str(interpreter or sys.executable),
+            "-m",
+            "infra.local.host",
+            "--app",
+            str(app_folder.resolve()),
+            "--port",
+            str(port),
+        ]
         self._command += ["--local-settings", str(local_settings.resolve()) if local_settings else os.devnull]
         inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
         self._environment = {**inherited, **(environment or {})}
@@ -71,7 +83,7 @@ class HostProcess:
             self._ended = False
         self._process = subprocess.Popen(  # noqa: S603  our own interpreter and module
             self._command,
-            cwd=_REPOSITORY,
+            cwd=self._host_folder,
             env=self._environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

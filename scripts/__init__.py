@@ -1,0 +1,1 @@
+"""Programs around the product that ``make`` runs. The product never imports them."""

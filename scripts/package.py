@@ -1,0 +1,132 @@
+"""``python -m scripts.package``: the deployment package, a zip with what runs in Azure and nothing else.
+
+Owns which files that is: what ``function_app.py`` reaches by its imports, whole folders at a time, less what .funcignore keeps away; and how the zip is
+written: the same input gives the same bytes. Does *not* deploy.
+"""
+
+import argparse
+import ast
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from pathspec import GitIgnoreSpec
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+ENTRY = "function_app.py"
+REQUIREMENTS = "requirements.txt"
+BESIDE_IT = (ENTRY, "host.json", REQUIREMENTS)
+DEPENDENCIES = Path(".python_packages/lib/site-packages")  # where the Functions host looks when nothing is built in Azure
+
+# Azure's Linux machines: Flex Consumption has x86-64 only.
+PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
+
+
+def read_ignored(root: Path) -> GitIgnoreSpec:
+    """Return the patterns of .funcignore, which are .gitignore's."""
+    return GitIgnoreSpec.from_lines((root / ".funcignore").read_text("utf-8").splitlines())
+
+
+def find_product(root: Path) -> list[Path]:
+    """Return the files that are deployed, relative to ``root`` and sorted."""
+    ignored = read_ignored(root)
+    chosen, waiting = set(map(Path, BESIDE_IT)), [root / ENTRY]
+    while waiting:
+        for name in imported_names(waiting.pop()):
+            module, folder = Path(f"{name}.py"), root / name
+            found = {module} if (root / module).is_file() else {file.relative_to(root) for file in folder.rglob("*") if file.is_file()}
+            fresh = {file for file in found if not ignored.match_file(file.as_posix())} - chosen
+            chosen |= fresh
+            waiting += [root / file for file in fresh if file.suffix == ".py"]
+    return sorted(chosen)
+
+
+def imported_names(file: Path) -> Iterator[str]:
+    """Yield the first part of each name that a module imports, wherever in the file: ``azure`` for ``azure.functions``."""
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module.partition(".")[0]
+
+
+def install_dependencies(requirements: Path, folder: Path) -> None:
+    """Install the locked requirements for Azure's machines into a folder, from wheels whose hashes are checked. Errors: subprocess.CalledProcessError."""
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-input",
+        "--require-hashes",
+        "--no-compile",
+    ]
+    command += [
+        "--only-binary",
+        ":all:",
+        "--implementation",
+        "cp",
+        "--python-version",
+        "3.13",
+        "--abi",
+        "cp313",
+        "--abi",
+        "abi3",
+        "--abi",
+        "none",
+    ]
+    command += [part for platform in PLATFORMS for part in ("--platform", platform)]
+    subprocess.run([*command, "--target", str(folder), "--requirement", str(requirements)], check=True)  # noqa: S603  our own interpreter and options
+    # Console scripts name the interpreter that installed them; nothing in Azure runs one.
+    shutil.rmtree(folder / "bin", ignore_errors=True)
+    for record in folder.glob("*.dist-info/RECORD"):
+        kept = [line for line in record.read_text("utf-8").splitlines() if not line.startswith("../")]
+        record.write_text("\n".join(sorted(kept)) + "\n", "utf-8")
+
+
+def write_package(target: Path, parts: dict[str, Path]) -> int:
+    """Write the files ``parts``, by their names in the zip, and return how many bytes they have unpacked. Neither time, owner nor order shows in the zip."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unpacked = 0
+    with zipfile.ZipFile(target, "w") as package:
+        for name, file in sorted(parts.items()):
+            entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+            entry.create_system, entry.external_attr = 3, 0o100644 << 16
+            content = file.read_bytes()
+            unpacked += len(content)
+            package.writestr(entry, content, zipfile.ZIP_DEFLATED, 9)
+    return unpacked
+
+
+def build(target: Path, *, vendored: bool = False, root: Path = REPOSITORY) -> str:
+    """Build the package and return a sentence with its size. ``vendored`` puts the locked requirements in, for a deployment without a remote build."""
+    parts = {file.as_posix(): root / file for file in find_product(root)}
+    with tempfile.TemporaryDirectory(prefix="package-") as temporary:
+        if vendored:
+            folder = Path(temporary)
+            install_dependencies(root / REQUIREMENTS, folder)
+            parts |= {(DEPENDENCIES / file.relative_to(folder)).as_posix(): file for file in folder.rglob("*") if file.is_file()}
+        unpacked = write_package(target, parts)
+    return f"{len(parts)} files, {target.stat().st_size:,} bytes packed, {unpacked:,} unpacked"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Build one package and print its size."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.package", description="Build the deployment package.")
+    parser.add_argument(
+        "--vendored", action="store_true", help="with the locked requirements in it, for a deployment without a remote build"
+    )
+    options = parser.parse_args(arguments)
+    target = REPOSITORY / ".local" / "package" / ("app-vendored.zip" if options.vendored else "app.zip")
+    print(f"{target.relative_to(REPOSITORY)}: {build(target, vendored=options.vendored)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
