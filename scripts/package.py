@@ -34,14 +34,14 @@ def read_ignored(root: Path) -> GitIgnoreSpec:
 def find_product(root: Path) -> list[Path]:
     """Return the files that are deployed, relative to ``root`` and sorted."""
     ignored = read_ignored(root)
-    chosen, waiting = set(map(Path, BESIDE_IT)), [root / ENTRY]
+    chosen, waiting, seen = set(map(Path, BESIDE_IT)), [root / ENTRY], set[str]()
     while waiting:
-        for name in imported_names(waiting.pop()):
-            module, folder = Path(f"{name}.py"), root / name
-            found = {module} if (root / module).is_file() else {file.relative_to(root) for file in folder.rglob("*") if file.is_file()}
-            fresh = {file for file in found if not ignored.match_file(file.as_posix())} - chosen
-            chosen |= fresh
-            waiting += [root / file for file in fresh if file.suffix == ".py"]
+        for name in set(imported_names(waiting.pop())) - seen:
+            seen.add(name)
+            found = [root / f"{name}.py", *(root / name).rglob("*")]
+            fresh = {file.relative_to(root) for file in found if file.is_file()} - chosen
+            chosen |= {file for file in fresh if not ignored.match_file(file.as_posix())}
+            waiting += [root / file for file in fresh & chosen if file.suffix == ".py"]
     return sorted(chosen)
 
 

@@ -166,6 +166,14 @@ def test_the_package_holds_what_func_and_azd_would_upload_and_no_more() -> None:
     assert {file.as_posix() for file in find_product(REPOSITORY)} == let_through(REPOSITORY)
 
 
+def test_what_git_must_not_see_is_not_uploaded_either() -> None:
+    """Core Tools puts .python_packages there for its own upload; everything else is a secret, a tool's or a build's."""
+    patterns = [line for line in (REPOSITORY / ".gitignore").read_text("utf-8").splitlines() if line and not line.startswith("#")]
+    samples = [re.sub(r"\[(.).*\]", r"\1", pattern).replace("*", "x") + ("x" if pattern.endswith("/") else "") for pattern in patterns]
+    assert {"local.settings.json", ".env", "x.pem"} <= set(samples)
+    assert [sample for sample in samples if not read_ignored(REPOSITORY).match_file(sample)] == [".python_packages/x"]
+
+
 def test_every_module_in_the_package_is_reached_from_the_app() -> None:
     modules = {module_name(file): file for file in find_product(REPOSITORY) if file.suffix == ".py"}
     waiting, reached = ["function_app"], set[str]()
