@@ -29,7 +29,7 @@ upstreams: $(READY) ## Start the Entra and Graph simulators alone, for func star
 	@exec $(BIN)/python -m infra.local upstreams
 
 test: $(READY) ## Run the tests, e.g. make test ARGS="tests/unit -k caller"
-	@exec $(BIN)/python -m pytest $(ARGS)
+	@exec $(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)
 
 scale: $(READY) ## What a load takes, what saturates first, what it costs; ARGS="--help" for the assumptions
 	@exec $(BIN)/python -m tests.benchmarks.scale $(ARGS)
