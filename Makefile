@@ -12,7 +12,7 @@ ARGS ?=
 unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH PYTHONOPTIMIZE PYTHONWARNINGS VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo upstreams test scale bench lint format clean
+.PHONY: help setup run demo upstreams test scale bench smoke lint format clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1#\2/p' Makefile | while IFS='#' read -r target text; do printf '%-16s %s\n' "$$target" "$$text"; done
@@ -36,6 +36,9 @@ scale: $(READY) ## What a load takes, what saturates first, what it costs; ARGS=
 
 bench: $(READY) ## Measure, and print ratios; nothing is judged by it
 	@exec $(BIN)/python -m tests.benchmarks $(ARGS)
+
+smoke: $(READY) ## Check a running service: make smoke URL=https://... BUSINESS=..., with TOKEN in the environment
+	@exec $(BIN)/python scripts/smoke.py
 
 lint: $(READY) ## Check style, layout and types
 	@$(BIN)/ruff check .
