@@ -1,8 +1,8 @@
 """A simulator of Microsoft Entra ID over HTTP: discovery, key sets, the token endpoint, and App Service's managed-identity endpoint.
 
-It verifies what Entra verifies and words its answers as Entra does, for one API in one or more tenants. It signs nobody in: a developer asks
-``POST /_local/token`` for a user's token. State is changed from any thread while requests are served. The parts: ``entra_keys``, ``entra_tokens``,
-``entra_directory``, ``entra_clients``, ``entra_obo``, ``entra_errors``,
+It verifies what Entra verifies and words its answers as Entra does, for one API in one or more tenants. A page signs people in at ``/authorize``; a developer
+may also ask ``POST /_local/token`` for a user's token. State is changed from any thread while requests are served. The parts: ``entra_keys``, ``entra_tokens``,
+``entra_directory``, ``entra_clients``, ``entra_obo``, ``entra_sign_in``, ``entra_errors``,
 ``entra_refusals``, ``entra_documents``, ``entra_local``.
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from infra.local import seed
@@ -24,8 +24,11 @@ from infra.local.entra_keys import KeyRing, SigningKey, make_signing_key, unveri
 from infra.local.entra_local import add_developer_routes
 from infra.local.entra_obo import ON_BEHALF_OF, TokenEndpoint
 from infra.local.entra_refusals import Refused, say_refusal
+from infra.local.entra_sign_in import AUTHORIZATION_CODE, SignIn
+from infra.local.entra_sign_in_page import add_sign_in_routes
 from infra.local.entra_tokens import TokenMint
 from infra.local.faults import Faults, play
+from infra.local.page_access import allow_origin, is_preflight, local_pages_only
 
 __all__ = ["EntraSimulator", "Received", "SigningKey", "make_signing_key"]
 
@@ -49,6 +52,7 @@ class EntraSimulator(Directory):
 
     Faults have the steps ``discovery`` and ``jwks`` (match: tenant, version), ``token`` (match: user, the object id in the assertion; grant, the
     ``grant_type`` as sent; tenant; client_id) and ``managed_identity`` (match: client_id, resource).
+    ``page_origins`` are the web pages that may use ``/_local``, ``sign_in`` knows those that may sign people in; both outlive a reset.
     """
 
     def __init__(self, *, now: Callable[[], float] = time.time, tenant_ids: Iterable[str] = (seed.TENANT_ID,)) -> None:
@@ -60,6 +64,8 @@ class EntraSimulator(Directory):
         self._record_lock = threading.Lock()
         super().__init__(now, mint.next_sequence, tenant_ids)
         self.endpoint = TokenEndpoint(self, mint, now)
+        self.sign_in = SignIn(mint, now)
+        self.page_origins: frozenset[str] = frozenset()
         self.user_token, self.id_token, self.app_token = mint.user_token, mint.id_token, mint.app_token
         self.graph_token, self.verify_graph_token = mint.graph_token, mint.verify_graph_token
         self.rotate_keys, self.publish, self.unpublish = self.keys.rotate, self.keys.publish, self.keys.unpublish
@@ -120,14 +126,18 @@ class EntraSimulator(Directory):
                 self._remember(request, await _read_form(request))
             return await handler(request)
 
-        app = web.Application(middlewares=[record], client_max_size=256 * 1024)
+        app = web.Application(
+            middlewares=[record, local_pages_only(lambda: self.page_origins, under="/_local/")], client_max_size=256 * 1024
+        )
         app.router.add_get("/common/discovery/instance", self._instance)
         app.router.add_get("/{tenant}/v2.0/.well-known/openid-configuration", self._discovery)
         app.router.add_get("/{tenant}/.well-known/openid-configuration", self._discovery)
         app.router.add_get("/{tenant}/discovery/v2.0/keys", self._keys)
         app.router.add_get("/{tenant}/discovery/keys", self._keys)
         app.router.add_post("/{tenant}/oauth2/v2.0/token", self._token)
+        app.router.add_options("/{tenant}/oauth2/v2.0/token", self._token_preflight)
         app.router.add_get("/msi/token", self._managed_identity)
+        add_sign_in_routes(app, self.sign_in, self._own_tenant, self._now)
         add_developer_routes(app, self)
         return app
 
@@ -163,7 +173,10 @@ class EntraSimulator(Directory):
             tenant = self.tenant(segment)
             if tenant is None:
                 raise _unknown_tenant(segment, "invalid_request")
-            body = self.endpoint.answer(tenant, form, request.headers.get("Authorization", ""))
+            if form.get("grant_type") == AUTHORIZATION_CODE:
+                body = self.sign_in.redeem(self._own_tenant(segment) or tenant, form, request.headers.get("Origin"))
+            else:
+                body = self.endpoint.answer(tenant, form, request.headers.get("Authorization", ""))
             return web.json_response(body, headers={**_NO_STORE, "x-ms-request-id": str(uuid.uuid4())})
 
         user = str(unverified_claims(form.get("assertion", "")).get("oid", ""))
@@ -173,7 +186,26 @@ class EntraSimulator(Directory):
             "tenant": request.match_info["tenant"],
             "client_id": form.get("client_id", ""),
         }
-        return await self._answer(request, "token", answer, **matching)
+        return self._let_page_read(request, await self._answer(request, "token", answer, **matching))
+
+    async def _token_preflight(self, request: web.Request) -> web.StreamResponse:
+        """Answer a page that asks first; a plain form post, as MSAL sends it, asks nothing."""
+        answer = self._let_page_read(request, web.Response(status=204))
+        if is_preflight(request) and hdrs.ACCESS_CONTROL_ALLOW_ORIGIN in answer.headers:
+            answer.headers[hdrs.ACCESS_CONTROL_ALLOW_METHODS] = "POST, OPTIONS"
+            answer.headers[hdrs.ACCESS_CONTROL_ALLOW_HEADERS] = request.headers.get(hdrs.ACCESS_CONTROL_REQUEST_HEADERS, "Content-Type")
+        return answer
+
+    def _let_page_read[Answer: web.StreamResponse](self, request: web.Request, answer: Answer) -> Answer:
+        origin = request.headers.get(hdrs.ORIGIN)
+        if origin is not None and self.sign_in.knows_origin(origin):
+            allow_origin(answer, origin)
+        return answer
+
+    def _own_tenant(self, segment: str) -> str | None:
+        """Return whose people sign in at this address; the shared ones lead to the first tenant."""
+        tenant = self.tenant(segment)
+        return self.tenant_ids[0] if tenant == "common" else tenant
 
     async def _instance(self, request: web.Request) -> web.StreamResponse:
         def answer() -> web.Response:

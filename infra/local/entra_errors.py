@@ -274,3 +274,28 @@ _SERVICE = (
 )
 
 REFUSALS: Mapping[int, Refusal] = _ASSERTION | _INTERACTION | _CONSENT | _USER | _APPLICATION | _REQUEST | _SERVICE
+
+# What the sign-in page and the redemption of its codes refuse; never an answer to an on-behalf-of exchange.
+SIGN_IN_REFUSALS: Mapping[int, Refusal] = (
+    _rows(
+        (50011, "The redirect URI specified in the request does not match the redirect URIs configured for the application."),
+        (9002325, "Proof Key for Code Exchange is required for cross-origin authorization code redemption."),
+        (9002326, "Cross-origin token redemption is permitted only for the 'Single-Page Application' client-type."),
+        (9002327, "Tokens issued for the 'Single-Page Application' client-type may only be redeemed via cross-origin requests."),
+        error="invalid_request",
+    )
+    | _rows(
+        (501481, "The Code_Verifier does not match the code_challenge supplied in the authorization request."),
+        (54005, "OAuth2 Authorization code was already redeemed, please retry with a new valid code or use an existing refresh token."),
+        (70000, "Provided grant is invalid or malformed."),
+        (500112, "The reply address does not match the reply address provided when requesting the authorization code."),
+    )
+    | _rows((650053, "The application asked for a scope that does not exist on the resource."), error="invalid_client")
+    | _rows(
+        (700025, "Client is public so neither 'client_assertion' nor 'client_secret' should be presented."),
+        status=401,
+        error="invalid_client",
+    )
+    | _rows((700054, "The response_type is not enabled for the application."), error="unsupported_response_type")
+    | _rows((50058, "A silent sign-in request was sent but no user is signed in."), error="login_required")
+)

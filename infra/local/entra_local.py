@@ -1,4 +1,7 @@
-"""The developer's side door of the Entra simulator, under ``/_local``: tokens for the seeded users, faults, key rotation, reset. Not part of Entra."""
+"""The developer's side door of the Entra simulator, under ``/_local``: tokens for the seeded users, faults, key rotation, reset. Not part of Entra.
+
+Open to every program on this machine but to no web page other than the console's (``page_access``, which ``entra`` puts in front of it).
+"""
 
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Literal

@@ -4,7 +4,7 @@ import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from infra.local.entra_errors import CONDITIONAL_ACCESS_CLAIMS, REFUSALS
+from infra.local.entra_errors import CONDITIONAL_ACCESS_CLAIMS, REFUSALS, SIGN_IN_REFUSALS
 
 ERROR_PAGE = "https://login.microsoftonline.com/error?code="
 
@@ -31,7 +31,7 @@ class RefusalAnswer:
 
 def say_refusal(refused: Refused, *, now: float, correlation_id: str | None = None) -> RefusalAnswer:
     """Compose the answer as Entra words it: the description ends in trace id, correlation id and time, on lines of their own (CR LF)."""
-    row = REFUSALS[refused.code]
+    row = REFUSALS.get(refused.code) or SIGN_IN_REFUSALS[refused.code]
     trace_id, correlation_id = str(uuid.uuid4()), correlation_id or str(uuid.uuid4())
     timestamp = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
     tail = f"\r\nTrace ID: {trace_id}\r\nCorrelation ID: {correlation_id}\r\nTimestamp: {timestamp}"

@@ -53,6 +53,7 @@ class GraphSimulator:
     (``oid``) and ``attempt`` ("1" for the first call of this step for these ids). ``latency_s`` is added to every call, before its effect.
     With ``page_size`` set, lists come in pages of that many, each but the last with an ``@odata.nextLink``.
     With ``enforce_mailbox_concurrency`` set, a cancel or get beyond that many at once for one business is answered 429, and no fault is used up.
+    ``page_origins`` are the web pages that may use ``/_local``; they outlive a reset.
     """
 
     def __init__(self, verify_token: Callable[[str], GraphTokenClaims], bookings: Bookings | None = None) -> None:
@@ -61,6 +62,7 @@ class GraphSimulator:
         self.latency_s = 0.0
         self.enforce_mailbox_concurrency: int | None = None
         self.page_size: int | None = None
+        self.page_origins: frozenset[str] = frozenset()
         self._tokens = TokenCheck(verify_token)
         self._lock = threading.Lock()
         self._received: list[Received] = []
@@ -72,7 +74,7 @@ class GraphSimulator:
     def app(self) -> web.Application:
         """Return a fresh application that serves this simulator; each server needs its own."""
         app = web.Application(client_max_size=_BODY_LIMIT)
-        app.add_subapp("/_local", control_app(self.bookings, self.faults, lambda: self.received, self.reset))
+        app.add_subapp("/_local", control_app(self.bookings, self.faults, lambda: self.received, self.reset, lambda: self.page_origins))
         app.router.add_route("*", r"/{path:[\s\S]*}", self._serve)
         return app
 

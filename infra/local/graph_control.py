@@ -1,14 +1,13 @@
-"""The ``/_local`` addresses of the Graph simulator: for people and local pages to see what happened and to place faults.
+"""The ``/_local`` addresses of the Graph simulator: for people and the console to see what happened and to place faults.
 
-Open to anyone on this machine but not to web pages from elsewhere; tokens are never shown.
+Open to every program on this machine but to no web page other than the console's (``page_access``); tokens are never shown.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Final
-from urllib.parse import urlsplit
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -18,10 +17,10 @@ from infra.local import seed
 from infra.local.bookings import Bookings
 from infra.local.faults import Fault, Faults
 from infra.local.graph_wire import Json, Received
+from infra.local.page_access import local_pages_only
 
 STEPS: Final = ("cancel", "get", "list_businesses", "list_appointments", "*")
 ATTRIBUTES: Final = ("business_id", "appointment_id", "user", "attempt")
-_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 
 class NewAppointment(BaseModel):
@@ -47,7 +46,11 @@ _FAULTS: Final = TypeAdapter(list[Fault])
 
 
 def control_app(
-    bookings: Bookings, faults: Faults, requests: Callable[[], list[Received]], reset_all: Callable[[], None]
+    bookings: Bookings,
+    faults: Faults,
+    requests: Callable[[], list[Received]],
+    reset_all: Callable[[], None],
+    page_origins: Callable[[], Container[str]],
 ) -> web.Application:
     """Return the application to mount at ``/_local``."""
 
@@ -84,7 +87,7 @@ def control_app(
         reset_all()
         return web.Response(status=204)
 
-    app = web.Application(middlewares=[_local_pages_only, _plain_errors])
+    app = web.Application(middlewares=[local_pages_only(page_origins, under="/_local/"), _plain_errors])
     app.router.add_get("/outbox", outbox)
     app.router.add_get("/cancellations", cancellations)
     app.router.add_get("/received", received)
@@ -94,23 +97,6 @@ def control_app(
     app.router.add_post("/appointments", add_appointment)
     app.router.add_post("/reset", reset)
     return app
-
-
-@web.middleware
-async def _local_pages_only(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Let pages of any local origin in, and no others: a web page elsewhere must not read or change what is here."""
-    origin = request.headers.get("Origin")
-    if origin is None:
-        return await handler(request)
-    if not _is_local(origin):
-        return _refuse(403, f"Pages of {origin} may not use these addresses; only those of this machine may.")
-    preflight = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
-    answer = web.Response(status=204) if preflight else await handler(request)
-    answer.headers["Access-Control-Allow-Origin"] = origin
-    answer.headers["Access-Control-Allow-Methods"] = "GET, POST, DELETE"
-    answer.headers["Access-Control-Allow-Headers"] = "Content-Type"
-    answer.headers["Vary"] = "Origin"
-    return answer
 
 
 @web.middleware
@@ -156,13 +142,6 @@ def _shown(request: Received) -> dict[str, Json]:
         "at": request.at,
         "user": request.user,
     }
-
-
-def _is_local(origin: str) -> bool:
-    try:
-        return urlsplit(origin).hostname in _LOOPBACK
-    except ValueError:
-        return False
 
 
 def _refuse(status: int, sentence: str) -> web.Response:

@@ -868,15 +868,37 @@ def test_an_unknown_local_address_is_json_too(connect: Connect, graph: GraphSimu
     assert graph.received == []
 
 
-@pytest.mark.parametrize("origin", ["http://localhost:5173", "http://127.0.0.1:8080", "https://localhost", "http://[::1]:3000"])
-def test_local_pages_may_use_local_control(connect: Connect, origin: str) -> None:
-    preflight = connect(None).send("OPTIONS", "/_local/faults", headers={"Origin": origin, "Access-Control-Request-Method": "POST"})
-    answer = connect(None).send("GET", "/_local/outbox", headers={"Origin": origin})
+CONSOLE = "http://localhost:7070"
+
+
+@pytest.fixture
+def with_console(graph: GraphSimulator) -> Iterator[None]:
+    graph.page_origins = frozenset({CONSOLE})
+    yield
+    graph.page_origins = frozenset()
+
+
+@pytest.mark.usefixtures("with_console")
+def test_the_console_may_use_local_control(connect: Connect) -> None:
+    preflight = connect(None).send("OPTIONS", "/_local/faults", headers={"Origin": CONSOLE, "Access-Control-Request-Method": "POST"})
+    answer = connect(None).send("GET", "/_local/outbox", headers={"Origin": CONSOLE})
     assert (preflight.status_code, answer.status_code) == (204, 200)
-    assert preflight.headers["Access-Control-Allow-Origin"] == answer.headers["Access-Control-Allow-Origin"] == origin
+    assert preflight.headers["Access-Control-Allow-Origin"] == answer.headers["Access-Control-Allow-Origin"] == CONSOLE
+    assert preflight.headers["Access-Control-Allow-Headers"] == "Content-Type"
 
 
-@pytest.mark.parametrize("origin", ["https://example.com", "http://localhost.example.com", "null", "http://[bad"])
+@pytest.mark.usefixtures("with_console")
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://example.com",
+        "http://localhost:7070.example.com",
+        "http://localhost:5173",
+        "https://localhost:7070",
+        "http://127.0.0.1:7070",
+        "null",
+    ],
+)
 def test_pages_from_elsewhere_may_not(connect: Connect, graph: GraphSimulator, origin: str) -> None:
     answer = connect(None).send("POST", "/_local/faults", json={"step": "get", "drop": True}, headers={"Origin": origin})
     assert answer.status_code == 403
