@@ -25,8 +25,12 @@ run: $(READY) ## Start the whole stack on this machine, show a short tour, keep 
 demo: $(READY) ## The tour alone; succeeds only if every answer was as promised
 	@exec $(BIN)/python -m infra.local demo $(ARGS)
 
-upstreams: $(READY) ## Start the Entra and Graph simulators alone, for func start
+upstreams: $(READY) ## Start the Entra and Graph simulators and the console alone, for func start
 	@exec $(BIN)/python -m infra.local upstreams
+
+.PHONY: docs
+docs: $(READY) ## Build the pages that document the API, to publish, into .local/docs
+	@$(BIN)/python -m infra.local.console_docs .local/docs
 
 test: $(READY) ## Run the tests, e.g. make test ARGS="tests/unit -k caller"
 	@exec $(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from infra.local import seed
+from infra.local.console import Console
 from infra.local.process import HostProcess
 from infra.local.stack import LocalStack
 from infra.local.tour import Style, Tour
@@ -15,6 +16,7 @@ from infra.local.tour import Style, Tour
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _BUNDLE = _REPOSITORY / ".local" / "ca.pem"
 _ENTRA_PORT, _GRAPH_PORT, _HOST_PORT = 7443, 7444, 7071
+_CONSOLE_PORT, _CONSOLE_ENTRA_PORT, _CONSOLE_GRAPH_PORT = 7070, 7072, 7073
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "what",
         choices=("run", "demo", "upstreams"),
-        help="run: tour, then keep serving; demo: the tour alone, on free ports; upstreams: only the simulators",
+        help="run: tour, then keep serving; demo: the tour alone, on free ports; upstreams: only the simulators and the console",
     )
     parser.add_argument("--port", type=int, default=_HOST_PORT, help="of the Functions host, with run (default: %(default)s)")
     options = parser.parse_args(arguments)
@@ -37,7 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     except OSError as error:
         print(
-            f"A port that the stack needs is in use ({_ENTRA_PORT} or {_GRAPH_PORT}): {error.strerror or error}. Stop what uses it and try again.",
+            f"A port that the stack needs is in use ({_ENTRA_PORT}, {_GRAPH_PORT}, or one of {_CONSOLE_PORT} to {_CONSOLE_GRAPH_PORT}): "
+            f"{error.strerror or error}. Stop what uses it and try again.",
             file=sys.stderr,
         )
         return 2
@@ -58,16 +61,22 @@ def _demo() -> int:
 def _serve(port: int | None) -> int:
     with ExitStack() as running:
         stack = running.enter_context(LocalStack(entra_port=_ENTRA_PORT, graph_port=_GRAPH_PORT, bundle=_BUNDLE))
+        console = Console(
+            stack, f"http://localhost:{_HOST_PORT}", port=_CONSOLE_PORT, entra_port=_CONSOLE_ENTRA_PORT, graph_port=_CONSOLE_GRAPH_PORT
+        )
+        running.enter_context(console)
         if port is None:
             print(
-                f"Entra simulator {stack.entra_url}, Graph simulator {stack.graph_url}, their certificate authority .local/ca.pem. Ctrl-C stops both."
+                f"Entra simulator {stack.entra_url}, Graph simulator {stack.graph_url}, their certificate authority .local/ca.pem, "
+                f"console {console.url}. Ctrl-C stops all."
             )
         else:
-            host = running.enter_context(HostProcess(_REPOSITORY, stack.environment, port=port))
+            host = running.enter_context(HostProcess(_REPOSITORY, stack.environment, port=port, cors=[console.url]))
+            console.facade_url = host.url
             _welcome(host.url, stack)
             if not Tour(host.url, stack, _style(), print).walk():
                 return 1
-            _invite(host.url, stack)
+            _invite(host.url, stack, console)
         sys.stdout.flush()
         threading.Event().wait()
     return 0
@@ -81,10 +90,15 @@ def _welcome(url: str, stack: LocalStack) -> None:
     print(style.faint(f"   Microsoft Graph with Bookings, simulated      {stack.graph_url}"))
 
 
-def _invite(url: str, stack: LocalStack) -> None:
+def _invite(url: str, stack: LocalStack, console: Console) -> None:
     style = _style()
     print()
-    print(style.strong("Now you:"))
+    print(style.strong("Now you: in a browser"))
+    print(f"""
+  {console.url}         sign in as one of the staff, cancel, switch faults on
+  {console.url}/docs/   the API's documentation""")
+    print()
+    print(style.strong("or with curl"))
     print(f"""
   TOKEN=$(curl -s --cacert .local/ca.pem {stack.entra_url}/_local/token/adele)
 

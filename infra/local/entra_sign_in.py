@@ -57,12 +57,12 @@ class AuthorizationRequest:
 
 
 class ReturnedToPage(Exception):
-    """The request is refused, and its page is told so: ``location`` is where the browser goes."""
+    """The request is refused, and its page is told so: ``location_of`` makes the address to which the browser takes these members."""
 
-    def __init__(self, refused: Refused, compose: Callable[[Mapping[str, str]], str]) -> None:
+    def __init__(self, refused: Refused, location_of: Callable[[Mapping[str, str]], str]) -> None:
         super().__init__(refused.code)
         self.refused = refused
-        self.location_of = compose
+        self.location_of = location_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,13 +162,13 @@ async def _send(send: Send, answer: Answer) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-async def create_app(app_folder: Path, local_settings: Path | None = None) -> Application:
+async def create_app(app_folder: Path, local_settings: Path | None = None, cors: str | None = None) -> Application:
     """Load a Function App folder and return it as an ASGI application.
 
     ``local_settings`` is the file that stands for local.settings.json (default: the one in the folder): its ``Values`` fill what the environment
-    does not set. The process's environment, working directory and ``sys.path`` become a worker's. Errors: HostError.
+    does not set. ``cors``, a comma separated list of origins, takes the place of its ``Host.CORS``. The process's environment, working directory and ``sys.path`` become a worker's. Errors: HostError.
     """
-    setup = prepare(app_folder, local_settings)
+    setup = prepare(app_folder, local_settings, cors)
     routes = await load_routes(setup.folder, setup.route_prefix)
     return FunctionsHost(tuple(routes), setup.cors, setup.body_limit)
 
@@ -188,8 +188,8 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def _serve(app_folder: Path, local_settings: Path | None, listener: socket.socket) -> None:
-    app = await create_app(app_folder, local_settings)
+async def _serve(app_folder: Path, local_settings: Path | None, cors: str | None, listener: socket.socket) -> None:
+    app = await create_app(app_folder, local_settings, cors)
     config = uvicorn.Config(
         app,
         http="httptools",
@@ -211,6 +211,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--app", type=Path, default=Path(), help="the folder with function_app.py (default: the current one)")
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="0 takes a free one (default: %(default)s)")
     parser.add_argument("--local-settings", type=Path, metavar="FILE", help="default: local.settings.json in the app folder")
+    parser.add_argument("--cors", metavar="ORIGINS", help="comma separated, instead of Host.CORS, as with Core Tools' func start --cors")
     options = parser.parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # what a function prints is seen while it runs
@@ -227,7 +228,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"Cannot listen on port {options.port}: {reason}. Stop what uses it or choose another with --port.", file=sys.stderr)
             return 2
         try:
-            asyncio.run(_serve(options.app, options.local_settings, listener))
+            asyncio.run(_serve(options.app, options.local_settings, options.cors, listener))
         except HostError as error:
             print(error, file=sys.stderr)
             return 1

@@ -28,9 +28,10 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_cors(host: Mapping[str, Any], path: Path) -> Cors:
-    """Read ``CORS`` (a comma separated list) and ``CORSCredentials`` of local.settings.json's ``Host``."""
-    origins = frozenset(origin.strip().rstrip("/") for origin in str(host.get("CORS") or "").split(",") if origin.strip())
+def read_cors(host: Mapping[str, Any], path: Path, instead: str | None = None) -> Cors:
+    """Read ``CORS`` (a comma separated list) and ``CORSCredentials`` of local.settings.json's ``Host``; ``instead`` takes the list's place."""
+    listed = str(host.get("CORS") or "") if instead is None else instead
+    origins = frozenset(origin.strip().rstrip("/") for origin in listed.split(",") if origin.strip())
     cors = Cors(origins, credentials=bool(host.get("CORSCredentials", False)))
     if cors.credentials and "*" in origins:
         raise HostError(f"{path} asks for CORSCredentials with the origin '*', which browsers refuse: list the origins.")
@@ -47,8 +48,11 @@ class Setup:
     body_limit: int
 
 
-def prepare(app_folder: Path, local_settings: Path | None) -> Setup:
-    """Read the settings files and turn this process into a worker's: environment, working directory, ``sys.path``. Errors: HostError."""
+def prepare(app_folder: Path, local_settings: Path | None, cors: str | None = None) -> Setup:
+    """Read the settings files and turn this process into a worker's: environment, working directory, ``sys.path``. Errors: HostError.
+
+    ``cors`` is a list of origins that takes the place of the files'.
+    """
     folder = app_folder.resolve()
     path = (local_settings or folder / "local.settings.json").absolute()
     settings, host_json = read_json(path), read_json(folder / "host.json")
@@ -63,6 +67,6 @@ def prepare(app_folder: Path, local_settings: Path | None) -> Setup:
     return Setup(
         folder,
         host_json.get("extensions", {}).get("http", {}).get("routePrefix", "api"),
-        read_cors(settings.get("Host") or {}, path),
+        read_cors(settings.get("Host") or {}, path, cors),
         int(limit) if limit.isdecimal() else DEFAULT_BODY_LIMIT,
     )

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,9 +20,9 @@ class HostProcess:
     """A running Functions host; use as a context manager.
 
     ``environment`` is what the app sees, beside PATH, HOME and their like: no setting of the developer's shell gets in, and no local.settings.json
-    either unless ``local_settings`` names one. ``port`` 0 takes a free one. ``interpreter`` may be the Python of another virtual environment, and
-    ``host_folder`` the folder from which it imports this host: so an app can run with what it declares and no more. Errors: RuntimeError, with all that
-    was printed, when the host is not ready within ``timeout_s`` seconds.
+    either unless ``local_settings`` names one. ``port`` 0 takes a free one. ``cors`` are the origins whose web pages may call. ``interpreter`` may be the
+    Python of another virtual environment, and ``host_folder`` the folder from which it imports this host: so an app can run with what it declares and no
+    more. Errors: RuntimeError, with all that was printed, when the host is not ready within ``timeout_s`` seconds.
     """
 
     def __init__(
@@ -32,6 +32,7 @@ class HostProcess:
         *,
         port: int = 0,
         local_settings: Path | None = None,
+        cors: Sequence[str] = (),
         timeout_s: float = 30.0,
         interpreter: Path | None = None,
         host_folder: Path = _REPOSITORY,
@@ -47,6 +48,7 @@ class HostProcess:
             str(port),
         ]
         self._command += ["--local-settings", str(local_settings.resolve()) if local_settings else os.devnull]
+        self._command += ["--cors", ",".join(cors)] if cors else []
         inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
         self._environment = {**inherited, **(environment or {})}
         self._timeout_s = timeout_s

@@ -1,0 +1,135 @@
+/*
+ * Tools of the local stack, which no partner has: the mails that were sent, faults to switch on, appointments to book.
+ * They talk to the simulators' /_local addresses, which let this page in and no other.
+ */
+
+/* A claims challenge as Graph sends it: continuous access evaluation wants a second factor. */
+const CHALLENGE = btoa(JSON.stringify({ access_token: { acrs: { essential: true, value: "c1" } } }));
+const UNAUTHENTICATED = {
+  step: "cancel",
+  status: 401,
+  headers: { "WWW-Authenticate": `Bearer realm="", error="insufficient_claims", claims="${CHALLENGE}"` },
+  body: { error: { code: "InvalidAuthenticationToken", message: "Continuous access evaluation resulted in challenge." } },
+};
+const UNAVAILABLE = { error: { code: "ServiceUnavailable", message: "Service unavailable." } };
+
+/** What can be made to go wrong, and what is due then. `graph` and `entra` are instructions to the simulators. */
+export const FAULTS = [
+  {
+    id: "lost-answer",
+    title: "The connection breaks after the cancel",
+    due: "not found, unconfirmed",
+    graph: [{ step: "cancel", when: "after", drop: true }],
+  },
+  {
+    id: "error-after",
+    title: "Graph answers 500 after the cancel",
+    due: "not found, unconfirmed",
+    graph: [{ step: "cancel", when: "after", status: 500, body: { error: { code: "UnknownError", message: "" } } }],
+  },
+  {
+    id: "lost-twice",
+    title: "It breaks before, then after the cancel",
+    due: "cancelled, unconfirmed",
+    graph: [
+      { step: "cancel", when: "before", drop: true },
+      { step: "cancel", when: "after", drop: true },
+    ],
+  },
+  {
+    id: "dark",
+    title: "Graph goes dark after the cancel",
+    due: "outcome unknown, at the deadline",
+    graph: [
+      { step: "cancel", when: "after", drop: true, times: null },
+      { step: "get", status: 503, body: UNAVAILABLE, times: null },
+    ],
+  },
+  {
+    id: "throttled-briefly",
+    title: "Graph throttles for a second",
+    due: "cancelled, a second later",
+    graph: [{ step: "cancel", status: 429, headers: { "Retry-After": "1" }, body: { error: { code: "TooManyRequests", message: "Too many requests." } } }],
+  },
+  {
+    id: "throttled",
+    title: "Graph throttles for a minute",
+    due: "throttled, with the wait",
+    graph: [{ step: "cancel", status: 429, headers: { "Retry-After": "60" }, body: { error: { code: "TooManyRequests", message: "Too many requests." } } }],
+  },
+  {
+    id: "slow",
+    title: "Graph takes three seconds",
+    due: "cancelled, three seconds later",
+    graph: [{ step: "cancel", delay_s: 3 }],
+  },
+  {
+    id: "missing",
+    title: "Graph says 404",
+    due: "not found, confirmed",
+    graph: [{ step: "cancel", status: 404, body: { error: { code: "ErrorItemNotFound", message: "The specified object was not found in the store." } } }],
+  },
+  {
+    id: "denied",
+    title: "Graph says 403",
+    due: "access denied",
+    graph: [{ step: "cancel", status: 403, body: { error: { code: "ErrorAccessDenied", message: "Access is denied." } } }],
+  },
+  {
+    id: "mfa",
+    title: "A policy asks for a second factor",
+    due: "interaction required",
+    graph: [UNAUTHENTICATED],
+  },
+  {
+    id: "entra-down",
+    title: "Entra ID is down at the exchange",
+    due: "upstream unavailable",
+    graph: [UNAUTHENTICATED],
+    entra: [{ step: "token", status: 503, body: { error: "temporarily_unavailable", error_codes: [90033] }, times: null }],
+  },
+];
+
+/** Every mail that a cancel sent, the newest first. */
+export async function readOutbox({ graph }) {
+  return (await ask(`${graph}/_local/outbox`)).reverse();
+}
+
+/** How many instructions the simulators still have to carry out. */
+export async function countFaults({ graph, entra }) {
+  const planned = await Promise.all([ask(`${graph}/_local/faults`), ask(`${entra}/_local/faults`)]);
+  return planned.flat().length;
+}
+
+export async function switchOn(fault, { graph, entra }) {
+  await send(`${graph}/_local/faults`, "POST", fault.graph);
+  if (fault.entra) await send(`${entra}/_local/faults`, "POST", fault.entra);
+}
+
+export async function switchAllOff({ graph, entra }) {
+  await Promise.all([send(`${graph}/_local/faults`, "DELETE"), send(`${entra}/_local/faults`, "DELETE")]);
+}
+
+/** Book an appointment under an id of its own; `start` is a Date, it lasts half an hour. */
+export async function book({ graph }, businessId, { serviceName, customerName, customerEmail, start }) {
+  await send(`${graph}/_local/appointments`, "POST", {
+    appointment_id: `AAMkAD${btoa(crypto.randomUUID().replaceAll("-", ""))}`,
+    business_id: businessId,
+    service_name: serviceName,
+    customer_name: customerName,
+    customer_email: customerEmail,
+    start: start.toISOString(),
+    end: new Date(start.getTime() + 30 * 60 * 1000).toISOString(),
+  });
+}
+
+async function ask(address) {
+  return (await send(address, "GET")).json();
+}
+
+async function send(address, method, body) {
+  const options = body === undefined ? { method } : { method, headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+  const answer = await fetch(address, options);
+  if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).error ?? `${method} ${address} was answered ${answer.status}.`);
+  return answer;
+}
