@@ -1,0 +1,433 @@
+"""The console in a real browser: its whole path by mouse and by keyboard, what it says when things go wrong, and who may call whom."""
+
+import itertools
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
+
+from infra.local import console_docs, seed
+from infra.local.console import Console
+from infra.local.process import HostProcess
+from infra.local.server import LocalServer
+from infra.local.stack import LocalStack
+from tests.browser.chromium import Watch, chromium, faint_texts, scrolls_sideways
+
+pytestmark = pytest.mark.timeout(420)  # Chromium may have to be installed first
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SCREENSHOTS = os.environ.get("CONSOLE_SCREENSHOTS")  # a folder, for those who want to look
+MESSAGE = "We are closed that day.\nPlease call us again."
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Site:
+    """The running stack with its console and its service."""
+
+    stack: LocalStack
+    console: Console
+    facade_url: str
+
+    def book(self, *, business_id: str = seed.LUNCH_DELIVERY) -> str:
+        """Book an appointment of its own in the console's first month and return the customer's name."""
+        number = next(_numbers)
+        customer = f"Customer Number{number}"
+        times = (f"2027-05-10T{hour}:00.0000000Z" for hour in ("09:00", "09:30"))
+        booking = seed.Appointment(f"AAMkADbrowser{number}=", business_id, "Haircut", customer, "customer@contoso.com", *times)
+        self.stack.graph.bookings.add(booking)
+        return customer
+
+
+@pytest.fixture(scope="module")
+def running_site() -> Iterator[Site]:
+    with LocalStack() as stack, Console(stack) as console:
+        environment = {**stack.environment, "REQUEST_DEADLINE_SECONDS": "3"}
+        with HostProcess(REPOSITORY, environment, cors=[console.url]) as host:
+            console.facade_url = host.url
+            yield Site(stack, console, host.url)
+
+
+@pytest.fixture
+def site(running_site: Site) -> Site:
+    running_site.stack.reset()
+    return running_site
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running
+
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture
+def open_page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Open]:
+    """Open pages, and find out at the end that none complained (unless ``complaints`` are expected) and none asked another host."""
+    contexts: list[BrowserContext] = []
+    watches: list[Watch] = []
+    strict: list[Watch] = []
+
+    def open_one(address: str, *, scheme: str = "light", width: int = 1280, complaints: bool = False) -> Page:
+        context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 900}, locale="en-GB", timezone_id="UTC")  # type: ignore[arg-type]
+        contexts.append(context)
+        watches.append(Watch(context))
+        strict.extend([] if complaints else watches[-1:])
+        page = context.new_page()
+        page.goto(address)
+        return page
+
+    yield open_one
+    for number, context in enumerate(contexts):
+        for page in context.pages:
+            if SCREENSHOTS:
+                name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())
+                page.screenshot(path=f"{SCREENSHOTS}/{name}-{number}.png", full_page=True)
+        context.close()
+    assert [complaint for watch in strict for complaint in watch.complaints] == []
+    assert {host for watch in watches for host in watch.hosts} <= {"localhost"}
+
+
+def sign_in(page: Page, who: seed.User = seed.ADELE) -> None:
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name=who.name).click()
+    expect(page.locator("#person-name")).to_have_text(who.name)
+
+
+def row_of(page: Page, customer: str) -> Locator:
+    return page.get_by_role("list", name="Appointments").get_by_role("listitem").filter(has_text=customer)
+
+
+def cancel(page: Page, customer: str, message: str = MESSAGE) -> None:
+    row_of(page, customer).get_by_role("button", name="Cancel").click()
+    page.get_by_label("Message to the customer and the staff").fill(message)
+    page.get_by_role("button", name="Cancel appointment").click()
+    expect(page.get_by_role("dialog")).to_be_hidden()
+
+
+def fact(page: Page, term: str) -> Locator:
+    return page.locator("#answer-facts div").filter(has=page.get_by_text(term, exact=True)).locator("dd")
+
+
+def answered(page: Page) -> dict[str, object]:
+    body: dict[str, object] = json.loads(page.get_by_label("The JSON").inner_text())
+    return body
+
+
+# The whole path
+
+
+def test_a_person_signs_in_cancels_and_sees_the_answer_and_the_mail(site: Site, open_page: Open) -> None:
+    customer = site.book()
+    page = open_page(site.console.url)
+    sign_in(page)
+    assert page.url == f"{site.console.url}/"  # the code is gone from the address
+    expect(page.get_by_label("Business")).to_have_text("Contoso Lunch Delivery")
+    expect(page.get_by_text("4 appointments in this time.")).to_be_visible()
+    expect(page.get_by_text("No mail was sent.")).to_be_visible()
+
+    cancel(page, customer)
+
+    expect(page.locator("#answer-title")).to_have_text("The answer Cancelled")
+    expect(page.locator("#answer-title")).to_be_focused()
+    expect(page.locator("#announcer")).to_contain_text("Cancelled. The appointment was cancelled")
+    shown = answered(page)
+    assert {
+        "outcome": "cancelled",
+        "cancelled": True,
+        "confirmed": True,
+        "replayed": False,
+        "businessId": seed.LUNCH_DELIVERY,
+    }.items() <= shown.items()
+    expect(fact(page, "HTTP status")).to_have_text("200")
+    expect(fact(page, "Confirmed")).to_have_text("yes")
+    expect(fact(page, "Replayed")).to_have_text("no")
+    expect(fact(page, "Request id")).to_have_text(str(shown["requestId"]))
+    expect(row_of(page, customer)).to_have_count(0)
+    mails = page.get_by_role("list", name="Mails")
+    expect(mails.get_by_role("listitem")).to_have_count(2)
+    expect(mails.get_by_role("listitem").nth(1)).to_contain_text("customer@contoso.com")
+    assert mails.locator(".mail").all_inner_texts() == [MESSAGE, MESSAGE]
+    assert [cancellation.by for cancellation in site.stack.graph.bookings.cancellations] == [seed.ADELE.object_id]
+
+    page.get_by_role("button", name="Send the same request again").click()
+    expect(fact(page, "Replayed")).to_have_text("yes")
+    expect(page.get_by_text("2 mails were sent.")).to_be_visible()
+
+
+def test_an_appointment_can_be_booked_and_the_time_narrowed(site: Site, open_page: Open) -> None:
+    page = open_page(site.console.url)
+    sign_in(page)
+    expect(page.get_by_text("3 appointments in this time.")).to_be_visible()
+    page.get_by_role("textbox", name="Customer", exact=True).fill("Nestor Wilke")
+    page.get_by_role("button", name="Book", exact=True).click()
+    expect(row_of(page, "Nestor Wilke")).to_have_count(1)
+    page.get_by_label("From", exact=True).fill("2027-05-02")
+    page.get_by_label("To", exact=True).fill("2027-05-02")
+    page.get_by_role("button", name="Show").click()
+    expect(page.get_by_text("1 appointment in this time.")).to_be_visible()
+    expect(row_of(page, "Alex Wilber")).to_have_count(1)
+
+
+def test_each_person_sees_their_own_businesses(site: Site, open_page: Open) -> None:
+    page = open_page(site.console.url)
+    sign_in(page, seed.MEGAN)
+    expect(page.get_by_label("Business").get_by_role("option")).to_have_count(2)
+    page.get_by_label("Business").select_option("Contoso Repairs")
+    expect(row_of(page, "Patti Fernandez")).to_have_count(1)
+    page.get_by_role("button", name="Sign out").click()
+    sign_in(page, seed.LYNNE)
+    expect(page.get_by_text("You are on the staff of no business.")).to_be_visible()
+
+
+def test_the_whole_path_needs_no_mouse(site: Site, open_page: Open) -> None:
+    customer = site.book()
+    page = open_page(site.console.url)
+
+    def tab_to(target: Locator) -> None:
+        for _ in range(60):
+            page.keyboard.press("Tab")
+            if target.evaluate("element => element === document.activeElement"):
+                assert target.evaluate(
+                    "element => getComputedStyle(element).outlineStyle !== 'none' && getComputedStyle(element).outlineWidth !== '0px'"
+                )
+                return
+        pytest.fail(f"The Tab key does not lead to {target}.")
+
+    tab_to(page.get_by_role("button", name="Sign in"))
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Adele Vance").wait_for()
+    tab_to(page.get_by_role("button", name="Adele Vance"))
+    page.keyboard.press("Enter")
+    opener = row_of(page, customer).get_by_role("button")
+    opener.wait_for()
+    tab_to(opener)
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("Message to the customer and the staff")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    expect(opener).to_be_focused()
+    assert site.stack.graph.bookings.cancellations == []
+
+    page.keyboard.press("Space")
+    page.keyboard.type("By keyboard.")
+    tab_to(page.get_by_role("button", name="Cancel appointment"))
+    page.keyboard.press("Enter")
+    expect(page.locator("#answer-title")).to_have_text("The answer Cancelled")
+    expect(page.locator("#answer-title")).to_be_focused()
+    assert [cancellation.message for cancellation in site.stack.graph.bookings.cancellations] == ["By keyboard."]
+
+
+# What goes wrong
+
+
+DUE: dict[str, tuple[str, int, dict[str, object]]] = {
+    "The connection breaks after the cancel": ("Not found, unconfirmed", 200, {"outcome": "not_found", "confirmed": False}),
+    "Graph answers 500 after the cancel": ("Not found, unconfirmed", 200, {"outcome": "not_found", "confirmed": False}),
+    "It breaks before, then after the cancel": ("Cancelled, unconfirmed", 200, {"outcome": "cancelled", "confirmed": False}),
+    "Graph throttles for a second": ("Cancelled", 200, {"outcome": "cancelled", "confirmed": True}),
+    "Graph throttles for a minute": ("Failed", 429, {"code": "throttled", "retryAfterSeconds": 60}),
+    "Graph says 404": ("Not found", 200, {"outcome": "not_found", "confirmed": True}),
+    "Graph says 403": ("Failed", 403, {"code": "access_denied", "retryable": False}),
+    "Entra ID is down at the exchange": ("Failed", 503, {"code": "upstream_unavailable", "retryable": True}),
+}
+
+
+def test_a_fault_that_is_switched_on_shows_what_is_due(site: Site, open_page: Open) -> None:
+    customers = {fault: site.book() for fault in DUE}
+    page = open_page(site.console.url)
+    sign_in(page)
+    for fault, (badge, status, members) in DUE.items():
+        page.get_by_role("button", name=f"Switch on: {fault}").click()
+        expect(page.get_by_text(f"Switched on: {fault}")).to_be_visible()
+        cancel(page, customers[fault])
+        expect(page.locator("#answer-title"), fault).to_have_text(f"The answer {badge}")
+        expect(fact(page, "HTTP status"), fault).to_have_text(str(status))
+        assert members.items() <= answered(page).items(), fault
+        if "retryAfterSeconds" in members:
+            expect(page.locator("#again")).to_have_text(re.compile("^Send the same request again, in [1-6][0-9]? s$"))
+
+
+def test_an_unknown_outcome_is_settled_by_sending_the_same_request_again(site: Site, open_page: Open) -> None:
+    customer = site.book()
+    page = open_page(site.console.url)
+    sign_in(page)
+    keys: list[str | None] = []
+    page.on(
+        "request",
+        lambda request: (
+            keys.append(request.headers.get("idempotency-key")) if request.method == "POST" and "/api/" in request.url else None
+        ),
+    )
+    page.get_by_role("button", name="Switch on: Graph goes dark after the cancel").click()
+    expect(page.get_by_text("Switched on: Graph goes dark")).to_be_visible()
+    cancel(page, customer)
+    expect(page.locator("#answer-title")).to_have_text("The answer Not known")
+    expect(fact(page, "Code")).to_have_text("outcome_unknown")
+    expect(fact(page, "Retry after")).to_have_text("5 s")
+    page.get_by_role("button", name="Switch all off").click()
+    expect(page.get_by_text("Nothing is switched on.")).to_be_visible()
+    page.locator("#again").click()
+    expect(page.locator("#answer-title")).to_have_text("The answer Not found, unconfirmed")
+    expect(page.get_by_text("2 mails were sent.")).to_be_visible()
+    assert len(keys) == 2
+    assert keys[0]
+    assert keys[0] == keys[1]
+
+
+def test_a_challenge_is_met_by_signing_in_again_and_the_cancel_goes_on(site: Site, open_page: Open) -> None:
+    customer = site.book()
+    page = open_page(site.console.url)
+    sign_in(page)
+    page.get_by_role("button", name="Switch on: A policy asks for a second factor").click()
+    expect(page.get_by_text("Switched on: A policy asks")).to_be_visible()
+    cancel(page, customer)
+    expect(fact(page, "Code")).to_have_text("interaction_required")
+    page.get_by_role("button", name="Sign in again, then send it").click()
+    expect(page.get_by_role("heading", name="More proof is asked for")).to_be_visible()
+    page.get_by_role("button", name="Adele Vance").click()
+    expect(page.locator("#answer-title")).to_have_text("The answer Cancelled")
+    assert [cancellation.message for cancellation in site.stack.graph.bookings.cancellations] == [MESSAGE]
+
+
+def test_an_answer_that_never_comes_is_not_taken_for_an_outcome(site: Site, open_page: Open) -> None:
+    customer = site.book()
+    page = open_page(site.console.url, complaints=True)  # the browser complains of the broken connection
+    sign_in(page)
+    page.route("**/api/v1/cancel-appointment", lambda route: route.abort("connectionreset"), times=1)
+    cancel(page, customer)
+    expect(page.locator("#answer-title")).to_have_text("The answer Not known")
+    expect(fact(page, "HTTP status")).to_have_text("none")
+    page.get_by_role("button", name="Send the same request again").click()
+    expect(page.locator("#answer-title")).to_have_text("The answer Cancelled")
+
+
+@pytest.mark.parametrize(
+    ("fragment", "words"),
+    [
+        ("error=access_denied&error_description=AADSTS65004%3A+User+declined.", "belongs to no sign-in of this page"),
+        ("code=stolen&state=guessed", "belongs to no sign-in of this page"),
+    ],
+    ids=["error", "code"],
+)
+def test_an_answer_to_a_sign_in_that_nobody_asked_for_is_refused(site: Site, open_page: Open, fragment: str, words: str) -> None:
+    page = open_page(f"{site.console.url}/#{fragment}")
+    expect(page.get_by_role("alert")).to_contain_text(words)
+    expect(page.get_by_role("button", name="Sign in")).to_be_visible()
+    assert "#" not in page.url
+
+
+# Who may call whom
+
+
+def test_the_preflight_passes_for_the_consoles_origin(site: Site, open_page: Open) -> None:
+    page = open_page(site.console.url)
+    preflights: dict[str, int] = {}
+    network = page.context.new_cdp_session(page)  # Playwright itself tells nothing of preflights
+
+    def see(event: dict[str, Any]) -> None:
+        if event["type"] == "Preflight":
+            preflights[event["response"]["url"].removeprefix(site.facade_url)] = event["response"]["status"]
+
+    network.on("Network.responseReceived", see)
+    network.send("Network.enable")
+    customer = site.book()
+    sign_in(page)
+    cancel(page, customer)
+    expect(page.locator("#answer-title")).to_have_text("The answer Cancelled")
+    assert {"/api/v1/businesses": 204, "/api/v1/cancel-appointment": 204}.items() <= preflights.items()
+
+
+def test_the_browser_keeps_a_page_of_another_origin_out(site: Site, open_page: Open) -> None:
+    where = site.console.settings()["stack"]
+    assert isinstance(where, dict)
+    token = site.stack.entra.user_token()
+    customer = site.book()
+    number = customer.removeprefix("Customer Number")
+    body = json.dumps({"businessId": seed.LUNCH_DELIVERY, "appointmentId": f"AAMkADbrowser{number}="})
+    stranger = web.Application()
+    stranger.router.add_get("/", _empty_page)
+    with LocalServer(stranger) as other:
+        page = open_page(other.url, complaints=True)
+        complaints: list[str] = []
+        page.on("console", lambda message: complaints.append(message.text))
+        attempts = {
+            "service": (
+                f"{site.facade_url}/api/v1/cancel-appointment",
+                {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+            ),
+            "outbox": (f"{where['graph']}/_local/faults", {"Content-Type": "text/plain"}),
+            "entra": (f"{where['entra']}/_local/faults", {"Content-Type": "text/plain"}),
+        }
+        for address, headers in attempts.values():
+            outcome = page.evaluate(
+                "([address, headers, body]) => fetch(address, { method: 'POST', headers, body }).then(() => 'answered', (error) => error.name)",
+                [address, headers, body],
+            )
+            assert outcome == "TypeError"
+        assert sum("blocked by CORS policy" in complaint for complaint in complaints) == len(attempts)
+    assert site.stack.graph.bookings.cancellations == []
+    assert site.stack.graph.faults.planned() == site.stack.entra.faults.planned() == []
+
+
+async def _empty_page(_: web.Request) -> web.Response:
+    return web.Response(text="<!doctype html><title>A stranger</title><link rel=icon href='data:,'>", content_type="text/html")
+
+
+# How it looks
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 390), ("dark", 1280)])
+def test_everything_fits_and_can_be_read(site: Site, open_page: Open, scheme: str, width: int) -> None:
+    customer = site.book()
+    page = open_page(site.console.url, scheme=scheme, width=width)
+
+    def check() -> None:
+        assert not scrolls_sideways(page)
+        assert faint_texts(page) == []
+
+    page.get_by_role("button", name="Sign in").wait_for()
+    check()
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Adele Vance").wait_for()
+    check()
+    page.get_by_role("button", name="Adele Vance").click()
+    page.get_by_role("button", name="Switch on: Graph throttles for a minute").click()
+    expect(page.get_by_text("Switched on:")).to_be_visible()
+    row_of(page, customer).get_by_role("button").click()
+    check()
+    page.get_by_role("button", name="Cancel appointment").click()
+    expect(page.locator("#answer-title")).to_have_text("The answer Failed")
+    check()
+
+
+# The documentation
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
+def test_the_documentation_shows_every_operation_and_sends_none(site: Site, open_page: Open, scheme: str, width: int) -> None:
+    document = json.loads(console_docs.DOCUMENT.read_text("utf-8"))
+    methods = ("get", "post", "put", "patch", "delete")
+    operations = [(method.upper(), path) for path, item in document["paths"].items() for method in item if method in methods]
+    assert operations
+    page = open_page(site.console.url, scheme=scheme, width=width)
+    page.get_by_role("link", name="API docs").click()
+    expect(page.locator(".opblock")).to_have_count(len(operations))
+    shown = [
+        (block.locator(".opblock-summary-method").inner_text(), block.locator(".opblock-summary-path").inner_text().replace("\u200b", ""))
+        for block in page.locator(".opblock").all()
+    ]
+    assert sorted(shown) == sorted(operations)
+    page.locator(".opblock-summary-control").first.click()
+    expect(page.locator(".responses-wrapper")).to_have_count(1)
+    expect(page.get_by_role("button", name="Try it out")).to_have_count(0)
+    assert not scrolls_sideways(page)
