@@ -6,7 +6,7 @@ Owns their paths and bodies. Does *not* decide what their answers mean.
 from typing import Protocol
 
 from cancel_appointment.request import CancelRequest
-from shared.on_behalf_of import GraphToken
+from shared.graph_token import GraphToken
 from shared.retry import Seen
 
 

@@ -24,7 +24,6 @@ from cancel_appointment.bookings import Appointments
 from cancel_appointment.outcome import CancelOutcome, Outcome
 from cancel_appointment.records import Records
 from cancel_appointment.request import CancelRequest
-from shared.caller import Caller
 from shared.deadline import Deadline
 from shared.errors import (
     AccessDenied,
@@ -38,7 +37,8 @@ from shared.errors import (
     UpstreamUnavailable,
 )
 from shared.graph_refusals import read_refusal, says_malformed, says_not_found
-from shared.on_behalf_of import GraphToken
+from shared.graph_token import GraphToken
+from shared.principal import Principal
 from shared.retry import Ending, GraphAnswer, NoAnswer, Seen, backoff_s, ending, may_still_happen, parse_retry_after
 from shared.telemetry import Journal
 from shared.waiting import Waiting
@@ -186,23 +186,23 @@ def _say_unknown(upstream: UpstreamAnswer | None, retry_after_s: float) -> Outco
     )
 
 
-class GraphTokens(Protocol):
-    """Gives Graph tokens for callers."""
+class GraphTokens[P: Principal](Protocol):
+    """Gives Graph tokens for one kind of principal, and for no other."""
 
-    def exchange(self, caller: Caller, deadline: Deadline, *, claims: str | None = None) -> GraphToken:
+    def exchange(self, caller: P, deadline: Deadline, /, *, claims: str | None = None) -> GraphToken:
         """Return a token. Errors: any FacadeError about identity or Entra."""
         ...
 
-    def forget(self, caller: Caller) -> None:
+    def forget(self, caller: P, /) -> None:
         """Drop what is cached for this caller."""
         ...
 
 
 @dataclass(slots=True)
-class _Attempt:
+class _Attempt[P: Principal]:
     """One request under way, used by one thread."""
 
-    caller: Caller
+    caller: P
     request: CancelRequest
     deadline: Deadline
     journal: Journal
@@ -214,18 +214,16 @@ class _Attempt:
     unanswered: int = 0
 
 
-class Cancellation:
+class Cancellation[P: Principal]:
     """Carries a cancel out; one instance per worker, safe for all threads."""
 
-    def __init__(self, tokens: GraphTokens, appointments: Appointments, records: Records, waiting: Waiting) -> None:
+    def __init__(self, tokens: GraphTokens[P], appointments: Appointments, records: Records, waiting: Waiting) -> None:
         self._tokens = tokens
         self._appointments = appointments
         self._records = records
         self._waiting = waiting
 
-    def run(
-        self, caller: Caller, request: CancelRequest, idempotency_key: str | None, deadline: Deadline, journal: Journal
-    ) -> CancelOutcome:
+    def run(self, caller: P, request: CancelRequest, idempotency_key: str | None, deadline: Deadline, journal: Journal) -> CancelOutcome:
         """Cancel the appointment, or say truly why not.
 
         Errors: every FacadeError of the exchange and of ``read_refusal``; Throttled, UpstreamUnavailable, UpstreamBroken, OutcomeUnknown when the deadline
@@ -244,7 +242,7 @@ class Cancellation:
             raise
         return self._records.settle(entry, outcome)
 
-    def _carry_out(self, attempt: _Attempt) -> CancelOutcome:
+    def _carry_out(self, attempt: _Attempt[P]) -> CancelOutcome:
         step = Step.LOOK if attempt.known.doubt else Step.CANCEL
         attempt.token = self._tokens.exchange(attempt.caller, attempt.deadline)
         while True:
@@ -264,7 +262,7 @@ class Cancellation:
                 case _:
                     assert_never(move)
 
-    def _send(self, step: Step, attempt: _Attempt) -> Seen:
+    def _send(self, step: Step, attempt: _Attempt[P]) -> Seen:
         """Send one call, unless a token, a pause or a stall took the time for it: what is begun after the deadline may outlive the lease of its record."""
         assert attempt.token is not None  # noqa: S101 - exchanged before the first call
         left_s = attempt.deadline.remaining_s()
@@ -294,7 +292,7 @@ class Cancellation:
         attempt.known = replace(before, blind=before.blind or overdue)
         return seen
 
-    def _renewed_token(self, seen: Seen, attempt: _Attempt) -> bool:
+    def _renewed_token(self, seen: Seen, attempt: _Attempt[P]) -> bool:
         """On Graph's 401, get another token once (continuous access evaluation); nothing was done, so the same call may be repeated."""
         if attempt.renewed or not isinstance(seen, GraphAnswer) or seen.status != 401 or attempt.deadline.remaining_s() < _SHORTEST_CALL_S:
             return False
@@ -304,7 +302,7 @@ class Cancellation:
         attempt.token = self._tokens.exchange(attempt.caller, attempt.deadline, claims=seen.claims)
         return True
 
-    def _make_room(self, step: Step, seen: Seen, attempt: _Attempt, *, pause: bool) -> None:
+    def _make_room(self, step: Step, seen: Seen, attempt: _Attempt[P], *, pause: bool) -> None:
         """Wait before the next call, if it still fits. Errors: what ``give_up`` says."""
         in_the_way = attempt.last_cancel if step is Step.CANCEL and attempt.last_cancel else seen
         asked_s = parse_retry_after(in_the_way.retry_after, self._waiting.now()) if isinstance(in_the_way, GraphAnswer) else None

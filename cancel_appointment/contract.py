@@ -36,8 +36,8 @@ _SENTENCES: Mapping[tuple[Outcome, bool], str] = {
     (
         Outcome.NOT_FOUND,
         True,
-    ): "There is no such appointment, or it is not visible to this user. Check both ids; an appointment that was moved gets a new id.",
-    (Outcome.NOT_FOUND, False): "The appointment is not there, or not visible to this user. An earlier attempt may have cancelled it.",
+    ): "There is no such appointment, or it is not visible to this caller. Check both ids; an appointment that was moved gets a new id.",
+    (Outcome.NOT_FOUND, False): "The appointment is not there, or not visible to this caller. An earlier attempt may have cancelled it.",
 }
 
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 from cancel_appointment import contract
 from cancel_appointment.bookings import GraphAppointments
-from cancel_appointment.cancellation import Cancellation
+from cancel_appointment.cancellation import Cancellation, GraphTokens
 from cancel_appointment.records import Keep, Records
 from cancel_appointment.request import CancelRequest, parse_cancel_request, parse_idempotency_key
 from shared.caller import Caller, explain_challenge
 from shared.deadline import Deadline
 from shared.errors import InteractionRequired, OutcomeUnknown, Overloaded
+from shared.principal import Principal
 from shared.problems import Reply
 from shared.services import Services
 from shared.serving import Incoming
@@ -23,10 +24,10 @@ _LEAST_S = 1.0  # a cancel that is begun with less would likely end in doubt
 
 
 @dataclass(frozen=True, slots=True)
-class CancelWork:
-    """A cancel that may be carried out: its caller is proved and its body read."""
+class CancelWork[P: Principal]:
+    """A cancel that may be carried out: whoever asks is proved and the body read."""
 
-    caller: Caller
+    caller: P
     request: CancelRequest
     idempotency_key: str | None
 
@@ -36,35 +37,24 @@ class CancelWork:
         return self.request.business_id.lower()
 
 
-class CancelOperation:
-    """Cancels appointments for callers; one instance per worker, safe for all threads."""
+class CarriesOut[P: Principal]:
+    """Cancels for one kind of principal, with tokens of that kind; one instance per worker, safe for all threads."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, tokens: GraphTokens[P], keep: Keep) -> None:
         settings = services.settings
         self._services = services
         self._cancellation = Cancellation(
-            services.tokens,
+            tokens,
             GraphAppointments(services.graph, settings.bookings_segments, settings.default_cancellation_message),
-            Records(services.records, Keep.for_deadline(settings.request_deadline_seconds), services.waiting.sleep),
+            Records(services.records, keep, services.waiting.sleep),
             services.waiting,
         )
 
-    def admit(self, incoming: Incoming, journal: Journal) -> CancelWork:
-        """Prove the caller, then read the request. Errors: those of ``prove_user``, ``parse_cancel_request`` and ``parse_idempotency_key``."""
-        caller = self._services.prove_user(incoming.headers.get("authorization"), journal)
-        request = parse_cancel_request(incoming.headers.get("content-type"), incoming.body)
-        work = CancelWork(caller, request, parse_idempotency_key(incoming.headers.get("idempotency-key")))
-        journal.note(mailbox=pseudonym(work.lane))
-        return work
-
-    def carry_out(self, work: CancelWork, deadline: Deadline, journal: Journal) -> Reply:
+    def carry_out(self, work: CancelWork[P], deadline: Deadline, journal: Journal) -> Reply:
         """Cancel. Errors: those of ``Cancellation.run``; Overloaded when the deadline leaves no room to begin."""
         if deadline.remaining_s() < _LEAST_S:
             raise Overloaded("This service has more requests than it can finish in time.")
-        try:
-            outcome = self._cancellation.run(work.caller, work.request, work.idempotency_key, deadline, journal)
-        except InteractionRequired as error:
-            raise explain_challenge(error, work.caller) from error
+        outcome = self._cancellation.run(work.caller, work.request, work.idempotency_key, deadline, journal)
         journal.note(confirmed=outcome.confirmed, replayed=outcome.replayed)
         return contract.answer(outcome, work.request, journal.request_id)
 
@@ -73,3 +63,25 @@ class CancelOperation:
         return OutcomeUnknown(
             "The cancel may have been sent, and it is not known whether it took effect. Send the same request again: that is safe."
         )
+
+
+class CancelOperation(CarriesOut[Caller]):
+    """Cancels appointments on behalf of callers."""
+
+    def __init__(self, services: Services) -> None:
+        super().__init__(services, services.tokens, Keep.for_deadline(services.settings.request_deadline_seconds))
+
+    def admit(self, incoming: Incoming, journal: Journal) -> CancelWork[Caller]:
+        """Prove the caller, then read the request. Errors: those of ``prove_user``, ``parse_cancel_request`` and ``parse_idempotency_key``."""
+        caller = self._services.prove_user(incoming.headers.get("authorization"), journal)
+        request = parse_cancel_request(incoming.headers.get("content-type"), incoming.body)
+        work = CancelWork(caller, request, parse_idempotency_key(incoming.headers.get("idempotency-key")))
+        journal.note(mailbox=pseudonym(work.lane))
+        return work
+
+    def carry_out(self, work: CancelWork[Caller], deadline: Deadline, journal: Journal) -> Reply:
+        """Cancel, and put a challenge in words that fit the caller's client."""
+        try:
+            return super().carry_out(work, deadline, journal)
+        except InteractionRequired as error:
+            raise explain_challenge(error, work.caller) from error

@@ -19,11 +19,11 @@ from cachetools import TTLCache
 
 from cancel_appointment.outcome import CancelOutcome, Outcome
 from cancel_appointment.request import CancelRequest
-from shared.caller import Caller
 from shared.deadline import Deadline
 from shared.digest import digest
 from shared.errors import IdempotencyKeyReused, RequestInProgress
 from shared.idempotency import Abandoned, Begun, Claim, IdempotencyStore, Mismatch, New, Replay, Running, StoreUnavailable
+from shared.principal import Principal
 
 _log = logging.getLogger("facade.records")
 _LEASE_MARGIN_S = 10.0  # covers the skew of clocks between instances
@@ -47,12 +47,12 @@ class Keep:
     """How long records live, in seconds."""
 
     lease_s: float
-    keep_s: float = 24 * 3600.0
+    keep_s: float
 
     @classmethod
-    def for_deadline(cls, deadline_s: float) -> "Keep":
+    def for_deadline(cls, deadline_s: float, keep_s: float = 24 * 3600.0) -> "Keep":
         """Make the lease outlive every request: nothing is sent after its deadline."""
-        return cls(lease_s=deadline_s + _LEASE_MARGIN_S)
+        return cls(deadline_s + _LEASE_MARGIN_S, keep_s)
 
 
 class Records:
@@ -64,7 +64,7 @@ class Records:
         self._sleep = sleep
         self._unrecorded = _Unrecorded(keep.keep_s)
 
-    def open(self, caller: Caller, request: CancelRequest, idempotency_key: str | None, deadline: Deadline) -> Entry | CancelOutcome:
+    def open(self, caller: Principal, request: CancelRequest, idempotency_key: str | None, deadline: Deadline) -> Entry | CancelOutcome:
         """Claim the request, or return the answer that it already had.
 
         Errors: IdempotencyKeyReused; RequestInProgress when the same request is still running after a short wait.
@@ -180,13 +180,13 @@ class _Unrecorded:
             self._natures[nature] = True
 
 
-def _nature_of(caller: Caller, request: CancelRequest) -> str:
-    """Bind an appointment to its user. Businesses are mailboxes, whose addresses do not differ by case."""
+def _nature_of(caller: Principal, request: CancelRequest) -> str:
+    """Bind an appointment to whoever asks. Businesses are mailboxes, whose addresses do not differ by case."""
     return digest("nature", caller.tenant_id, caller.object_id, request.business_id.lower(), request.appointment_id).hex()
 
 
-def _key_of(caller: Caller, idempotency_key: str) -> str:
-    """Bind a key to the user *and* the client application that made it up: two applications may make up the same."""
+def _key_of(caller: Principal, idempotency_key: str) -> str:
+    """Bind a key to whoever asks *and* the client application that made it up: two applications may make up the same."""
     return digest("key", caller.tenant_id, caller.object_id, caller.client_id, idempotency_key).hex()
 
 

@@ -1,18 +1,26 @@
-"""The HTTP trigger of this capability. The only file here that imports azure.functions."""
+"""The HTTP triggers of this capability. The only file here that imports azure.functions."""
 
 import azure.functions as func
 
 from cancel_appointment.operation import CancelOperation
+from cancel_appointment.webhook_operation import WebhookOperation
 from shared.endpoint import Endpoint
 
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
 _cancel = Endpoint("cancel", CancelOperation)
+_webhook = Endpoint("webhook", WebhookOperation, within_s=8.0)  # senders give up after ten seconds or more
 
 
 @blueprint.route("v1/cancel-appointment", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
 async def cancel_appointment(req: func.HttpRequest) -> func.HttpResponse:
     """Cancel an appointment on behalf of the caller."""
     return await _cancel.answer(req)
+
+
+@blueprint.route("v1/webhooks/cancel-appointment", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
+async def cancel_appointment_by_webhook(req: func.HttpRequest) -> func.HttpResponse:
+    """Cancel an appointment for a sender that signs its requests and acts for no user."""
+    return await _webhook.answer(req)
 
 
 @blueprint.route("health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)

@@ -3,6 +3,7 @@
 Owns what a worker has once: the services, built from the environment on first use. The only file of ``shared/`` that imports azure.functions.
 """
 
+import math
 import os
 import time
 import uuid
@@ -21,10 +22,14 @@ _lanes: Lazy[Lanes] = Lazy(lambda: open_lanes(_services.get()))
 
 
 class Endpoint[W: Work]:
-    """Answers the requests of one route. ``action`` names it in the log; ``build`` makes its operation once per worker, on first use."""
+    """Answers the requests of one route. ``action`` names it in the log; ``build`` makes its operation once per worker, on first use.
 
-    def __init__(self, action: str, build: Callable[[Services], Operation[W]]) -> None:
+    ``within_s`` is what its callers wait at most, in seconds, where that may be less than REQUEST_DEADLINE_SECONDS.
+    """
+
+    def __init__(self, action: str, build: Callable[[Services], Operation[W]], *, within_s: float = math.inf) -> None:
         self._action = action
+        self._within_s = within_s
         self._operation = Lazy(lambda: build(_services.get()))
 
     async def answer(self, req: func.HttpRequest) -> func.HttpResponse:
@@ -32,7 +37,7 @@ class Endpoint[W: Work]:
         journal = Journal(str(uuid.uuid4()), time.monotonic, read_correlation_id(req.headers.get("x-correlation-id")))
         journal.note(action=self._action)
         incoming = Incoming(req.headers, req.get_body(), req.route_params, req.params)
-        reply = await serve(self._operation.get, _services, _lanes, incoming, journal)
+        reply = await serve(self._operation.get, _services, _lanes, incoming, journal, within_s=self._within_s)
         journal.write(reply.status, reply.code)
         headers = dict(reply.headers)
         if journal.correlation_id:

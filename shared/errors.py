@@ -69,6 +69,10 @@ class TokenRejected(FacadeError):
     """A token came and does not prove a caller: signature, issuer, audience, time, or revoked since."""
 
 
+class SignatureRefused(FacadeError):
+    """A webhook came whose signature proves no sender: missing, malformed, out of its time, or made with another secret."""
+
+
 class InteractionRequired(FacadeError):
     """Entra or Graph asks for more than this token proves. ``claims`` is the challenge as minified JSON, when one was given."""
 
@@ -95,6 +99,10 @@ class CallerNotAllowed(FacadeError):
 
 class ConsentRequired(FacadeError):
     """Nobody has consented that this service calls Graph for the user."""
+
+
+class WebhooksOff(FacadeError):
+    """This service takes no webhooks: no key is set."""
 
 
 # What Graph and Entra said.

@@ -17,7 +17,7 @@ import urllib3
 from urllib3.exceptions import ConnectTimeoutError, EmptyPoolError, HTTPError, MaxRetryError, NewConnectionError
 
 from shared.entra_refusals import read_claims
-from shared.on_behalf_of import GraphToken
+from shared.graph_token import GraphToken
 from shared.retry import GraphAnswer, NoAnswer, Seen
 
 _CONNECT_S = 3.0

@@ -11,7 +11,7 @@ from shared.caller import Caller
 from shared.deadline import Deadline
 from shared.errors import BusinessNotFound, FacadeError, FieldFault, Throttled, UpstreamAnswer, UpstreamBroken, UpstreamUnavailable
 from shared.graph_refusals import read_refusal, says_not_found
-from shared.on_behalf_of import GraphToken
+from shared.graph_token import GraphToken
 from shared.retry import Ending, GraphAnswer, Seen, backoff_s, ending, parse_retry_after
 from shared.telemetry import Journal
 from shared.waiting import Waiting

@@ -62,7 +62,10 @@ class Problem(Answer):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table: what a cause is answered with. ``error`` is the RFC 6750 error code of the challenge, where one is due."""
+    """One line of the table: what a cause is answered with. ``error`` is the RFC 6750 error code of the challenge, where one is due.
+
+    ``scheme`` is that of the challenge: RFC 9110 wants one with every 401, and Bearer would send a webhook's sender looking for a token.
+    """
 
     status: HTTPStatus
     code: str
@@ -70,6 +73,7 @@ class Row:
     title: str
     challenge: bool = False
     error: str | None = None
+    scheme: Literal["Bearer", "StandardWebhooks"] = "Bearer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,14 @@ TABLE: Mapping[type[FacadeError], Row] = {
     errors.TokenRejected: Row(
         HTTPStatus.UNAUTHORIZED, "invalid_token", retryable=False, title="The token is not accepted", challenge=True, error="invalid_token"
     ),
+    errors.SignatureRefused: Row(
+        HTTPStatus.UNAUTHORIZED,
+        "invalid_signature",
+        retryable=False,
+        title="The signature is not accepted",
+        challenge=True,
+        scheme="StandardWebhooks",
+    ),
     errors.InteractionRequired: Row(
         HTTPStatus.UNAUTHORIZED,
         "interaction_required",
@@ -119,8 +131,9 @@ TABLE: Mapping[type[FacadeError], Row] = {
     errors.UserTokenRequired: Row(HTTPStatus.FORBIDDEN, "user_token_required", retryable=False, title="A user's token is needed"),
     errors.CallerNotAllowed: Row(HTTPStatus.FORBIDDEN, "caller_not_allowed", retryable=False, title="The caller is not allowed"),
     errors.ConsentRequired: Row(HTTPStatus.FORBIDDEN, "consent_required", retryable=False, title="Consent is missing"),
-    errors.AccessDenied: Row(HTTPStatus.FORBIDDEN, "access_denied", retryable=False, title="The user is not allowed to do this"),
+    errors.AccessDenied: Row(HTTPStatus.FORBIDDEN, "access_denied", retryable=False, title="Access is denied"),
     errors.BusinessNotFound: Row(HTTPStatus.NOT_FOUND, "business_not_found", retryable=False, title="There is no such booking business"),
+    errors.WebhooksOff: Row(HTTPStatus.NOT_FOUND, "webhooks_not_enabled", retryable=False, title="This service takes no webhooks"),
     errors.IdempotencyKeyReused: Row(
         HTTPStatus.UNPROCESSABLE_ENTITY, "idempotency_key_reused", retryable=False, title="The idempotency key belongs to another request"
     ),
@@ -214,7 +227,9 @@ def _claims(error: FacadeError | None) -> str | None:
 
 
 def _challenge(row: Row, error: FacadeError | None, authorization_uri: str | None, claims: str | None) -> str:
-    """Return one Bearer challenge (RFC 6750 section 3): each parameter once, each value within the characters that it allows."""
+    """Return one challenge: Bearer's (RFC 6750 section 3) has each parameter once, each value within the characters that it allows."""
+    if row.scheme != "Bearer":
+        return row.scheme
     parameters = {"realm": "", "authorization_uri": authorization_uri, "error": row.error}
     if row.error is not None and error is not None:
         parameters["error_description"] = error.reason

@@ -3,26 +3,31 @@
 Owns who is given what. Importing it builds nothing and reads no environment.
 """
 
+import math
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
+from shared.app_only import AppOnly
 from shared.caller import Caller, CallerRules, authenticate, read_bearer_token
 from shared.connections import open_identity_session, open_session
 from shared.credentials import load_credential
 from shared.deadline import Deadline
+from shared.entra_client import EntraClient
 from shared.entra_http import EntraHttp
 from shared.errors import Misconfigured
 from shared.exchange_cache import ExchangeCache
 from shared.graph import GraphClient
+from shared.graph_token import GraphToken
 from shared.idempotency import IdempotencyStore, MemoryStore
-from shared.on_behalf_of import OnBehalfOf, Registration
+from shared.on_behalf_of import OnBehalfOf
 from shared.settings import Settings
 from shared.signing_keys import SigningKeys, fetch_signing_keys
 from shared.telemetry import Journal, pseudonym
 from shared.waiting import SystemWaiting
+from shared.webhooks import WebhookVerifier
 
 _KEYS_TIMEOUT_S = (2.0, 2.5)  # a first load is two documents, each no slower than that: it has to fit into a request's deadline
 _CACHED_EXCHANGES = 20_000
@@ -30,8 +35,16 @@ _RESERVE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
+class Webhooks:
+    """What requests without a user need. It is for them alone: nothing that acts for a user may touch ``tokens``."""
+
+    verifier: WebhookVerifier
+    tokens: AppOnly
+
+
+@dataclass(frozen=True, slots=True)
 class Services:
-    """What a request needs; shared by all threads of a worker.
+    """What a request needs; shared by all threads of a worker. ``webhooks`` is None unless a key for them is set.
 
     ``doorkeepers`` prove callers, ``threads`` carry work out: slow upstreams must not keep a new caller from being looked at.
     """
@@ -40,6 +53,7 @@ class Services:
     rules: CallerRules
     keys: SigningKeys
     tokens: OnBehalfOf
+    webhooks: Webhooks | None
     graph: GraphClient
     records: IdempotencyStore
     waiting: SystemWaiting
@@ -51,14 +65,17 @@ class Services:
         """Where a caller of the home tenant signs in; goes into challenges."""
         return f"{self.settings.entra_authority_host}/{self.settings.tenant_id}/oauth2/v2.0/authorize"
 
-    def deadline(self) -> Deadline:
-        """Start the clock of one request; it ends a little before the caller's patience does, so that an answer is written in time."""
-        return Deadline.after(self.settings.request_deadline_seconds - _RESERVE_S, time.monotonic)
+    def deadline(self, within_s: float = math.inf) -> Deadline:
+        """Start the clock of one request; it ends a little before the caller's patience does, so that an answer is written in time.
+
+        ``within_s`` bounds that patience, in seconds.
+        """
+        return Deadline.after(min(within_s, self.settings.request_deadline_seconds) - _RESERVE_S, time.monotonic)
 
     def prove_user(self, authorization: str | None, journal: Journal) -> Caller:
         """Return the person behind a request. Errors: those of ``read_bearer_token`` and ``authenticate``."""
         caller = authenticate(read_bearer_token(authorization), self.rules, self.keys, self.waiting.now)
-        journal.note(tenant=caller.tenant_id, client=caller.client_id, caller=pseudonym(caller.tenant_id, caller.object_id))
+        journal.note(tenant=caller.tenant_id, client=caller.client_id, caller=pseudonym(caller.tenant_id, caller.object_id), acting="user")
         return caller
 
 
@@ -71,24 +88,36 @@ def build_services(environment: Mapping[str, str]) -> Services:
     waiting = SystemWaiting()
     entra = open_session(ca_bundle=settings.ca_bundle, pool_size=settings.max_concurrency)
     identity = open_identity_session()
-    tokens = OnBehalfOf(
-        Registration(settings.client_id, settings.entra_authority_host, settings.graph_scope_uri),
+    client = EntraClient(
+        settings.client_id,
+        settings.entra_authority_host,
         lambda: load_credential(Settings.read(environment), identity),
         EntraHttp(entra, settings.entra_authority_host, settings.tenant_id, waiting.now),
-        ExchangeCache(capacity=_CACHED_EXCHANGES, now=waiting.now),
         waiting,
     )
+    exchanges: ExchangeCache[GraphToken] = ExchangeCache(capacity=_CACHED_EXCHANGES, now=waiting.now)
     graph = open_session(ca_bundle=settings.ca_bundle, pool_size=settings.max_concurrency)
     return Services(
         settings=settings,
         rules=CallerRules.from_settings(settings),
         keys=SigningKeys(partial(fetch_signing_keys, entra, settings.entra_authority_host, timeout_s=_KEYS_TIMEOUT_S)),
-        tokens=tokens,
+        tokens=OnBehalfOf(client, settings.client_id, settings.graph_scope_uri, exchanges, waiting.now),
+        webhooks=_open_webhooks(settings, client, waiting),
         graph=GraphClient(graph, f"{settings.graph_endpoint}/{settings.graph_api_version}"),
         records=_open_records(settings, waiting),
         waiting=waiting,
         doorkeepers=ThreadPoolExecutor(max_workers=settings.max_concurrency, thread_name_prefix="doorkeeper"),
         threads=ThreadPoolExecutor(max_workers=settings.max_concurrency, thread_name_prefix="facade"),
+    )
+
+
+def _open_webhooks(settings: Settings, client: EntraClient, waiting: SystemWaiting) -> Webhooks | None:
+    if not settings.webhook_keys:
+        return None
+    own: ExchangeCache[GraphToken] = ExchangeCache(capacity=1, now=waiting.now)
+    return Webhooks(
+        WebhookVerifier(settings.webhook_keys, settings.tenant_id),
+        AppOnly(client, settings.tenant_id, settings.graph_default_scope_uri, own),
     )
 
 

@@ -5,6 +5,7 @@ Owns threads, lanes, the backstop on time, and the one catch-all. Does *not* kno
 
 import asyncio
 import contextvars
+import math
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -60,9 +61,18 @@ class Operation[W: Work](Protocol):
 
 
 async def serve[W: Work](
-    operation: Callable[[], Operation[W]], services: Lazy[Services], lanes: Lazy[Lanes], incoming: Incoming, journal: Journal
+    operation: Callable[[], Operation[W]],
+    services: Lazy[Services],
+    lanes: Lazy[Lanes],
+    incoming: Incoming,
+    journal: Journal,
+    *,
+    within_s: float = math.inf,
 ) -> Reply:
-    """Answer a request; raises nothing. ``operation`` and ``services`` are built on first use, aside from the event loop."""
+    """Answer a request; raises nothing. ``operation`` and ``services`` are built on first use, aside from the event loop.
+
+    ``within_s`` is a patience of the route's callers that may be shorter than the one set for all.
+    """
     accept = incoming.headers.get("accept")
     authorization_uri: str | None = None
     try:
@@ -70,7 +80,7 @@ async def serve[W: Work](
         if built is None:
             built = await asyncio.to_thread(services.get)
         authorization_uri = built.authorization_uri
-        return await _answer(operation(), built, lanes.get(), incoming, journal)
+        return await _answer(operation(), built, lanes.get(), incoming, journal, built.deadline(within_s))
     except FacadeError as error:
         journal.note(reason=error.reason, entra=_entra_said(error))
         return problem(error, journal.request_id, accept=accept, authorization_uri=authorization_uri)
@@ -85,8 +95,9 @@ def open_lanes(services: Services) -> Lanes:
     return Lanes(width=settings.max_concurrency_per_business, queue=settings.max_concurrency, total=settings.max_concurrency * 4)
 
 
-async def _answer[W: Work](operation: Operation[W], services: Services, lanes: Lanes, incoming: Incoming, journal: Journal) -> Reply:
-    deadline = services.deadline()
+async def _answer[W: Work](
+    operation: Operation[W], services: Services, lanes: Lanes, incoming: Incoming, journal: Journal, deadline: Deadline
+) -> Reply:
     async with lanes.admitted():
         work = await _on_thread(
             services.doorkeepers,

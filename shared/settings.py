@@ -15,6 +15,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from shared.errors import Misconfigured
+from shared.webhook_keys import WebhookKey, parse_webhook_keys
 
 
 class Cloud(StrEnum):
@@ -128,6 +129,8 @@ class Settings(BaseModel):
     idempotency_table_connection_string: SecretStr | None = None
     idempotency_table_name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9]{2,62}$")] = "idempotency"
 
+    webhook_keys: Annotated[tuple[WebhookKey, ...], BeforeValidator(parse_webhook_keys)] = ()
+
     ca_bundle: File | None = None
 
     @classmethod
@@ -148,6 +151,11 @@ class Settings(BaseModel):
     def graph_scope_uri(self) -> str:
         """The delegated permission as it is asked for: qualified by the Graph of this cloud."""
         return f"{_CLOUD_HOSTS[self.cloud][1]}/{self.graph_scope}"
+
+    @property
+    def graph_default_scope_uri(self) -> str:
+        """What an application asks for when it acts as itself: every role that it was given at the Graph of this cloud."""
+        return f"{_CLOUD_HOSTS[self.cloud][1]}/.default"
 
     @model_validator(mode="after")
     def _fill_and_compare(self) -> Self:

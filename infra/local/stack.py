@@ -1,5 +1,6 @@
 """The upstreams together: simulators of Entra ID and Graph over TLS, and the settings with which the Function App reaches them."""
 
+import json
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -57,6 +58,12 @@ class LocalStack:
             "GRAPH_ENDPOINT": self.graph_url,
             "CA_BUNDLE": str(self.bundle),
         }
+
+    @property
+    def environment_with_webhooks(self) -> dict[str, str]:
+        """The same with webhooks on: the seeded key may cancel for the first business. Graph lets the app do so once it has ``seed.APP_ROLE``."""
+        key = {"id": seed.WEBHOOK_KEY_ID, "secrets": [seed.WEBHOOK_SECRET], "businesses": [seed.LUNCH_DELIVERY]}
+        return {**self.environment, "WEBHOOK_KEYS": json.dumps([key])}
 
     def reset(self) -> None:
         """Back to the seeded state, between tests: keys stay, everything else is as at the start."""

@@ -18,13 +18,14 @@ from infra.local.entra import EntraSimulator
 from infra.local.faults import Fault
 from infra.local.process import HostProcess
 from infra.local.stack import LocalStack
-from shared import on_behalf_of
+from shared import entra_client, on_behalf_of
 from shared.caller import Caller
+from shared.entra_client import Granted
 from shared.entra_http import EntraAnswer, EntraHttp
 from shared.entra_refusals import AskedToWait
 from shared.errors import FacadeError, Throttled, UpstreamBroken
 from shared.exchange_cache import Fresh
-from shared.on_behalf_of import GraphToken
+from shared.graph_token import GraphToken
 from tests.client import Facade
 from tests.conftest import REPOSITORY
 from tests.property.exchanging import PATIENCE_S, THREADS, Worker, connection_to, make_caller, owner_of, start_worker
@@ -149,11 +150,9 @@ class TrustfulHttp(EntraHttp):
         return EntraAnswer(answer.status_code, answer.text, dict(answer.headers))
 
 
-def trust_the_answer(answer: dict[str, Any], caller: Caller, _asked_at: float) -> Fresh[GraphToken]:
+def trust_the_answer(granted: Granted, caller: Caller) -> Fresh[GraphToken]:
     """Read an answer without comparing whom it is for."""
-    if "access_token" not in answer:
-        raise UpstreamBroken("no token")
-    return Fresh(GraphToken(caller.object_id, caller.tenant_id, answer["access_token"]), caller.expires_at)
+    return Fresh(GraphToken(caller.object_id, caller.tenant_id, granted.token), caller.expires_at)
 
 
 OWN = (Throttled, AskedToWait)
@@ -166,7 +165,7 @@ def test_thousands_of_exchanges_cross_nothing(stack: LocalStack, session: reques
 
 @pytest.mark.parametrize(
     ("http_cache", "http", "own_errors"),
-    [(dict, EntraHttp, OWN), (on_behalf_of._NoHttpCache, TrustfulHttp, (UpstreamBroken,))],
+    [(dict, EntraHttp, OWN), (entra_client._NoHttpCache, TrustfulHttp, (UpstreamBroken,))],
     ids=["our client with MSAL's cache", "MSAL's client without its cache"],
 )
 def test_either_guard_alone_is_enough(
@@ -177,7 +176,7 @@ def test_either_guard_alone_is_enough(
     http: type[EntraHttp],
     own_errors: tuple[type[FacadeError], ...],
 ) -> None:
-    monkeypatch.setattr(on_behalf_of, "_NoHttpCache", http_cache)
+    monkeypatch.setattr(entra_client, "_NoHttpCache", http_cache)
     disturb(stack.entra, turns=10)
     worker = start_worker(stack.environment, session, http=http)
     assert crossings(worker, stack.entra, exchanges=200, own_errors=own_errors) == {}
@@ -186,7 +185,7 @@ def test_either_guard_alone_is_enough(
 @pytest.fixture
 def unguarded(stack: LocalStack, session: requests.Session, monkeypatch: pytest.MonkeyPatch) -> Worker:
     """The exchange as it would be with MSAL's own HTTP cache and a client that hands it every answer."""
-    monkeypatch.setattr(on_behalf_of, "_NoHttpCache", dict)
+    monkeypatch.setattr(entra_client, "_NoHttpCache", dict)
     return start_worker(stack.environment, session, http=TrustfulHttp)
 
 

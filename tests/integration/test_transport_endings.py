@@ -23,7 +23,7 @@ from infra.local.tls import LocalAuthority
 from shared import connections
 from shared.connections import open_session
 from shared.graph import GraphClient
-from shared.on_behalf_of import GraphToken
+from shared.graph_token import GraphToken
 from shared.retry import GraphAnswer, NoAnswer, Seen
 
 PATIENCE_S = 30.0  # for what must come

@@ -23,10 +23,12 @@ from shared.caller import Caller
 from shared.connections import open_identity_session, open_session
 from shared.credentials import Credential, load_credential
 from shared.deadline import Deadline
+from shared.entra_client import EntraClient
 from shared.entra_http import EntraHttp
 from shared.errors import FacadeError
 from shared.exchange_cache import ExchangeCache
-from shared.on_behalf_of import GraphToken, OnBehalfOf, Registration
+from shared.graph_token import GraphToken
+from shared.on_behalf_of import OnBehalfOf
 from shared.settings import Settings
 
 OTHER_TENANT = "0e9f6d1c-2f0b-4a3a-9a55-3a7cf3c6c9b1"
@@ -89,13 +91,15 @@ def start_worker(
     clock = clock or Clock()
     settings = Settings.read(changeable)
     identity = open_identity_session()
-    tokens = OnBehalfOf(
-        Registration(settings.client_id, settings.entra_authority_host, settings.graph_scope_uri),
+    entra = EntraClient(
+        settings.client_id,
+        settings.entra_authority_host,
         load or (lambda: load_credential(Settings.read(changeable), identity)),
         http(session, settings.entra_authority_host, settings.tenant_id, clock.now),
-        ExchangeCache(capacity=1000, now=clock.now),
         clock,
     )
+    cache: ExchangeCache[GraphToken] = ExchangeCache(capacity=1000, now=clock.now)
+    tokens = OnBehalfOf(entra, settings.client_id, settings.graph_scope_uri, cache, clock.now)
     return Worker(tokens, clock, changeable)
 
 

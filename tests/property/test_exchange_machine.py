@@ -37,7 +37,7 @@ from shared.errors import (
     UpstreamBroken,
     UpstreamUnavailable,
 )
-from shared.on_behalf_of import GraphToken
+from shared.graph_token import GraphToken
 from tests.property.exchanging import OTHER_TENANT, Clock, connection_to, make_caller, start_worker
 
 PEOPLE = [seed.User(f"{number:08d}-0000-4000-8000-000000000000", f"user{number}@example.com", f"User {number}") for number in range(5)]

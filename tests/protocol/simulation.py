@@ -9,7 +9,7 @@ from cancel_appointment.request import CancelRequest
 from shared.caller import Caller
 from shared.deadline import Deadline
 from shared.errors import FacadeError, IdempotencyKeyReused, RequestInProgress
-from shared.on_behalf_of import GraphToken
+from shared.graph_token import GraphToken
 from shared.retry import Seen
 from shared.telemetry import Journal
 from tests.protocol.alphabet import TRUE, Landing, Letter
@@ -44,7 +44,7 @@ class Simulation:
         self._choices = choices
         self._timeline = timeline
         self._store = WatchedStore(self.now, self)
-        self._workers: dict[int, Cancellation] = {}
+        self._workers: dict[int, Cancellation[Caller]] = {}
         self._explored = explored
         self._scripted = setting.exchanges
         self._interference = setting.interference

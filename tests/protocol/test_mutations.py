@@ -11,6 +11,7 @@ import shared.idempotency as idempotency
 from cancel_appointment.cancellation import Finish, Go, Known, Move, Step
 from cancel_appointment.outcome import CancelOutcome, Outcome
 from cancel_appointment.records import Entry, Records
+from shared.caller import Caller
 from shared.idempotency import Record, Settling
 from shared.retry import Ending, NoAnswer, Seen, ending
 from tests.protocol.alphabet import CANCELS, FEW_CANCELS, FEW_LOOKS, LOOKS
@@ -106,7 +107,7 @@ def go_on_after_the_deadline(patch: pytest.MonkeyPatch) -> None:
 def send_without_looking_at_the_clock(patch: pytest.MonkeyPatch) -> None:
     right = protocol.Cancellation._send
 
-    def send(self: protocol.Cancellation, step: Step, attempt: protocol._Attempt) -> Seen:
+    def send(self: protocol.Cancellation[Caller], step: Step, attempt: protocol._Attempt[Caller]) -> Seen:
         seen = right(self, step, attempt)
         if seen != NoAnswer(sent=False, cause="DeadlineOver") or attempt.token is None:
             return seen

@@ -100,7 +100,11 @@ OWNERS: dict[str, set[str]] = {
     "azure.functions": {"function_app", "shared.endpoint", *(f"{capability}.triggers" for capability in CAPABILITIES)},
     "azure.core": {"shared.table_store", "shared.storage_credential"},
     "azure.data": {"shared.table_store"},
-    "msal": {"shared.on_behalf_of", "shared.credentials", "shared.storage_credential"},
+    "msal": {"shared.entra_client", "shared.credentials", "shared.storage_credential"},
+    "standardwebhooks": {"shared.webhooks"},
+    "shared.entra_client": {"shared.on_behalf_of", "shared.app_only", "shared.services"},
+    "shared.app_only": {"shared.services"},
+    "shared.webhooks": {"shared.app_only", "shared.services", "cancel_appointment.webhook_operation"},
     "jwt": {"shared.caller", "shared.signing_keys"},
     "requests": SPEAK_HTTP,
     "urllib3": SPEAK_HTTP,
@@ -113,7 +117,8 @@ OWNERS: dict[str, set[str]] = {
     "asyncio": {"shared.serving", "shared.lanes"},
     "shared.endpoint": {f"{capability}.triggers" for capability in CAPABILITIES},
     "cancel_appointment.contract": {"cancel_appointment.operation"},
-    "cancel_appointment.operation": {"cancel_appointment.triggers"},
+    "cancel_appointment.operation": {"cancel_appointment.triggers", "cancel_appointment.webhook_operation"},
+    "cancel_appointment.webhook_operation": {"cancel_appointment.triggers"},
     "cancel_appointment.triggers": {"cancel_appointment"},
 }
 
@@ -140,7 +145,9 @@ PURE = [
     "shared.identifiers",
     "shared.problems",
     "shared.request_faults",
+    "shared.principal",
     "shared.retry",
+    "shared.webhook_keys",
 ]
 SIDE_EFFECTS = (
     *("asyncio", "concurrent", "threading", "multiprocessing", "queue", "sched", "signal"),
@@ -174,6 +181,39 @@ def test_nothing_imports_itself_by_way_of_others() -> None:
 
     for name in product():
         visit(name, ())
+
+
+# Acting for a user, and acting as the application: two ways that never meet.
+
+
+def those_that_call(attribute: str) -> set[str]:
+    return {
+        name
+        for name, module in product().items()
+        if any(isinstance(node, ast.Attribute) and node.attr == attribute for node in ast.walk(module.tree))
+    }
+
+
+def test_each_kind_of_token_is_asked_for_in_one_place() -> None:
+    assert those_that_call("acquire_token_on_behalf_of") == {"shared.on_behalf_of"}
+    managed_identity = {"shared.credentials", "shared.storage_credential"}  # the platform's tokens, which Graph does not take
+    assert those_that_call("acquire_token_for_client") - managed_identity == {"shared.app_only"}
+
+
+def test_app_only_tokens_are_in_reach_of_the_webhooks_alone() -> None:
+    """Services holds them under one name, and of all that is given Services only the webhook operation says that name."""
+    assert those_that_call("webhooks") == {"cancel_appointment.webhook_operation"}
+    assert {name for name, module in product().items() if "AppOnly" in _words(module.tree)} == {"shared.app_only", "shared.services"}
+    assert not {"shared.on_behalf_of", "shared.caller"} & product()["shared.app_only"].imports
+    assert not {"shared.app_only", "shared.webhooks"} & product()["shared.on_behalf_of"].imports
+
+
+def _words(tree: ast.AST) -> set[str]:
+    """Return the names that a file says, in whatever way: also as text, for getattr."""
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    names |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    names |= {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef | ast.alias)}
+    return names | {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
 
 
 # The environment, and time.

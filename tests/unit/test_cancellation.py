@@ -24,8 +24,8 @@ from shared.errors import (
     UpstreamBroken,
     UpstreamUnavailable,
 )
+from shared.graph_token import GraphToken
 from shared.idempotency import MemoryStore
-from shared.on_behalf_of import GraphToken
 from shared.retry import GraphAnswer, NoAnswer, Seen
 from shared.telemetry import Journal
 

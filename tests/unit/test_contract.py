@@ -145,14 +145,14 @@ def test_the_walk_finds_causes_wherever_they_are_defined() -> None:
 
 @dataclass(frozen=True)
 class Golden:
-    """What a cause is answered with. ``challenge``: the parameters beside realm and authorization_uri, None for no challenge."""
+    """What a cause is answered with. ``challenge``: the parameters beside realm and authorization_uri, the whole of it as text, None for no challenge."""
 
     error: FacadeError
     status: int
     code: str
     retryable: bool = False
     retry_after: int | None = None
-    challenge: dict[str, str] | None = None
+    challenge: dict[str, str] | str | None = None
 
 
 ENCODED_CLAIMS = base64.b64encode(CLAIMS.encode()).decode()
@@ -173,6 +173,7 @@ GOLDEN = [
         "invalid_token",
         challenge={"error": "invalid_token", "error_description": "It has expired."},
     ),
+    Golden(errors.SignatureRefused("It proves nobody."), 401, "invalid_signature", challenge="StandardWebhooks"),
     Golden(
         errors.InteractionRequired("More is asked for.", claims=CLAIMS),
         401,
@@ -190,6 +191,7 @@ GOLDEN = [
     Golden(errors.ConsentRequired("Nobody has."), 403, "consent_required"),
     Golden(errors.AccessDenied("Graph says no.", upstream=GRAPH), 403, "access_denied"),
     Golden(errors.BusinessNotFound("No such business.", upstream=GRAPH), 404, "business_not_found"),
+    Golden(errors.WebhooksOff("No key."), 404, "webhooks_not_enabled"),
     Golden(errors.IdempotencyKeyReused("Another body."), 422, "idempotency_key_reused"),
     Golden(errors.RequestInProgress("Running.", retry_after_s=1.0), 409, "request_in_progress", retryable=True, retry_after=1),
     Golden(errors.Throttled("Fewer.", retry_after_s=29.2), 429, "throttled", retryable=True, retry_after=30),
@@ -225,6 +227,8 @@ def test_each_cause_is_answered_as_the_contract_says(golden: Golden) -> None:
     )
     if golden.challenge is None:
         assert "WWW-Authenticate" not in reply.headers
+    elif isinstance(golden.challenge, str):
+        assert reply.headers["WWW-Authenticate"] == golden.challenge
     else:
         assert parse_challenge(reply.headers["WWW-Authenticate"]) == {
             "realm": "",
@@ -473,7 +477,7 @@ def test_whatever_a_cause_carries_the_answer_keeps_to_the_contract(
     assert body["detail"] == error.reason
     assert reply.headers["Content-Type"] in ("application/json", "application/problem+json")
     assert "Retry-After" not in reply.headers or 1 <= int(reply.headers["Retry-After"]) <= 3600
-    if "WWW-Authenticate" in reply.headers:
+    if reply.headers.get("WWW-Authenticate", "StandardWebhooks") != "StandardWebhooks":
         challenge = parse_challenge(reply.headers["WWW-Authenticate"])
         assert challenge.get("claims") == body.get("claims")
         assert set(challenge) <= {"realm", "authorization_uri", "error", "error_description", "scope", "claims"}

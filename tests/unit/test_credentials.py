@@ -36,7 +36,7 @@ from shared.credentials import Credential, load_credential
 from shared.entra_http import EntraHttp
 from shared.entra_refusals import CredentialRefused
 from shared.errors import Misconfigured, TokenRejected, UpstreamUnavailable
-from shared.on_behalf_of import GraphToken
+from shared.graph_token import GraphToken
 from shared.settings import Settings
 from tests.property.exchanging import (
     OTHER_TENANT,

@@ -16,7 +16,7 @@ from requests.adapters import BaseAdapter
 
 from shared.connections import open_session
 from shared.graph import GraphClient
-from shared.on_behalf_of import GraphToken
+from shared.graph_token import GraphToken
 from shared.retry import GraphAnswer, NoAnswer, Seen
 
 ROOT = "https://graph.microsoft.com/v1.0"

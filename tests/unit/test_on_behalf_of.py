@@ -487,7 +487,7 @@ def test_nothing_is_kept_per_user_beside_the_cache(stack: LocalStack, worker: Wo
     for user in seed.USERS:
         for tenant in (seed.TENANT_ID, OTHER_TENANT):
             worker.exchange(make_caller(stack.entra, user, tenant_id=tenant))
-    apps = list(worker.tokens._apps.values())
+    apps = list(worker.tokens._entra._apps.values())
     assert len(apps) == 2
     for app in apps:
         assert not list(app.token_cache.search("AccessToken"))
@@ -500,4 +500,4 @@ def test_a_changed_credential_takes_its_applications_with_it(stack: LocalStack, 
     worker.environment["CLIENT_SECRET"] = "another"
     stack.entra.set_client_secret("another")
     worker.exchange(make_caller(stack.entra))
-    assert len(worker.tokens._apps) == 1
+    assert len(worker.tokens._entra._apps) == 1

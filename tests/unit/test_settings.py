@@ -70,6 +70,7 @@ def test_tenant_client_and_a_credential_are_enough() -> None:
         "idempotency_table_endpoint": None,
         "idempotency_table_connection_string": None,
         "idempotency_table_name": "idempotency",
+        "webhook_keys": (),
         "ca_bundle": None,
     }
 
