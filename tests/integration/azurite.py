@@ -1,15 +1,12 @@
 """A real Azurite for the tests: installed on first use, started on a free port, surely stopped.
 
-Owns the emulator's files (``.tools/azurite``, from the lock file beside this module) and its process. Needs Node.js 20 or newer with npm.
+Owns the emulator's process; ``node_packages.py`` installs it. Needs Node.js 20 or newer with npm.
 """
 
 import base64
 import contextlib
-import fcntl
-import hashlib
 import os
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
@@ -22,35 +19,18 @@ from typing import Self
 
 import pytest
 
-_ROOT = Path(__file__).parents[2]
-_LOCKED = Path(__file__).with_suffix("")
-_HOME = _ROOT / ".tools" / "azurite"
+from tests.integration import node_packages
+
 _ACCOUNT = "testaccount"
 
 
 class AzuriteMissing(Exception):
-    """Azurite cannot be installed or started here; the message says what to do."""
+    """Azurite cannot be started here; the message says what it printed."""
 
 
 def install() -> Path:
-    """Install the pinned Azurite unless it is there, and give the program. One run at a time: others wait for it."""
-    lock_file = (_LOCKED / "package-lock.json").read_bytes()
-    installed = _HOME / "node_modules" / f".installed-{hashlib.sha256(lock_file).hexdigest()[:16]}"
-    _HOME.mkdir(parents=True, exist_ok=True)
-    with (_HOME.parent / "azurite.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not installed.exists():
-            npm = shutil.which("npm")
-            if npm is None:
-                raise AzuriteMissing("the storage tests need Azurite, and Azurite needs npm: install Node.js 20 or newer")
-            for name in ("package.json", "package-lock.json"):
-                shutil.copy(_LOCKED / name, _HOME / name)
-            command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-            done = subprocess.run(command, cwd=_HOME, capture_output=True, text=True, timeout=600, check=False)
-            if done.returncode:
-                raise AzuriteMissing(f"npm ci failed for Azurite:\n{done.stderr[-2000:]}")
-            installed.touch()
-    return _HOME / "node_modules" / ".bin" / "azurite-table"
+    """Install the pinned Azurite unless it is there, and give the program."""
+    return node_packages.install("azurite") / "node_modules" / ".bin" / "azurite-table"
 
 
 class Azurite:

@@ -19,6 +19,7 @@ from infra.local.entra import EntraSimulator
 from infra.local.entra_keys import unverified_claims
 from infra.local.faults import Fault
 from shared import exchange_cache
+from shared.app_only import AppOnly
 from shared.caller import Caller
 from shared.connections import open_identity_session, open_session
 from shared.credentials import Credential, load_credential
@@ -65,6 +66,7 @@ class Worker:
     """One worker of the service, as far as the exchange goes; ``environment`` may change while it runs, as app settings do."""
 
     tokens: OnBehalfOf
+    app_only: AppOnly
     clock: Clock
     environment: dict[str, str] = field(repr=False)
 
@@ -100,7 +102,9 @@ def start_worker(
     )
     cache: ExchangeCache[GraphToken] = ExchangeCache(capacity=1000, now=clock.now)
     tokens = OnBehalfOf(entra, settings.client_id, settings.graph_scope_uri, cache, clock.now)
-    return Worker(tokens, clock, changeable)
+    own: ExchangeCache[GraphToken] = ExchangeCache(capacity=1, now=clock.now)
+    app_only = AppOnly(entra, settings.tenant_id, settings.graph_default_scope_uri, own)
+    return Worker(tokens, app_only, clock, changeable)
 
 
 @contextmanager

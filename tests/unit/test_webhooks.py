@@ -4,7 +4,10 @@ import base64
 import json
 import re
 import secrets
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -160,8 +163,13 @@ def test_whatever_comes_is_refused_in_words_of_ours(headers: dict[str, str], bod
 
 
 def test_every_secret_is_tried_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    tried: list[str] = []
-    monkeypatch.setattr(webhooks, "_proves", lambda verify, body, headers: bool(tried.append("x")) or len(tried) == 1)
+    tried: list[object] = []
+
+    def proves(verify: object, body: bytes, headers: dict[str, str]) -> bool:
+        tried.append(verify)
+        return len(tried) == 1
+
+    monkeypatch.setattr(webhooks, "_proves", proves)
     verify(signed(BODY, secrets=(OLD,)))
     assert len(tried) == 3
 
@@ -175,7 +183,7 @@ def test_a_key_is_good_for_its_businesses_whatever_their_case(written: str) -> N
 
 
 @pytest.mark.parametrize(
-    "other", ["b@contoso.com", f"{seed.LUNCH_DELIVERY} ", f"x{seed.LUNCH_DELIVERY}", "*", seed.LUNCH_DELIVERY.replace("s", "ſ", 1)]
+    "other", ["b@contoso.com", f"{seed.LUNCH_DELIVERY} ", f"x{seed.LUNCH_DELIVERY}", "*", seed.LUNCH_DELIVERY.replace("s", "\u017f", 1)]
 )
 def test_and_for_no_other(other: str) -> None:
     with pytest.raises(CallerNotAllowed):
@@ -201,6 +209,21 @@ def test_a_sender_is_no_user_whatever_its_key_is_called() -> None:
 def test_no_secret_shows() -> None:
     assert not any(secret in f"{VERIFIER!r} {key('a', NEW)!r} {key('a', NEW)}" for secret in (OLD, NEW, OTHERS))
     assert NEW not in repr(read(WEBHOOK_KEYS=json.dumps([entry()])))
+
+
+UNUSED = """
+import sys
+import function_app
+from shared.services import build_services
+
+build_services({"TENANT_ID": sys.argv[1], "CLIENT_ID": sys.argv[1], "CLIENT_SECRET": "x"})
+assert "shared.webhooks" in sys.modules
+assert "standardwebhooks" not in sys.modules
+"""
+
+
+def test_where_webhooks_are_off_their_library_is_not_even_loaded() -> None:
+    subprocess.run([sys.executable, "-c", UNUSED, HOME], cwd=Path(__file__).parents[2], check=True, timeout=60)
 
 
 # The setting.
