@@ -3,12 +3,12 @@
 import azure.functions as func
 
 from cancel_appointment.operation import CancelOperation
-from cancel_appointment.webhook_operation import WebhookOperation
+from cancel_appointment.webhook_operation import WITHIN_S, WebhookOperation
 from shared.endpoint import Endpoint
 
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
 _cancel = Endpoint("cancel", CancelOperation)
-_webhook = Endpoint("webhook", WebhookOperation, within_s=8.0)  # senders give up after ten seconds or more
+_webhook = Endpoint("webhook", WebhookOperation, within_s=WITHIN_S)
 
 
 @blueprint.route("v1/cancel-appointment", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)

@@ -15,6 +15,7 @@ from shared.serving import Incoming
 from shared.telemetry import Journal, pseudonym
 from shared.webhooks import WebhookSender, read_webhook_id
 
+WITHIN_S = 8.0  # senders give up after ten seconds or more
 _KEEP_S = 7 * 24 * 3600.0  # the Standard Webhooks specification has senders try for three days; some keep on longer
 
 
@@ -24,7 +25,9 @@ class WebhookOperation(CarriesOut[WebhookSender]):
     def __init__(self, services: Services) -> None:
         if services.webhooks is None:
             raise WebhooksOff("This service takes no webhooks; its operator has set no key for them.")
-        super().__init__(services, services.webhooks.tokens, Keep.for_deadline(services.settings.request_deadline_seconds, keep_s=_KEEP_S))
+        super().__init__(
+            services, services.webhooks.tokens, Keep.for_deadline(min(WITHIN_S, services.settings.request_deadline_seconds), keep_s=_KEEP_S)
+        )
         self._verifier = services.webhooks.verifier
 
     def admit(self, incoming: Incoming, journal: Journal) -> CancelWork[WebhookSender]:

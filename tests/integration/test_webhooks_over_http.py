@@ -50,7 +50,6 @@ def watched_host(running_stack: LocalStack, tmp_path_factory: pytest.TempPathFac
         yield host
     printed = host.output()
     assert " DEBUG " in printed
-    assert "acting=app" in printed
     assert "Traceback" not in printed
     for mark in (*(secret.removeprefix("whsec_") for secret in (OLD, NEW, OF_REPAIRS, STRANGERS)), "whsec_", "v1,", "msg_", "Mrs", PROSE):
         assert mark not in printed, mark
@@ -350,6 +349,23 @@ def test_a_user_is_never_acted_for_as_the_application_whatever_fails(sender_amon
         assert (claims.app_only, claims.object_id) == (False, seed.ADELE.object_id)
 
 
+def test_the_log_tells_who_was_acted_for_and_which_key_it_was(
+    sender_among_users: Sender, facade: Facade, watched_host: HostProcess
+) -> None:
+    for answer, told in (
+        (
+            sender_among_users.deliver(facade.book()),
+            ("action=webhook", "acting=app", "key=partner-key", f"tenant={seed.TENANT_ID}", "delivery="),
+        ),
+        (facade.cancel(facade.book()), ("action=cancel", "acting=user", "caller=")),
+    ):
+        request_id = answer.json()["requestId"]
+        printed = watched_host.wait_for(f"requestId={request_id}")
+        (line,) = [line for line in printed.splitlines() if "event=request " in line and request_id in line]
+        assert [word for word in told if word not in line] == []
+        assert ("caller=" in line) == ("acting=user" in line)
+
+
 def test_a_token_that_graph_takes_no_more_is_replaced(sender: Sender, facade: Facade) -> None:
     outcome_of(sender.deliver(facade.book()))
     facade.stack.entra.clear_received()
@@ -493,7 +509,18 @@ def test_keys_that_are_none_stop_the_service_with_a_sentence(stack: LocalStack) 
     assert "mark" not in f"{problem.detail} {host.output()}"
 
 
-# A real sender.
+# Real senders.
+
+
+def test_the_senders_code_of_the_readme_works_as_it_stands_there(facade: Facade, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
+    _, section = (REPOSITORY / "README.md").read_text("utf-8").split("\n## Webhooks\n")
+    code = section.partition("```python\n")[2].partition("```")[0]
+    names: dict[str, Any] = {}
+    exec(compile(code, "README.md", "exec"), names)
+
+    answer = names["cancel"](f"{facade.url}{PATH}", NEW, new_id(), seed.LUNCH_DELIVERY, facade.book())
+    assert outcome_of(answer).cancelled
 
 
 def send_from_javascript(deliveries: list[dict[str, Any]]) -> list[dict[str, Any]]:
