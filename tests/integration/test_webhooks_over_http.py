@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,18 +18,24 @@ import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cancel_appointment.webhook_operation import WebhookOperation
 from infra.local import seed
 from infra.local.entra_obo import CLIENT_CREDENTIALS, ON_BEHALF_OF
 from infra.local.entra_tokens import service_principal_id
 from infra.local.faults import Fault
 from infra.local.process import HostProcess
 from infra.local.stack import LocalStack
+from shared.idempotency import MemoryStore
 from shared.problems import TABLE
+from shared.services import build_services
+from shared.serving import Incoming
+from shared.telemetry import Journal
 from tests.client import Facade
 from tests.conftest import REPOSITORY
 from tests.integration import node_packages
 from tests.integration.test_contract_over_http import PROSE, copy_app, outcome_of, problem_of
 from tests.integration.test_nothing_leaks import EVERYTHING_LOGS
+from tests.property.exchanging import Clock
 from tests.signing import PATH, PATIENCE_S, Sender, body_for, new_id, signed
 
 OLD, NEW, OF_REPAIRS, STRANGERS = (f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}" for _ in range(4))
@@ -323,6 +330,25 @@ def test_what_a_user_did_is_not_replayed_to_a_sender_nor_the_other_way_round(sen
     assert (body["outcome"], body["replayed"]) == ("not_found", False)
 
 
+def test_a_delivery_is_remembered_for_a_week(entra_with_role: LocalStack) -> None:
+    services, clock = build_services(entra_with_role.environment_with_webhooks), Clock()
+    operation = WebhookOperation(replace(services, records=MemoryStore(clock.now)))
+    webhook_id, body = new_id(), body_for(seed.EXAMPLE_APPOINTMENT)
+
+    def deliver() -> tuple[str, bool]:
+        journal = Journal("", time.monotonic)
+        headers = {"content-type": "application/json", **signed(body, webhook_id=webhook_id)}
+        work = operation.admit(Incoming(headers, body), journal)
+        said = json.loads(operation.carry_out(work, services.deadline(), journal).body)
+        return said["outcome"], said["replayed"]
+
+    assert deliver() == ("cancelled", False)
+    clock.turn(7 * 24 * 3600 - 1)
+    assert deliver() == ("cancelled", True)
+    clock.turn(2)
+    assert deliver() == ("not_found", False)
+
+
 # Whose token is used.
 
 
@@ -380,6 +406,9 @@ def test_a_token_that_graph_takes_no_more_is_replaced(sender: Sender, facade: Fa
 
 @pytest.mark.parametrize("challenged", [True, False], ids=["with claims", "without"])
 def test_where_graph_takes_no_token_at_all_an_operator_has_to_act(sender: Sender, facade: Facade, challenged: bool) -> None:
+    outcome_of(sender.deliver(facade.book()))  # so that there is a token to be refused
+    facade.stack.entra.clear_received()
+    facade.stack.graph.clear_received()
     claims = base64.b64encode(b'{"access_token":{"acrs":{"essential":true,"value":"c1"}}}').decode()
     challenge = f'Bearer realm="", error="insufficient_claims", claims="{claims}"' if challenged else 'Bearer realm=""'
     body = {"error": {"code": "InvalidAuthenticationToken", "message": PROSE}}

@@ -21,7 +21,7 @@ from shared.errors import (
     UpstreamUnavailable,
 )
 from shared.graph_reads import GraphReads
-from shared.on_behalf_of import GraphToken
+from shared.graph_token import GraphToken
 from shared.retry import GraphAnswer, NoAnswer, Seen
 from shared.telemetry import Journal
 
