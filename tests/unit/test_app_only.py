@@ -4,21 +4,27 @@ import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pytest
 import requests
 
+from cancel_appointment.operation import CarriesOut
+from cancel_appointment.records import Keep
 from cancel_appointment.webhook_operation import WITHIN_S
 from infra.local import seed
 from infra.local.entra_keys import unverified_claims
 from infra.local.entra_obo import CLIENT_CREDENTIALS, ON_BEHALF_OF
 from infra.local.faults import Fault
 from infra.local.stack import LocalStack
+from shared.app_only import AppOnly
+from shared.caller import Caller
 from shared.deadline import Deadline
 from shared.entra_refusals import CredentialRefused
 from shared.errors import FacadeError, Misconfigured, Throttled, UpstreamBroken, UpstreamUnavailable
 from shared.graph_token import GraphToken
-from shared.services import build_services
+from shared.on_behalf_of import OnBehalfOf
+from shared.services import Services, build_services
 from shared.webhooks import WebhookSender
 from tests.property.exchanging import (
     THREADS,
@@ -231,6 +237,20 @@ def test_a_token_that_ended_before_it_came_is_nobodys_fault(desk: Desk, monkeypa
 
     monkeypatch.setattr(app_only, "_ask", slowly)
     assert type(desk.refusal()) is UpstreamUnavailable
+
+
+# Senders are no callers. mypy proves it, which complains of an ignore that is not needed.
+
+
+if TYPE_CHECKING:
+
+    def neither_kind_is_taken_for_the_other(
+        app_only: AppOnly, on_behalf_of: OnBehalfOf, caller: Caller, deadline: Deadline, services: Services, keep: Keep
+    ) -> None:
+        app_only.exchange(caller, deadline)  # type: ignore[arg-type]
+        on_behalf_of.exchange(SENDER, deadline)  # type: ignore[arg-type]
+        CarriesOut[Caller](services, app_only, keep)  # type: ignore[arg-type]
+        CarriesOut[WebhookSender](services, on_behalf_of, keep)  # type: ignore[arg-type]
 
 
 # One credential for the whole worker.

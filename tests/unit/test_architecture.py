@@ -203,6 +203,10 @@ def test_each_kind_of_token_is_asked_for_in_one_place() -> None:
 def test_app_only_tokens_are_in_reach_of_the_webhooks_alone() -> None:
     """Services holds them under one name, and of all that is given Services only the webhook operation says that name."""
     assert those_that_call("webhooks") == {"cancel_appointment.webhook_operation"}
+    assert {name for name, module in product().items() if "webhooks" in _words(module.tree)} == {
+        "cancel_appointment.webhook_operation",
+        "shared.services",
+    }
     assert {name for name, module in product().items() if "AppOnly" in _words(module.tree)} == {"shared.app_only", "shared.services"}
     assert not {"shared.on_behalf_of", "shared.caller"} & product()["shared.app_only"].imports
     assert not {"shared.app_only", "shared.webhooks"} & product()["shared.on_behalf_of"].imports
