@@ -31,6 +31,7 @@ class _Graph(Protocol):
         *,
         request_id: str,
         timeout_s: float,
+        step: str,
         body: dict[str, str] | None = None,
     ) -> Seen: ...
 
@@ -46,11 +47,12 @@ class GraphAppointments:
     def cancel(self, request: CancelRequest, token: GraphToken, *, request_id: str, timeout_s: float) -> Seen:
         """Send bookingAppointment: cancel. A message always goes with it: Graph may refuse an empty one."""
         body = {"cancellationMessage": request.cancellation_message or self._default_message}
-        return self._graph.call("POST", (*self._path(request), "cancel"), token, request_id=request_id, timeout_s=timeout_s, body=body)
+        segments = (*self._path(request), "cancel")
+        return self._graph.call("POST", segments, token, request_id=request_id, timeout_s=timeout_s, step="cancel", body=body)
 
     def look(self, request: CancelRequest, token: GraphToken, *, request_id: str, timeout_s: float) -> Seen:
         """Send Get bookingAppointment."""
-        return self._graph.call("GET", self._path(request), token, request_id=request_id, timeout_s=timeout_s)
+        return self._graph.call("GET", self._path(request), token, request_id=request_id, timeout_s=timeout_s, step="look")
 
     def _path(self, request: CancelRequest) -> tuple[str, ...]:
         return (*self._root, request.business_id, "appointments", request.appointment_id)

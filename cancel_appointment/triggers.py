@@ -12,15 +12,15 @@ _webhook = Endpoint("webhook", WebhookOperation, within_s=WITHIN_S)
 
 
 @blueprint.route("v1/cancel-appointment", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
-async def cancel_appointment(req: func.HttpRequest) -> func.HttpResponse:
+async def cancel_appointment(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
     """Cancel an appointment on behalf of the caller."""
-    return await _cancel.answer(req)
+    return await _cancel.answer(req, context)
 
 
 @blueprint.route("v1/webhooks/cancel-appointment", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
-async def cancel_appointment_by_webhook(req: func.HttpRequest) -> func.HttpResponse:
+async def cancel_appointment_by_webhook(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
     """Cancel an appointment for a sender that signs its requests and acts for no user."""
-    return await _webhook.answer(req)
+    return await _webhook.answer(req, context)
 
 
 @blueprint.route("health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)

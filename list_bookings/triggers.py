@@ -11,12 +11,12 @@ _appointments = Endpoint("list_appointments", ListAppointments)
 
 
 @blueprint.route("v1/businesses", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
-async def list_businesses(req: func.HttpRequest) -> func.HttpResponse:
+async def list_businesses(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
     """List the booking businesses that the caller may see."""
-    return await _businesses.answer(req)
+    return await _businesses.answer(req, context)
 
 
 @blueprint.route("v1/businesses/{businessId}/appointments", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
-async def list_appointments(req: func.HttpRequest) -> func.HttpResponse:
+async def list_appointments(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
     """List the appointments of one booking business in a span of time."""
-    return await _appointments.answer(req)
+    return await _appointments.answer(req, context)

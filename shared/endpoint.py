@@ -13,11 +13,12 @@ import azure.functions as func
 
 from shared.lanes import Lanes
 from shared.lazy import Lazy
-from shared.services import Services, build_services
+from shared.services import Services, build_services, start_telemetry
 from shared.serving import Incoming, Operation, Work, open_lanes, serve
 from shared.telemetry import Journal, read_correlation_id
 
-_services = Lazy(lambda: build_services(os.environ))
+_telemetry = Lazy(lambda: start_telemetry(os.environ))
+_services = Lazy(lambda: build_services(os.environ, _telemetry.get()))
 _lanes: Lazy[Lanes] = Lazy(lambda: open_lanes(_services.get()))
 
 
@@ -32,14 +33,22 @@ class Endpoint[W: Work]:
         self._within_s = within_s
         self._operation = Lazy(lambda: build(_services.get()))
 
-    async def answer(self, req: func.HttpRequest) -> func.HttpResponse:
-        """Answer one request; raises nothing."""
-        journal = Journal(str(uuid.uuid4()), time.monotonic, read_correlation_id(req.headers.get("x-correlation-id")))
-        journal.note(action=self._action)
-        incoming = Incoming(req.headers, req.get_body(), req.route_params, req.params)
-        reply = await serve(self._operation.get, _services, _lanes, incoming, journal, within_s=self._within_s)
+    async def answer(self, req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
+        """Answer one request; raises nothing. ``context`` is the platform's word on the invocation."""
+        journal = Journal(str(uuid.uuid4()), time.monotonic, read_correlation_id(req.headers.get("x-correlation-id")), self._action)
+        incoming = Incoming(req.headers, req.get_body(), req.route_params, req.params, _traceparent(req, context))
+        reply = await serve(self._operation.get, _services, _lanes, _telemetry, incoming, journal, within_s=self._within_s)
         journal.write(reply.status, reply.code)
         headers = dict(reply.headers)
         if journal.correlation_id:
             headers["x-correlation-id"] = journal.correlation_id
         return func.HttpResponse(reply.body, status_code=reply.status, headers=headers)
+
+
+def _traceparent(req: func.HttpRequest, context: func.Context) -> str | None:
+    """Return whose child the request is: the host's own span of it, which is a child of the caller's, else what the caller sent.
+
+    Read here and now, not from what the runtime may have attached to this thread: that depends on its settings, and it does so only for async functions.
+    """
+    given: str | None = context.trace_context.trace_parent or req.headers.get("traceparent")
+    return given

@@ -8,7 +8,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -21,17 +21,18 @@ from shared.graph_token import GraphToken
 from shared.retry import GraphAnswer, NoAnswer, Seen
 
 _CONNECT_S = 3.0
-_MAX_BODY_BYTES = 256 * 1024
+MAX_BODY_BYTES = 256 * 1024
 _CLAIMS = re.compile(r'claims="([A-Za-z0-9+/=_-]{1,8192})"')
 _NEVER_SENT = (NewConnectionError, ConnectTimeoutError, EmptyPoolError)
 
 
 class GraphClient:
-    """Calls Graph; safe for all threads. ``root`` is e.g. ``https://graph.microsoft.com/v1.0``."""
+    """Calls Graph; safe for all threads. ``root`` is e.g. ``https://graph.microsoft.com/v1.0``; ``trace_headers`` tells Graph of which trace a call is."""
 
-    def __init__(self, session: requests.Session, root: str) -> None:
+    def __init__(self, session: requests.Session, root: str, trace_headers: Callable[[], Mapping[str, str]] = dict) -> None:
         self._session = session
         self._root = root
+        self._trace_headers = trace_headers
 
     def call(
         self,
@@ -43,7 +44,7 @@ class GraphClient:
         timeout_s: float,
         body: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
-        limit_bytes: int = _MAX_BODY_BYTES,
+        limit_bytes: int = MAX_BODY_BYTES,
     ) -> Seen:
         """Send one request and return how it ended; raises nothing for what Graph or the network may do.
 
@@ -58,6 +59,7 @@ class GraphClient:
             "client-request-id": request_id,
             "return-client-request-id": "true",
             "Accept": "application/json",
+            **self._trace_headers(),
         }
         payload: bytes | None = None
         if body is not None:

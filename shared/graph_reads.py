@@ -46,6 +46,7 @@ class Graph(Protocol):
         *,
         request_id: str,
         timeout_s: float,
+        step: str,
         query: Mapping[str, str] | None = None,
         limit_bytes: int = ...,
     ) -> Seen:
@@ -64,7 +65,7 @@ class GraphReads:
     def read(
         self, caller: Caller, segments: Sequence[str], query: Mapping[str, str], deadline: Deadline, journal: Journal, *, step: str
     ) -> Mapping[str, Any]:
-        """Return the JSON object at this address, as the caller may see it. ``step`` names the call in the journal.
+        """Return the JSON object at this address, as the caller may see it. ``step`` names the call in the journal and in traces.
 
         Errors: those of the exchange and of ``read_refusal``; BusinessNotFound, Throttled, UpstreamUnavailable, UpstreamBroken.
         """
@@ -75,7 +76,14 @@ class GraphReads:
             started_at = deadline.now()
             timeout_s = max(_SHORTEST_CALL_S, deadline.remaining_s() * _SHARE_OF_TRY)
             seen = self._graph.call(
-                "GET", segments, token, request_id=journal.request_id, timeout_s=timeout_s, query=query, limit_bytes=_MAX_BODY_BYTES
+                "GET",
+                segments,
+                token,
+                request_id=journal.request_id,
+                timeout_s=timeout_s,
+                step=step,
+                query=query,
+                limit_bytes=_MAX_BODY_BYTES,
             )
             answer = seen if isinstance(seen, GraphAnswer) else None
             how = ending(seen, success=200)

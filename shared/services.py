@@ -16,16 +16,22 @@ from shared.connections import open_identity_session, open_session
 from shared.credentials import load_credential
 from shared.deadline import Deadline
 from shared.entra_client import EntraClient
-from shared.entra_http import EntraHttp
 from shared.errors import Misconfigured
 from shared.exchange_cache import ExchangeCache
 from shared.graph import GraphClient
 from shared.graph_token import GraphToken
 from shared.idempotency import IdempotencyStore, MemoryStore
+from shared.instrumented import (
+    InstrumentedEntraHttp,
+    InstrumentedExchangeCache,
+    InstrumentedGraph,
+    InstrumentedStore,
+    instrumented_fetch,
+)
 from shared.on_behalf_of import OnBehalfOf
-from shared.settings import Settings
+from shared.settings import Settings, TelemetrySettings
 from shared.signing_keys import SigningKeys, fetch_signing_keys
-from shared.telemetry import Journal, pseudonym
+from shared.telemetry import OFF, Journal, Telemetry, pseudonym
 from shared.waiting import SystemWaiting
 from shared.webhooks import WebhookVerifier
 
@@ -54,9 +60,10 @@ class Services:
     keys: SigningKeys
     tokens: OnBehalfOf
     webhooks: Webhooks | None
-    graph: GraphClient
+    graph: InstrumentedGraph
     records: IdempotencyStore
     waiting: SystemWaiting
+    telemetry: Telemetry
     doorkeepers: ThreadPoolExecutor
     threads: ThreadPoolExecutor
 
@@ -79,7 +86,17 @@ class Services:
         return caller
 
 
-def build_services(environment: Mapping[str, str]) -> Services:
+def start_telemetry(environment: Mapping[str, str]) -> Telemetry:
+    """Start what TELEMETRY asks for; OpenTelemetry is imported only then. Errors: Misconfigured, naming the setting at fault."""
+    settings = TelemetrySettings.read(environment)
+    if settings.telemetry == "off":
+        return OFF
+    from shared.open_telemetry import open_telemetry
+
+    return open_telemetry(settings, environment)
+
+
+def build_services(environment: Mapping[str, str], telemetry: Telemetry = OFF) -> Services:
     """Build everything; opens no connection. Errors: Misconfigured, naming the setting at fault.
 
     ``environment`` is read again when Entra refuses the credential, so that a rotated one is picked up.
@@ -92,29 +109,35 @@ def build_services(environment: Mapping[str, str]) -> Services:
         settings.client_id,
         settings.entra_authority_host,
         lambda: load_credential(Settings.read(environment), identity),
-        EntraHttp(entra, settings.entra_authority_host, settings.tenant_id, waiting.now),
+        InstrumentedEntraHttp(entra, settings.entra_authority_host, settings.tenant_id, waiting.now, telemetry),
         waiting,
     )
-    exchanges: ExchangeCache[GraphToken] = ExchangeCache(capacity=_CACHED_EXCHANGES, now=waiting.now)
+    exchanges: ExchangeCache[GraphToken] = InstrumentedExchangeCache(capacity=_CACHED_EXCHANGES, now=waiting.now, telemetry=telemetry)
     graph = open_session(ca_bundle=settings.ca_bundle, pool_size=settings.max_concurrency)
+    root = f"{settings.graph_endpoint}/{settings.graph_api_version}"
     return Services(
         settings=settings,
         rules=CallerRules.from_settings(settings),
-        keys=SigningKeys(partial(fetch_signing_keys, entra, settings.entra_authority_host, timeout_s=_KEYS_TIMEOUT_S)),
+        keys=SigningKeys(
+            instrumented_fetch(partial(fetch_signing_keys, entra, settings.entra_authority_host, timeout_s=_KEYS_TIMEOUT_S), telemetry)
+        ),
         tokens=OnBehalfOf(client, settings.client_id, settings.graph_scope_uri, exchanges, waiting.now),
-        webhooks=_open_webhooks(settings, client, waiting),
-        graph=GraphClient(graph, f"{settings.graph_endpoint}/{settings.graph_api_version}"),
-        records=_open_records(settings, waiting),
+        webhooks=_open_webhooks(settings, client, waiting, telemetry),
+        graph=InstrumentedGraph(
+            GraphClient(graph, root, telemetry.tracing.headers), root, telemetry, literals=len(settings.bookings_segments)
+        ),
+        records=InstrumentedStore(_open_records(settings, waiting), telemetry),
         waiting=waiting,
+        telemetry=telemetry,
         doorkeepers=ThreadPoolExecutor(max_workers=settings.max_concurrency, thread_name_prefix="doorkeeper"),
         threads=ThreadPoolExecutor(max_workers=settings.max_concurrency, thread_name_prefix="facade"),
     )
 
 
-def _open_webhooks(settings: Settings, client: EntraClient, waiting: SystemWaiting) -> Webhooks | None:
+def _open_webhooks(settings: Settings, client: EntraClient, waiting: SystemWaiting, telemetry: Telemetry) -> Webhooks | None:
     if not settings.webhook_keys:
         return None
-    own: ExchangeCache[GraphToken] = ExchangeCache(capacity=1, now=waiting.now)
+    own: ExchangeCache[GraphToken] = InstrumentedExchangeCache(capacity=1, now=waiting.now, telemetry=telemetry)
     return Webhooks(
         WebhookVerifier(settings.webhook_keys, settings.tenant_id),
         AppOnly(client, settings.tenant_id, settings.graph_default_scope_uri, own),

@@ -17,7 +17,7 @@ from shared.lanes import Lanes
 from shared.lazy import Lazy
 from shared.problems import Reply, problem
 from shared.services import Services
-from shared.telemetry import Journal
+from shared.telemetry import OFF, Journal, Telemetry
 
 _BACKSTOP_S = (
     0.4  # what a thread may overrun its deadline by before the caller is answered without it; within the reserve of Services.deadline
@@ -27,12 +27,13 @@ _SHARE_FOR_WAITING = 0.6  # of the time that is left: what a request may wait fo
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """What arrived. ``headers`` are found by their lower-case names; ``route`` and ``query`` hold decoded parameters."""
+    """What arrived. ``headers`` are found by their lower-case names; ``route`` and ``query`` hold decoded parameters; ``traceparent`` is of W3C's form."""
 
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(default=b"", repr=False)
     route: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
+    traceparent: str | None = None
 
 
 class Work(Protocol):
@@ -64,15 +65,45 @@ async def serve[W: Work](
     operation: Callable[[], Operation[W]],
     services: Lazy[Services],
     lanes: Lazy[Lanes],
+    telemetry: Lazy[Telemetry],
     incoming: Incoming,
     journal: Journal,
     *,
     within_s: float = math.inf,
 ) -> Reply:
-    """Answer a request; raises nothing. ``operation`` and ``services`` are built on first use, aside from the event loop.
+    """Answer a request; raises nothing. ``operation``, ``services`` and ``telemetry`` are built on first use, aside from the event loop.
 
     ``within_s`` is a patience of the route's callers that may be shorter than the one set for all.
     """
+    told = telemetry.if_built() or await _start(telemetry)
+    journal.metrics = told.metrics
+    told.metrics.arrived(journal.action)
+    attributes = {"faas.trigger": "http", "facade.action": journal.action, "facade.request_id": journal.request_id}
+    with told.tracing.request(f"request {journal.action}", incoming.traceparent, attributes) as span:
+        journal.note(trace=span.trace_id)
+        reply = await _reply(operation, services, lanes, incoming, journal, within_s)
+        span.note({"http.response.status_code": reply.status, "facade.code": reply.code})
+        if reply.status >= 500:
+            span.fail(reply.code)
+    return reply
+
+
+async def _start(telemetry: Lazy[Telemetry]) -> Telemetry:
+    """Start telemetry. What keeps it from starting is said by the services, which need it, too."""
+    try:
+        return await asyncio.to_thread(telemetry.get)
+    except Exception:  # noqa: BLE001 - raised again where the services are built
+        return OFF
+
+
+async def _reply[W: Work](
+    operation: Callable[[], Operation[W]],
+    services: Lazy[Services],
+    lanes: Lazy[Lanes],
+    incoming: Incoming,
+    journal: Journal,
+    within_s: float,
+) -> Reply:
     accept = incoming.headers.get("accept")
     authorization_uri: str | None = None
     try:
@@ -98,10 +129,14 @@ def open_lanes(services: Services) -> Lanes:
 async def _answer[W: Work](
     operation: Operation[W], services: Services, lanes: Lanes, incoming: Incoming, journal: Journal, deadline: Deadline
 ) -> Reply:
+    def admit(given: Incoming) -> W:
+        with services.telemetry.tracing.span("admit"):
+            return operation.admit(given, journal)
+
     async with lanes.admitted():
         work = await _on_thread(
             services.doorkeepers,
-            lambda: operation.admit(incoming, journal),
+            lambda: admit(incoming),
             deadline,
             journal,
             too_late=lambda: UpstreamUnavailable("Entra could not be reached in time."),

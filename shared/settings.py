@@ -94,10 +94,38 @@ PathSegments = Annotated[str, AfterValidator(_path_segments)]
 _CREDENTIALS = ("CLIENT_SECRET", "CLIENT_CERTIFICATE_PATH", "MANAGED_IDENTITY_CLIENT_ID")
 
 
-class Settings(BaseModel):
-    """All settings, read and checked. Field names are the environment variables in lower case."""
+class _FromEnvironment(BaseModel):
+    """Settings whose field names are the environment variables in lower case."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", str_strip_whitespace=True, alias_generator=str.upper, hide_input_in_errors=True)
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> Self:
+        """Read the settings; an empty value counts as absent. Errors: Misconfigured, naming the setting at fault."""
+        given = {name: value for name, value in environment.items() if value.strip()}
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            raise Misconfigured(_sentence(error)) from None
+
+
+class TelemetrySettings(_FromEnvironment):
+    """Where telemetry goes. Can be read by itself, so that a service whose other settings are wrong is seen, too."""
+
+    telemetry: Literal["off", "console", "otlp", "azure_monitor"] = "off"
+    applicationinsights_connection_string: SecretStr | None = (
+        None  # the Functions host reads it as well, so it may be set while telemetry is off
+    )
+
+    @model_validator(mode="after")
+    def _check_telemetry(self) -> Self:
+        if self.telemetry == "azure_monitor" and self.applicationinsights_connection_string is None:
+            raise ValueError("TELEMETRY is azure_monitor, so APPLICATIONINSIGHTS_CONNECTION_STRING must be set.")
+        return self
+
+
+class Settings(TelemetrySettings):
+    """All settings, read and checked."""
 
     tenant_id: Guid
     client_id: Guid
@@ -132,15 +160,6 @@ class Settings(BaseModel):
     webhook_keys: Annotated[tuple[WebhookKey, ...], BeforeValidator(parse_webhook_keys)] = ()
 
     ca_bundle: File | None = None
-
-    @classmethod
-    def read(cls, environment: Mapping[str, str]) -> Self:
-        """Read the settings; an empty value counts as absent. Errors: Misconfigured, naming the setting at fault."""
-        given = {name: value for name, value in environment.items() if value.strip()}
-        try:
-            return cls.model_validate(given)
-        except ValidationError as error:
-            raise Misconfigured(_sentence(error)) from None
 
     @property
     def bookings_segments(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What is told about a request: one structured line, and the correlation that ties it to the caller and to Graph.
+"""What is told about a request: one structured line, its measurements, and the correlation that ties it to the caller and to Graph.
 
 Owns what may be logged: ids of requests, codes, counts and durations. Never a token, a secret, a message, an address, a name or an upstream body:
 people and mailboxes appear as short hashes, and only the hash of a thing is ever passed to a logger.
@@ -12,8 +12,22 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
+from shared.metrics import Metrics, NoMeter
+from shared.tracing import NoTracing, Tracing
+
 _log = logging.getLogger("facade.request")
 _CORRELATION_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+
+@dataclass(frozen=True, slots=True)
+class Telemetry:
+    """Where spans and measurements go; one per worker."""
+
+    tracing: Tracing
+    metrics: Metrics
+
+
+OFF = Telemetry(NoTracing(), Metrics(NoMeter()))
 
 
 @dataclass(slots=True)
@@ -23,9 +37,12 @@ class Journal:
     request_id: str
     now: Callable[[], float] = field(repr=False)
     correlation_id: str | None = None
+    action: str = ""
+    metrics: Metrics = field(default=OFF.metrics, repr=False)
     facts: dict[str, str | int | float | bool] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     started_at: float = field(init=False)
+    unfinished: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.started_at = self.now()
@@ -36,6 +53,12 @@ class Journal:
 
     def graph_call(self, step: str, ending: str, *, status: int | None, graph_request_id: str | None, seconds: float) -> None:
         """Add one exchange with Graph: its step, how it ended, and the id that Microsoft's support asks for."""
+        if step in self.unfinished:
+            self.metrics.upstream_retry("graph", step)
+        if ending == "answered":
+            self.unfinished.discard(step)
+        else:
+            self.unfinished.add(step)
         self.calls.append(f"{step}:{status if status is not None else '-'}:{ending}:{graph_request_id or '-'}:{seconds * 1000:.0f}ms")
 
     def bug(self, error: BaseException) -> None:
@@ -45,18 +68,23 @@ class Journal:
         self.note(error=type(error).__name__, at=places)
 
     def write(self, status: int, code: str) -> None:
-        """Write the one line of this request; a fault of ours or of our set-up is an error, which alerts watch for."""
+        """Write the one line of this request and count its answer; a fault of ours or of our set-up is an error, which alerts watch for."""
         level = logging.ERROR if code in ("misconfigured", "internal_error") else logging.INFO
         _log.log(level, "event=request %s", self._line(status=status, code=code))
+        confirmed, replayed = (self.facts.get(name) is True for name in ("confirmed", "replayed"))
+        self.metrics.answered(self.action, status, code, self.now() - self.started_at, confirmed=confirmed, replayed=replayed)
 
     def write_late(self, ending: str) -> None:
         """Write how work ended whose caller had been answered without it: a second line, under the same request id."""
         _log.warning("event=late %s", self._line(ending=ending))
+        self.metrics.ended_late(self.action, ending)
 
     def _line(self, **first: str | int) -> str:
         fields: dict[str, object] = {**first, "ms": round((self.now() - self.started_at) * 1000, 1), "requestId": self.request_id}
         if self.correlation_id:
             fields["correlationId"] = self.correlation_id
+        if self.action:
+            fields["action"] = self.action
         fields |= self.facts  # in one step, as is the join: late work may still be adding
         if self.calls:
             fields["graph"] = ",".join(self.calls)

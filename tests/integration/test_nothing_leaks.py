@@ -1,6 +1,7 @@
-"""Nothing that is logged or answered holds a token, a secret, message text, an address or an upstream's words, whatever goes right or wrong.
+"""Nothing that is logged, traced, measured or answered holds a token, a secret, message text, an address or an upstream's words, whatever goes right or wrong.
 
-The service runs with every logger at DEBUG, through successes and every row of the contract; then all that was printed and answered is searched.
+The service runs with every logger at DEBUG and telemetry on, through successes and every row of the contract; then all that was printed, exported and
+answered is searched.
 """
 
 import json
@@ -18,6 +19,7 @@ from infra.local.faults import Fault
 from infra.local.process import HostProcess
 from infra.local.stack import LocalStack
 from tests.client import Facade
+from tests.collector import Collector
 from tests.integration.test_contract_over_http import PROSE, ROWS, copy_app, raw
 
 PATIENCE_S = 60.0
@@ -25,6 +27,7 @@ SECRET = "mark~secret~of~ours"
 MESSAGE = "mark: sorry, Mrs Miller, your appointment of tomorrow is cancelled."
 CUSTOMER = "customer@contoso.com"  # whoever has an appointment that a test books
 KEY = "mark-idempotency-key"
+TRACED = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01", "tracestate": f"k={CUSTOMER}", "baggage": f"user={CUSTOMER}"}
 EVERYTHING_LOGS = "import logging\nlogging.getLogger().setLevel(logging.DEBUG)"
 
 
@@ -39,11 +42,12 @@ class MarkedFacade(Facade):
 
 @dataclass
 class Day:
-    """What a service printed and answered, and the tokens that were about."""
+    """What a service printed, exported and answered, and the tokens that were about."""
 
     facade: MarkedFacade
     stack: LocalStack
     host: HostProcess
+    collector: Collector
     answers: list[requests.Response] = field(default_factory=list)
     tokens: set[str] = field(default_factory=set)
     graph_tokens: set[str] = field(default_factory=set)
@@ -63,6 +67,16 @@ class Day:
         for exchange in self.stack.entra.received:
             self.tokens |= {exchange.form["assertion"]} if "assertion" in exchange.form else set()
 
+    def end(self) -> None:
+        """Wait until all that was told of the answers has been exported."""
+        count = sum("requestId" in answer.text for answer in self.answers)
+        self.collector.wait(lambda: len(self.collector.requests) >= count)
+        self.collector.wait(lambda: self.collector.point("facade.outcomes") + self.collector.point("facade.problems") >= count)
+
+    @property
+    def told(self) -> str:
+        return "\n".join((self.host.output(), *self.collector.texts))
+
     @property
     def answered(self) -> str:
         return "\n".join(f"{answer.status_code} {answer.headers} {answer.text}" for answer in self.answers)
@@ -78,14 +92,14 @@ class Day:
             "upstream's words": {PROSE, "AADSTS50076: ", "Trace ID:", "<html>"},
             "person": {user.object_id for user in seed.USERS} | {user.username for user in seed.USERS} | {user.name for user in seed.USERS},
         }
-        not_in_the_log = {
+        not_to_be_told = {
             "mailbox": {seed.LUNCH_DELIVERY, seed.LUNCH_DELIVERY.partition("@")[0], seed.LUNCH_DELIVERY.replace("@", "%40")},
             "appointment": self.appointments,
             "idempotency key": {KEY},
         }
-        everywhere, printed = f"{self.host.output()}\n{self.answered}".lower(), self.host.output().lower()
+        everywhere, told = f"{self.told}\n{self.answered}".lower(), self.told.lower()
         found = {name for name, marks in nowhere.items() if any(mark.lower() in everywhere for mark in marks)}
-        return found | {name for name, marks in not_in_the_log.items() if any(mark.lower() in printed for mark in marks)}
+        return found | {name for name, marks in not_to_be_told.items() if any(mark.lower() in told for mark in marks)}
 
 
 def parts_of(tokens: set[str]) -> set[str]:
@@ -98,9 +112,11 @@ def parts_of(tokens: set[str]) -> set[str]:
 def day(stack: LocalStack, app: Path) -> Iterator[Day]:
     """Run a service whose secrets are marked."""
     environment = {**stack.environment, "CLIENT_SECRET": SECRET, "REQUEST_DEADLINE_SECONDS": "6"}
-    with HostProcess(app, environment) as host, requests.Session() as session:
+    with Collector() as collector, HostProcess(app, {**environment, **collector.settings}) as host, requests.Session() as session:
         session.trust_env = False
-        yield Day(MarkedFacade(host.url, session, stack), stack, host)
+        watched = Day(MarkedFacade(host.url, session, stack), stack, host, collector)
+        yield watched
+        watched.end()
 
 
 def test_nothing_that_is_logged_or_answered_says_more_than_it_should(stack: LocalStack, tmp_path: Path) -> None:
@@ -113,7 +129,7 @@ def test_nothing_that_is_logged_or_answered_says_more_than_it_should(stack: Loca
 
         watched.begin()
         appointment_id = facade.book()
-        for headers in ({}, {}, {"Idempotency-Key": KEY}, {"Idempotency-Key": KEY}, {"Accept": "application/problem+json"}):
+        for headers in ({}, TRACED, {"Idempotency-Key": KEY}, {"Idempotency-Key": KEY}, {"Accept": "application/problem+json"}):
             watched.keep(facade.cancel(appointment_id, headers=headers))
         watched.keep(facade.cancel(f"{appointment_id}gone"))
         watched.keep(facade.cancel(facade.book(), headers={"Idempotency-Key": KEY}))
@@ -158,6 +174,7 @@ def test_nothing_that_is_logged_or_answered_says_more_than_it_should(stack: Loca
         assert len(re.findall(rf"event=request .*\brequestId={request_id}\b", printed)) == 1
     assert "Traceback" not in printed
     assert watched.leaks() == set()
+    assert {"admit", "exchange", "graph cancel", "graph look", "store release", "entra token"} <= watched.collector.names
 
 
 LEAKY = """
@@ -194,8 +211,10 @@ CancelOperation.carry_out = leak
         ('logging.getLogger("azure").debug(said)', {"mailbox", "appointment", "idempotency key"}),
         ("print(said)", {"mailbox", "appointment", "idempotency key"}),
         ("raise UpstreamBroken(said) from None", {"mailbox", "appointment", "idempotency key"}),
+        ('with self._services.telemetry.tracing.call("a", {"b": said}): pass', {"mailbox", "appointment", "idempotency key"}),
+        ("journal.metrics.arrived(said)", {"mailbox", "appointment", "idempotency key"}),
     ],
-    ids=["logged", "printed", "answered"],
+    ids=["logged", "printed", "answered", "traced", "measured"],
 )
 def test_the_search_finds_what_does_leak(stack: LocalStack, tmp_path: Path, leak: str, beside: set[str]) -> None:
     with day(stack, copy_app(tmp_path, before=EVERYTHING_LOGS, after=LEAKY.replace("LEAK", leak))) as watched:

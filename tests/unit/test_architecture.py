@@ -106,7 +106,10 @@ OWNERS: dict[str, set[str]] = {
     "shared.app_only": {"shared.services"},
     "shared.webhooks": {"shared.app_only", "shared.services", "cancel_appointment.webhook_operation"},
     "jwt": {"shared.caller", "shared.signing_keys"},
-    "requests": SPEAK_HTTP,
+    "opentelemetry": {"shared.open_telemetry"},
+    "azure.monitor": {"shared.open_telemetry"},
+    "shared.open_telemetry": {"shared.services"},
+    "requests": SPEAK_HTTP | {"shared.instrumented"},  # which hands a session on to what it tells of
     "urllib3": SPEAK_HTTP,
     "http.client": {"shared.connections"},
     "socket": {"shared.connections"},
@@ -143,10 +146,12 @@ PURE = [
     "shared.errors",
     "shared.graph_refusals",
     "shared.identifiers",
+    "shared.metrics",
     "shared.problems",
     "shared.request_faults",
     "shared.principal",
     "shared.retry",
+    "shared.tracing",
     "shared.webhook_keys",
 ]
 SIDE_EFFECTS = (
@@ -244,6 +249,7 @@ def test_nothing_sleeps_by_itself() -> None:
 
 WATCHER = """
 import importlib, json, os, sys, threading
+import psutil  # reads /proc/stat when it is imported, by OpenTelemetry's SDK
 import urllib3  # looks for IPv6 by binding a socket of its own when it is imported
 
 names, ours = json.loads(sys.argv[1]), set(json.loads(sys.argv[2]))
@@ -327,6 +333,17 @@ def test_importing_reads_no_setting_opens_nothing_and_starts_nothing() -> None:
 def test_the_watcher_sees_what_it_watches_for(tmp_path: Path, code: str, seen: str) -> None:
     (tmp_path / "guilty.py").write_text(code)
     assert any(what.startswith(seen) for what in watch(["guilty"], tmp_path))
+
+
+def test_every_function_is_async_and_hands_on_the_context_of_its_invocation() -> None:
+    """The runtime attaches the caller's trace to async functions only, and a function that takes no context cannot know it at all."""
+    triggers = [product()[f"{capability}.triggers"].tree for capability in CAPABILITIES]
+    functions = [node for tree in triggers for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    assert len(functions) >= 4
+    for function in functions:
+        assert isinstance(function, ast.AsyncFunctionDef)
+        answers = [call for call in ast.walk(function) if isinstance(call, ast.Call) and ast.unparse(call.func).endswith(".answer")]
+        assert all(ast.unparse(call).endswith(".answer(req, context)") for call in answers)
 
 
 # How code is written.

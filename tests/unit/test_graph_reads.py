@@ -79,10 +79,11 @@ class World:
         *,
         request_id: str,
         timeout_s: float,
+        step: str,
         query: Mapping[str, str] | None = None,
         limit_bytes: int = 0,
     ) -> Seen:
-        assert (method, tuple(segments), query, request_id) == ("GET", ("a", "b"), {"c": "d"}, "rid")
+        assert (method, tuple(segments), query, request_id, step) == ("GET", ("a", "b"), {"c": "d"}, "rid", "list_businesses")
         self.timeouts.append(timeout_s)
         self.tokens.append(token.value)
         self.time += self.call_s

@@ -72,6 +72,8 @@ def test_tenant_client_and_a_credential_are_enough() -> None:
         "idempotency_table_name": "idempotency",
         "webhook_keys": (),
         "ca_bundle": None,
+        "telemetry": "off",
+        "applicationinsights_connection_string": None,
     }
 
 
@@ -247,6 +249,14 @@ WRONG: dict[str, tuple[dict[str, str | None], str]] = {
         {"IDEMPOTENCY_TABLE_CONNECTION_STRING": "AccountKey=mark"},
         "IDEMPOTENCY_TABLE_CONNECTION_STRING is set, but IDEMPOTENCY_STORE is memory.",
     ),
+    "telemetry of no kind": (
+        {"TELEMETRY": "mark"},
+        "The setting TELEMETRY is not usable: input should be 'off', 'console', 'otlp' or 'azure_monitor'.",
+    ),
+    "azure monitor without its place": (
+        {"TELEMETRY": "azure_monitor"},
+        "TELEMETRY is azure_monitor, so APPLICATIONINSIGHTS_CONNECTION_STRING must be set.",
+    ),
 }
 
 
@@ -317,7 +327,7 @@ def test_whatever_is_set_is_read_or_refused_in_one_sentence_without_a_value(over
     else:
         return
     assert re.fullmatch(r"[^\n]+\.", said)
-    assert re.search(r"\b[A-Z]+_[A-Z_]+\b|\bCLOUD\b", said)
+    assert re.search(r"\b[A-Z]+_[A-Z_]+\b|\bCLOUD\b|\bTELEMETRY\b", said)
     assert "mark" not in said
 
 

@@ -1,0 +1,204 @@
+"""What is told of each call to Entra, to Graph and to the store of records: a span, its time, how it ended.
+
+Owns nothing but the telling: each class does what the one beneath it does. Does *not* tell ids, addresses or texts: a path goes out as its template.
+"""
+
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import requests
+
+from shared.deadline import Deadline
+from shared.entra_http import EntraAnswer, EntraHttp
+from shared.errors import FacadeError
+from shared.exchange_cache import ExchangeCache, Fresh
+from shared.graph import MAX_BODY_BYTES, GraphClient
+from shared.graph_token import GraphToken
+from shared.idempotency import Begun, Claim, IdempotencyStore, StoreUnavailable
+from shared.retry import GraphAnswer, Seen
+from shared.telemetry import Telemetry
+from shared.tracing import Attributes, Span
+
+_WORD = re.compile(r"[A-Za-z]{1,40}")
+_TOKEN_PATH = "/{tenant}/oauth2/v2.0/token"  # noqa: S105 - a path
+
+
+class _Call:
+    """One call that is under way: its span, and the status that it was answered with."""
+
+    def __init__(self, span: Span) -> None:
+        self._span = span
+        self.status: int | None = None
+
+    def answered(self, status: int) -> None:
+        """Note the answer. A 404 is no failure: it is one of the two outcomes."""
+        self.status = status
+        self._span.note({"http.response.status_code": status})
+        if status >= 300 and status != 404:
+            self._span.fail(str(status))
+
+    def unanswered(self, cause: str) -> None:
+        """Note that no answer came. ``cause`` is the name of what happened."""
+        self._span.fail(cause)
+
+
+@contextmanager
+def _call(telemetry: Telemetry, upstream: Literal["entra", "graph"], step: str, attributes: Attributes) -> Iterator[_Call]:
+    started_at = time.monotonic()
+    with telemetry.tracing.call(f"{upstream} {step}", {"facade.step": step, **attributes}) as span:
+        call = _Call(span)
+        try:
+            yield call
+        finally:
+            telemetry.metrics.upstream_call(upstream, step, call.status, time.monotonic() - started_at)
+
+
+def _http(method: str, root: str, template: str) -> Attributes:
+    """Describe a call as OpenTelemetry's conventions do. The address has its ids taken out there, too; Application Insights shows calls by it."""
+    return {"http.request.method": method, "url.template": template, "url.full": f"{root}{template}"}
+
+
+class InstrumentedGraph:
+    """Calls Graph through ``client`` and tells of it. ``root`` is the address of all calls; their first ``literals`` segments are no ids."""
+
+    def __init__(self, client: GraphClient, root: str, telemetry: Telemetry, *, literals: int) -> None:
+        self._client = client
+        self._root = root
+        self._telemetry = telemetry
+        self._literals = literals
+
+    def call(
+        self,
+        method: str,
+        segments: Sequence[str],
+        token: GraphToken,
+        *,
+        request_id: str,
+        timeout_s: float,
+        step: str,
+        body: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+        limit_bytes: int = MAX_BODY_BYTES,
+    ) -> Seen:
+        """See ``GraphClient.call``. ``step`` names the call; Graph never sees it."""
+        attributes = _http(method, self._root, path_template(segments, self._literals))
+        with _call(self._telemetry, "graph", step, attributes) as call:
+            seen = self._client.call(
+                method, segments, token, request_id=request_id, timeout_s=timeout_s, body=body, query=query, limit_bytes=limit_bytes
+            )
+            if isinstance(seen, GraphAnswer):
+                call.answered(seen.status)
+            else:
+                call.unanswered(seen.cause)
+            return seen
+
+
+class InstrumentedEntraHttp(EntraHttp):
+    """Talks to Entra and tells of it."""
+
+    def __init__(
+        self, session: requests.Session, authority_host: str, home_tenant: str, now: Callable[[], float], telemetry: Telemetry
+    ) -> None:
+        super().__init__(session, authority_host, home_tenant, now)
+        self._telemetry = telemetry
+        self._attributes = _http("POST", authority_host, _TOKEN_PATH)
+
+    def post(self, url: str, *, deadline: Deadline, data: Any, headers: Mapping[str, str], **others: Any) -> EntraAnswer:
+        """See ``EntraHttp.post``."""
+        with _call(self._telemetry, "entra", "token", self._attributes) as call:
+            try:
+                traced = {**headers, **self._telemetry.tracing.headers()}
+                answer = super().post(url, deadline=deadline, data=data, headers=traced, **others)
+            except FacadeError as error:
+                if error.upstream is not None and error.upstream.status is not None:
+                    call.answered(error.upstream.status)
+                raise
+            call.answered(answer.status_code)
+            return answer
+
+
+class InstrumentedExchangeCache[V](ExchangeCache[V]):
+    """Keeps what Entra gave, and tells whether it had to be asked. A thread that is given another's exchange has not asked."""
+
+    def __init__(self, *, capacity: int, now: Callable[[], float], telemetry: Telemetry) -> None:
+        super().__init__(capacity=capacity, now=now)
+        self._telemetry = telemetry
+
+    def get_or_exchange(self, key: bytes, exchange: Callable[[], Fresh[V]], *, wait_s: float, replace: bool = False) -> V:
+        """See ``ExchangeCache.get_or_exchange``."""
+        asked = False
+
+        def ask() -> Fresh[V]:
+            nonlocal asked
+            asked = True
+            return exchange()
+
+        with self._telemetry.tracing.span("exchange") as span:
+            try:
+                return super().get_or_exchange(key, ask, wait_s=wait_s, replace=replace)
+            finally:
+                span.note({"facade.cache": "miss" if asked else "hit"})
+                self._telemetry.metrics.exchanged(asked_entra=asked)
+
+
+class InstrumentedStore:
+    """Keeps records in ``store`` and tells of it."""
+
+    def __init__(self, store: IdempotencyStore, telemetry: Telemetry) -> None:
+        self._store = store
+        self._telemetry = telemetry
+
+    def begin(self, key: str, fingerprint: str, *, lease_s: float, keep_s: float) -> Begun:
+        """See ``IdempotencyStore.begin``."""
+        with self._told("begin") as span:
+            begun = self._store.begin(key, fingerprint, lease_s=lease_s, keep_s=keep_s)
+            span.note({"facade.record": type(begun).__name__})
+            return begun
+
+    def complete(self, claim: Claim, payload: str, *, keep_s: float) -> bool:
+        """See ``IdempotencyStore.complete``."""
+        with self._told("complete"):
+            return self._store.complete(claim, payload, keep_s=keep_s)
+
+    def release(self, claim: Claim, *, doubt: bool, keep_s: float) -> bool:
+        """See ``IdempotencyStore.release``."""
+        with self._told("release") as span:
+            span.note({"facade.doubt": doubt})
+            return self._store.release(claim, doubt=doubt, keep_s=keep_s)
+
+    def close(self) -> None:
+        """See ``IdempotencyStore.close``."""
+        self._store.close()
+
+    @contextmanager
+    def _told(self, step: str) -> Iterator[Span]:
+        with self._telemetry.tracing.span(f"store {step}") as span:
+            try:
+                yield span
+            except StoreUnavailable:
+                self._telemetry.metrics.store_failed(step)
+                raise
+
+
+def instrumented_fetch[**P, T](fetch: Callable[P, T], telemetry: Telemetry) -> Callable[P, T]:
+    """Return ``fetch`` (of signing keys) that tells of itself. One load serves many requests, and it is two documents: Entra is not told for whom."""
+
+    def told(*args: P.args, **kwargs: P.kwargs) -> T:
+        with _call(telemetry, "entra", "signing_keys", {}) as call:
+            fetched = fetch(*args, **kwargs)
+            call.status = 200
+            return fetched
+
+    return told
+
+
+def path_template(segments: Sequence[str], literals: int) -> str:
+    """Return a path without its ids. After its first ``literals`` segments a path of Graph is an id and a word by turns (OData: key, then property or action)."""
+    shown = [
+        segment if place < literals or ((place - literals) % 2 and _WORD.fullmatch(segment)) else "{id}"
+        for place, segment in enumerate(segments)
+    ]
+    return "/" + "/".join(shown)

@@ -1,0 +1,149 @@
+"""A collector of telemetry, for tests: takes what the service exports by OTLP over HTTP and keeps it readable."""
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from aiohttp import web
+from google.protobuf.json_format import MessageToJson
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import KeyValue
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from infra.local.server import LocalServer
+
+PATIENCE_S = 15.0
+
+
+@dataclass(frozen=True)
+class SeenSpan:
+    """One span as it was exported; ids in hex, ``parent_id`` empty for a root."""
+
+    name: str
+    trace_id: str
+    span_id: str
+    parent_id: str
+    kind: str
+    failed: bool
+    attributes: dict[str, Any]
+
+    @property
+    def traceparent(self) -> str:
+        """What this span hands on, but for the flags."""
+        return f"00-{self.trace_id}-{self.span_id}"
+
+
+@dataclass(frozen=True)
+class Point:
+    """The latest value of one metric with these attributes: a sum, or the number of measurements of a distribution."""
+
+    metric: str
+    attributes: dict[str, Any]
+    value: float
+
+
+@dataclass
+class Collector:
+    """Listens while it is a context manager; what came may be read from any thread."""
+
+    headers: list[dict[str, str]] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    _spans: list[SeenSpan] = field(default_factory=list)
+    _points: dict[tuple[str, str], Point] = field(default_factory=dict)
+    _news: threading.Condition = field(default_factory=threading.Condition)  # reentrant: its lock is an RLock
+
+    def __enter__(self) -> Self:
+        app = web.Application(client_max_size=16 * 1024 * 1024)
+        app.router.add_post("/v1/traces", self._take_spans)
+        app.router.add_post("/v1/metrics", self._take_metrics)
+        self._server = LocalServer(app)
+        self._server.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.__exit__(None, None, None)
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The settings of a service that exports to here, and soon."""
+        return {
+            "TELEMETRY": "otlp",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": self._server.url,
+            "OTEL_BSP_SCHEDULE_DELAY": "50",
+            "OTEL_METRIC_EXPORT_INTERVAL": "200",
+        }
+
+    @property
+    def names(self) -> set[str]:
+        """The names of all spans so far."""
+        with self._news:
+            return {span.name for span in self._spans}
+
+    @property
+    def requests(self) -> list[SeenSpan]:
+        """The spans of whole requests so far."""
+        with self._news:
+            return [span for span in self._spans if span.name.startswith("request ")]
+
+    def trace(self, trace_id: str) -> list[SeenSpan]:
+        """Return the spans of a trace, once that of its request has come: it ends last."""
+        self.wait(lambda: any(span.trace_id == trace_id for span in self.requests))
+        with self._news:
+            return [span for span in self._spans if span.trace_id == trace_id]
+
+    def point(self, metric: str, **attributes: object) -> float:
+        """Return the latest value of a metric, summed over whatever else splits it; 0 where it was never measured."""
+        with self._news:
+            points = [point for point in self._points.values() if point.metric == metric]
+        return sum(point.value for point in points if attributes.items() <= point.attributes.items())
+
+    def wait(self, condition: Callable[[], bool]) -> None:
+        """Wait until it holds. Errors: AssertionError, with what came."""
+        deadline = time.monotonic() + PATIENCE_S
+        with self._news:
+            while not condition():
+                left_s = deadline - time.monotonic()
+                assert left_s > 0, f"not exported within {PATIENCE_S:g} s; what came: {self._spans} {list(self._points.values())}"
+                self._news.wait(left_s)
+
+    async def _take_spans(self, request: web.Request) -> web.Response:
+        message = ExportTraceServiceRequest.FromString(await request.read())
+        with self._news:
+            self.headers.append(dict(request.headers))
+            self.texts.append(MessageToJson(message))
+            self._spans += [_read(span) for resource in message.resource_spans for scope in resource.scope_spans for span in scope.spans]
+            self._news.notify_all()
+        return web.Response(content_type="application/x-protobuf")
+
+    async def _take_metrics(self, request: web.Request) -> web.Response:
+        message = ExportMetricsServiceRequest.FromString(await request.read())
+        with self._news:
+            self.headers.append(dict(request.headers))
+            self.texts.append(MessageToJson(message))
+            for metric in (metric for resource in message.resource_metrics for scope in resource.scope_metrics for metric in scope.metrics):
+                for point in (*metric.sum.data_points, *metric.histogram.data_points):
+                    attributes = _attributes(point.attributes)
+                    value = point.count if hasattr(point, "count") else point.as_double or point.as_int
+                    self._points[metric.name, repr(sorted(attributes.items()))] = Point(metric.name, attributes, value)
+            self._news.notify_all()
+        return web.Response(content_type="application/x-protobuf")
+
+
+def _read(span: Span) -> SeenSpan:
+    assert not span.events, "an event may hold the text of an exception"
+    return SeenSpan(
+        span.name,
+        span.trace_id.hex(),
+        span.span_id.hex(),
+        span.parent_span_id.hex(),
+        Span.SpanKind.Name(span.kind).removeprefix("SPAN_KIND_"),
+        span.status.code == 2,
+        _attributes(span.attributes),
+    )
+
+
+def _attributes(pairs: Iterable[KeyValue]) -> dict[str, Any]:
+    return {pair.key: getattr(pair.value, pair.value.WhichOneof("value") or "string_value") for pair in pairs}
