@@ -86,6 +86,7 @@ var serviceSettings = {
   IDEMPOTENCY_STORE: 'table'
   IDEMPOTENCY_TABLE_ENDPOINT: storage.properties.primaryEndpoints.table
   IDEMPOTENCY_TABLE_NAME: tableName
+  TELEMETRY: 'azure_monitor'
 }
 
 // What the platform reads.
@@ -95,6 +96,9 @@ var platformSettings = {
   AzureWebJobsStorage__blobServiceUri: storage.properties.primaryEndpoints.blob
   APPLICATIONINSIGHTS_CONNECTION_STRING: component.properties.ConnectionString
   APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identityClientId};Authorization=AAD'
+  // Microsoft's exporter neither reports on itself nor asks for remote configuration.
+  APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL: 'true'
+  APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED: 'true'
   // Bytes. The service refuses from 64 KiB with an answer of its own contract; what is far larger never reaches it.
   FUNCTIONS_REQUEST_BODY_SIZE_LIMIT: '1048576'
 }

@@ -223,12 +223,20 @@ MISTAKES = (
         "  APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identityClientId};Authorization=AAD'\n",
         "",
     ),
+    Mistake("OpenTelemetry asked of the host alone", "telemetry_needs_an_identity", APP, "  TELEMETRY: 'azure_monitor'\n", ""),
     Mistake(
-        "OpenTelemetry asked of the host alone",
+        "OpenTelemetry asked of the service alone",
         "telemetry_needs_an_identity",
         "host.json",
-        '  "version": "2.0",',
-        '  "version": "2.0",\n  "telemetryMode": "OpenTelemetry",',
+        '  "telemetryMode": "OpenTelemetry",\n',
+        "",
+    ),
+    Mistake(
+        "the worker takes the lines away from the host",
+        "telemetry_needs_an_identity",
+        APP,
+        "  APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL: 'true'\n",
+        "  APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL: 'true'\n  PYTHON_ENABLE_OPENTELEMETRY: 'true'\n",
     ),
     # The app
     Mistake("http answered", "only_https_and_tls_1_2", APP, "httpsOnly: true", "httpsOnly: false"),

@@ -114,9 +114,12 @@ def telemetry_needs_an_identity(template: Template) -> Iterator[str]:
     sends_as = app_settings(template).get("APPLICATIONINSIGHTS_AUTHENTICATION_STRING")
     if sends_as != "ClientId=${identityClientId};Authorization=AAD":
         yield f"the app does not send as its identity: {sends_as}"
-    asked = '"telemetryMode"' in template.text("host.json")
-    if asked != ("PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY" in app_settings(template)):
-        yield "telemetryMode in host.json and PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY do not agree"
+    asked = '"telemetryMode": "OpenTelemetry"' in template.text("host.json")
+    if asked != (app_settings(template).get("TELEMETRY") == "azure_monitor"):
+        yield "telemetryMode in host.json and TELEMETRY do not agree"
+    for name in ("PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY", "PYTHON_ENABLE_OPENTELEMETRY"):
+        if name in app_settings(template):
+            yield f"{name} keeps the lines that the alerts read from the host"
 
 
 @rule
