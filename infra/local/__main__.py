@@ -30,10 +30,16 @@ def main(arguments: list[str] | None = None) -> int:
         help="run: tour, then keep serving; demo: the tour alone, on free ports; upstreams: only the simulators and the console",
     )
     parser.add_argument("--port", type=int, default=_HOST_PORT, help="of the Functions host, with run (default: %(default)s)")
+    parser.add_argument(
+        "--telemetry",
+        choices=("off", "console", "otlp"),
+        default="off",
+        help="with run: show spans and metrics here, or send them to a collector on http://localhost:4318 (default: %(default)s)",
+    )
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return _demo() if options.what == "demo" else _serve(options.port if options.what == "run" else None)
+        return _demo() if options.what == "demo" else _serve(options.port if options.what == "run" else None, options.telemetry)
     except KeyboardInterrupt:
         print("\nStopped.")
         return 0
@@ -58,7 +64,7 @@ def _demo() -> int:
     return 0 if kept else 1
 
 
-def _serve(port: int | None) -> int:
+def _serve(port: int | None, telemetry: str) -> int:
     with ExitStack() as running:
         stack = running.enter_context(LocalStack(entra_port=_ENTRA_PORT, graph_port=_GRAPH_PORT, bundle=_BUNDLE))
         console = Console(
@@ -71,7 +77,9 @@ def _serve(port: int | None) -> int:
                 f"console {console.url}. Ctrl-C stops all."
             )
         else:
-            host = running.enter_context(HostProcess(_REPOSITORY, stack.environment, port=port, cors=[console.url]))
+            environment = {**stack.environment, "TELEMETRY": telemetry}
+            shown = telemetry == "console"
+            host = running.enter_context(HostProcess(_REPOSITORY, environment, port=port, cors=[console.url], echo=shown))
             console.facade_url = host.url
             _welcome(host.url, stack)
             if not Tour(host.url, stack, _style(), print).walk():

@@ -22,7 +22,7 @@ class HostProcess:
     ``environment`` is what the app sees, beside PATH, HOME and their like: no setting of the developer's shell gets in, and no local.settings.json
     either unless ``local_settings`` names one. ``port`` 0 takes a free one. ``cors`` are the origins whose web pages may call. ``interpreter`` may be the
     Python of another virtual environment, and ``host_folder`` the folder from which it imports this host: so an app can run with what it declares and no
-    more. Errors: RuntimeError, with all that was printed, when the host is not ready within ``timeout_s`` seconds.
+    more. ``echo`` shows what it prints. Errors: RuntimeError, with all that was printed, when the host is not ready within ``timeout_s`` seconds.
     """
 
     def __init__(
@@ -36,8 +36,10 @@ class HostProcess:
         timeout_s: float = 30.0,
         interpreter: Path | None = None,
         host_folder: Path = _REPOSITORY,
+        echo: bool = False,
     ) -> None:
         self._host_folder = host_folder
+        self._echo = echo
         self._command = [
             str(interpreter or sys.executable),
             "-m",
@@ -152,6 +154,8 @@ class HostProcess:
     def _read(self, process: subprocess.Popen[str]) -> None:
         with process.stdout as lines:  # type: ignore[union-attr]  # opened as a pipe
             for line in lines:
+                if self._echo:
+                    sys.stdout.write(line)
                 with self._news:
                     self._printed.append(line)
                     self._news.notify_all()
