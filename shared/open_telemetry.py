@@ -10,13 +10,13 @@ traces on to everybody. For that reason the distro ``azure-monitor-opentelemetry
 
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Final
 
 from opentelemetry.context import Context
 from opentelemetry.metrics import Counter, Histogram, UpDownCounter
 from opentelemetry.metrics import Meter as OtelMeter
-from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, MetricExporter, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
@@ -50,7 +50,7 @@ def open_telemetry(settings: TelemetrySettings, environment: Mapping[str, str]) 
     # A caller's flag "not sampled" is not heeded: a stranger could hide that way, and the Functions host sets it as it likes.
     tracers = TracerProvider(sampler=None if environment.get("OTEL_TRACES_SAMPLER") else ALWAYS_ON, resource=resource)
     tracers.add_span_processor(spans)
-    meters = MeterProvider([PeriodicExportingMetricReader(metrics)], resource=resource)
+    meters = MeterProvider([PeriodicExportingMetricReader(metrics)], resource=resource, exemplar_filter=AlwaysOffExemplarFilter())
     # In Azure Monitor the Functions host reports each request; a second one from here would double every count.
     kind = SpanKind.INTERNAL if settings.telemetry == "azure_monitor" else SpanKind.SERVER
     return Telemetry(OpenTelemetryTracing(tracers.get_tracer(_NAME), kind), Metrics(OpenTelemetryMeter(meters.get_meter(_NAME))))
@@ -63,24 +63,18 @@ class OpenTelemetryTracing:
         self._tracer = tracer
         self._request_kind = request_kind
 
-    @contextmanager
-    def request(self, name: str, traceparent: str | None, attributes: Attributes) -> Iterator["OpenTelemetrySpan"]:
+    def request(self, name: str, traceparent: str | None, attributes: Attributes) -> AbstractContextManager["OpenTelemetrySpan"]:
         """See ``Tracing.request``. What the runtime has attached to the context does not count: it attaches nothing for functions that are not async."""
         parent = _PROPAGATOR.extract({"traceparent": traceparent} if traceparent else {}, Context())
-        with self._open(name, self._request_kind, attributes, parent) as span:
-            yield span
+        return self._open(name, self._request_kind, attributes, parent)
 
-    @contextmanager
-    def span(self, name: str, attributes: Attributes = _NONE) -> Iterator["OpenTelemetrySpan"]:
+    def span(self, name: str, attributes: Attributes = _NONE) -> AbstractContextManager["OpenTelemetrySpan"]:
         """See ``Tracing.span``."""
-        with self._open(name, SpanKind.INTERNAL, attributes) as span:
-            yield span
+        return self._open(name, SpanKind.INTERNAL, attributes)
 
-    @contextmanager
-    def call(self, name: str, attributes: Attributes = _NONE) -> Iterator["OpenTelemetrySpan"]:
+    def call(self, name: str, attributes: Attributes = _NONE) -> AbstractContextManager["OpenTelemetrySpan"]:
         """See ``Tracing.call``."""
-        with self._open(name, SpanKind.CLIENT, attributes) as span:
-            yield span
+        return self._open(name, SpanKind.CLIENT, attributes)
 
     def headers(self) -> dict[str, str]:
         """See ``Tracing.headers``."""

@@ -62,6 +62,10 @@ WRONG: dict[str, tuple[dict[str, str], str]] = {
         {"IDEMPOTENCY_STORE": "table", "IDEMPOTENCY_TABLE_CONNECTION_STRING": "mark"},
         "The setting IDEMPOTENCY_TABLE_CONNECTION_STRING is not a connection string.",
     ),
+    "telemetry to nowhere": (
+        {"TELEMETRY": "azure_monitor", "APPLICATIONINSIGHTS_CONNECTION_STRING": "mark"},
+        "The setting APPLICATIONINSIGHTS_CONNECTION_STRING is no connection string of Application Insights.",
+    ),
 }
 
 
