@@ -21,9 +21,9 @@ class CancelAnswer(Answer):
         description="True when Microsoft Graph's own answer settles it; false when it was concluded from what was seen afterwards."
     )
     replayed: bool = Field(description="True when this answer was given before, for the same request.")
-    business_id: str
-    appointment_id: str
-    request_id: str = Field(description="Quote this to the operator of this service.")
+    business_id: str = Field(description="Id of the booking business, as it was asked for.")
+    appointment_id: str = Field(description="Id of the appointment, as it was asked for.")
+    request_id: str = Field(description="Quote this to the operator of this service.", json_schema_extra={"format": "uuid"})
     message: str = Field(description="One sentence for a person. Its wording may change.")
 
 

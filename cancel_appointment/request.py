@@ -19,6 +19,10 @@ MAX_BODY_BYTES = 64 * 1024
 _JSON_MEDIA_TYPE = re.compile(r'application/json\s*(;\s*charset\s*=\s*(utf-?8|"utf-?8")\s*)?', re.ASCII | re.IGNORECASE)
 _BARE_KEY = re.compile(r"[\x21\x23-\x2b\x2d-\x7e]{1,255}")
 _QUOTED_KEY = re.compile(r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\]){1,255})"')
+IDEMPOTENCY_KEY_PATTERN = f"^(?:{_BARE_KEY.pattern}|{_QUOTED_KEY.pattern})$"
+# The rules of _message in the words of JSON Schema: not blank, no control characters but line breaks and tabs.
+_NO_CONTROLS = r"\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f"
+_PUBLISHED_MESSAGE = {"minLength": 1, "pattern": rf"^[^{_NO_CONTROLS}]*[^\s{_NO_CONTROLS}][^{_NO_CONTROLS}]*$"}
 
 
 def _message(value: str) -> str:
@@ -34,8 +38,12 @@ class CancelRequest(BaseModel):
 
     business_id: BusinessId = Field(description="Id of the booking business: the SMTP address of its mailbox.")
     appointment_id: AppointmentId = Field(description="Id of the appointment, exactly as Microsoft Graph gives it.")
-    cancellation_message: Annotated[str, Field(max_length=2000), AfterValidator(_message)] | None = Field(
-        default=None, description="Text that Microsoft Bookings mails to the customer and the staff.", repr=False
+    cancellation_message: Annotated[str, Field(max_length=2000, json_schema_extra=_PUBLISHED_MESSAGE), AfterValidator(_message)] | None = (
+        Field(
+            default=None,
+            description="Text that Microsoft Bookings mails to the customer and the staff. Leave it out to send the default text.",
+            repr=False,
+        )
     )
 
 

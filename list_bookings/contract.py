@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import Field, TypeAdapter, ValidationError
+from pydantic.config import JsonDict
 
 from list_bookings.request import AppointmentsRequest
 from shared.identifiers import AppointmentId, BusinessId
@@ -19,6 +20,7 @@ from shared.problems import Answer, Reply, success
 _BUSINESS_ID: TypeAdapter[str] = TypeAdapter(BusinessId)
 _APPOINTMENT_ID: TypeAdapter[str] = TypeAdapter(AppointmentId)
 _LONGEST_PART = 80
+_MOMENT: JsonDict = {"format": "date-time"}
 
 
 class BusinessEntry(Answer):
@@ -31,9 +33,9 @@ class BusinessEntry(Answer):
 class BusinessesAnswer(Answer):
     """The booking businesses that the caller may see, by name."""
 
-    businesses: tuple[BusinessEntry, ...]
+    businesses: tuple[BusinessEntry, ...] = Field(description="The businesses, at most a thousand.")
     complete: bool = Field(description="False when there are more than are listed: narrow the request.")
-    request_id: str = Field(description="Quote this to the operator of this service.")
+    request_id: str = Field(description="Quote this to the operator of this service.", json_schema_extra={"format": "uuid"})
 
 
 class AppointmentEntry(Answer):
@@ -41,19 +43,23 @@ class AppointmentEntry(Answer):
 
     appointment_id: AppointmentId = Field(description="Id of the appointment, exactly as Microsoft Graph gives it.")
     title: str = Field(description="One line for a person: when, which service, for whom. Its wording may change.")
-    start: str | None = Field(default=None, description="Begin in UTC (RFC 3339). Absent where Microsoft Graph names none.")
-    end: str | None = Field(default=None, description="End in UTC (RFC 3339). Absent where Microsoft Graph names none.")
+    start: str | None = Field(
+        default=None, description="Begin in UTC (RFC 3339). Absent where Microsoft Graph names none.", json_schema_extra=_MOMENT
+    )
+    end: str | None = Field(
+        default=None, description="End in UTC (RFC 3339). Absent where Microsoft Graph names none.", json_schema_extra=_MOMENT
+    )
 
 
 class AppointmentsAnswer(Answer):
     """The appointments of one booking business that overlap a span of time, the earliest first."""
 
-    business_id: str
-    start: str = Field(description="Begin of the span in UTC (RFC 3339).")
-    end: str = Field(description="End of the span in UTC (RFC 3339).")
-    appointments: tuple[AppointmentEntry, ...]
+    business_id: str = Field(description="Id of the booking business, as it was asked for.")
+    start: str = Field(description="Begin of the span in UTC (RFC 3339).", json_schema_extra=_MOMENT)
+    end: str = Field(description="End of the span in UTC (RFC 3339).", json_schema_extra=_MOMENT)
+    appointments: tuple[AppointmentEntry, ...] = Field(description="The appointments, at most a thousand.")
     complete: bool = Field(description="False when there are more than are listed: narrow the span.")
-    request_id: str = Field(description="Quote this to the operator of this service.")
+    request_id: str = Field(description="Quote this to the operator of this service.", json_schema_extra={"format": "uuid"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
+from pydantic.config import JsonDict
 
 from shared.errors import FieldFault
 from shared.identifiers import BusinessId, without_controls
@@ -17,6 +18,7 @@ from shared.request_faults import invalid, read_faults
 
 DEFAULT_SPAN = timedelta(days=30)
 LONGEST_SPAN = timedelta(days=366)
+_PUBLISHED_TEXT: JsonDict = {"pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$"}  # no control characters, in the words of JSON Schema
 
 # RFC 3339, with as many digits of a second as the expression utcNow() of Power Automate writes. A space stands for the plus sign of an offset that
 # was not percent-encoded, which a query turns into one.
@@ -47,7 +49,7 @@ class _Request(BaseModel):
 class BusinessesRequest(_Request):
     """Ask for booking businesses."""
 
-    query: Annotated[str, Field(min_length=1, max_length=100), AfterValidator(without_controls)] | None = Field(
+    query: Annotated[str, Field(max_length=100, json_schema_extra=_PUBLISHED_TEXT), AfterValidator(without_controls)] | None = Field(
         default=None, description="Only businesses whose name holds this text. Leave it out for all."
     )
 

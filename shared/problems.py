@@ -37,27 +37,29 @@ class FaultAnswer(Answer):
 class UpstreamAnswer(Answer):
     """What the service behind this one said."""
 
-    service: Literal["entra", "graph"]
-    status: int | None = None
-    code: str | None = None
+    service: Literal["entra", "graph"] = Field(description="Which one: Microsoft Entra ID or Microsoft Graph.")
+    status: int | None = Field(default=None, description="Its HTTP status. Absent where it did not answer.")
+    code: str | None = Field(default=None, description="Its own error code. Absent where it named none.")
     request_id: str | None = Field(default=None, description="Quote this to Microsoft's support.")
 
 
 class Problem(Answer):
     """Anything but an outcome (RFC 9457). Members that do not apply are absent. Decide on ``code`` and ``retryable``, never on texts."""
 
-    type: str
-    title: str
-    status: int
-    detail: str
-    instance: str
-    code: str
+    type: str = Field(description="The kind of problem as a URN, which ends in the code.")
+    title: str = Field(description="The kind of problem in words. They may change.")
+    status: int = Field(description="The HTTP status of this answer.")
+    detail: str = Field(description="What happened this time, in a sentence for a person. Its wording may change.")
+    instance: str = Field(description="This answer as a URN, which ends in the request id.")
+    code: str = Field(description="The kind of problem. An open list: treat a code that you do not know by its status and retryable.")
     retryable: bool = Field(description="True when the same request, sent again unchanged, may succeed. A repeat never cancels twice.")
-    request_id: str = Field(description="Quote this to the operator of this service.")
-    retry_after_seconds: Annotated[int, Field(ge=1, le=_LONGEST_WAIT_S)] | None = None
-    errors: tuple[FaultAnswer, ...] | None = None
+    request_id: str = Field(description="Quote this to the operator of this service.", json_schema_extra={"format": "uuid"})
+    retry_after_seconds: Annotated[int, Field(ge=1, le=_LONGEST_WAIT_S)] | None = Field(
+        default=None, description="Seconds to wait before the same request is sent again; the same as Retry-After."
+    )
+    errors: tuple[FaultAnswer, ...] | None = Field(default=None, description="The faults of the request, one by one.")
     claims: str | None = Field(default=None, description="Base64 of the claims challenge, for the next sign-in (MSAL: claims).")
-    upstream: UpstreamAnswer | None = None
+    upstream: UpstreamAnswer | None = Field(default=None, description="What the service behind this one said, where it was asked.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from shared.webhook_keys import WebhookKey, secret_bytes
 # The host joins repeated headers with a comma, so an id holds none. It becomes an idempotency key, hence the length of one.
 _ID = re.compile(r"[\x21-\x2b\x2d-\x7e]{1,255}")
 _TIMESTAMP = re.compile(r"[1-9][0-9]{0,11}")
+ID_PATTERN, TIMESTAMP_PATTERN = f"^{_ID.pattern}$", f"^{_TIMESTAMP.pattern}$"
 _SIGNATURE = re.compile(r"v1,[A-Za-z0-9+/]{43}=")
 _LONGEST_SIGNATURES = 2048
 _UNPROVED = (

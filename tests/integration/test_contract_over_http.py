@@ -499,7 +499,7 @@ def test_a_cancel_that_finds_no_thread_in_time_is_never_begun(stack: LocalStack)
 
 def copy_app(folder: Path, *, before: str = "", after: str = "") -> Path:
     """Copy the Function App, with lines of a test's own around function_app.py."""
-    for package in ("cancel_appointment", "list_bookings", "shared"):
+    for package in ("cancel_appointment", "describe_api", "list_bookings", "shared"):
         shutil.copytree(REPOSITORY / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(REPOSITORY / "host.json", folder)
     (folder / "function_app.py").write_text(f"{before}\n{(REPOSITORY / 'function_app.py').read_text()}\n{after}")

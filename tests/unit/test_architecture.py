@@ -18,6 +18,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 # The folders beside shared/: each is one thing that callers may ask for, and none knows another.
 CAPABILITIES = ("cancel_appointment", "list_bookings")
+# The one that describes the others: it reads what each of them publishes, and none of them knows it.
+DESCRIBING = "describe_api"
+FOLDERS = ("shared", *CAPABILITIES, DESCRIBING)
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Module:
 def product() -> dict[str, Module]:
     files = [
         REPOSITORY / "function_app.py",
-        *(file for folder in ("shared", *CAPABILITIES) for file in REPOSITORY.glob(f"{folder}/**/*.py")),
+        *(file for folder in FOLDERS for file in REPOSITORY.glob(f"{folder}/**/*.py")),
     ]
     modules = (read(file) for file in files)
     return {module.name: module for module in modules}
@@ -76,15 +79,21 @@ def test_the_product_is_found() -> None:
 
 @pytest.mark.parametrize("name", names_of("shared"))
 def test_the_shared_half_knows_no_capability(name: str) -> None:
-    assert not [capability for capability in CAPABILITIES if product()[name].uses(capability)]
+    assert not [capability for capability in (*CAPABILITIES, DESCRIBING) if product()[name].uses(capability)]
 
 
 @pytest.mark.parametrize("name", names_of(*CAPABILITIES))
 def test_a_capability_knows_no_other(name: str) -> None:
-    assert [capability for capability in CAPABILITIES if product()[name].uses(capability)] in ([], [name.partition(".")[0]])
+    assert [capability for capability in (*CAPABILITIES, DESCRIBING) if product()[name].uses(capability)] in ([], [name.partition(".")[0]])
 
 
-@pytest.mark.parametrize("name", names_of("shared", "function_app", *CAPABILITIES))
+def test_the_description_of_the_others_rests_on_what_they_publish() -> None:
+    imported = {what for name in names_of(DESCRIBING) for what in product()[name].imports if what.partition(".")[0] in CAPABILITIES}
+    assert imported == {f"{capability}.published" for capability in CAPABILITIES}
+    assert {name for name in names_of(DESCRIBING) if product()[name].imports & imported} == {f"{DESCRIBING}.catalogue"}
+
+
+@pytest.mark.parametrize("name", names_of("function_app", *FOLDERS))
 def test_the_product_does_not_need_the_local_stack_or_the_tests(name: str) -> None:
     for package in ("infra", "tests", "pytest", "scripts"):
         assert not product()[name].uses(package)
@@ -97,14 +106,14 @@ SPEAK_HTTP = {
     f"shared.{name}" for name in ("connections", "credentials", "storage_credential", "entra_http", "graph", "signing_keys", "table_store")
 }
 OWNERS: dict[str, set[str]] = {
-    "azure.functions": {"function_app", "shared.endpoint", *(f"{capability}.triggers" for capability in CAPABILITIES)},
+    "azure.functions": {"function_app", "shared.endpoint", *(f"{capability}.triggers" for capability in (*CAPABILITIES, DESCRIBING))},
     "azure.core": {"shared.table_store", "shared.storage_credential"},
     "azure.data": {"shared.table_store"},
     "msal": {"shared.entra_client", "shared.credentials", "shared.storage_credential"},
     "standardwebhooks": {"shared.webhooks"},
     "shared.entra_client": {"shared.on_behalf_of", "shared.app_only", "shared.services"},
     "shared.app_only": {"shared.services"},
-    "shared.webhooks": {"shared.app_only", "shared.services", "cancel_appointment.webhook_operation"},
+    "shared.webhooks": {"shared.app_only", "shared.services", "cancel_appointment.published", "cancel_appointment.webhook_operation"},
     "jwt": {"shared.caller", "shared.signing_keys"},
     "opentelemetry": {"shared.open_telemetry"},
     "azure.monitor": {"shared.open_telemetry"},
@@ -119,7 +128,8 @@ OWNERS: dict[str, set[str]] = {
     "random": {"shared.waiting"},
     "asyncio": {"shared.serving", "shared.lanes"},
     "shared.endpoint": {f"{capability}.triggers" for capability in CAPABILITIES},
-    "cancel_appointment.contract": {"cancel_appointment.operation"},
+    "cancel_appointment.contract": {"cancel_appointment.operation", "cancel_appointment.published"},
+    "list_bookings.contract": {"list_bookings.operation", "list_bookings.published"},
     "cancel_appointment.operation": {"cancel_appointment.triggers", "cancel_appointment.webhook_operation"},
     "cancel_appointment.webhook_operation": {"cancel_appointment.triggers"},
     "cancel_appointment.triggers": {"cancel_appointment"},
@@ -137,8 +147,11 @@ PURE = [
     "cancel_appointment.cancellation",
     "cancel_appointment.contract",
     "cancel_appointment.outcome",
+    "cancel_appointment.published",
     "cancel_appointment.request",
+    *(f"describe_api.{name}" for name in ("catalogue", "documents", "openapi", "recorded", "schemas", "swagger")),
     "list_bookings.contract",
+    "list_bookings.published",
     "list_bookings.request",
     "shared.deadline",
     "shared.digest",
@@ -148,6 +161,7 @@ PURE = [
     "shared.identifiers",
     "shared.metrics",
     "shared.problems",
+    "shared.published",
     "shared.request_faults",
     "shared.principal",
     "shared.retry",
@@ -375,7 +389,7 @@ def _names(part: ast.AST) -> set[str]:
     return found.union(*(_names(child) for child in ast.iter_child_nodes(part)))
 
 
-@pytest.mark.parametrize("name", names_of("shared", *CAPABILITIES))
+@pytest.mark.parametrize("name", names_of(*FOLDERS))
 def test_no_id_is_put_into_an_address_as_it_is(name: str) -> None:
     assert list(joined_into_paths(product()[name].tree)) == []
 

@@ -484,7 +484,7 @@ def test_whatever_a_cause_carries_the_answer_keeps_to_the_contract(
 
 
 ids = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=100).filter(
-    lambda text: bool(text.strip()) and text not in (".", "..")
+    lambda text: any(character != "." and not character.isspace() for character in text)
 )
 
 

@@ -1,0 +1,117 @@
+"""The cancel operation as callers read of it."""
+
+from cancel_appointment.contract import CancelAnswer
+from cancel_appointment.request import IDEMPOTENCY_KEY_PATTERN, CancelRequest
+from shared import errors
+from shared.published import (
+    CAUSES_OF_IDENTITY,
+    CAUSES_OF_SERVICE,
+    CAUSES_OF_UPSTREAMS,
+    CORRELATION_ID,
+    ForMakers,
+    Guard,
+    Published,
+    RequestHeader,
+    picked_from,
+)
+from shared.webhooks import ID_PATTERN, TIMESTAMP_PATTERN
+
+CANCEL_APPOINTMENT = Published(
+    operation_id="CancelAppointment",
+    method="post",
+    path="/v1/cancel-appointment",
+    tag="Appointments",
+    summary="Cancel an appointment",
+    description=(
+        "Cancels one appointment of a Microsoft Bookings calendar on behalf of the signed-in user; Bookings mails the customer and the staff. "
+        "An appointment that is not there is an outcome, not an error. Sending the same request again is always safe: it never cancels twice."
+    ),
+    answer=CancelAnswer,
+    answered="The cancel ended: outcome says how.",
+    examples=("cancelled", "cancelled_unconfirmed", "cancelled_replayed", "not_found", "not_found_unconfirmed"),
+    causes=(
+        errors.RequestInvalid,
+        *CAUSES_OF_IDENTITY,
+        errors.RequestInProgress,
+        errors.BodyTooLarge,
+        errors.MediaTypeUnsupported,
+        errors.IdempotencyKeyReused,
+        *CAUSES_OF_UPSTREAMS,
+        *CAUSES_OF_SERVICE,
+        errors.OutcomeUnknown,
+    ),
+    body=CancelRequest,
+    headers=(
+        RequestHeader(
+            "Idempotency-Key",
+            "A key of the caller's own for this request: the same key gets the same answer for 24 hours, not_found included. Bare, or as a quoted string.",
+            {"type": "string", "pattern": IDEMPOTENCY_KEY_PATTERN},
+        ),
+        CORRELATION_ID,
+    ),
+    for_makers=ForMakers(
+        words={"x-ms-visibility": "important", "x-ms-api-annotation": {"family": "CancelAppointment", "revision": 1}},
+        members={
+            "businessId": {
+                "x-ms-visibility": "important",
+                "x-ms-test-value": "Contosolunchdelivery@M365B489948.onmicrosoft.com",
+                **picked_from("ListBusinesses", "businesses", "businessId", "displayName"),
+            },
+            "appointmentId": {
+                "x-ms-visibility": "important",
+                "x-ms-test-value": "AAMkADKoAAA=",
+                **picked_from("ListAppointments", "appointments", "appointmentId", "title", given={"businessId": "businessId"}),
+            },
+            "cancellationMessage": {"x-ms-visibility": "important"},
+            "Idempotency-Key": {"x-ms-visibility": "advanced"},
+            "x-correlation-id": {"x-ms-visibility": "advanced"},
+        },
+    ),
+)
+
+CANCEL_APPOINTMENT_BY_WEBHOOK = Published(
+    operation_id="CancelAppointmentByWebhook",
+    method="post",
+    path="/v1/webhooks/cancel-appointment",
+    tag="Webhooks",
+    summary="Cancel an appointment by webhook",
+    description=(
+        "Cancels one appointment for a system that signs its requests (Standard Webhooks) and for which no user signs in. Off unless the operator has set keys; "
+        "each key is good for the booking businesses on its list. The same answers as for users, so that a sender stops at whatever a repeat would not change."
+    ),
+    answer=CancelAnswer,
+    answered="The cancel ended: outcome says how.",
+    examples=CANCEL_APPOINTMENT.examples,
+    causes=(
+        errors.RequestInvalid,
+        errors.SignatureRefused,
+        errors.CallerNotAllowed,
+        errors.WebhooksOff,
+        errors.RequestInProgress,
+        errors.BodyTooLarge,
+        errors.MediaTypeUnsupported,
+        errors.IdempotencyKeyReused,
+        *CAUSES_OF_UPSTREAMS,
+        *CAUSES_OF_SERVICE,
+        errors.OutcomeUnknown,
+    ),
+    body=CancelRequest,
+    headers=(
+        RequestHeader(
+            "webhook-id",
+            "Names the delivery and is the same in its repeats: for 7 days the same id with the same body gets the same answer.",
+            {"type": "string", "pattern": ID_PATTERN},
+            required=True,
+        ),
+        RequestHeader(
+            "webhook-timestamp",
+            "Seconds since 1970 when this attempt was signed, within five minutes of the service's clock.",
+            {"type": "string", "pattern": TIMESTAMP_PATTERN},
+            required=True,
+        ),
+        CORRELATION_ID,
+    ),
+    guard=Guard.SIGNATURE,
+)
+
+OPERATIONS = (CANCEL_APPOINTMENT, CANCEL_APPOINTMENT_BY_WEBHOOK)

@@ -1,0 +1,118 @@
+"""What there is to describe: the operations of all capabilities, and the words about the whole. Pure.
+
+A new operation is one entry here. Does *not* know any format of documents.
+"""
+
+from typing import Any
+
+import cancel_appointment.published
+import list_bookings.published
+from shared.problems import Answer
+from shared.published import Guard, Published
+
+VERSION = "1.0"
+TITLE = "Cancel Bookings Appointments"
+DESCRIPTION = (
+    "Cancels appointments of Microsoft Bookings through Microsoft Graph, on behalf of the signed-in user, and lists what there is to cancel. "
+    "Every answer is JSON of one contract, which only ever grows: clients ignore members that they do not know, and decide on codes, never on texts."
+)
+# Whoever runs the service puts their own here; the connector's readme says where.
+CONTACT = {"name": "The operator of this service", "url": "https://bookings.example.com/support", "email": "support@bookings.example.com"}
+WEBSITE = "https://bookings.example.com"
+PRIVACY_POLICY = "https://bookings.example.com/privacy"
+HOST = "your-function-app.azurewebsites.net"
+BASE_PATH = "/api"
+SCOPE = "Appointments.Cancel"
+AUTHORIZATION_URL = "https://login.microsoftonline.com/common/oauth2/v2.0/authorize"
+TOKEN_URL = "https://login.microsoftonline.com/common/oauth2/v2.0/token"  # noqa: S105 - an address
+
+TAGS = {
+    "Appointments": "What can be done with appointments.",
+    "Webhooks": "For systems for which no user signs in.",
+    "Lists": "What there is to choose from.",
+    "Service": "The service itself.",
+}
+
+
+class Health(Answer):
+    """The worker answers."""
+
+    status: str
+
+
+class Document(Answer):
+    """A document in the form of OpenAPI 3.1."""
+
+    openapi: str
+
+
+GET_HEALTH = Published(
+    operation_id="GetHealth",
+    method="get",
+    path="/health",
+    tag="Service",
+    summary="Say that the service answers",
+    description="Answers while the worker lives. It asks nobody else, so it says nothing of Microsoft Entra ID or Microsoft Graph.",
+    answer=Health,
+    answered="The worker answers.",
+    examples=("health",),
+    causes=(),
+    guard=Guard.NOBODY,
+)
+GET_DOCUMENT = Published(
+    operation_id="GetOpenApiDocument",
+    method="get",
+    path="/v1/openapi.json",
+    tag="Service",
+    summary="Get this document",
+    description="Returns this document. It changes only with the service's version: send If-None-Match to be told so.",
+    answer=Document,
+    answered="This document.",
+    examples=(),
+    causes=(),
+    guard=Guard.NOBODY,
+)
+
+OPERATIONS: tuple[Published, ...] = (
+    *cancel_appointment.published.OPERATIONS,
+    *list_bookings.published.OPERATIONS,
+    GET_DOCUMENT,
+    GET_HEALTH,
+)
+
+RESPONSE_HEADERS: dict[str, dict[str, Any]] = {
+    "Retry-After": {
+        "description": "Seconds to wait before the same request is sent again.",
+        "schema": {"type": "integer", "minimum": 1, "maximum": 3600},
+    },
+    "WWW-Authenticate": {
+        "description": "A challenge: Bearer (RFC 6750), with the claims challenge where there is one; of webhooks StandardWebhooks.",
+        "schema": {"type": "string"},
+    },
+    "x-correlation-id": {"description": "The caller's correlation id, where one came.", "schema": {"type": "string"}},
+    "ETag": {"description": "Names this version of the document.", "schema": {"type": "string"}},
+}
+
+
+def response_headers(operation: Published, status: int) -> dict[str, bool]:
+    """Return the headers of an answer with this status, and whether it always has them."""
+    rows = operation.rows().get(status, [])
+    headers: dict[str, bool] = {}
+    if any(row.retryable for row in rows):
+        headers["Retry-After"] = all(row.retryable for row in rows)
+    if any(row.challenge for row in rows):
+        headers["WWW-Authenticate"] = all(row.challenge for row in rows)
+    if operation.guard is not Guard.NOBODY:
+        headers["x-correlation-id"] = False
+    if operation is GET_DOCUMENT:
+        headers["ETag"] = True
+    return headers
+
+
+def described(operation: Published, status: int) -> str:
+    """Say in a sentence what an answer with this status means, with its codes."""
+    if status == 200:
+        return operation.answered
+    if status == 304:
+        return "Nothing has changed."
+    return "; ".join(f"{row.code}: {row.title}" for row in operation.rows()[status]) + "."

@@ -1,0 +1,34 @@
+"""The HTTP trigger of this capability. The only file here that imports azure.functions."""
+
+import hashlib
+
+import azure.functions as func
+
+from describe_api.documents import openapi_document
+from shared.lazy import Lazy
+
+blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
+
+
+def _build() -> tuple[bytes, str]:
+    body = openapi_document().encode()
+    return body, f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+
+
+_document = Lazy(_build)
+
+
+@blueprint.route("v1/openapi.json", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+async def openapi_json(req: func.HttpRequest) -> func.HttpResponse:
+    """Return the OpenAPI document, or say that the caller's copy is still right (RFC 9110 13.1.2)."""
+    body, etag = _document.get()
+    headers = {
+        "Content-Type": "application/json",
+        "Cache-Control": "public, max-age=300",
+        "ETag": etag,
+        "X-Content-Type-Options": "nosniff",
+    }
+    known = [entry.strip().removeprefix("W/") for entry in req.headers.get("if-none-match", "").split(",")]
+    if etag in known or known == ["*"]:
+        return func.HttpResponse(b"", status_code=304, headers=headers)
+    return func.HttpResponse(body, headers=headers)

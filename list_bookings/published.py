@@ -1,0 +1,77 @@
+"""The lists as callers read of them."""
+
+from collections.abc import Sequence
+
+from list_bookings.contract import AppointmentsAnswer, BusinessesAnswer
+from list_bookings.request import AppointmentsRequest, BusinessesRequest
+from shared import errors
+from shared.errors import FacadeError
+from shared.published import (
+    CAUSES_OF_IDENTITY,
+    CAUSES_OF_SERVICE,
+    CAUSES_OF_UPSTREAMS,
+    CORRELATION_ID,
+    ForMakers,
+    Published,
+    picked_from,
+)
+
+_CAUSES: Sequence[type[FacadeError]] = (
+    errors.RequestInvalid,
+    *CAUSES_OF_IDENTITY,
+    errors.BusinessNotFound,
+    *CAUSES_OF_UPSTREAMS,
+    *CAUSES_OF_SERVICE,
+)
+
+LIST_BUSINESSES = Published(
+    operation_id="ListBusinesses",
+    method="get",
+    path="/v1/businesses",
+    tag="Lists",
+    summary="List businesses",
+    description="Lists the booking businesses that the signed-in user may see, by name, at most a thousand. Use it to pick the business of an appointment.",
+    answer=BusinessesAnswer,
+    answered="The businesses.",
+    examples=("businesses",),
+    causes=_CAUSES,
+    parameters=BusinessesRequest,
+    optional=frozenset({"query"}),
+    headers=(CORRELATION_ID,),
+    for_makers=ForMakers(
+        words={"x-ms-visibility": "advanced", "x-ms-api-annotation": {"family": "ListBusinesses", "revision": 1}},
+        members={"x-correlation-id": {"x-ms-visibility": "advanced"}},
+    ),
+)
+
+LIST_APPOINTMENTS = Published(
+    operation_id="ListAppointments",
+    method="get",
+    path="/v1/businesses/{businessId}/appointments",
+    tag="Lists",
+    summary="List appointments of a business",
+    description=(
+        "Lists the appointments of one booking business that overlap a span of time, the earliest first, at most a thousand. "
+        "Use it to pick the appointment to cancel."
+    ),
+    answer=AppointmentsAnswer,
+    answered="The appointments.",
+    examples=("appointments",),
+    causes=_CAUSES,
+    parameters=AppointmentsRequest,
+    optional=frozenset({"start", "end"}),
+    headers=(CORRELATION_ID,),
+    for_makers=ForMakers(
+        words={"x-ms-visibility": "advanced", "x-ms-api-annotation": {"family": "ListAppointments", "revision": 1}},
+        members={
+            "businessId": {
+                "x-ms-visibility": "important",
+                "x-ms-test-value": "Contosolunchdelivery@M365B489948.onmicrosoft.com",
+                **picked_from("ListBusinesses", "businesses", "businessId", "displayName"),
+            },
+            "x-correlation-id": {"x-ms-visibility": "advanced"},
+        },
+    ),
+)
+
+OPERATIONS = (LIST_BUSINESSES, LIST_APPOINTMENTS)
