@@ -43,6 +43,13 @@ bench: $(READY) ## Measure, and print ratios; nothing is judged by it
 
 smoke: $(READY) ## Check a running service: make smoke URL=https://... BUSINESS=..., with TOKEN in the environment
 	@exec $(BIN)/python scripts/smoke.py
+.PHONY: contract fuzz
+
+contract: $(READY) ## Record real answers and write the published documents from them and from the models
+	@$(BIN)/python -m infra.contract
+
+fuzz: $(READY) ## Drive the running service from its documents, thousands of requests each; ARGS="--cases 10000" for more
+	@exec $(BIN)/python -m tests.contract.fuzzing $(ARGS)
 
 lint: $(READY) ## Check style, layout and types
 	@$(BIN)/ruff check .

@@ -1,0 +1,84 @@
+"""The files of the published contract: where each is and what stands in it."""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from infra.contract.golden import Change, Facts, compare, surface
+from infra.contract.recording import REPOSITORY, Recorded
+
+EXAMPLES = REPOSITORY / "docs" / "examples"
+RECORDED = REPOSITORY / "describe_api" / "recorded.py"
+OPENAPI = REPOSITORY / "docs" / "openapi.json"
+SWAGGER = REPOSITORY / "infra" / "connector" / "apiDefinition.swagger.json"
+GOLDEN = REPOSITORY / "tests" / "unit" / "golden" / "v1.json"
+
+_MODULE = '''"""Bodies of real answers, recorded from the running service by ``make contract``: written by it, not by hand."""
+
+RECORDED = r"""{}"""
+'''
+
+
+class ContractBroken(Exception):
+    """The change is not one that v1 allows; the message has a line for everything that callers would notice."""
+
+
+def examples(recorded: Iterable[Recorded]) -> dict[Path, str]:
+    """Return what the example files hold."""
+    return {EXAMPLES / f"{one.name}.json": written({"request": one.request, "response": one.response}) for one in recorded}
+
+
+def recorded_module(recorded: Iterable[Recorded]) -> str:
+    """Return the module that carries the bodies into the running service, which reads no file."""
+    bodies = {one.name: one.response["body"] for one in sorted(recorded, key=lambda one: one.name)}
+    text = json.dumps(bodies, indent=1, ensure_ascii=False)
+    if '"""' in text:
+        raise ValueError("a body that ends its own quotation")
+    return _MODULE.format(text)
+
+
+def documents() -> dict[Path, str]:
+    """Return the documents that are made from the models and from what was recorded."""
+    from describe_api.documents import openapi_document, swagger_document
+
+    return {OPENAPI: openapi_document(), SWAGGER: swagger_document()}
+
+
+def write_recorded(recorded: list[Recorded]) -> Iterator[str]:
+    """Write what was recorded and remove what no longer is; yield the names of files that changed."""
+    files = examples(recorded)
+    for stale in set(EXAMPLES.glob("*.json")) - files.keys():
+        stale.unlink()
+        yield f"{stale.relative_to(REPOSITORY)} (removed)"
+    yield from _write({**files, RECORDED: recorded_module(recorded)})
+
+
+def golden() -> Facts:
+    """Return what callers may rely on today."""
+    return surface(json.loads(documents()[OPENAPI]))
+
+
+def may_be_recorded(old: Facts, new: Facts) -> list[Change]:
+    """Return what stands against a new record in place of the old one: nothing, where v1 has only grown."""
+    return [change for change in compare(old, new) if change.breaking]
+
+
+def write_documents() -> Iterator[str]:
+    """Write the documents and the golden record; yield the names of files that changed. Errors: ContractBroken, and then nothing is written."""
+    record = golden()
+    if GOLDEN.exists() and (refused := may_be_recorded(json.loads(GOLDEN.read_text()), record)):
+        raise ContractBroken("\n".join(map(str, refused)))
+    yield from _write({**documents(), GOLDEN: written(record)})
+
+
+def written(content: object) -> str:
+    """Return JSON as all files of the contract hold it."""
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def _write(files: dict[Path, str]) -> Iterator[str]:
+    for path, text in files.items():
+        if not path.exists() or path.read_text() != text:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+            yield str(path.relative_to(REPOSITORY))
