@@ -98,10 +98,9 @@ def test_every_outcome_and_every_code_has_a_recorded_answer() -> None:
 
 
 def answers(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    for path, methods in document["paths"].items():
+    for methods in document["paths"].values():
         for operation in methods.values():
             yield from ((operation["operationId"], status, answer) for status, answer in operation["responses"].items())
-            assert path
 
 
 @pytest.mark.parametrize("operation", catalogue.OPERATIONS, ids=lambda operation: operation.operation_id)
