@@ -12,7 +12,7 @@ ARGS ?=
 unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH PYTHONOPTIMIZE PYTHONWARNINGS VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo upstreams test scale bench smoke lint format clean
+.PHONY: help setup run demo upstreams test scale bench smoke lint format connector clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1#\2/p' Makefile | while IFS='#' read -r target text; do printf '%-16s %s\n' "$$target" "$$text"; done
@@ -59,6 +59,10 @@ lint: $(READY) ## Check style, layout and types
 format: $(READY) ## Put the code into its layout and repair what can be repaired
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+connector: $(READY) ## Fill in the Power Platform connector's files: infra/connector/readme.md says with what
+	@exec $(BIN)/python -m infra.connector.package --host="$(HOST)" --tenant="$(TENANT)" \
+		--api-client-id="$(API_CLIENT_ID)" --connector-client-id="$(CONNECTOR_CLIENT_ID)"
 
 .PHONY: package sbom lock audit
 

@@ -1,0 +1,1 @@
+"""The Power Platform connector: its files, the icon's drawing, and the filling of a package for one deployment."""

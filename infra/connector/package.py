@@ -1,0 +1,114 @@
+"""``python -m infra.connector.package``: writes the connector's files, filled in for one deployment, into a folder.
+
+Owns what is filled in and which values are refused. Holds no secret and asks for none: the connector's client secret goes straight into the portal or
+the command line tool. Does *not* talk to anybody.
+"""
+
+import argparse
+import json
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent
+DEFINITION, PROPERTIES, ICON, FLOW = "apiDefinition.swagger.json", "apiProperties.json", "icon.png", "flow.definition.json"
+
+_GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
+_LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)", re.ASCII)
+_PLACEHOLDER = re.compile(r"\{\{[A-Z_]*\}\}")
+
+
+class PackageRefused(ValueError):
+    """A value with which no connector could work; the text is one sentence for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """Where the API runs and who is who in Entra ID. Errors: PackageRefused."""
+
+    host: str
+    tenant: str
+    api_client_id: str
+    connector_client_id: str
+
+    def __post_init__(self) -> None:
+        _require_host(self.host)
+        for name in ("tenant", "api_client_id", "connector_client_id"):
+            _require_guid(name.upper(), getattr(self, name))
+        if self.api_client_id == self.connector_client_id:
+            raise PackageRefused(
+                "CONNECTOR_CLIENT_ID is the same as API_CLIENT_ID: give the connector an app registration of its own (AADSTS90009 otherwise)."
+            )
+
+
+def _require_host(host: str) -> None:
+    if "/" in host or ":" in host:
+        raise PackageRefused(
+            f"HOST is a bare host name without scheme, port and path, e.g. contoso-bookings.azurewebsites.net, not {host!r}."
+        )
+    labels = host.split(".")
+    if len(host) > 253 or len(labels) < 2 or not all(_LABEL.fullmatch(label) for label in labels) or labels[-1].isdigit():
+        raise PackageRefused(f"HOST is a public host name in small letters, e.g. contoso-bookings.azurewebsites.net, not {host!r}.")
+
+
+def _require_guid(name: str, value: str) -> None:
+    if not _GUID.fullmatch(value) or not value.strip("0-"):
+        raise PackageRefused(f"{name} is a GUID in small letters, as the app registration's overview shows it, not {value!r}.")
+
+
+def fill(deployment: Deployment, target: Path, source: Path = FOLDER) -> list[Path]:
+    """Write the filled files into ``target`` and return them. Errors: PackageRefused when the source is not what it should be."""
+    definition = _read(source / DEFINITION) | {"host": deployment.host}
+    properties = (source / PROPERTIES).read_text(encoding="utf-8")
+    for name in ("tenant", "api_client_id", "connector_client_id"):
+        properties = properties.replace("{{" + name.upper() + "}}", getattr(deployment, name))
+    texts = {DEFINITION: json.dumps(definition, indent=2, ensure_ascii=False) + "\n", PROPERTIES: properties}
+    for name, text in texts.items():
+        if left := _PLACEHOLDER.search(text):
+            raise PackageRefused(f"{name} holds the placeholder {left[0]}, which nothing fills.")
+    target.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        (target / name).write_text(text, encoding="utf-8")
+    for name in (ICON, FLOW):
+        shutil.copyfile(source / name, target / name)
+    return [target / name for name in (DEFINITION, PROPERTIES, ICON, FLOW)]
+
+
+def _read(file: Path) -> dict[str, object]:
+    try:
+        read = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise PackageRefused(f"{file.name} is missing.") from None
+    except ValueError:
+        raise PackageRefused(f"{file.name} is not JSON.") from None
+    if not isinstance(read, dict):
+        raise PackageRefused(f"{file.name} is no JSON object.")
+    return read
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Fill the package. Exit codes: 0 written, 2 refused, with one sentence."""
+    parser = argparse.ArgumentParser(prog="make connector", description="Write the connector's files, filled in for one deployment.")
+    parser.add_argument("--host", default="", help="host name of the Function App")
+    parser.add_argument("--tenant", default="", help="directory (tenant) id")
+    parser.add_argument("--api-client-id", default="", help="application (client) id of the API's registration")
+    parser.add_argument("--connector-client-id", default="", help="application (client) id of the connector's registration")
+    parser.add_argument("--target", type=Path, default=Path(".local") / "connector", help="folder to write to (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    try:
+        values = (options.host, options.tenant, options.api_client_id, options.connector_client_id)
+        written = fill(Deployment(*(value.strip().lower() for value in values)), options.target)
+    except PackageRefused as refusal:
+        print(refusal, file=sys.stderr)
+        return 2
+    print("Written, for infra/connector/readme.md step 4:")
+    for file in written:
+        print(f"  {file}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
