@@ -346,7 +346,11 @@ def test_every_expression_in_the_documents_refers_to_what_exists(package: Packag
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
 def test_the_documents_name_codes_actions_and_members_that_exist(package: Package, flow: Json, document: Path) -> None:
     """A word in code with an underscore is a code of the contract, an outcome, an action of the sample flow, or, in capitals, a name of the other documents."""
-    known = {row.code for row in [*TABLE.values(), BUG]} | {outcome.value for outcome in Outcome} | {"text_1", "text_2", "shared_bookingscancel"}
+    known = (
+        {row.code for row in [*TABLE.values(), BUG]}
+        | {outcome.value for outcome in Outcome}
+        | {"text_1", "text_2", "shared_bookingscancel"}
+    )
     known |= {action.name for action in Flow(flow, package.definition).actions}
     for place in ("README.md", "Makefile", "docs/operations.md"):
         known |= set(re.findall(r"[A-Z]+(?:_[A-Z]+)+", (REPOSITORY / place).read_text()))

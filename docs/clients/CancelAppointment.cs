@@ -1,0 +1,132 @@
+// Cancels one Bookings appointment from .NET 8 or later: MSAL.NET for the sign-in (dotnet add package Microsoft.Identity.Client), HttpClient for the call.
+//
+// Not compiled and not run where this repository is tested: there was no .NET. Only its syntax was checked. It does what bookings_client.py does, step by step.
+
+using System.Net;
+using System.Net.Http.Headers;
+using System.Text;
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using Microsoft.Identity.Client;
+
+namespace Contoso.Bookings;
+
+public sealed record CancelRequest(
+    string BusinessId,
+    string AppointmentId,
+    [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] string? CancellationMessage = null);
+
+/// <summary>What the service answers: an outcome (200), or a problem (anything else). Members that do not apply are absent.</summary>
+public sealed record Answer(
+    string? Outcome,
+    bool Confirmed,
+    bool Replayed,
+    string? Message,
+    string? Code,
+    string? Detail,
+    bool Retryable,
+    int? RetryAfterSeconds,
+    string? Claims,
+    string? RequestId);
+
+/// <summary>The appointment may not be cancelled. Decide on <see cref="Code"/> and <see cref="Retryable"/>, never on the text.</summary>
+public sealed class CancelFailedException(Answer answer, HttpStatusCode? status)
+    : Exception($"{(int?)status} {answer.Code} {answer.Detail} requestId {answer.RequestId}")
+{
+    public string Code { get; } = answer.Code ?? (status == HttpStatusCode.OK ? "unknown_outcome" : "no_answer");
+    public bool Retryable { get; } = answer.Retryable;
+    public string? RequestId { get; } = answer.RequestId;
+}
+
+/// <param name="http">Its BaseAddress is the service's address with /api/, and its Timeout 30 seconds.</param>
+/// <param name="acquireToken">Takes a claims challenge (JSON) or null, and returns an access token for the service.</param>
+public sealed class CancelClient(HttpClient http, Func<string?, CancellationToken, Task<string>> acquireToken)
+{
+    private const int Attempts = 4;
+    private static readonly JsonSerializerOptions Json = new(JsonSerializerDefaults.Web);
+    private static readonly Answer Nothing = new(null, false, false, null, null, null, false, null, null, null);
+
+    /// <summary>Cancels. All attempts have one Idempotency-Key, so they are one request: a repeat never cancels twice.</summary>
+    public async Task<Answer> CancelAsync(CancelRequest request, string? key = null, CancellationToken cancellation = default)
+    {
+        key ??= Guid.NewGuid().ToString();
+        var token = await acquireToken(null, cancellation);
+        var challenged = false;
+        var answer = Nothing;
+        HttpStatusCode? status = null;
+        for (var attempt = 0; attempt < Attempts; attempt++)
+        {
+            if (attempt > 0)
+            {
+                await Task.Delay(TimeSpan.FromSeconds(answer.RetryAfterSeconds ?? 5), cancellation);
+            }
+            (status, answer) = await PostAsync(request, token, key, cancellation);
+            if (answer is { Code: "interaction_required", Claims: { } claims } && !challenged)
+            {
+                challenged = true;
+                token = await acquireToken(Encoding.UTF8.GetString(Convert.FromBase64String(claims)), cancellation);
+                (status, answer) = await PostAsync(request, token, key, cancellation);
+            }
+            if (status == HttpStatusCode.OK || (status is not null && !answer.Retryable))
+            {
+                break; // no status: no answer came, and a repeat with the same key finds out
+            }
+        }
+        return status == HttpStatusCode.OK && answer.Outcome is "cancelled" or "not_found"
+            ? answer
+            : throw new CancelFailedException(answer, status); // also for an outcome that this client does not know
+    }
+
+    private async Task<(HttpStatusCode?, Answer)> PostAsync(CancelRequest request, string token, string key, CancellationToken cancellation)
+    {
+        using var message = new HttpRequestMessage(HttpMethod.Post, "v1/cancel-appointment");
+        message.Headers.Authorization = new AuthenticationHeaderValue("Bearer", token);
+        message.Headers.Add("Idempotency-Key", key);
+        // As a string, so that a Content-Length is sent: the Functions host hands a chunked body to no worker.
+        message.Content = new StringContent(JsonSerializer.Serialize(request, Json), Encoding.UTF8, "application/json");
+        try
+        {
+            using var response = await http.SendAsync(message, cancellation);
+            try
+            {
+                return (response.StatusCode, JsonSerializer.Deserialize<Answer>(await response.Content.ReadAsStringAsync(cancellation), Json) ?? Nothing);
+            }
+            catch (JsonException)
+            {
+                return (response.StatusCode, Nothing);
+            }
+        }
+        catch (HttpRequestException)
+        {
+            return (null, Nothing);
+        }
+        catch (TaskCanceledException) when (!cancellation.IsCancellationRequested)
+        {
+            return (null, Nothing); // the time-out of HttpClient
+        }
+    }
+}
+
+/// <summary>Tokens of the person at this machine, from the cache where it can.</summary>
+public sealed class PersonSignIn(string tenantId, string clientId, string scope)
+{
+    private readonly IPublicClientApplication _app = PublicClientApplicationBuilder
+        .Create(clientId)
+        .WithAuthority($"https://login.microsoftonline.com/{tenantId}")
+        .WithDefaultRedirectUri()
+        .WithClientCapabilities(["cp1"]) // this client answers claims challenges
+        .Build();
+
+    public async Task<string> AcquireTokenAsync(string? claims, CancellationToken cancellation)
+    {
+        var account = (await _app.GetAccountsAsync()).FirstOrDefault();
+        try
+        {
+            return (await _app.AcquireTokenSilent([scope], account).WithClaims(claims).ExecuteAsync(cancellation)).AccessToken;
+        }
+        catch (MsalUiRequiredException)
+        {
+            return (await _app.AcquireTokenInteractive([scope]).WithClaims(claims).ExecuteAsync(cancellation)).AccessToken;
+        }
+    }
+}
