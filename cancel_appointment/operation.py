@@ -20,6 +20,7 @@ from shared.services import Services
 from shared.serving import Incoming
 from shared.telemetry import Journal, pseudonym
 
+_SMALL_BODY_BYTES = 8 * 1024  # one that is read in a moment
 _LEAST_S = 1.0  # a cancel that is begun with less would likely end in doubt
 
 
@@ -73,7 +74,16 @@ class CancelOperation(CarriesOut[Caller]):
 
     def admit(self, incoming: Incoming, journal: Journal) -> CancelWork[Caller]:
         """Prove the caller, then read the request. Errors: those of ``prove_user``, ``parse_cancel_request`` and ``parse_idempotency_key``."""
-        caller = self._services.prove_user(incoming.headers.get("authorization"), journal)
+        return self._read(self._services.prove_user(incoming.headers.get("authorization"), journal), incoming, journal)
+
+    def admit_at_once(self, incoming: Incoming, journal: Journal) -> CancelWork[Caller] | None:
+        """See ``Operation.admit_at_once``."""
+        if len(incoming.body) > _SMALL_BODY_BYTES:
+            return None
+        caller = self._services.recall_user(incoming.headers.get("authorization"), journal)
+        return None if caller is None else self._read(caller, incoming, journal)
+
+    def _read(self, caller: Caller, incoming: Incoming, journal: Journal) -> CancelWork[Caller]:
         request = parse_cancel_request(incoming.headers.get("content-type"), incoming.body)
         work = CancelWork(caller, request, parse_idempotency_key(incoming.headers.get("idempotency-key")))
         journal.note(mailbox=pseudonym(work.lane))

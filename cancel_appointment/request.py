@@ -28,7 +28,7 @@ _PUBLISHED_MESSAGE = {"minLength": 1, "pattern": rf"^[^{_NO_CONTROLS}]*[^\s{_NO_
 def _message(value: str) -> str:
     if not value.strip():
         raise ValueError("must not be blank; leave it out to send the default message")
-    return without_controls(value, allowed="\n\r\t")
+    return without_controls(value, lines=True)
 
 
 class CancelRequest(BaseModel):
@@ -57,7 +57,7 @@ def parse_cancel_request(content_type: str | None, body: bytes) -> CancelRequest
     if content_type is None or not _JSON_MEDIA_TYPE.fullmatch(content_type.strip()):
         raise MediaTypeUnsupported("Send the body as application/json in UTF-8, and say so in Content-Type.")
     try:
-        parsed = json.loads(body.decode("utf-8-sig"), object_pairs_hook=_unique, parse_constant=refuse_constant)
+        parsed = _JSON.decode(body.decode("utf-8-sig"))
     except _DuplicateMemberError as error:
         raise invalid(FieldFault(error.member, "occurs more than once")) from None
     except (ValueError, RecursionError):
@@ -96,3 +96,6 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             raise _DuplicateMemberError(name)
         members[name] = value
     return members
+
+
+_JSON = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=refuse_constant)

@@ -44,6 +44,9 @@ class WebhookOperation(CarriesOut[WebhookSender]):
         journal.note(mailbox=pseudonym(work.lane))
         return work
 
+    def admit_at_once(self, incoming: Incoming, journal: Journal) -> None:
+        """See ``Operation.admit_at_once``: hashing for a stranger is work for a thread."""
+
     def carry_out(self, work: CancelWork[WebhookSender], deadline: Deadline, journal: Journal) -> Reply:
         """Cancel. Where Graph wants a user to sign in, an operator has to act."""
         try:

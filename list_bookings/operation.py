@@ -92,6 +92,11 @@ class ListBusinesses(_Lists):
         caller = self._services.prove_user(incoming.headers.get("authorization"), journal)
         return BusinessesWork(caller, parse_businesses_request(incoming.query))
 
+    def admit_at_once(self, incoming: Incoming, journal: Journal) -> BusinessesWork | None:
+        """See ``Operation.admit_at_once``."""
+        caller = self._services.recall_user(incoming.headers.get("authorization"), journal)
+        return None if caller is None else BusinessesWork(caller, parse_businesses_request(incoming.query))
+
     def carry_out(self, work: BusinessesWork, deadline: Deadline, journal: Journal) -> Reply:
         """List. Errors: those of ``GraphReads.read``."""
         query = {"query": work.request.query} if work.request.query else {}
@@ -104,7 +109,14 @@ class ListAppointments(_Lists):
 
     def admit(self, incoming: Incoming, journal: Journal) -> AppointmentsWork:
         """Prove the caller, then read the request. Errors: those of ``prove_user`` and ``parse_appointments_request``."""
-        caller = self._services.prove_user(incoming.headers.get("authorization"), journal)
+        return self._read(self._services.prove_user(incoming.headers.get("authorization"), journal), incoming, journal)
+
+    def admit_at_once(self, incoming: Incoming, journal: Journal) -> AppointmentsWork | None:
+        """See ``Operation.admit_at_once``."""
+        caller = self._services.recall_user(incoming.headers.get("authorization"), journal)
+        return None if caller is None else self._read(caller, incoming, journal)
+
+    def _read(self, caller: Caller, incoming: Incoming, journal: Journal) -> AppointmentsWork:
         work = AppointmentsWork(caller, parse_appointments_request(incoming.route, incoming.query, self._services.waiting.now()))
         journal.note(mailbox=pseudonym(work.lane))
         return work

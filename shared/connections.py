@@ -1,4 +1,4 @@
-"""Outbound HTTP: one pooled session per upstream, TLS checked against one context, nothing taken from the environment.
+"""Outbound HTTP: one pool of connections per upstream, TLS checked against one context, nothing taken from the environment.
 
 Owns how connections are made, how long an answer may take, and when a connection may be used again. Does *not* know what is said over them.
 """
@@ -22,6 +22,8 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionErr
 from shared.errors import Misconfigured
 
 USER_AGENT = "bookings-cancel-facade/1"
+
+type Trust = ssl.SSLContext
 
 
 class _UntilReader(io.RawIOBase):
@@ -47,7 +49,7 @@ class _UntilReader(io.RawIOBase):
         super().close()
 
 
-class _Response(http.client.HTTPResponse):
+class Response(http.client.HTTPResponse):
     """An answer that is there, head and body, within one time-out, and that leaves nothing behind for the next.
 
     A socket's time-out starts anew with every byte: a slow drip would go on for ever.
@@ -69,7 +71,7 @@ class _Response(http.client.HTTPResponse):
             self.will_close = True  # bytes may follow that no answer announced; they must not be taken for the next one
 
 
-class _Connection(HTTPSConnection):
+class Connection(HTTPSConnection):
     """Tells "never sent" from "sent, no answer" for TLS too.
 
     urllib3 raises the same ``SSLError`` for a handshake that failed and for a record that broke after the request was written.
@@ -79,10 +81,11 @@ class _Connection(HTTPSConnection):
     and then writes the request however late it is: past the deadline of whoever sent it, and past the lease of its record.
     """
 
-    response_class = _Response
+    response_class = Response
     _connected_by = math.inf
 
     def connect(self) -> None:
+        """Connect, within the time-out. Errors: NewConnectionError, ConnectTimeoutError."""
         self._connected_by = time.monotonic() + self.timeout if isinstance(self.timeout, int | float) else math.inf
         try:
             super().connect()
@@ -126,7 +129,7 @@ class _Connection(HTTPSConnection):
 
 
 class _Pool(HTTPSConnectionPool):
-    ConnectionCls = _Connection
+    ConnectionCls = Connection
 
 
 class _OneContextAdapter(HTTPAdapter):
@@ -152,13 +155,11 @@ class _Session(requests.Session):
         return None
 
 
-def open_session(*, ca_bundle: Path | None, pool_size: int) -> requests.Session:
-    """Return a session for one upstream; safe to share between threads for plain requests. Errors: Misconfigured.
+def open_trust(ca_bundle: Path | None) -> Trust:
+    """Return the TLS context of all connections: the system's roots, and ``ca_bundle`` (PEM) besides. Errors: Misconfigured.
 
-    ``ca_bundle`` (PEM) is trusted besides the system's roots. Proxies, netrc and CA variables of the environment are not read.
-    Nothing is sent over plain http, no cookie is kept, no redirect is followed. A read time-out bounds the whole answer, not only each part of it.
+    Loading the roots costs tens of milliseconds, so there is one for all upstreams.
     """
-    logging.getLogger("urllib3").setLevel(logging.ERROR)  # below, it logs URLs, and ours hold mailbox addresses
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if ca_bundle is not None:
@@ -166,13 +167,28 @@ def open_session(*, ca_bundle: Path | None, pool_size: int) -> requests.Session:
             context.load_verify_locations(ca_bundle)
         except OSError as error:  # ssl.SSLError is one
             raise Misconfigured("The setting CA_BUNDLE names a file that holds no readable certificate (PEM).") from error
+    return context
+
+
+def open_session(trust: Trust, *, pool_size: int) -> requests.Session:
+    """Return a session for one upstream; safe to share between threads for plain requests.
+
+    Proxies, netrc and CA variables of the environment are not read. Nothing is sent over plain http, no cookie is kept, no redirect is followed.
+    A read time-out bounds the whole answer, not only each part of it.
+    """
+    keep_addresses_out_of_the_log()
     session = _Session()
     session.trust_env = False
     session.cookies.set_policy(_NoCookies())
     session.headers["User-Agent"] = USER_AGENT
     session.adapters.clear()
-    session.mount("https://", _OneContextAdapter(context, pool_size))
+    session.mount("https://", _OneContextAdapter(trust, pool_size))
     return session
+
+
+def keep_addresses_out_of_the_log() -> None:
+    """Silence urllib3 below errors: it logs URLs, and ours hold mailbox addresses."""
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
 def open_identity_session() -> requests.Session:

@@ -4,18 +4,19 @@ Owns counting and waiting. Does *not* know what the work is: a key is a mailbox 
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from shared.errors import Overloaded
 
 
 class _Lane:
-    __slots__ = ("free", "waiting")
+    __slots__ = ("free", "users", "waiting")
 
     def __init__(self, width: int) -> None:
         self.free = asyncio.Semaphore(width)
         self.waiting = 0
+        self.users = 0  # those inside and those waiting
 
 
 class Lanes:
@@ -30,10 +31,9 @@ class Lanes:
         self._total = total
         self._inside = 0
         self._lanes: dict[str, _Lane] = {}
-        self._users: dict[str, int] = {}
 
-    @asynccontextmanager
-    async def admitted(self) -> AsyncIterator[None]:
+    @contextmanager
+    def admitted(self) -> Iterator[None]:
         """Take one of the places that there are in all. Errors: Overloaded, at once, when none is free."""
         if self._inside >= self._total:
             raise Overloaded("This service has more requests than it can finish in time.")
@@ -46,23 +46,29 @@ class Lanes:
     @asynccontextmanager
     async def lane(self, key: str, *, wait_s: float) -> AsyncIterator[None]:
         """Wait for a place in the lane of ``key``. Errors: Overloaded when its queue is full (at once), or after ``wait_s`` seconds."""
-        lane = self._lanes.setdefault(key, _Lane(self._width))
-        if lane.free.locked() and lane.waiting >= self._queue:
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = _Lane(self._width)
+        busy = lane.free.locked()
+        if busy and lane.waiting >= self._queue:
             raise Overloaded("Too many requests for this booking business are waiting.")
-        self._users[key] = self._users.get(key, 0) + 1
+        lane.users += 1
         try:
-            await self._enter(lane, wait_s)
+            if busy:
+                await self._wait(lane, wait_s)
+            else:
+                await lane.free.acquire()  # at once, without a turn of the loop
             try:
                 yield
             finally:
                 lane.free.release()
         finally:
-            self._users[key] -= 1
-            if not self._users[key]:
-                del self._users[key], self._lanes[key]
+            lane.users -= 1
+            if not lane.users:
+                del self._lanes[key]
 
     @staticmethod
-    async def _enter(lane: _Lane, wait_s: float) -> None:
+    async def _wait(lane: _Lane, wait_s: float) -> None:
         lane.waiting += 1
         try:
             async with asyncio.timeout(wait_s):  # not wait_for: it refuses a place that is free when there is no time to wait

@@ -120,6 +120,19 @@ class SigningKeys:
             elif flight is not None and not flight.wait(_WAIT_S):
                 raise UpstreamUnavailable("Entra's signing keys have not come in time.")
 
+    def known(self, tenant_id: str, version: str, kid: str) -> SigningKey | None:
+        """Return the key of that id if it is listed as far as is known now, else None. Waits for nobody; starts a refresh that is due in the background."""
+        entry = self._entry(tenant_id, version)
+        with self._lock:
+            now = self._now()
+            key = entry.keys.get(kid) if now < entry.valid_until else None
+            leads = key is not None and entry.flight is None and now >= entry.refresh_at
+            if leads:
+                entry.flight = Event()
+        if leads:
+            self._start_refresh(entry, tenant_id, version)
+        return key
+
     def warm(self, tenant_id: str, version: str) -> None:
         """Start loading the keys in the background if none are held or a refresh is due. Raises nothing; a failure is logged."""
         entry = self._entry(tenant_id, version)

@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Self
 
 import requests
@@ -36,7 +35,7 @@ from requests.adapters import HTTPAdapter
 from urllib3 import Retry
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
-from shared.connections import open_session
+from shared.connections import Trust, open_session, open_trust
 from shared.idempotency import (
     POLL_HINT_S,
     Begun,
@@ -436,8 +435,8 @@ def _client_options(transport: HttpTransport[Any, Any] | None) -> dict[str, Any]
     }
 
 
-def pooled_transport(ca_bundle: Path | None = None) -> RequestsTransport:
-    """Make the one connection pool that all threads share; ``ca_bundle`` as in ``open_session``. Plain http is for the emulator of a developer's machine."""
-    session = open_session(ca_bundle=ca_bundle, pool_size=_POOL_SIZE)
+def pooled_transport(trust: Trust | None = None) -> RequestsTransport:
+    """Make the one connection pool that all threads share; ``trust`` as in ``open_session``. Plain http is for the emulator of a developer's machine."""
+    session = open_session(trust or open_trust(None), pool_size=_POOL_SIZE)
     session.mount("http://", HTTPAdapter(pool_maxsize=_POOL_SIZE, max_retries=Retry(total=False, redirect=False, raise_on_status=False)))
     return RequestsTransport(session=session)

@@ -16,6 +16,8 @@ from shared.metrics import Metrics, NoMeter
 from shared.tracing import NoTracing, Tracing
 
 _log = logging.getLogger("facade.request")
+_PLAIN = re.compile(r"[\x20\x21\x23-\x7e]*")
+_NOT_PLAIN = re.compile(r"[^\x20\x21\x23-\x7e]")
 _CORRELATION_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -70,7 +72,8 @@ class Journal:
     def write(self, status: int, code: str) -> None:
         """Write the one line of this request and count its answer; a fault of ours or of our set-up is an error, which alerts watch for."""
         level = logging.ERROR if code in ("misconfigured", "internal_error") else logging.INFO
-        _log.log(level, "event=request %s", self._line(status=status, code=code))
+        if _log.isEnabledFor(level):
+            _log.log(level, "event=request %s", self._line(status=status, code=code))
         confirmed, replayed = (self.facts.get(name) is True for name in ("confirmed", "replayed"))
         self.metrics.answered(self.action, status, code, self.now() - self.started_at, confirmed=confirmed, replayed=replayed)
 
@@ -104,5 +107,6 @@ def pseudonym(*parts: str) -> str:
 def _plain(value: object) -> str:
     """Return a value fit for a line of name=value: printable ASCII, in quotation marks where it holds a space."""
     text = str(value).lower() if isinstance(value, bool) else str(value)
-    text = re.sub(r"[^\x20\x21\x23-\x7e]", "_", text)
+    if not _PLAIN.fullmatch(text):
+        text = _NOT_PLAIN.sub("_", text)
     return f'"{text}"' if " " in text or not text else text

@@ -12,9 +12,10 @@ import pytest
 from infra.local import seed
 from infra.local.faults import Fault
 from infra.local.stack import LocalStack
-from shared.caller import CallerRules, authenticate
-from shared.connections import open_session
+from shared.caller import CallerRules
+from shared.connections import open_session, open_trust
 from shared.errors import TokenRejected, UpstreamUnavailable
+from shared.proved import ProvedCallers
 from shared.settings import Settings
 from shared.signing_keys import SigningKeys, fetch_signing_keys
 
@@ -24,17 +25,16 @@ HOUR_S, FIVE_MINUTES_S = 3600.0, 300.0
 
 @dataclass
 class Gate:
-    """The part of the service that decides about tokens, on the test's own clock. Background work runs at once, in the foreground."""
+    """The part of the service that decides about tokens, what it remembers included, on the test's own clock. Background work runs at once, in the foreground."""
 
     stack: LocalStack
-    rules: CallerRules
-    keys: SigningKeys
+    callers: ProvedCallers
     clock: list[float] = field(default_factory=lambda: [0.0])
 
     def admits(self, token: str) -> bool:
         """Whether the token proves its caller."""
         try:
-            authenticate(token, self.rules, self.keys, time.time)
+            self.callers.prove(token)
         except (TokenRejected, UpstreamUnavailable):
             return False
         return True
@@ -47,10 +47,10 @@ class Gate:
 def gate(stack: LocalStack) -> Iterator[Gate]:
     clock = [0.0]
     settings = Settings.read(stack.environment)
-    with open_session(ca_bundle=stack.bundle, pool_size=4) as session:
+    with open_session(open_trust(stack.bundle), pool_size=4) as session:
         fetch = partial(fetch_signing_keys, session, stack.entra_url, timeout_s=(2.0, 2.0))
         keys = SigningKeys(fetch, now=lambda: clock[0], run_in_background=lambda work: work())
-        yield Gate(stack, CallerRules.from_settings(settings), keys, clock)
+        yield Gate(stack, ProvedCallers(CallerRules.from_settings(settings), keys, time.time), clock)
 
 
 def test_rotation_under_load_refuses_no_valid_token(gate: Gate) -> None:

@@ -25,6 +25,7 @@ from azure.core.pipeline.transport import HttpTransport, RequestsTransport
 from azure.data.tables import TableClient, TableServiceClient, UpdateMode
 
 from shared import credentials
+from shared.connections import open_trust
 from shared.idempotency import Abandoned, Begun, Claim, New, Replay, Running, StoreUnavailable
 from shared.storage_credential import ManagedIdentityCredential
 from shared.table_store import CLOCK_MARGIN_S, SWEEP_MARGIN_S, SWEEP_ROWS, Patience, Surroundings, TableStore, pooled_transport
@@ -644,7 +645,7 @@ def test_a_managed_identity_reaches_the_table_and_asks_for_its_token_once(
     asked: list[str] = []
     with service(200, json.dumps(granted).encode(), JSON, asked) as port:
         use_identity_endpoint(monkeypatch, port)
-        transport = pooled_transport(ca_bundle=authority)
+        transport = pooled_transport(open_trust(authority))
         credential = ManagedIdentityCredential("11111111-2222-3333-4444-555555555555")
         store = TableStore.from_endpoint(emulator.endpoint, "records", credential, patience=PATIENT, transport=transport)
         with contextlib.closing(store):
@@ -670,7 +671,7 @@ def test_without_a_token_the_store_is_unavailable(
     emulator, authority = secured
     with service(status, body, JSON) as port:
         use_identity_endpoint(monkeypatch, port)
-        transport = pooled_transport(ca_bundle=authority)
+        transport = pooled_transport(open_trust(authority))
         store = TableStore.from_endpoint(emulator.endpoint, "records", ManagedIdentityCredential(), patience=PATIENT, transport=transport)
         with contextlib.closing(store), pytest.raises(StoreUnavailable, match="no token"):
             store.begin(KEY, "f", lease_s=LEASE_S, keep_s=KEEP_S)

@@ -8,20 +8,20 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace, TracebackType
 from typing import Any, Self
 
 import pytest
-import requests
 import trustme
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from infra.local.tls import LocalAuthority
 from shared import connections
-from shared.connections import open_session
+from shared.channel import Channel
+from shared.connections import Trust, open_trust
 from shared.graph import GraphClient
 from shared.graph_token import GraphToken
 from shared.retry import GraphAnswer, NoAnswer, Seen
@@ -139,14 +139,18 @@ class Bench:
     """A client that trusts ``authority``, and servers that it may be pointed at."""
 
     authority: LocalAuthority
-    session: requests.Session
+    trust: Trust
     running: ExitStack
+    channels: dict[str, Channel] = field(default_factory=dict)
 
     def serve(self, script: Callable[[Link], None], *, tls: ssl.SSLContext | None = None, plain: bool = False) -> Server:
         return self.running.enter_context(Server(script, None if plain else tls or self.authority.server_context()))
 
     def call(self, url: str, *, timeout_s: float = PATIENCE_S) -> Seen:
-        client = GraphClient(self.session, f"{url}/v1.0")
+        if url not in self.channels:
+            self.channels[url] = Channel(url, self.trust, keep=4)
+            self.running.callback(self.channels[url].close)
+        client = GraphClient(self.channels[url], "/v1.0")
         return client.call("POST", CANCEL, TOKEN, request_id="r-0", timeout_s=timeout_s, body={"cancellationMessage": "Sorry."})
 
 
@@ -162,8 +166,8 @@ def bundle(authority: LocalAuthority, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture
 def bench(authority: LocalAuthority, bundle: Path) -> Iterator[Bench]:
-    with ExitStack() as running, open_session(ca_bundle=bundle, pool_size=4) as session:
-        yield Bench(authority, session, running)
+    with ExitStack() as running:
+        yield Bench(authority, open_trust(bundle), running)
 
 
 def answering(payload: bytes, then: Callable[[Link], None] = Link.hold) -> Callable[[Link], None]:
@@ -345,8 +349,10 @@ def test_a_certificate_for_another_host_is_never_sent(tmp_path: Path) -> None:
     trusted = trustme.CA()
     trusted.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     server = Server(keep_alive(NO_CONTENT), _context_for(trusted.issue_cert("graph.example")))
-    with server, open_session(ca_bundle=tmp_path / "ca.pem", pool_size=1) as session:
-        seen = GraphClient(session, server.url).call("GET", ("a",), TOKEN, request_id="r-0", timeout_s=PATIENCE_S)
+    with server:
+        seen = GraphClient(Channel(server.url, open_trust(tmp_path / "ca.pem"), keep=1), "").call(
+            "GET", ("a",), TOKEN, request_id="r-0", timeout_s=PATIENCE_S
+        )
     assert seen == NoAnswer(sent=False, cause="NewConnectionError")
     assert not server.requests
 
@@ -541,6 +547,14 @@ def test_a_connection_is_used_again(bench: Bench, payload: bytes, seen: GraphAns
     server = bench.serve(keep_alive(payload))
     assert [bench.call(server.url) for _ in range(3)] == [seen] * 3
     assert (server.connections, len(server.requests)) == (1, 3)
+
+
+def test_no_cookie_is_kept(bench: Bench) -> None:
+    server = bench.serve(keep_alive(head("204 No Content", "Set-Cookie: a=MARKER; Path=/")))
+    bench.call(server.url)
+    bench.call(server.url)
+    assert len(server.requests) == 2
+    assert all(b"MARKER" not in request and b"ookie" not in request for request in server.requests)
 
 
 LEFTOVERS = {

@@ -21,7 +21,7 @@ from infra.local.faults import Fault
 from shared import exchange_cache
 from shared.app_only import AppOnly
 from shared.caller import Caller
-from shared.connections import open_identity_session, open_session
+from shared.connections import open_identity_session, open_session, open_trust
 from shared.credentials import Credential, load_credential
 from shared.deadline import Deadline
 from shared.entra_client import EntraClient
@@ -110,7 +110,7 @@ def start_worker(
 @contextmanager
 def connection_to(bundle: Path, *, pool_size: int = 64) -> Iterator[requests.Session]:
     """A session as the service has it, that trusts the local stack."""
-    with open_session(ca_bundle=bundle, pool_size=pool_size) as session:
+    with open_session(open_trust(bundle), pool_size=pool_size) as session:
         yield session
 
 

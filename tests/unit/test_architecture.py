@@ -99,11 +99,12 @@ def test_the_product_does_not_need_the_local_stack_or_the_tests(name: str) -> No
         assert not product()[name].uses(package)
 
 
-# Each package below is met in the adapters that own it and nowhere else. Those that speak HTTP: graph (Microsoft Graph), entra_http (the token endpoint,
+# Each package below is met in the adapters that own it and nowhere else. Those that speak HTTP: channel (Microsoft Graph), entra_http (the token endpoint,
 # for MSAL), signing_keys (published keys), connections (how a connection is made), credentials and storage_credential (the platform's identity endpoint
 # gets a session), table_store (the transport under Azure's client).
 SPEAK_HTTP = {
-    f"shared.{name}" for name in ("connections", "credentials", "storage_credential", "entra_http", "graph", "signing_keys", "table_store")
+    f"shared.{name}"
+    for name in ("channel", "connections", "credentials", "storage_credential", "entra_http", "signing_keys", "table_store")
 }
 OWNERS: dict[str, set[str]] = {
     "azure.functions": {"function_app", "shared.endpoint", *(f"{capability}.triggers" for capability in (*CAPABILITIES, DESCRIBING))},
@@ -120,7 +121,8 @@ OWNERS: dict[str, set[str]] = {
     "shared.open_telemetry": {"shared.services"},
     "requests": SPEAK_HTTP | {"shared.instrumented"},  # which hands a session on to what it tells of
     "urllib3": SPEAK_HTTP,
-    "http.client": {"shared.connections"},
+    "http.client": {"shared.channel", "shared.connections"},
+    "shared.channel": {"shared.graph", "shared.services"},
     "socket": {"shared.connections"},
     "ssl": {"shared.connections"},
     "http.HTTPStatus": {"shared.problems"},
