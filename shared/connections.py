@@ -49,7 +49,7 @@ class _UntilReader(io.RawIOBase):
         super().close()
 
 
-class Response(http.client.HTTPResponse):
+class _Response(http.client.HTTPResponse):
     """An answer that is there, head and body, within one time-out, and that leaves nothing behind for the next.
 
     A socket's time-out starts anew with every byte: a slow drip would go on for ever.
@@ -67,7 +67,7 @@ class Response(http.client.HTTPResponse):
         while 101 < self.status < 200:
             self.headers = self.msg = None  # type: ignore[assignment] # so that http.client begins again
             super().begin()
-        if self.status == 101 or (self.length == 0 and self.headers.get("Content-Length", "0") != "0"):
+        if self.status == 101 or (self.length == 0 and (self.chunked or self.headers.get("Content-Length", "0") != "0")):
             self.will_close = True  # bytes may follow that no answer announced; they must not be taken for the next one
 
 
@@ -81,7 +81,7 @@ class Connection(HTTPSConnection):
     and then writes the request however late it is: past the deadline of whoever sent it, and past the lease of its record.
     """
 
-    response_class = Response
+    response_class = _Response
     _connected_by = math.inf
 
     def connect(self) -> None:

@@ -5,9 +5,5 @@ import hashlib
 
 def digest(*parts: str) -> bytes:
     """Return SHA-256 over the parts, each preceded by its length in bytes (so ``("ab", "c")`` and ``("a", "bc")`` differ)."""
-    whole = hashlib.sha256()
-    for part in parts:
-        raw = part.encode("utf-8", "surrogatepass")
-        whole.update(len(raw).to_bytes(8, "big"))
-        whole.update(raw)
-    return whole.digest()
+    raws = [part.encode("utf-8", "surrogatepass") for part in parts]
+    return hashlib.sha256(b"".join(piece for raw in raws for piece in (len(raw).to_bytes(8, "big"), raw))).digest()

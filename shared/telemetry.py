@@ -16,7 +16,7 @@ from shared.metrics import Metrics, NoMeter
 from shared.tracing import NoTracing, Tracing
 
 _log = logging.getLogger("facade.request")
-_PLAIN = re.compile(r"[\x20\x21\x23-\x7e]*")
+_PLAIN = re.compile(r"[\x21\x23-\x7e]+")
 _NOT_PLAIN = re.compile(r"[^\x20\x21\x23-\x7e]")
 _CORRELATION_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
@@ -107,6 +107,7 @@ def pseudonym(*parts: str) -> str:
 def _plain(value: object) -> str:
     """Return a value fit for a line of name=value: printable ASCII, in quotation marks where it holds a space."""
     text = str(value).lower() if isinstance(value, bool) else str(value)
-    if not _PLAIN.fullmatch(text):
-        text = _NOT_PLAIN.sub("_", text)
+    if _PLAIN.fullmatch(text):
+        return text
+    text = _NOT_PLAIN.sub("_", text)
     return f'"{text}"' if " " in text or not text else text

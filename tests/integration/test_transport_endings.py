@@ -1,5 +1,6 @@
 """How a call to Graph can end on the wire, over real sockets: "never sent" apart from "sent, no answer", and nothing left for the next call."""
 
+import contextlib
 import gzip
 import json
 import socket
@@ -14,14 +15,16 @@ from types import SimpleNamespace, TracebackType
 from typing import Any, Self
 
 import pytest
+import requests
 import trustme
+import urllib3
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from infra.local.tls import LocalAuthority
 from shared import connections
 from shared.channel import Channel
-from shared.connections import Trust, open_trust
+from shared.connections import Trust, open_session, open_trust
 from shared.graph import GraphClient
 from shared.graph_token import GraphToken
 from shared.retry import GraphAnswer, NoAnswer, Seen
@@ -376,12 +379,18 @@ SILENT = {
     "zeros": (bytes(100_000), close, "ProtocolError"),
     "endless header line": (head("204 No Content")[:-2] + b"x: " + b"y" * 100_000, close, "ProtocolError"),
     "too many headers": (head("204 No Content", *(f"x{number}: y" for number in range(200))), close, "ProtocolError"),
-    "two lengths": (head("404 Not Found", "Content-Length: 2", "Content-Length: 3") + b"{}", close, "InvalidHeader"),
-    "204 with a body in chunks": (
-        head("204 No Content", "Transfer-Encoding: chunked") + b"2\r\n{}\r\n0\r\n\r\n",
+    "two lengths": (head("404 Not Found", "Content-Length: 2", "Content-Length: 3") + b"{}", close, "ProtocolError"),
+    "a length and chunks": (
+        head("404 Not Found", "Content-Length: 2", "Transfer-Encoding: chunked") + b"2\r\n{}\r\n0\r\n\r\n",
         close,
         "ProtocolError",
     ),
+    "a length that is none": (head("200 OK", "Content-Length: many") + b"{}", close, "ProtocolError"),
+    "a negative length": (head("200 OK", "Content-Length: -2") + b"{}", close, "ProtocolError"),
+    "head that is not closed": (b"HTTP/1.1 204 No Content\r\n", close, "ProtocolError"),
+    "one header again and again": (head("204 No Content", *("x: y" for _ in range(200))), close, "ProtocolError"),
+    "folded header": (head("204 No Content", "x: y", " z"), close, "ProtocolError"),
+    "control character in a header": (answer("307 Temporary Redirect", b"{}", "Location: \x01"), close, "ProtocolError"),
     "broken gzip": (answer("404 Not Found", b"no gzip", "Content-Encoding: gzip"), close, "DecodeError"),
     "too many encodings": (answer("404 Not Found", b"{}", f"Content-Encoding: {'gzip,' * 9}gzip"), close, "DecodeError"),
 }
@@ -448,6 +457,10 @@ ANSWERS = {
     "204": (NO_CONTENT, CANCELLED),
     "204 that says that it is empty": (head("204 No Content", "Content-Length: 0"), GraphAnswer(204)),
     "204 in chunks that are none": (head("204 No Content", "Transfer-Encoding: chunked") + b"0\r\n\r\n", GraphAnswer(204)),
+    "204 with a body in chunks": (
+        head("204 No Content", "Transfer-Encoding: chunked") + b"2\r\n{}\r\n0\r\n\r\n",
+        GraphAnswer(204, readable=False),
+    ),
     "204 that announces a body": (answer("204 No Content", b'{"a": 1}'), GraphAnswer(204, readable=False)),
     "204 of HTTP/1.0": (b"HTTP/1.0 204 No Content\r\n\r\n", GraphAnswer(204)),
     "404": (answer("404 Not Found", NOT_FOUND), GraphAnswer(404, codes=("ErrorItemNotFound",))),
@@ -485,9 +498,6 @@ ANSWERS = {
     "after many interim answers": (head("103 Early Hints") * 50 + NO_CONTENT, CANCELLED),
     "101": (head("101 Switching Protocols", "Upgrade: h2c"), GraphAnswer(101, readable=False)),
     "200 until it is closed": (head("200 OK") + b"{}", GraphAnswer(200, resource={})),
-    "200 with a length that is none": (head("200 OK", "Content-Length: many") + b"{}", GraphAnswer(200, resource={})),
-    "200 with a negative length": (head("200 OK", "Content-Length: -2") + b"{}", GraphAnswer(200, resource={})),
-    "head that is not closed": (b"HTTP/1.1 204 No Content\r\n", GraphAnswer(204)),
 }
 
 
@@ -508,7 +518,7 @@ def test_a_body_without_end_is_read_to_the_limit_and_no_further(bench: Bench) ->
     assert bench.call(bench.serve(script).url) == GraphAnswer(200, readable=False)
 
 
-LOCATIONS = ["/elsewhere", "https://elsewhere.example/", "//", "https://[", "https://a:port/", "http://a:99999/", "%zz", "\xff\xfe", "\x01"]
+LOCATIONS = ["/elsewhere", "https://elsewhere.example/", "//", "https://[", "https://a:port/", "http://a:99999/", "%zz", "\xff\xfe"]
 
 
 @pytest.mark.parametrize("location", LOCATIONS, ids=ascii)
@@ -563,6 +573,7 @@ LEFTOVERS = {
     "204 with a body that nothing announced": head("204 No Content") + b"HTTP/1.1 200 OK\r\n\r\n" * 700,
     "404 longer than it says": answer("404 Not Found", NOT_FOUND) + b"HTTP/1.1 200 OK\r\n\r\n" * 700,
     "two answers": NO_CONTENT + b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}" * 400,
+    "204 with a body in chunks": head("204 No Content", "Transfer-Encoding: chunked") + b"2\r\n{}\r\n0\r\n\r\n",
     "404 too large": answer("404 Not Found", b" " * 300_000),
     "101": head("101 Switching Protocols"),
     "close announced": head("204 No Content", "Connection: close"),
@@ -639,6 +650,74 @@ def test_a_call_that_timed_out_does_not_leave_its_answer_to_the_next(bench: Benc
     late.set()
     assert bench.call(server.url) == CANCELLED
     assert server.connections == 2
+
+
+# The sessions that speak to Entra stand on the same connections; their answers are read by http.client.
+
+
+@pytest.fixture
+def session(bench: Bench) -> Iterator[requests.Session]:
+    with open_session(bench.trust, pool_size=4) as opened:
+        yield opened
+
+
+def ask(session: requests.Session, url: str, *, timeout_s: float = PATIENCE_S) -> tuple[int, bytes]:
+    timeout: Any = urllib3.Timeout(total=timeout_s)
+    with session.post(url, data=b"a=b", timeout=timeout, allow_redirects=False, stream=True) as answered:
+        return answered.status_code, answered.raw.read(1000, decode_content=True)
+
+
+def test_a_session_uses_its_connection_again(bench: Bench, session: requests.Session) -> None:
+    server = bench.serve(keep_alive(head("103 Early Hints") + answer("200 OK", b"{}", "Set-Cookie: a=MARKER; Path=/")))
+    assert [ask(session, server.url) for _ in range(3)] == [(200, b"{}")] * 3
+    assert (server.connections, len(server.requests)) == (1, 3)
+    assert all(b"MARKER" not in request for request in server.requests)
+
+
+@pytest.mark.parametrize(("at_once", "dripping"), DRIPS.values(), ids=DRIPS.keys())
+def test_a_drip_does_not_prolong_the_time_out_of_a_session(
+    bench: Bench, session: requests.Session, at_once: bytes, dripping: bytes
+) -> None:
+    def script(link: Link) -> None:
+        link.read_request()
+        link.send(at_once)
+        link.drip(dripping)
+
+    with pytest.raises((requests.RequestException, urllib3.exceptions.HTTPError)):
+        ask(session, bench.serve(script).url, timeout_s=IMPATIENCE_S)
+
+
+@pytest.mark.parametrize("script", HANDSHAKES.values(), ids=HANDSHAKES.keys())
+def test_a_session_tries_a_handshake_once(bench: Bench, session: requests.Session, script: Callable[[Link], None]) -> None:
+    server = bench.serve(script, plain=True)
+    with pytest.raises(requests.ConnectionError):
+        ask(session, server.url)
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize("first", LEFTOVERS.values(), ids=LEFTOVERS.keys())
+def test_what_an_answer_leaves_behind_is_never_taken_for_the_next_one_of_a_session(
+    bench: Bench, session: requests.Session, first: bytes
+) -> None:
+    answers = iter([first, answer("200 OK", b"{}")])
+
+    def script(link: Link) -> None:
+        link.read_request()
+        link.send(next(answers))
+        link.hold()
+
+    server = bench.serve(script)
+    with contextlib.suppress(requests.RequestException, urllib3.exceptions.HTTPError):
+        ask(session, server.url)
+    assert ask(session, server.url) == (200, b"{}")
+    assert (server.connections, len(server.requests)) == (2, 2)
+
+
+@pytest.mark.parametrize("location", LOCATIONS, ids=ascii)
+def test_a_session_follows_no_redirect(bench: Bench, session: requests.Session, location: str) -> None:
+    server = bench.serve(keep_alive(answer("307 Temporary Redirect", b"{}", f"Location: {location}")))
+    assert ask(session, server.url) == (307, b"{}")
+    assert len(server.requests) == 1
 
 
 # Whatever comes.

@@ -194,9 +194,7 @@ def test_two_users_at_once_are_never_taken_for_each_other(bench: Bench) -> None:
     def use(number: int) -> bool:
         owner = seed.USERS[number % len(seed.USERS)].object_id
         together.wait()
-        return all(
-            (found := bench.callers.prove(tokens[owner])).object_id == owner and found.assertion == tokens[owner] for _ in range(50)
-        )
+        return all((found := bench.callers.prove(tokens[owner])).object_id == owner and found.assertion == tokens[owner] for _ in range(50))
 
     with ThreadPoolExecutor(THREADS) as pool:
         assert all(pool.map(use, range(THREADS)))
