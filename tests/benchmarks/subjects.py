@@ -130,11 +130,14 @@ class FloorUrllib3(Subject):
         assert answer.status == (404 if kind else 204)
 
 
+def _body(number: int, kind: str) -> dict[str, str]:
+    return {"businessId": business(number), "appointmentId": appointment(number, kind), "cancellationMessage": MESSAGE}
+
+
 def http_request(token: str, number: int, kind: str) -> Any:
     """Return the request as the Functions runtime hands it to a function."""
     import azure.functions as func
 
-    body = {"businessId": business(number), "appointmentId": appointment(number, kind), "cancellationMessage": MESSAGE}
     return func.HttpRequest(
         "POST",
         "http://localhost:7071/api/v1/cancel-appointment",
@@ -147,7 +150,7 @@ def http_request(token: str, number: int, kind: str) -> Any:
         },
         params={},
         route_params={},
-        body=json.dumps(body).encode(),
+        body=json.dumps(_body(number, kind)).encode(),
     )
 
 
@@ -246,7 +249,7 @@ class Ours(Subject):
         self._loop = asyncio.new_event_loop()
 
     async def _cancel(self, user: int, number: int, kind: str) -> None:
-        answer = await self._handle(_ours_request(self.tokens[user], number, kind), self._context)
+        answer = await self._handle(http_request(*_as_asked(self.tokens[user], number, kind), kind), self._context)
         check(answer.status_code, answer.get_body(), kind)
 
     def cancel(self, user: int, number: int, kind: str) -> None:
@@ -267,10 +270,9 @@ class Ours(Subject):
         self._loop.run_until_complete(all_callers())
 
 
-def _ours_request(token: str, number: int, kind: str) -> Any:
-    if kind == "refused":
-        token = token[:-8] + token[-8:].swapcase()
-    return http_request(token, 0 if kind == "again" else number, kind)
+def _as_asked(token: str, number: int, kind: str) -> tuple[str, int]:
+    """Spoil the token's signature, or ask for the same appointment again, where that is the case."""
+    return (token[:-8] + token[-8:].swapcase() if kind == "refused" else token), (0 if kind == "again" else number)
 
 
 def check(status: int, body: bytes, kind: str) -> None:
@@ -312,8 +314,9 @@ class OursThroughTheRuntime(Subject):
         async def caller() -> None:
             connection = self._free.pop() if self._free else await _HttpCaller.connect(*self._address)
             for user, number in waiting:
+                request = _on_the_wire(self.tokens[user], number, kind)
                 started = time.perf_counter()
-                status, body = await connection.post(_ours_request(self.tokens[user], number, kind))
+                status, body = await connection.post(request)
                 done(time.perf_counter() - started)
                 check(status, body, kind)
             self._free.append(connection)
@@ -325,6 +328,15 @@ class OursThroughTheRuntime(Subject):
 
     def close(self) -> None:
         self._host.stop()
+
+
+def _on_the_wire(token: str, number: int, kind: str) -> bytes:
+    token, number = _as_asked(token, number, kind)
+    body = json.dumps(_body(number, kind))
+    return (
+        f"POST /api/v1/cancel-appointment HTTP/1.1\r\nhost: localhost\r\nuser-agent: bench\r\naccept: */*\r\nauthorization: Bearer {token}\r\n"
+        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n{body}"
+    ).encode()
 
 
 class _HttpCaller(asyncio.Protocol):
@@ -342,13 +354,10 @@ class _HttpCaller(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
-    async def post(self, request: Any) -> tuple[int, bytes]:
-        body = request.get_body()
-        lines = (f"{name}: {value}" for name, value in request.headers.items())
+    async def post(self, request: bytes) -> tuple[int, bytes]:
         self._received = b""
         self._answer = asyncio.get_running_loop().create_future()
-        head = "\r\n".join((f"POST {urlsplit(request.url).path} HTTP/1.1", *lines, f"content-length: {len(body)}"))
-        self._transport.write(f"{head}\r\n\r\n".encode() + body)
+        self._transport.write(request)
         return await self._answer
 
     def data_received(self, data: bytes) -> None:
