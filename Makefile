@@ -12,7 +12,7 @@ ARGS ?=
 unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH PYTHONOPTIMIZE PYTHONWARNINGS VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo upstreams test scale bench smoke lint format connector clean
+.PHONY: help setup run demo upstreams test scale bench profile soak smoke lint format connector clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1#\2/p' Makefile | while IFS='#' read -r target text; do printf '%-16s %s\n' "$$target" "$$text"; done
@@ -38,8 +38,14 @@ test: $(READY) ## Run the tests, e.g. make test ARGS="tests/unit -k caller"
 scale: $(READY) ## What a load takes, what saturates first, what it costs; ARGS="--help" for the assumptions
 	@exec $(BIN)/python -m tests.benchmarks.scale $(ARGS)
 
-bench: $(READY) ## Measure, and print ratios; nothing is judged by it
+bench: $(READY) ## Measure against floors and peers, in one run, and print ratios; ARGS="warm_call --json" for a part
 	@exec $(BIN)/python -m tests.benchmarks $(ARGS)
+
+profile: $(READY) ## Where the CPU of a warm call goes, step by step
+	@exec $(BIN)/python -m tests.benchmarks.profiling $(ARGS)
+
+soak: $(READY) ## 100,000 requests with faults, each answer judged, the worker watched; ARGS="--requests 10000" for less
+	@exec $(BIN)/python -m tests.benchmarks.soak $(ARGS)
 
 smoke: $(READY) ## Check a running service: make smoke URL=https://... BUSINESS=..., with TOKEN in the environment
 	@exec $(BIN)/python scripts/smoke.py

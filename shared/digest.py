@@ -5,5 +5,8 @@ import hashlib
 
 def digest(*parts: str) -> bytes:
     """Return SHA-256 over the parts, each preceded by its length in bytes (so ``("ab", "c")`` and ``("a", "bc")`` differ)."""
-    raws = [part.encode("utf-8", "surrogatepass") for part in parts]
-    return hashlib.sha256(b"".join(piece for raw in raws for piece in (len(raw).to_bytes(8, "big"), raw))).digest()
+    whole = b""
+    for part in parts:
+        raw = part.encode("utf-8", "surrogatepass")
+        whole += len(raw).to_bytes(8, "big") + raw
+    return hashlib.sha256(whole).digest()

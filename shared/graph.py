@@ -9,6 +9,7 @@ import binascii
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -58,7 +59,7 @@ class GraphClient:
         tell of it (``instrumented.py``); Graph never sees it.
         """
         del step
-        target = "/".join((self._root, *(quote(segment, safe="") for segment in segments)))
+        target = "/".join((self._root, *map(_quoted, segments)))
         if query:
             target = f"{target}?{urlencode(query, quote_via=quote)}"
         headers = {**_HEADERS, "Authorization": f"Bearer {token.value}", "client-request-id": request_id, **self._trace_headers()}
@@ -75,6 +76,11 @@ class GraphClient:
         except Unanswered as error:
             return NoAnswer(sent=True, cause=error.cause)
         return _read(answer, limit_bytes)
+
+
+@lru_cache(maxsize=1024)  # words and businesses come again and again
+def _quoted(segment: str) -> str:
+    return quote(segment, safe="")
 
 
 def _read(answer: Answer, limit_bytes: int) -> GraphAnswer:

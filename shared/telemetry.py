@@ -8,7 +8,7 @@ import hashlib
 import logging
 import re
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
@@ -16,7 +16,9 @@ from shared.metrics import Metrics, NoMeter
 from shared.tracing import NoTracing, Tracing
 
 _log = logging.getLogger("facade.request")
+_WORDS = {True: "true", False: "false"}
 _PLAIN = re.compile(r"[\x21\x23-\x7e]+")
+_PLAIN_LINE = re.compile(r"[\x20\x21\x23-\x7e]*[\x21\x23-\x3c\x3e-\x7e]")  # and with no empty value at its end
 _NOT_PLAIN = re.compile(r"[^\x20\x21\x23-\x7e]")
 _CORRELATION_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
@@ -51,7 +53,9 @@ class Journal:
 
     def note(self, **facts: str | float | bool | None) -> None:
         """Add facts to the line; what is None is left out."""
-        self.facts.update({name: value for name, value in facts.items() if value is not None})
+        for name, value in facts.items():
+            if value is not None:
+                self.facts[name] = value
 
     def graph_call(self, step: str, ending: str, *, status: int | None, graph_request_id: str | None, seconds: float) -> None:
         """Add one exchange with Graph: its step, how it ended, and the id that Microsoft's support asks for."""
@@ -91,7 +95,7 @@ class Journal:
         fields |= self.facts  # in one step, as is the join: late work may still be adding
         if self.calls:
             fields["graph"] = ",".join(self.calls)
-        return " ".join(f"{name}={_plain(value)}" for name, value in fields.items())
+        return _in_one_line(fields)
 
 
 def read_correlation_id(header: str | None) -> str | None:
@@ -104,9 +108,17 @@ def pseudonym(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode("utf-8", "replace")).hexdigest()[:12]
 
 
+def _in_one_line(fields: Mapping[str, object]) -> str:
+    """Return name=value for all fields. Almost always all are plain, which one look at the whole line tells sooner than one at each."""
+    line = " ".join([f"{name}={_WORDS[value] if isinstance(value, bool) else value}" for name, value in fields.items()])
+    if line.count(" ") == len(fields) - 1 and _PLAIN_LINE.fullmatch(line) and "= " not in line:
+        return line
+    return " ".join([f"{name}={_plain(value)}" for name, value in fields.items()])
+
+
 def _plain(value: object) -> str:
     """Return a value fit for a line of name=value: printable ASCII, in quotation marks where it holds a space."""
-    text = str(value).lower() if isinstance(value, bool) else str(value)
+    text = _WORDS[value] if isinstance(value, bool) else str(value)
     if _PLAIN.fullmatch(text):
         return text
     text = _NOT_PLAIN.sub("_", text)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shared import telemetry
 from shared.telemetry import Journal, pseudonym, read_correlation_id
 
 LOGGER = "facade.request"
@@ -229,3 +230,12 @@ def test_a_pseudonym_is_short_and_always_the_same() -> None:
 def test_different_people_have_different_pseudonyms() -> None:
     named = [("a", "b"), ("ab",), ("", "ab"), ("ab", ""), ("b", "a"), ("a",), ("\ud800",), ("é",)]
     assert len({pseudonym(*parts) for parts in named}) == len(named)
+
+
+odd = st.sampled_from(["", " ", "=", "a=", "a b", '"', "\n", "ä", "a", "b c=d", "True"]) | st.text(max_size=5)
+
+
+@settings(deadline=None)
+@given(fields=st.dictionaries(st.sampled_from("abcdef"), odd | st.booleans() | st.integers() | st.floats(), min_size=1))
+def test_the_look_at_the_whole_line_comes_to_the_same_as_one_at_each_value(fields: dict[str, object]) -> None:
+    assert telemetry._in_one_line(fields) == " ".join(f"{name}={telemetry._plain(value)}" for name, value in fields.items())
