@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
-from shared.app_only import AppOnly
 from shared.caller import Caller, CallerRules, authenticate, read_bearer_token
-from shared.connections import open_identity_session, open_session
+from shared.connections import open_identity_session, open_session, open_trust
 from shared.credentials import load_credential
 from shared.deadline import Deadline
 from shared.entra_client import EntraClient
@@ -33,7 +33,10 @@ from shared.settings import Settings, TelemetrySettings
 from shared.signing_keys import SigningKeys, fetch_signing_keys
 from shared.telemetry import OFF, Journal, Telemetry, pseudonym
 from shared.waiting import SystemWaiting
-from shared.webhooks import WebhookVerifier
+
+if TYPE_CHECKING:
+    from shared.app_only import AppOnly
+    from shared.webhooks import WebhookVerifier
 
 _KEYS_TIMEOUT_S = (2.0, 2.5)  # a first load is two documents, each no slower than that: it has to fit into a request's deadline
 _CACHED_EXCHANGES = 20_000
@@ -44,8 +47,8 @@ _RESERVE_S = 0.5
 class Webhooks:
     """What requests without a user need. It is for them alone: nothing that acts for a user may touch ``tokens``."""
 
-    verifier: WebhookVerifier
-    tokens: AppOnly
+    verifier: "WebhookVerifier"
+    tokens: "AppOnly"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +106,8 @@ def build_services(environment: Mapping[str, str], telemetry: Telemetry = OFF) -
     """
     settings = Settings.read(environment)
     waiting = SystemWaiting()
-    entra = open_session(ca_bundle=settings.ca_bundle, pool_size=settings.max_concurrency)
+    trust = open_trust(settings.ca_bundle)
+    entra = open_session(trust=trust, pool_size=settings.max_concurrency)
     identity = open_identity_session()
     client = EntraClient(
         settings.client_id,
@@ -113,7 +117,7 @@ def build_services(environment: Mapping[str, str], telemetry: Telemetry = OFF) -
         waiting,
     )
     exchanges: ExchangeCache[GraphToken] = InstrumentedExchangeCache(capacity=_CACHED_EXCHANGES, now=waiting.now, telemetry=telemetry)
-    graph = open_session(ca_bundle=settings.ca_bundle, pool_size=settings.max_concurrency)
+    graph = open_session(trust=trust, pool_size=settings.max_concurrency)
     root = f"{settings.graph_endpoint}/{settings.graph_api_version}"
     return Services(
         settings=settings,
@@ -137,6 +141,9 @@ def build_services(environment: Mapping[str, str], telemetry: Telemetry = OFF) -
 def _open_webhooks(settings: Settings, client: EntraClient, waiting: SystemWaiting, telemetry: Telemetry) -> Webhooks | None:
     if not settings.webhook_keys:
         return None
+    from shared.app_only import AppOnly
+    from shared.webhooks import WebhookVerifier
+
     own: ExchangeCache[GraphToken] = InstrumentedExchangeCache(capacity=1, now=waiting.now, telemetry=telemetry)
     return Webhooks(
         WebhookVerifier(settings.webhook_keys, settings.tenant_id),
