@@ -4,13 +4,14 @@ import hashlib
 
 import azure.functions as func
 
-from describe_api.documents import openapi_document
 from shared.lazy import Lazy
 
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
 
 
 def _build() -> tuple[bytes, str]:
+    from describe_api.documents import openapi_document  # every model of the contract: not on the way of a worker that cancels
+
     body = openapi_document().encode()
     return body, f'"{hashlib.sha256(body).hexdigest()[:32]}"'
 
