@@ -1,14 +1,28 @@
 """The HTTP triggers of this capability. The only file here that imports azure.functions."""
 
+from typing import TYPE_CHECKING
+
 import azure.functions as func
 
 from cancel_appointment.operation import CancelOperation
-from cancel_appointment.webhook_operation import WITHIN_S, WebhookOperation
-from shared.endpoint import Endpoint
+from cancel_appointment.patience import WEBHOOK_WITHIN_S
+from shared.endpoint import Endpoint, warm_up
+from shared.services import Services
+
+if TYPE_CHECKING:
+    from cancel_appointment.webhook_operation import WebhookOperation
 
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
+
+
+def _webhook_operation(services: Services) -> "WebhookOperation":
+    from cancel_appointment.webhook_operation import WebhookOperation  # off in most places, so the start of a worker does not pay for it
+
+    return WebhookOperation(services)
+
+
 _cancel = Endpoint("cancel", CancelOperation)
-_webhook = Endpoint("webhook", WebhookOperation, within_s=WITHIN_S)
+_webhook = Endpoint("webhook", _webhook_operation, within_s=WEBHOOK_WITHIN_S)
 
 
 @blueprint.route("v1/cancel-appointment", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
@@ -25,5 +39,6 @@ async def cancel_appointment_by_webhook(req: func.HttpRequest, context: func.Con
 
 @blueprint.route("health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
 async def health(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001 - the platform passes it by name
-    """Say that the worker answers; asks nobody else, so that an upstream's trouble never restarts this service."""
+    """Say that the worker answers, whatever others do: an upstream's trouble never restarts this service. A worker that is asked this first warms up meanwhile."""
+    warm_up()
     return func.HttpResponse(b'{"status":"ok"}', mimetype="application/json", headers={"Cache-Control": "no-store"})

@@ -5,6 +5,7 @@ them: what will not change is a 200, what a person has to mend a 4xx, what is wo
 """
 
 from cancel_appointment.operation import CancelWork, CarriesOut
+from cancel_appointment.patience import WEBHOOK_WITHIN_S
 from cancel_appointment.records import Keep
 from cancel_appointment.request import MAX_BODY_BYTES, parse_cancel_request
 from shared.deadline import Deadline
@@ -15,7 +16,6 @@ from shared.serving import Incoming
 from shared.telemetry import Journal, pseudonym
 from shared.webhooks import WebhookSender, read_webhook_id
 
-WITHIN_S = 8.0  # senders give up after ten seconds or more
 _KEEP_S = 7 * 24 * 3600.0  # the Standard Webhooks specification has senders try for three days; some keep on longer
 
 
@@ -26,7 +26,9 @@ class WebhookOperation(CarriesOut[WebhookSender]):
         if services.webhooks is None:
             raise WebhooksOff("This service takes no webhooks; its operator has set no key for them.")
         super().__init__(
-            services, services.webhooks.tokens, Keep.for_deadline(min(WITHIN_S, services.settings.request_deadline_seconds), keep_s=_KEEP_S)
+            services,
+            services.webhooks.tokens,
+            Keep.for_deadline(min(WEBHOOK_WITHIN_S, services.settings.request_deadline_seconds), keep_s=_KEEP_S),
         )
         self._verifier = services.webhooks.verifier
 

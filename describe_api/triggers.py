@@ -4,13 +4,14 @@ import hashlib
 
 import azure.functions as func
 
-from describe_api.documents import openapi_document
 from shared.lazy import Lazy
 
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
 
 
 def _build() -> tuple[bytes, str]:
+    from describe_api.documents import openapi_document  # every model of the contract: not on the way of a worker that cancels
+
     body = openapi_document().encode()
     return body, f'"{hashlib.sha256(body).hexdigest()[:32]}"'
 
@@ -21,7 +22,7 @@ _document = Lazy(_build)
 @blueprint.route("v1/openapi.json", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
 async def openapi_json(req: func.HttpRequest) -> func.HttpResponse:
     """Return the OpenAPI document, or say that the caller's copy is still right (RFC 9110 13.1.2)."""
-    body, etag = _document.get()
+    body, etag = await _document.aside()
     headers = {
         "Content-Type": "application/json",
         "Cache-Control": "public, max-age=300",

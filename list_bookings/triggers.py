@@ -1,13 +1,33 @@
 """The HTTP triggers of this capability. The only file here that imports azure.functions."""
 
+from typing import TYPE_CHECKING
+
 import azure.functions as func
 
-from list_bookings.operation import ListAppointments, ListBusinesses
 from shared.endpoint import Endpoint
+from shared.services import Services
+
+if TYPE_CHECKING:
+    from list_bookings.operation import ListAppointments, ListBusinesses
 
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
-_businesses = Endpoint("list_businesses", ListBusinesses)
-_appointments = Endpoint("list_appointments", ListAppointments)
+
+
+# The lists are imported when one is first asked for: a worker that only cancels, as most do, starts without them.
+def _list_businesses(services: Services) -> "ListBusinesses":
+    from list_bookings.operation import ListBusinesses
+
+    return ListBusinesses(services)
+
+
+def _list_appointments(services: Services) -> "ListAppointments":
+    from list_bookings.operation import ListAppointments
+
+    return ListAppointments(services)
+
+
+_businesses = Endpoint("list_businesses", _list_businesses)
+_appointments = Endpoint("list_appointments", _list_appointments)
 
 
 @blueprint.route("v1/businesses", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)

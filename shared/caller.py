@@ -1,7 +1,7 @@
 """Inbound bearer tokens -> Caller: who is asking, proved.
 
 Owns the rules for access tokens of Entra ID (learn.microsoft.com/entra/identity-platform/access-tokens and claims-validation; RFC 6750, RFC 8725).
-Does *not* fetch keys (``signing_keys.py``), speak HTTP or decide what a caller may do beyond the allow-lists. PyJWT does the cryptography.
+Does *not* fetch keys (``signing_keys.py``), speak HTTP or decide what a caller may do beyond the allow-lists. ``signatures.py`` does the cryptography.
 """
 
 import base64
@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import UUID
-
-import jwt
 
 from shared.errors import (
     AuthorizationMalformed,
@@ -24,6 +22,7 @@ from shared.errors import (
     UserTokenRequired,
 )
 from shared.settings import Settings
+from shared.signatures import is_signed_with
 from shared.signing_keys import SigningKey
 from shared.strict_json import refuse_constant
 
@@ -38,7 +37,6 @@ _FOR_MAKERS = (
     " This client cannot answer such a challenge by itself. In a flow or app, open its connection and sign in again; if that does not help, an administrator has "
     "to apply the same access policy to this API as to Microsoft Graph, so that it is met when the connection is made."
 )
-_JWS = jwt.PyJWS(algorithms=["RS256"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +120,8 @@ def authenticate(token: str, rules: CallerRules, keys: KeyRing, now: Callable[[]
     # Entra's tenants share keys. So the home tenant's prove a stranger's token, too, and nobody learns who is on the list from a token that is not proved.
     keys_tenant = tenant_id if tenant_id in rules.tenants else rules.home_tenant
     key = keys.find(keys_tenant, version, kid)
-    try:
-        _JWS.decode(token, key.public_key, algorithms=["RS256"])
-    except (jwt.PyJWTError, ValueError, TypeError):
-        raise TokenRejected("The token's signature is not valid.") from None
+    if not is_signed_with(key.public_key, token):
+        raise TokenRejected("The token's signature is not valid.")
     claims = unproved  # proved from here on
     _check_key(key, keys_tenant, version, rules)
     _check_issuer(claims, tenant_id, version, rules)

@@ -6,6 +6,7 @@ Node.js, which takes nothing that is not HTTP. Left out is what stands between i
 cookies, addresses parsed anew) and the standard library's way to read a head as if it were mail: together they cost three times the exchange (``make bench``).
 """
 
+import contextlib
 import io
 import time
 from collections import deque
@@ -22,6 +23,7 @@ from shared.connections import Connection, Trust, keep_addresses_out_of_the_log
 _CHUNK_BYTES = 64 * 1024
 _MAX_HEAD_BYTES = 64 * 1024
 _MAX_HEADERS = 100
+_WARM_S = 3.0
 _NO_CHUNKS = b"\r\n\r\n0\r\n\r\n"
 
 
@@ -107,9 +109,10 @@ class Channel:
                 connection.close()
         return answer
 
-    def open(self, *, connect_s: float) -> None:
-        """Have a connection ready for the request to come. Errors: NotSent."""
-        self._idle.append(self._connect(connect_s))
+    def warm(self) -> None:
+        """Have a connection ready for the request to come, if it can be had; raises nothing."""
+        with contextlib.suppress(NotSent):
+            self._idle.append(self._connect(_WARM_S))
 
     def close(self) -> None:
         """Close what is idle."""

@@ -8,17 +8,12 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import msal
 import requests
-from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key, pkcs12
 
 from shared.entra_refusals import CredentialRefused
 from shared.errors import Misconfigured
@@ -134,8 +129,11 @@ def load_credential(settings: Settings, identity_session: requests.Session) -> C
         secret = settings.client_secret.get_secret_value()
         return Credential(secret, hashlib.sha256(secret.encode()).digest())
     if settings.client_certificate_path is not None:
+        from shared.certificate import read_certificate  # X.509 is loaded where a certificate is used
+
         password = settings.client_certificate_password
-        return _certificate(settings.client_certificate_path, password.get_secret_value() if password else None)
+        pair, fingerprint = read_certificate(settings.client_certificate_path, password.get_secret_value() if password else None)
+        return Credential(pair, fingerprint)
     if settings.managed_identity_client_id is not None:
         assertion = managed_identity_token(settings.managed_identity_client_id, _EXCHANGE_AUDIENCES[settings.cloud], identity_session)
         return Credential({"client_assertion": assertion}, settings.managed_identity_client_id.encode())
@@ -165,47 +163,6 @@ def managed_identity_token(client_id: str, resource: str, session: requests.Sess
         return Fresh(answer["access_token"], time.monotonic() + _IDENTITY_TOKEN_REUSED_S)
 
     return lambda: recent.get_or_exchange(b"", ask, wait_s=sum(_IDENTITY_TIMEOUTS_S))
-
-
-def _certificate(path: Path, password: str | None) -> Credential:
-    """Read a PFX or PEM file that holds the private key and its certificate.
-
-    Without a thumbprint MSAL signs PS256 and sends x5t#S256 (msal 1.35 and later); with one it would fall back to SHA-1.
-    """
-    try:
-        raw = path.read_bytes()
-        key, certificate = _read_pair(raw, password.encode() if password else None)
-    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise Misconfigured(
-            "The setting CLIENT_CERTIFICATE_PATH names a file that holds no readable private key and certificate."
-        ) from error
-    pair = {
-        "private_key": key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode(),
-        "public_certificate": certificate.public_bytes(Encoding.PEM).decode(),
-    }
-    return Credential(pair, hashlib.sha256(raw + b"\0" + (password or "").encode()).digest())
-
-
-def _read_pair(raw: bytes, password: bytes | None) -> tuple[RSAPrivateKey, x509.Certificate]:
-    if b"-----BEGIN" in raw:
-        return _pair(load_pem_private_key(raw, password), x509.load_pem_x509_certificates(raw))
-    key, certificate, others = pkcs12.load_key_and_certificates(raw, password)
-    return _pair(key, [certificate, *others])
-
-
-def _pair(key: object, certificates: Sequence[x509.Certificate | None]) -> tuple[RSAPrivateKey, x509.Certificate]:
-    """Return the key with its own certificate, which need not stand first in a file with a chain."""
-    private = _require_rsa(key)
-    for certificate in certificates:
-        if certificate is not None and certificate.public_key() == private.public_key():
-            return private, certificate
-    raise ValueError("the file holds no certificate of its key")
-
-
-def _require_rsa(key: object) -> RSAPrivateKey:
-    if not isinstance(key, RSAPrivateKey):
-        raise ValueError("the file holds no RSA key")  # noqa: TRY004 - a wrong file, not a wrong type in our code
-    return key
 
 
 class IdentityEndpoint:

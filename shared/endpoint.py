@@ -3,8 +3,10 @@
 Owns what a worker has once: the services, built from the environment on first use. The only file of ``shared/`` that imports azure.functions.
 """
 
+import logging
 import math
 import os
+import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -17,9 +19,32 @@ from shared.services import Services, build_services, start_telemetry
 from shared.serving import Incoming, Operation, Work, open_lanes, serve
 from shared.telemetry import Journal, read_correlation_id
 
+_log = logging.getLogger("facade.endpoint")
+_warming = threading.Lock()
 _telemetry = Lazy(lambda: start_telemetry(os.environ))
-_services = Lazy(lambda: build_services(os.environ, _telemetry.get()))
+_services = Lazy(lambda: _start_services())
 _lanes: Lazy[Lanes] = Lazy(lambda: open_lanes(_services.get()))
+
+
+def _start_services() -> Services:
+    services = build_services(os.environ, _telemetry.get())
+    services.warm()
+    return services
+
+
+def warm_up() -> None:
+    """Start in the background what the first request would wait for, if nobody has. Raises nothing: what is wrong is said to whoever asks for something."""
+    if _services.if_built() is None and _warming.acquire(blocking=False):
+        threading.Thread(target=_warm, name="warm-up", daemon=True).start()
+
+
+def _warm() -> None:
+    try:
+        _services.get()
+    except Exception:  # noqa: BLE001 - raised again, and answered, where the services are needed
+        _log.info("event=warm_up_failed")
+    finally:
+        _warming.release()
 
 
 class Endpoint[W: Work]:
@@ -31,13 +56,13 @@ class Endpoint[W: Work]:
     def __init__(self, action: str, build: Callable[[Services], Operation[W]], *, within_s: float = math.inf) -> None:
         self._action = action
         self._within_s = within_s
-        self._operation = Lazy(lambda: build(_services.get()))
+        self._operation: Lazy[Operation[W]] = Lazy(lambda: build(_services.get()))
 
     async def answer(self, req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
         """Answer one request; raises nothing. ``context`` is the platform's word on the invocation."""
         journal = Journal(str(uuid.uuid4()), time.monotonic, read_correlation_id(req.headers.get("x-correlation-id")), self._action)
         incoming = Incoming(req.headers, req.get_body(), req.route_params, req.params, _traceparent(req, context))
-        reply = await serve(self._operation.get, _services, _lanes, _telemetry, incoming, journal, within_s=self._within_s)
+        reply = await serve(self._operation, _services, _lanes, _telemetry, incoming, journal, within_s=self._within_s)
         journal.write(reply.status, reply.code)
         headers = dict(reply.headers)
         if journal.correlation_id:

@@ -93,6 +93,13 @@ class EntraClient:
                 raise
         return _read(answer, asked_at)
 
+    def warm(self, tenant_id: str) -> None:
+        """Read the credential and build MSAL's application before they are needed; raises nothing, and asks nobody (see ``EntraHttp.get``)."""
+        try:
+            self._app(self._credential.take(), tenant_id)
+        except Exception as error:  # noqa: BLE001 - met again, and answered, by the request that needs it
+            _log.info("event=warm_up_failed error=%s", type(error).__name__)
+
     def _ask_patiently(self, credential: Credential, tenant_id: str, request: Request, deadline: Deadline) -> Mapping[str, Any]:
         """Ask once, and once more where Entra was unreachable or passing through trouble: a token request changes nothing, so a repeat is safe."""
         try:

@@ -1,5 +1,6 @@
 """Something that is built once per worker, on first use."""
 
+import asyncio
 import threading
 from collections.abc import Callable
 
@@ -21,6 +22,11 @@ class Lazy[T]:
                     self._built = self._build()
                 built = self._built
         return built
+
+    async def aside(self) -> T:
+        """Do the same from an event loop: building, which may import and read much, goes to a thread. Errors: what ``build`` raises."""
+        built = self._built
+        return built if built is not None else await asyncio.to_thread(self.get)
 
     def if_built(self) -> T | None:
         """Return what was built, or None; never builds, never waits."""

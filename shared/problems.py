@@ -22,9 +22,9 @@ _MAX_HEADER_CLAIMS_CHARS = 6000
 
 
 class Answer(BaseModel):
-    """The base of every JSON answer: camelCase on the wire."""
+    """The base of every JSON answer: camelCase on the wire. What writes it is built with the first answer of its kind; most kinds never come."""
 
-    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True)
+    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True, defer_build=True)
 
 
 class FaultAnswer(Answer):

@@ -30,6 +30,10 @@ class KeyRing(Protocol):
         """Return the key if it is listed as far as is known now; waits for nobody."""
         ...
 
+    def warm(self, tenant_id: str, version: str) -> None:
+        """Start loading the keys in the background; raises nothing."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class _Proof:

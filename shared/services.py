@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
-from shared.app_only import AppOnly
 from shared.caller import Caller, CallerRules, read_bearer_token
 from shared.channel import Channel
 from shared.connections import Trust, open_identity_session, open_session, open_trust
@@ -35,7 +35,10 @@ from shared.settings import Settings, TelemetrySettings
 from shared.signing_keys import SigningKeys, fetch_signing_keys
 from shared.telemetry import OFF, Journal, Telemetry, pseudonym
 from shared.waiting import SystemWaiting
-from shared.webhooks import WebhookVerifier
+
+if TYPE_CHECKING:
+    from shared.app_only import AppOnly
+    from shared.webhooks import WebhookVerifier
 
 _KEYS_TIMEOUT_S = (2.0, 2.5)  # a first load is two documents, each no slower than that: it has to fit into a request's deadline
 _CACHED_EXCHANGES = 20_000
@@ -46,8 +49,8 @@ _RESERVE_S = 0.5
 class Webhooks:
     """What requests without a user need. It is for them alone: nothing that acts for a user may touch ``tokens``."""
 
-    verifier: WebhookVerifier
-    tokens: AppOnly
+    verifier: "WebhookVerifier"
+    tokens: "AppOnly"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,8 @@ class Services:
 
     settings: Settings
     callers: ProvedCallers
+    entra: EntraClient
+    channel: Channel
     tokens: OnBehalfOf
     webhooks: Webhooks | None
     graph: GraphClient | InstrumentedGraph
@@ -79,6 +84,12 @@ class Services:
         ``within_s`` bounds that patience, in seconds.
         """
         return Deadline.after(min(within_s, self.settings.request_deadline_seconds) - _RESERVE_S, time.monotonic)
+
+    def warm(self) -> None:
+        """Start what the first request will want, in the background: published keys, MSAL's application, a connection to Graph. Nobody waits for it, nothing is raised."""
+        self.callers.keys.warm(self.settings.tenant_id, "2.0")
+        for prepare in (partial(self.entra.warm, self.settings.tenant_id), self.channel.warm):
+            self.doorkeepers.submit(prepare)
 
     def prove_user(self, authorization: str | None, journal: Journal) -> Caller:
         """Return the person behind a request. Errors: those of ``read_bearer_token`` and ``authenticate``."""
@@ -127,12 +138,15 @@ def build_services(environment: Mapping[str, str], telemetry: Telemetry = OFF) -
     )
     exchanges = _open_exchanges(_CACHED_EXCHANGES, waiting, telemetry)
     root = f"/{settings.graph_api_version}"
-    graph = GraphClient(Channel(settings.graph_endpoint, trust, keep=settings.max_concurrency), root, telemetry.tracing.headers)
+    channel = Channel(settings.graph_endpoint, trust, keep=settings.max_concurrency)
+    graph = GraphClient(channel, root, telemetry.tracing.headers)
     records = _open_records(settings, waiting, trust)
     told = telemetry is not OFF  # what nobody listens to is not even passed through
     return Services(
         settings=settings,
         callers=ProvedCallers(CallerRules.from_settings(settings), keys, waiting.now, _CACHED_EXCHANGES),
+        entra=client,
+        channel=channel,
         tokens=OnBehalfOf(client, settings.client_id, settings.graph_scope_uri, exchanges, waiting.now),
         webhooks=_open_webhooks(settings, client, waiting, telemetry),
         graph=InstrumentedGraph(graph, f"{settings.graph_endpoint}{root}", telemetry, literals=len(settings.bookings_segments))
@@ -149,6 +163,9 @@ def build_services(environment: Mapping[str, str], telemetry: Telemetry = OFF) -
 def _open_webhooks(settings: Settings, client: EntraClient, waiting: SystemWaiting, telemetry: Telemetry) -> Webhooks | None:
     if not settings.webhook_keys:
         return None
+    from shared.app_only import AppOnly
+    from shared.webhooks import WebhookVerifier
+
     own = _open_exchanges(1, waiting, telemetry)
     return Webhooks(
         WebhookVerifier(settings.webhook_keys, settings.tenant_id),

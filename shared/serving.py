@@ -70,7 +70,7 @@ class Operation[W: Work](Protocol):
 
 
 async def serve[W: Work](
-    operation: Callable[[], Operation[W]],
+    operation: Lazy[Operation[W]],
     services: Lazy[Services],
     lanes: Lazy[Lanes],
     telemetry: Lazy[Telemetry],
@@ -99,13 +99,13 @@ async def serve[W: Work](
 async def _start(telemetry: Lazy[Telemetry]) -> Telemetry:
     """Start telemetry. What keeps it from starting is said by the services, which need it, too."""
     try:
-        return await asyncio.to_thread(telemetry.get)
+        return await telemetry.aside()
     except Exception:  # noqa: BLE001 - raised again where the services are built
         return OFF
 
 
 async def _reply[W: Work](
-    operation: Callable[[], Operation[W]],
+    operation: Lazy[Operation[W]],
     services: Lazy[Services],
     lanes: Lazy[Lanes],
     incoming: Incoming,
@@ -115,11 +115,9 @@ async def _reply[W: Work](
     accept = incoming.headers.get("accept")
     authorization_uri: str | None = None
     try:
-        built = services.if_built()
-        if built is None:
-            built = await asyncio.to_thread(services.get)
+        built = await services.aside()
         authorization_uri = built.authorization_uri
-        return await _answer(operation(), built, lanes.get(), incoming, journal, built.deadline(within_s))
+        return await _answer(await operation.aside(), built, lanes.get(), incoming, journal, built.deadline(within_s))
     except FacadeError as error:
         journal.note(reason=error.reason, entra=_entra_said(error))
         return problem(error, journal.request_id, accept=accept, authorization_uri=authorization_uri)

@@ -7,6 +7,7 @@ place may be a secret. Does *not* verify anything.
 import base64
 import binascii
 import json
+from functools import cache
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError
@@ -53,7 +54,9 @@ class WebhookKey(BaseModel):
     businesses: Annotated[list[Annotated[BusinessId, AfterValidator(_business)]], Field(min_length=1, max_length=_MOST_BUSINESSES)]
 
 
-_LIST: TypeAdapter[list[WebhookKey]] = TypeAdapter(Annotated[list[WebhookKey], Field(min_length=1, max_length=_MOST_KEYS)])
+@cache
+def _list() -> TypeAdapter[list[WebhookKey]]:
+    return TypeAdapter(Annotated[list[WebhookKey], Field(min_length=1, max_length=_MOST_KEYS)])  # built only where the setting is set
 
 
 def parse_webhook_keys(value: object) -> object:
@@ -65,7 +68,7 @@ def parse_webhook_keys(value: object) -> object:
     except (ValueError, RecursionError):
         raise ValueError('must be JSON, e.g. [{"id": "...", "secrets": ["whsec_..."], "businesses": ["..."]}]') from None
     try:
-        keys = _LIST.validate_python(parsed)
+        keys = _list().validate_python(parsed)
     except ValidationError as error:
         raise ValueError(_fault(error)) from None
     if len({key.id for key in keys}) < len(keys):

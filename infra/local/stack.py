@@ -57,6 +57,7 @@ class LocalStack:
             "ENTRA_AUTHORITY_HOST": self.entra_url,
             "GRAPH_ENDPOINT": self.graph_url,
             "CA_BUNDLE": str(self.bundle),
+            "PYDANTIC_DISABLE_PLUGINS": "__all__",  # as deployed (infra/modules/app.bicep)
         }
 
     @property

@@ -55,10 +55,11 @@ class NoRecords:
 
 @dataclass(frozen=True, slots=True)
 class Upstreams:
-    """Simulators in another process: the settings that lead to them, and a user's token."""
+    """Simulators in another process: the settings that lead to them, and a user's token; ``stands`` tells whether an appointment is still there."""
 
     environment: Mapping[str, str]
     token: str = field(repr=False)
+    stands: Callable[[str], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +85,15 @@ def appointment_id(number: int) -> str:
 
 
 def serve(pipe: Connection, appointments: int) -> None:
-    """Run the simulators with so many appointments until the other end of the pipe says so."""
+    """Run the simulators with so many appointments, and say which stand, until the other end of the pipe asks for None."""
     with LocalStack() as stack:
         times = "2027-06-01T09:00:00.0000000Z", "2027-06-01T10:00:00.0000000Z"
         for number in range(appointments):
             names = appointment_id(number), seed.LUNCH_DELIVERY, "Bench", "Customer", "customer@contoso.com"
             stack.graph.bookings.add(seed.Appointment(*names, *times))
         pipe.send((stack.environment, stack.entra.user_token()))
-        pipe.recv()
+        while (asked := pipe.recv()) is not None:
+            pipe.send(stack.graph.bookings.exists(seed.LUNCH_DELIVERY, asked))
 
 
 @contextmanager
@@ -103,9 +105,15 @@ def upstreams(appointments: int) -> Iterator[Upstreams]:
     try:
         if not ours.poll(60):
             raise RuntimeError("The simulators do not start.")
-        yield Upstreams(*ours.recv())
+
+        def stands(appointment: str) -> bool:
+            ours.send(appointment)
+            return bool(ours.recv())
+
+        environment, token = ours.recv()
+        yield Upstreams(environment, token, stands)
     finally:
-        ours.send("stop")
+        ours.send(None)
         process.join(10)
 
 

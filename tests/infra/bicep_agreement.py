@@ -27,8 +27,10 @@ from tests.infra.bicep_rules import (
 GUID = "6731de76-14a6-49ae-97bc-6eba6914391e"
 
 
-# What the platform reads; the service does not.
-_PLATFORM_SETTING = re.compile(r"AzureWebJobsStorage__\w+|APPLICATIONINSIGHTS_\w+|FUNCTIONS_REQUEST_BODY_SIZE_LIMIT|PYTHON_\w+|OTEL_\w+")
+# What the platform or a library reads; the service does not.
+_PLATFORM_SETTING = re.compile(
+    r"AzureWebJobsStorage__\w+|APPLICATIONINSIGHTS_\w+|FUNCTIONS_REQUEST_BODY_SIZE_LIMIT|PYTHON_\w+|OTEL_\w+|PYDANTIC_DISABLE_PLUGINS"
+)
 
 
 # What Flex Consumption has moved into functionAppConfig, or refuses (App settings reference, "Flex Consumption plan deprecations").

@@ -10,8 +10,8 @@ import pytest
 import requests
 
 from cancel_appointment.operation import CarriesOut
+from cancel_appointment.patience import WEBHOOK_WITHIN_S
 from cancel_appointment.records import Keep
-from cancel_appointment.webhook_operation import WITHIN_S
 from infra.local import seed
 from infra.local.entra_keys import unverified_claims
 from infra.local.entra_obo import CLIENT_CREDENTIALS, ON_BEHALF_OF
@@ -293,5 +293,5 @@ def test_with_keys_both_kinds_of_token_come_from_one_client(stack: LocalStack) -
 
 @pytest.mark.parametrize(("set_s", "given_s"), [("50", 8.0), ("10", 8.0), ("5", 5.0)])
 def test_senders_wait_no_longer_than_eight_seconds(stack: LocalStack, set_s: str, given_s: float) -> None:
-    deadline = build_services({**stack.environment_with_webhooks, "REQUEST_DEADLINE_SECONDS": set_s}).deadline(WITHIN_S)
+    deadline = build_services({**stack.environment_with_webhooks, "REQUEST_DEADLINE_SECONDS": set_s}).deadline(WEBHOOK_WITHIN_S)
     assert given_s - 1 < deadline.remaining_s() < given_s

@@ -217,7 +217,7 @@ import function_app
 from shared.services import build_services
 
 build_services({"TENANT_ID": sys.argv[1], "CLIENT_ID": sys.argv[1], "CLIENT_SECRET": "x"})
-assert "shared.webhooks" in sys.modules
+assert "shared.webhooks" not in sys.modules
 assert "standardwebhooks" not in sys.modules
 """
 
