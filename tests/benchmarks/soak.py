@@ -45,6 +45,11 @@ class Options:
     seed: str = "soak"
 
     @property
+    def slow(self) -> int:
+        """How many slow requests come at once in the beginning: twice as many as ever after, so that the service is at its largest before it is measured."""
+        return 2 * self.concurrency
+
+    @property
     def appointments(self) -> int:
         """How many may be needed."""
         return self.requests if self.seconds is None else _MANY
@@ -161,8 +166,8 @@ class Soak:
         """Send everything and return what was shown."""
         self._began = time.monotonic()
         async with asyncio.TaskGroup() as group:
-            for _ in range(self._options.concurrency):
-                group.create_task(self._ask())
+            for number in range(self._options.slow):
+                group.create_task(self._ask(once=number >= self._options.concurrency))
         self.record.seconds = time.monotonic() - self._began
         self._look(due=1.0)
         return self.record
@@ -172,7 +177,7 @@ class Soak:
             return (time.monotonic() - self._began) / self._options.seconds
         return made / self._options.requests
 
-    async def _ask(self) -> None:
+    async def _ask(self, *, once: bool) -> None:
         line = Line(*self._address)
         while self._progress(self._script.made) < 1:
             errand = self._script.next()
@@ -184,6 +189,8 @@ class Soak:
             self.record.take(errand, told, Seen(self._seen[errand.number]))
             self._script.ended(errand, word(told))
             self._look(due=self._progress(self.record.answered))
+            if once:
+                break
         line.close()
 
     def _look(self, *, due: float) -> None:
@@ -197,7 +204,7 @@ def soak(options: Options, watch: Callable[[HostProcess], None] = lambda _: None
     users = Users(options.users)
     with upstream_process(options.appointments, users.keys.current.jwk(), options.latency_ms / 1000) as (environment, seen):
         users.issue_for(environment["ENTRA_AUTHORITY_HOST"])
-        script = Script(users, options.faults, random.Random(options.seed))
+        script = Script(users, options.faults, random.Random(options.seed), options.slow)
         with HostProcess(REPOSITORY, environment) as host:
             watch(host)
             return asyncio.run(Soak(options, script, seen, host.url, host.pid).run())

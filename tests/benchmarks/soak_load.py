@@ -15,7 +15,7 @@ from infra.local import seed
 from infra.local.entra_keys import KeyRing, make_signing_key
 from infra.local.entra_tokens import TokenMint
 from tests.benchmarks.soak_judge import Errand
-from tests.benchmarks.soak_script import FATES, NEVER_WAS, STANDS, any_fault, appointment_id, business_id, object_id
+from tests.benchmarks.soak_script import FATES, NEVER_WAS, SLOW, STANDS, any_fault, appointment_id, business_id, object_id
 from tests.integration.violations import Ids, Told
 
 RENEWED_S, LIFE_S = 8.0, 20.0  # the tokens of half of the users, as an hour of them in fast motion: the old one is still good for a while
@@ -74,9 +74,13 @@ class Users:
 
 
 class Script:
-    """Makes errands up, one after the other. ``faults`` is the share of appointments that something befalls at Graph."""
+    """Makes errands up, one after the other. ``faults`` is the share of appointments that something befalls at Graph.
 
-    def __init__(self, users: Users, faults: float, chance: random.Random) -> None:
+    The first ``slow`` ones take Graph a second each: sent at once, they make the service start every thread and connection that it may.
+    """
+
+    def __init__(self, users: Users, faults: float, chance: random.Random, slow: int = 0) -> None:
+        self._slow = slow
         self._users = users
         self._faults = faults
         self._chance = chance
@@ -89,6 +93,8 @@ class Script:
     def next(self) -> Errand:
         """Make the next errand."""
         self.made += 1
+        if self.made <= self._slow:
+            return self._errand("warm-up", SLOW)
         if self._again:
             return self._again.popleft()
         kind = self._chance.choices(list(_KINDS), list(_KINDS.values()))[0]

@@ -49,10 +49,11 @@ class Fate:
     open_end: bool = True
 
 
-STANDS, NEVER_WAS = "S", "N"
+STANDS, NEVER_WAS, SLOW = "S", "N", "W"
 FATES: Mapping[str, Fate] = {
     STANDS: Fate("stands", "cancelled", 0, open_end=False),
     NEVER_WAS: Fate("never was", "not_found", 0, open_end=False),
+    SLOW: Fate("stands, and Graph takes its time", "cancelled", 0, open_end=False),
     "a": Fate("500", "cancelled", 16, 500),
     "b": Fate("500 after the effect", "not_found?", 12, 500, effect=True),
     "c": Fate("503 with Retry-After", "cancelled", 8, 503),

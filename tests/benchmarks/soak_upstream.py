@@ -19,9 +19,11 @@ from urllib.parse import parse_qs, unquote
 from infra.local import seed
 from infra.local.entra_documents import openid_configuration
 from infra.local.tls import LocalAuthority
-from tests.benchmarks.soak_script import FATES, NEVER_WAS, SILENT, UNSEEN, Seen, read_appointment_id, user_of
+from tests.benchmarks.soak_script import FATES, NEVER_WAS, SILENT, SLOW, UNSEEN, Seen, read_appointment_id, user_of
 
 _SILENT_S = 9.0  # past the time that a cancel is given
+_SLOW_S = 1.0
+_DOCUMENTS_S = 0.5  # the first requests wait for the keys together, each in a thread of its own: so these are all started, too
 _TOKEN_TAIL = "A" * 1400  # about the size of Graph's tokens
 _STALLED_EXCHANGE = 25  # of so many exchanges one is answered 503 first
 _CLAIMS = base64.b64encode(b'{"access_token":{"acrs":{"essential":true,"value":"c1"}}}').decode()
@@ -88,9 +90,9 @@ class Upstream:
             return self._latency_s, self._exchange(parts[1], body)
         issuer = f"{self.url}/{parts[1]}/v2.0"
         if target.endswith("/openid-configuration"):
-            return 0.0, answer(200, openid_configuration(self.url, issuer, parts[1], "2.0"))
+            return _DOCUMENTS_S, answer(200, openid_configuration(self.url, issuer, parts[1], "2.0"))
         if target.endswith("/keys"):
-            return 0.0, answer(200, {"keys": [{**self._jwk, "issuer": issuer}]})
+            return _DOCUMENTS_S, answer(200, {"keys": [{**self._jwk, "issuer": issuer}]})
         return 0.0, _NO_RESOURCE
 
     def _look(self, letter: str, number: int) -> bytes:
@@ -115,7 +117,7 @@ class Upstream:
             self._seen[number] = seen
             return self._latency_s, _GONE
         self._seen[number] = seen | Seen.GONE | Seen.ANSWERED
-        return self._latency_s, _DONE
+        return (_SLOW_S if letter == SLOW else self._latency_s), _DONE
 
     def _exchange(self, tenant: str, body: bytes) -> bytes:
         self._exchanges += 1
