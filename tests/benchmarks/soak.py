@@ -199,14 +199,13 @@ class Soak:
             self.record.samples.append(Sample.of(self._pid, self.record.answered, time.monotonic() - self._began))
 
 
-def soak(options: Options, watch: Callable[[HostProcess], None] = lambda _: None) -> Record:
-    """Start everything, send everything. ``watch`` is given the service before the first request."""
+def soak(options: Options) -> Record:
+    """Start everything, and send everything."""
     users = Users(options.users)
     with upstream_process(options.appointments, users.keys.current.jwk(), options.latency_ms / 1000) as (environment, seen):
         users.issue_for(environment["ENTRA_AUTHORITY_HOST"])
         script = Script(users, options.faults, random.Random(options.seed), options.slow)
         with HostProcess(REPOSITORY, environment) as host:
-            watch(host)
             return asyncio.run(Soak(options, script, seen, host.url, host.pid).run())
 
 
