@@ -28,7 +28,9 @@ GUID = "6731de76-14a6-49ae-97bc-6eba6914391e"
 
 
 # What the platform reads; the service does not.
-_PLATFORM_SETTING = re.compile(r"AzureWebJobsStorage__\w+|APPLICATIONINSIGHTS_\w+|FUNCTIONS_REQUEST_BODY_SIZE_LIMIT|PYTHON_\w+|OTEL_\w+")
+_PLATFORM_SETTING = re.compile(
+    r"AzureWebJobsStorage__\w+|APPLICATIONINSIGHTS_\w+|FUNCTIONS_REQUEST_BODY_SIZE_LIMIT|GLIBC_TUNABLES|PYTHON_\w+|OTEL_\w+"
+)
 
 
 # What Flex Consumption has moved into functionAppConfig, or refuses (App settings reference, "Flex Consumption plan deprecations").

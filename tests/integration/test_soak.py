@@ -14,7 +14,7 @@ from cancel_appointment.request import CancelRequest
 from shared import errors
 from shared.errors import FacadeError, FieldFault
 from shared.problems import Reply, problem
-from tests.benchmarks.soak import Options, Record, Sample, as_json, report, soak
+from tests.benchmarks.soak import DEPLOYED, REPOSITORY, Options, Record, Sample, as_json, report, soak
 from tests.benchmarks.soak_judge import Errand, judge
 from tests.benchmarks.soak_script import (
     FATES,
@@ -253,3 +253,8 @@ def test_a_violation_and_a_service_that_only_says_that_it_is_busy_keep_no_bar() 
     record.violate("something untrue", "an example")
     assert not_kept(record) == ["no violation of the contract", "the service kept up"]
     assert "1 x something untrue" in report(replace(record, seconds=1.0))
+
+
+def test_it_soaks_what_is_deployed() -> None:
+    template = (REPOSITORY / "infra" / "modules" / "app.bicep").read_text()
+    assert all(f"  {name}: '{value}'" in template for name, value in DEPLOYED.items())
