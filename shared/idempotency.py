@@ -8,20 +8,21 @@ A running record whose lease is over means that its worker died: it is in doubt,
 completed, the caller says that it is settled (``release(doubt=False)``), or the record's keep is over.
 """
 
+import hashlib
 import itertools
 import math
-import re
 import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from shared.packed_records import HASH_BYTES, PackedRecords
+
 # How soon it pays to ask again about a running record. A cancel takes well under a second, a lease lasts much longer.
 POLL_HINT_S = 1.0
 
-_SHA256_HEX = re.compile(r"[0-9a-f]{64}")
+_NO_MARK = bytes(HASH_BYTES)
 
 
 class StoreUnavailable(Exception):
@@ -146,10 +147,14 @@ def judge(record: Record | None, fingerprint: str, now: float) -> Verdict:
             return Abandoned
 
 
+def end_of_claim(now: float, *, lease_s: float, keep_s: float, before: Record | None) -> float:
+    """Say when the record of a fresh claim is over. One that takes over from ``before`` never lives shorter than that would have: doubt does not evaporate."""
+    return max(now + keep_s, now + lease_s, before.expires_at if before else -math.inf)
+
+
 def running(owner: str, fingerprint: str, now: float, *, lease_s: float, keep_s: float, before: Record | None) -> Record:
-    """Make the record of a fresh claim. One that takes over from ``before`` never lives shorter than that would have: doubt does not evaporate."""
-    expires_at = max(now + keep_s, now + lease_s, before.expires_at if before else -math.inf)
-    return Record(State.RUNNING, owner, fingerprint, now + lease_s, expires_at)
+    """Make the record of a fresh claim."""
+    return Record(State.RUNNING, owner, fingerprint, now + lease_s, end_of_claim(now, lease_s=lease_s, keep_s=keep_s, before=before))
 
 
 def finished(owner: str, fingerprint: str, now: float, *, keep_s: float, payload: str) -> Record:
@@ -182,10 +187,15 @@ def settle(record: Record | None, owner: str, wanted: Record | None) -> Settling
     return Settling.DONE if same else Settling.LOST
 
 
-def require_hash(key: str) -> None:
-    """Refuse a key that is not a hash, before it can name a person in a store or a log."""
-    if not _SHA256_HEX.fullmatch(key):
+def require_hash(key: str) -> bytes:
+    """Refuse a key that is not a hash, before it can name a person in a store or a log; return its bytes. Errors: ValueError."""
+    try:
+        raw = bytes.fromhex(key)
+    except ValueError:
+        raw = b""
+    if len(raw) != 32 or raw.hex() != key:
         raise ValueError("the key of a record must be a SHA-256 in lower-case hex")
+    return raw
 
 
 class MemoryStore:
@@ -195,7 +205,8 @@ class MemoryStore:
     on is never dropped; those may exceed the capacity, and the concurrency of the worker bounds them. Dropping a record before its time would turn into
     a false ``New`` later, and a false ``New`` into a false answer: until the last one dropped would have expired, there is no ``New``, but ``Abandoned``.
 
-    Every method takes constant time, given that only a few different ``keep_s`` are in use: one queue, oldest first, for each state and keep.
+    Every method takes constant time, given that only a few different ``keep_s`` are in use: one queue, oldest first, for each state and keep. The memory for
+    ``capacity`` records is taken at the start: a worker that has seen many requests is no larger than one that has seen none.
     """
 
     def __init__(self, now: Callable[[], float], capacity: int = 100_000) -> None:
@@ -203,89 +214,89 @@ class MemoryStore:
         self._capacity = capacity
         self._lock = threading.Lock()
         self._owners = itertools.count(1)
-        self._queues: dict[tuple[State, float], OrderedDict[str, Record]] = {}
-        self._queue_of: dict[str, OrderedDict[str, Record]] = {}
+        self._records: PackedRecords[tuple[State, float]] = PackedRecords(capacity)
         self._sure_from = -math.inf
         self.dropped_early = 0
 
     def __len__(self) -> int:
         """Count the records, expired ones included."""
-        return len(self._queue_of)
+        return len(self._records)
 
     def begin(self, key: str, fingerprint: str, *, lease_s: float, keep_s: float) -> Begun:
         """See ``IdempotencyStore.begin``."""
-        require_hash(key)
+        name, mark = require_hash(key)[:HASH_BYTES], _mark(fingerprint)
         with self._lock:
             now = self._now()
-            self._drop_expired(now)
-            before = self._get(key)
-            verdict = judge(before, fingerprint, now)
+            self._records.drop_expired(now)
+            row = self._records.find(name)
+            before = None if row is None else self._read(row)
+            verdict = New if before is None else judge(before, mark.hex(), now)
             if not isinstance(verdict, type):
                 return verdict
             if verdict is New and now < self._sure_from:
                 verdict = Abandoned
-            owner = str(next(self._owners))
-            self._put(key, running(owner, fingerprint, now, lease_s=lease_s, keep_s=keep_s, before=before), keep_s)
-            self._make_room(now)
-            return verdict(Claim(key, owner, fingerprint))
+            owner = next(self._owners)
+            expires_at = end_of_claim(now, lease_s=lease_s, keep_s=keep_s, before=before)
+            queue = (State.RUNNING, keep_s)
+            self._records.run(row, name, mark, owner, queue, lease_until=now + lease_s, expires_at=expires_at)
+            if len(self._records) > self._capacity:
+                self._make_room(now)
+            return verdict(Claim(key, str(owner), fingerprint))
 
     def complete(self, claim: Claim, payload: str, *, keep_s: float) -> bool:
         """See ``IdempotencyStore.complete``."""
-        with self._lock:
-            return self._settle(claim, finished(claim.proof, claim.fingerprint, self._now(), keep_s=keep_s, payload=payload), keep_s)
+        return self._settle(claim, State.FINISHED, payload, keep_s)
 
     def release(self, claim: Claim, *, doubt: bool, keep_s: float) -> bool:
         """See ``IdempotencyStore.release``."""
-        with self._lock:
-            return self._settle(claim, in_doubt(claim.proof, claim.fingerprint, self._now(), keep_s=keep_s) if doubt else None, keep_s)
+        return self._settle(claim, State.DOUBT if doubt else None, None, keep_s)
 
     def close(self) -> None:
         """Nothing to let go of."""
 
-    def _settle(self, claim: Claim, wanted: Record | None, keep_s: float) -> bool:
-        settling = settle(self._get(claim.key), claim.proof, wanted)
-        if settling is Settling.OPEN and wanted is None:
-            self._remove(claim.key)
-        elif settling is Settling.OPEN and wanted is not None:
-            self._put(claim.key, wanted, keep_s)
-        return settling is not Settling.LOST
+    def _settle(self, claim: Claim, state: State | None, payload: str | None, keep_s: float) -> bool:
+        """Bring a claim's record to ``state``, None: remove it."""
+        name = require_hash(claim.key)[:HASH_BYTES]
+        with self._lock:
+            row = self._records.find(name)
+            holder = None if row is None else self._records.runs_for(row)
+            if row is None or holder is None or str(holder) != claim.proof:
+                # Only now are two records made, to ask the rules: that it is open is all that they say of a claim that still runs.
+                wanted = None if state is None else Record(state, claim.proof, claim.fingerprint, -math.inf, math.inf, payload or "")
+                return settle(None if row is None else self._read(row), claim.proof, wanted) is not Settling.LOST
+            if state is None:
+                self._records.remove(row)
+            else:
+                self._records.rest(row, (state, keep_s), expires_at=self._now() + keep_s, payload=payload)
+            return True
 
-    def _get(self, key: str) -> Record | None:
-        queue = self._queue_of.get(key)
-        return None if queue is None else queue[key]
-
-    def _put(self, key: str, record: Record, keep_s: float) -> None:
-        if key in self._queue_of:
-            self._remove(key)
-        queue = self._queues.setdefault((record.state, keep_s), OrderedDict())
-        queue[key] = record
-        self._queue_of[key] = queue
-
-    def _remove(self, key: str) -> None:
-        del self._queue_of.pop(key)[key]
-
-    def _drop_expired(self, now: float) -> None:
-        """Drop the oldest record of each queue if it is over: every begin adds one record at most, so this keeps up."""
-        for name, queue in list(self._queues.items()):
-            if not queue:
-                del self._queues[name]
-                continue
-            key, record = next(iter(queue.items()))
-            if record.expires_at <= now:
-                self._remove(key)
+    def _read(self, row: int) -> Record:
+        """Return a record as the rules know it; of its fingerprint the hash is left."""
+        _, owner, mark, expires_at, lease_until, payload = self._records.read(row)
+        if lease_until is not None:
+            return Record(State.RUNNING, str(owner), mark.hex(), lease_until, expires_at)
+        if payload is None:
+            return Record(State.DOUBT, str(owner), mark.hex(), -math.inf, expires_at)
+        return Record(State.FINISHED, str(owner), mark.hex(), -math.inf, expires_at, payload)
 
     def _make_room(self, now: float) -> None:
-        while len(self._queue_of) > self._capacity:
-            oldest = [
-                (state is not State.FINISHED, record.expires_at - keep_s, key, record)
-                for (state, keep_s), queue in self._queues.items()
-                for key, record in itertools.islice(queue.items(), 1)
-                if not record.is_worked_on(now)
+        while len(self._records) > self._capacity:
+            droppable = [
+                (expires_at > now, state is not State.FINISHED, expires_at - keep_s, row, expires_at)
+                for (state, keep_s), row, expires_at, lease_until in self._records.oldest()
+                if lease_until is None or lease_until <= now
             ]
-            if not oldest:
+            if not droppable:
                 return
-            *_, key, record = min(oldest)
-            self._remove(key)
-            if record.expires_at > now:
-                self._sure_from = max(self._sure_from, record.expires_at)
+            early, _, _, row, expires_at = min(droppable)
+            if early:
+                self._sure_from = max(self._sure_from, expires_at)
                 self.dropped_early += 1
+            self._records.remove(row)
+
+
+def _mark(fingerprint: str) -> bytes:
+    """Hash a fingerprint to the size that is kept of it: a fingerprint may be any text. By nature there is none, which costs nothing here."""
+    if not fingerprint:
+        return _NO_MARK
+    return hashlib.sha256(fingerprint.encode("utf-8", "surrogatepass")).digest()[:HASH_BYTES]

@@ -29,7 +29,7 @@ GUID = "6731de76-14a6-49ae-97bc-6eba6914391e"
 
 # What the platform or a library reads; the service does not.
 _PLATFORM_SETTING = re.compile(
-    r"AzureWebJobsStorage__\w+|APPLICATIONINSIGHTS_\w+|FUNCTIONS_REQUEST_BODY_SIZE_LIMIT|PYTHON_\w+|OTEL_\w+|PYDANTIC_DISABLE_PLUGINS"
+    r"AzureWebJobsStorage__\w+|APPLICATIONINSIGHTS_\w+|FUNCTIONS_REQUEST_BODY_SIZE_LIMIT|GLIBC_TUNABLES|PYTHON_\w+|OTEL_\w+|PYDANTIC_DISABLE_PLUGINS"
 )
 
 

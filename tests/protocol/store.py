@@ -32,13 +32,13 @@ class WatchedStore:
     """An IdempotencyStore. It survives every worker."""
 
     def __init__(self, now: Callable[[], float], fate: Fate) -> None:
-        self._store = MemoryStore(now)
+        self._store = MemoryStore(now, capacity=64)  # a table for more would take longer to make than a schedule takes to run
         self._fate = fate
         self._kept: dict[str, CancelOutcome] = {}
 
     def state(self) -> object:
         """Return what is written in the records; their times do not matter, for no schedule lasts as long as they are kept."""
-        return frozenset((key, queue[key].state, queue[key].payload) for key, queue in self._store._queue_of.items())
+        return frozenset((record.name, record.lease_until is not None, record.payload) for record in self._store._records)
 
     def begin(self, key: str, fingerprint: str, *, lease_s: float, keep_s: float) -> Begun:
         """Claim a record."""

@@ -28,6 +28,7 @@ from shared.idempotency import (
     judge,
     settle,
 )
+from shared.packed_records import HASH_BYTES
 
 NOW = 1_000.0
 
@@ -122,7 +123,8 @@ def test_when_full_the_expired_go_first_then_the_oldest_finished_then_the_oldest
     store.release(claim_of(store.begin(key("doubt"), "f", lease_s=10, keep_s=900)), doubt=True, keep_s=900)
 
     def left() -> set[str]:
-        return {name for name in ("finished, old", "finished, young", "expired", "doubt") if key(name) in store._queue_of}
+        kept = {record.name for record in store._records}
+        return {name for name in ("finished, old", "finished, young", "expired", "doubt") if bytes.fromhex(key(name))[:HASH_BYTES] in kept}
 
     clock.now += 10
     store.begin(key("one more"), "f", lease_s=100, keep_s=100)
@@ -190,7 +192,7 @@ def test_memory_stays_bounded_whatever_comes() -> None:
                 store.release(claim, doubt=True, keep_s=100)
         clock.now += 1
     assert len(store) <= 50 + 10  # the capacity, and what runs at that moment
-    assert len(store._queues) <= 8
+    assert len(store._records._anchors) <= 8
 
 
 @dataclass
@@ -297,7 +299,9 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def no_record_is_lost_or_kept_twice(self) -> None:
-        assert len(self.store) == sum(len(queue) for queue in self.store._queues.values())
+        names = [record.name for record in self.store._records]
+        assert len(names) == len(set(names)) == len(self.store)
+        assert all(self.store._records.find(name) is not None for name in names)
 
 
 class CrampedStoreMachine(StoreMachine):
