@@ -23,6 +23,7 @@ from shared.packed_records import HASH_BYTES, PackedRecords
 POLL_HINT_S = 1.0
 
 _NO_MARK = bytes(HASH_BYTES)
+_NOTHING = (True, True, math.inf)  # comes after every record
 
 
 class StoreUnavailable(Exception):
@@ -189,13 +190,19 @@ def settle(record: Record | None, owner: str, wanted: Record | None) -> Settling
 
 def require_hash(key: str) -> bytes:
     """Refuse a key that is not a hash, before it can name a person in a store or a log; return its bytes. Errors: ValueError."""
-    try:
-        raw = bytes.fromhex(key)
-    except ValueError:
-        raw = b""
-    if len(raw) != 32 or raw.hex() != key:
+    raw = _read_hash(key)
+    if raw is None:
         raise ValueError("the key of a record must be a SHA-256 in lower-case hex")
     return raw
+
+
+def _read_hash(text: str) -> bytes | None:
+    """Return the bytes of a SHA-256 in lower-case hex; None for any other text."""
+    try:
+        raw = bytes.fromhex(text)
+    except ValueError:
+        return None
+    return raw if len(raw) == 32 and raw.hex() == text else None
 
 
 class MemoryStore:
@@ -281,22 +288,25 @@ class MemoryStore:
 
     def _make_room(self, now: float) -> None:
         while len(self._records) > self._capacity:
-            droppable = [
-                (expires_at > now, state is not State.FINISHED, expires_at - keep_s, row, expires_at)
-                for (state, keep_s), row, expires_at, lease_until in self._records.oldest()
-                if lease_until is None or lease_until <= now
-            ]
-            if not droppable:
+            first, chosen, gone_at = _NOTHING, -1, now
+            for (state, keep_s), row, expires_at, lease_until in self._records.oldest():
+                if lease_until is None or lease_until <= now:
+                    rank = (expires_at > now, state is not State.FINISHED, expires_at - keep_s)
+                    if rank < first:
+                        first, chosen, gone_at = rank, row, expires_at
+            if first is _NOTHING:
                 return
-            early, _, _, row, expires_at = min(droppable)
-            if early:
-                self._sure_from = max(self._sure_from, expires_at)
+            if gone_at > now:
+                self._sure_from = max(self._sure_from, gone_at)
                 self.dropped_early += 1
-            self._records.remove(row)
+            self._records.remove(chosen)
 
 
 def _mark(fingerprint: str) -> bytes:
-    """Hash a fingerprint to the size that is kept of it: a fingerprint may be any text. By nature there is none, which costs nothing here."""
+    """Return what is kept of a fingerprint. It may be any text; a hash, as it should be, need not be hashed again, and by nature there is none."""
     if not fingerprint:
         return _NO_MARK
-    return hashlib.sha256(fingerprint.encode("utf-8", "surrogatepass")).digest()[:HASH_BYTES]
+    raw = _read_hash(fingerprint)
+    if raw is None:
+        raw = hashlib.sha256(fingerprint.encode("utf-8", "surrogatepass")).digest()
+    return raw[:HASH_BYTES]
