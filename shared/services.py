@@ -17,32 +17,30 @@ from shared.connections import Trust, open_identity_session, open_session, open_
 from shared.credentials import load_credential
 from shared.deadline import Deadline
 from shared.entra_client import EntraClient
+from shared.entra_http import EntraHttp
 from shared.errors import Misconfigured
 from shared.exchange_cache import ExchangeCache
 from shared.graph import GraphClient
 from shared.graph_token import GraphToken
 from shared.idempotency import IdempotencyStore, MemoryStore
-from shared.instrumented import (
-    InstrumentedEntraHttp,
-    InstrumentedExchangeCache,
-    InstrumentedGraph,
-    InstrumentedStore,
-    instrumented_fetch,
-)
 from shared.on_behalf_of import OnBehalfOf
 from shared.proved import ProvedCallers
 from shared.settings import Settings, TelemetrySettings
-from shared.signing_keys import SigningKeys, fetch_signing_keys
+from shared.signing_keys import FetchKeys, SigningKeys, fetch_signing_keys
 from shared.telemetry import OFF, Journal, Telemetry, pseudonym
 from shared.waiting import SystemWaiting
 
 if TYPE_CHECKING:
     from shared.app_only import AppOnly
+    from shared.instrumented import InstrumentedGraph
     from shared.webhooks import WebhookVerifier
 
 _KEYS_TIMEOUT_S = (2.0, 2.5)  # a first load is two documents, each no slower than that: it has to fit into a request's deadline
 _CACHED_EXCHANGES = 20_000
 _RESERVE_S = 0.5
+
+
+type Graph = "GraphClient | InstrumentedGraph"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +64,7 @@ class Services:
     channel: Channel
     tokens: OnBehalfOf
     webhooks: Webhooks | None
-    graph: GraphClient | InstrumentedGraph
+    graph: Graph
     records: IdempotencyStore
     waiting: SystemWaiting
     telemetry: Telemetry
@@ -126,22 +124,30 @@ def build_services(environment: Mapping[str, str], telemetry: Telemetry = OFF) -
     trust = open_trust(settings.ca_bundle)
     entra = open_session(trust, pool_size=settings.max_concurrency)
     identity = open_identity_session()
+    http = EntraHttp(entra, settings.entra_authority_host, settings.tenant_id, waiting.now)
+    fetch_keys: FetchKeys = partial(fetch_signing_keys, entra, settings.entra_authority_host, timeout_s=_KEYS_TIMEOUT_S)
+    root = f"/{settings.graph_api_version}"
+    channel = Channel(settings.graph_endpoint, trust, keep=settings.max_concurrency)
+    graph = GraphClient(channel, root, telemetry.tracing.headers)
+    told_graph: Graph = graph
+    records = _open_records(settings, waiting, trust)
+    if telemetry is not OFF:  # what nobody listens to is neither imported nor passed through
+        from shared.instrumented import InstrumentedEntraHttp, InstrumentedGraph, InstrumentedStore, instrumented_fetch
+
+        http = InstrumentedEntraHttp(entra, settings.entra_authority_host, settings.tenant_id, waiting.now, telemetry)
+        fetch_keys = instrumented_fetch(fetch_keys, telemetry)
+        literals = len(settings.bookings_segments)
+        told_graph = InstrumentedGraph(graph, f"{settings.graph_endpoint}{root}", telemetry, literals=literals)
+        records = InstrumentedStore(records, telemetry)
     client = EntraClient(
         settings.client_id,
         settings.entra_authority_host,
         lambda: load_credential(Settings.read(environment), identity),
-        InstrumentedEntraHttp(entra, settings.entra_authority_host, settings.tenant_id, waiting.now, telemetry),
+        http,
         waiting,
     )
-    keys = SigningKeys(
-        instrumented_fetch(partial(fetch_signing_keys, entra, settings.entra_authority_host, timeout_s=_KEYS_TIMEOUT_S), telemetry)
-    )
+    keys = SigningKeys(fetch_keys)
     exchanges = _open_exchanges(_CACHED_EXCHANGES, waiting, telemetry)
-    root = f"/{settings.graph_api_version}"
-    channel = Channel(settings.graph_endpoint, trust, keep=settings.max_concurrency)
-    graph = GraphClient(channel, root, telemetry.tracing.headers)
-    records = _open_records(settings, waiting, trust)
-    told = telemetry is not OFF  # what nobody listens to is not even passed through
     return Services(
         settings=settings,
         callers=ProvedCallers(CallerRules.from_settings(settings), keys, waiting.now, _CACHED_EXCHANGES),
@@ -149,10 +155,8 @@ def build_services(environment: Mapping[str, str], telemetry: Telemetry = OFF) -
         channel=channel,
         tokens=OnBehalfOf(client, settings.client_id, settings.graph_scope_uri, exchanges, waiting.now),
         webhooks=_open_webhooks(settings, client, waiting, telemetry),
-        graph=InstrumentedGraph(graph, f"{settings.graph_endpoint}{root}", telemetry, literals=len(settings.bookings_segments))
-        if told
-        else graph,
-        records=InstrumentedStore(records, telemetry) if told else records,
+        graph=told_graph,
+        records=records,
         waiting=waiting,
         telemetry=telemetry,
         doorkeepers=ThreadPoolExecutor(max_workers=settings.max_concurrency, thread_name_prefix="doorkeeper"),
@@ -176,6 +180,8 @@ def _open_webhooks(settings: Settings, client: EntraClient, waiting: SystemWaiti
 def _open_exchanges(capacity: int, waiting: SystemWaiting, telemetry: Telemetry) -> ExchangeCache[GraphToken]:
     if telemetry is OFF:
         return ExchangeCache(capacity=capacity, now=waiting.now)
+    from shared.instrumented import InstrumentedExchangeCache
+
     return InstrumentedExchangeCache(capacity=capacity, now=waiting.now, telemetry=telemetry)
 
 

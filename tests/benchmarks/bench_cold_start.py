@@ -38,7 +38,13 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 SUBJECTS = Path(__file__).with_name("starts")
 SDK_FOLDER = REPOSITORY / ".local" / "bench" / "sdk"
 SDK_REQUIREMENTS = ("azure-identity==1.27.0", "msgraph-sdk==1.65.0", "azure-functions==2.3.0", "pydantic==2.14.3")
-BARE, OURS, USUAL, SDK = "bare imports", "ours", "usual sample (msal + requests)", "azure-identity + msgraph-sdk"
+BARE, MODEL, OURS, USUAL, SDK = (
+    "bare imports",
+    "bare imports and one model",
+    "ours",
+    "usual sample (msal + requests)",
+    "azure-identity + msgraph-sdk",
+)
 TRIVIAL = """
 import azure.functions as func
 import msal, pydantic, requests
@@ -84,7 +90,7 @@ def start(interpreter: Path, subject: str, behind: Upstreams, bundle: Path, numb
         **{name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
         **behind.environment,
         "BUNDLE": str(bundle),
-        "PYTHONPATH": str(REPOSITORY) if subject == "ours" else "",
+        "PYTHONPATH": str(REPOSITORY) if subject in ("ours", "model") else "",
         "ASKED": json.dumps({"token": behind.token, "body": body}),
     }
     began = time.perf_counter()
@@ -98,7 +104,7 @@ def start(interpreter: Path, subject: str, behind: Upstreams, bundle: Path, numb
     _, process.returncode, used = os.wait4(process.pid, 0)
     answer = json.loads(told or "null")
     assert answer == {"status": 200} | ({"told": ["cancelled", True]} if subject == "ours" else {}), (subject, answer)
-    assert behind.stands(appointment_id(number)) is (subject == "bare"), subject
+    assert behind.stands(appointment_id(number)) is (subject in ("bare", "model")), subject
     if samples is not None:
         samples.wall.append(wall_s * 1000)
         samples.cpu.append((used.ru_utime + used.ru_stime) * 1000)
@@ -122,7 +128,13 @@ def start_host(app: Path, behind: Upstreams, number: int, samples: Samples | Non
 def measure() -> list[Figure]:
     """Measure new process to first answer, then new host to first answer over HTTP."""
     here, other = Path(sys.executable), environment_of_its_own()
-    subjects = {BARE: (here, "bare"), OURS: (here, "ours"), USUAL: (here, "usual"), **({SDK: (other, "sdk")} if other else {})}
+    subjects = {
+        BARE: (here, "bare"),
+        MODEL: (here, "model"),
+        OURS: (here, "ours"),
+        USUAL: (here, "usual"),
+        **({SDK: (other, "sdk")} if other else {}),
+    }
     processes: dict[str, Samples] = {name: Samples() for name in subjects}
     hosts: dict[str, Samples] = {"trivial app": Samples(), OURS: Samples()}
     numbers = iter(range(1_000_000))
@@ -148,8 +160,7 @@ def _compared(what: str, found: Mapping[str, Samples], to: str) -> Iterator[Figu
         yield reference
         made = {name: figure(f"cold start: {what}: {name}", unit, samples, reference) for name, samples in told.items() if name != to}
         yield from made.values()
-        if SDK in made:
-            yield figure(f"cold start: {what}: {OURS}", unit, told[OURS], made[SDK])
+        yield from (figure(f"cold start: {what}: {OURS}", unit, told[OURS], made[name]) for name in (MODEL, SDK) if name in made)
 
 
 def imports() -> str:

@@ -27,7 +27,7 @@ ENVIRONMENT = {
 # What only other routes, other settings or other credentials need; a tenth of a second and more in all.
 LATE = (
     *("describe_api.documents", "list_bookings.operation", "cancel_appointment.published", "cancel_appointment.webhook_operation"),
-    *("shared.app_only", "shared.webhooks", "shared.certificate", "shared.table_store", "shared.open_telemetry"),
+    *("shared.app_only", "shared.webhooks", "shared.certificate", "shared.table_store", "shared.open_telemetry", "shared.instrumented"),
     *("jwt", "cryptography.x509", "standardwebhooks", "azure.data", "azure.core", "opentelemetry"),
 )
 STARTED = """
