@@ -9,6 +9,7 @@ cookies, addresses parsed anew) and the standard library's way to read a head as
 import contextlib
 import io
 import time
+import weakref
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -66,6 +67,7 @@ class Channel:
         self._trust = trust
         self._keep = keep
         self._idle: deque[Connection] = deque()  # the last one that was used is the first to be used again: the others may end in peace
+        weakref.finalize(self, _close, self._idle)  # as urllib3's pools do: a socket is not left to the collector
 
     def exchange(
         self,
@@ -116,8 +118,7 @@ class Channel:
 
     def close(self) -> None:
         """Close what is idle."""
-        while self._idle:
-            self._idle.pop().close()
+        _close(self._idle)
 
     def _connect(self, within_s: float) -> Connection:
         while self._idle:
@@ -135,6 +136,11 @@ class Channel:
             connection.close()
             raise NotSent(type(error).__name__) from error
         return connection
+
+
+def _close(connections: deque[Connection]) -> None:
+    while connections:
+        connections.pop().close()
 
 
 def _left_s(ends_at: float) -> float:

@@ -23,7 +23,7 @@ class Assumptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     cpu_s: float = Field(
-        default=0.0045,
+        default=0.0027,
         gt=0,
         description="CPU of one warm cancel in the worker, runtime and memory store included (make bench, times 1.5 for the .NET host)",
     )
