@@ -3,6 +3,7 @@
 Owns who is given what. Importing it builds nothing and reads no environment.
 """
 
+import contextlib
 import math
 import time
 from collections.abc import Mapping
@@ -86,8 +87,9 @@ class Services:
     def warm(self) -> None:
         """Start what the first request will want, in the background: published keys, MSAL's application, a connection to Graph. Nobody waits for it, nothing is raised."""
         self.callers.keys.warm(self.settings.tenant_id, "2.0")
-        for prepare in (partial(self.entra.warm, self.settings.tenant_id), self.channel.warm):
-            self.doorkeepers.submit(prepare)
+        with contextlib.suppress(RuntimeError):  # no thread to be had: then the first request does it itself
+            for prepare in (partial(self.entra.warm, self.settings.tenant_id), self.channel.warm):
+                self.doorkeepers.submit(prepare)
 
     def prove_user(self, authorization: str | None, journal: Journal) -> Caller:
         """Return the person behind a request. Errors: those of ``read_bearer_token`` and ``authenticate``."""
