@@ -99,6 +99,11 @@ class EntraSimulator(Directory):
         with self._record_lock:
             return list(self._received)
 
+    @property
+    def asked(self) -> list[Received]:
+        """What was received for somebody: without the documents that a worker loads for itself, whenever it does (metadata, keys)."""
+        return [one for one in self.received if one.method != "GET" or not one.path.endswith(("/openid-configuration", "/keys"))]
+
     def exchanges(self) -> int:
         """Return how many on-behalf-of requests came in since the start or ``clear_received``, refused ones included."""
         with self._record_lock:

@@ -78,7 +78,7 @@ def test_what_is_served_is_what_is_published(facade: Facade) -> None:
         unchanged = facade.session.get(address, headers={"If-None-Match": known}, timeout=30)
         assert (unchanged.status_code, unchanged.content, unchanged.headers["ETag"]) == (304, b"", etag)
     assert facade.session.get(address, headers={"If-None-Match": '"another"'}, timeout=30).content == answer.content
-    assert not facade.stack.entra.received
+    assert not facade.stack.entra.asked
 
 
 # What no validator asks for.

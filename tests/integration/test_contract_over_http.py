@@ -594,7 +594,7 @@ def test_health_says_that_the_worker_answers(facade: Facade) -> None:
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
     assert answer.headers["Content-Type"] == "application/json"
     assert answer.headers["Cache-Control"] == "no-store"
-    assert not facade.stack.entra.received
+    assert not facade.stack.entra.asked
 
 
 @pytest.mark.parametrize(
@@ -616,5 +616,5 @@ def test_other_methods_and_routes_are_the_platforms_to_refuse(facade: Facade, me
     answer = facade.session.request(method, f"{facade.url}{path}", json={}, timeout=PATIENCE_S)
 
     assert (answer.status_code, answer.content) == (404, b"")
-    assert not facade.stack.entra.received
+    assert not facade.stack.entra.asked
     assert not facade.stack.graph.received
