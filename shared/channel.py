@@ -264,7 +264,6 @@ class _Reading:
             self.status, self._received, self._begun = 0, 0, 0
             return
         self.complete = True
-        announced = self.headers.get("content-length", "0")
-        self.leaves_nothing = (
-            self._parser.should_keep_alive() and not (self.status in (204, 304) and announced != "0") and self.status != 101
-        )
+        promised = self.headers.get("content-length", "0") != "0" or "transfer-encoding" in self.headers
+        bodiless = self.status in (204, 304)  # what such an answer promises besides may still come, and would be taken for the next one
+        self.leaves_nothing = self._parser.should_keep_alive() and not (bodiless and promised) and self.status != 101

@@ -574,6 +574,7 @@ LEFTOVERS = {
     "404 longer than it says": answer("404 Not Found", NOT_FOUND) + b"HTTP/1.1 200 OK\r\n\r\n" * 700,
     "two answers": NO_CONTENT + b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}" * 400,
     "204 with a body in chunks": head("204 No Content", "Transfer-Encoding: chunked") + b"2\r\n{}\r\n0\r\n\r\n",
+    "204 in chunks that are yet to come": head("204 No Content", "Transfer-Encoding: chunked"),
     "404 too large": answer("404 Not Found", b" " * 300_000),
     "101": head("101 Switching Protocols"),
     "close announced": head("204 No Content", "Connection: close"),
