@@ -35,7 +35,10 @@ def _start_services() -> Services:
 def warm_up() -> None:
     """Start in the background what the first request would wait for, if nobody has. Raises nothing: what is wrong is said to whoever asks for something."""
     if _services.if_built() is None and _warming.acquire(blocking=False):
-        threading.Thread(target=_warm, name="warm-up", daemon=True).start()
+        try:
+            threading.Thread(target=_warm, name="warm-up", daemon=True).start()
+        except RuntimeError:  # no thread to be had: the first request does it itself
+            _warming.release()
 
 
 def _warm() -> None:

@@ -32,6 +32,7 @@ _REFRESH_S = 3600.0
 _REFETCH_S = 300.0  # between two fetches for unknown key ids, and before a failed background refresh is tried again
 _RELOAD_S = 5.0  # before a failed first load is tried again
 _WAIT_S = 3.0  # what a request waits for another's fetch: made-up key ids must not hold more threads for longer
+_FIRST_WAIT_S = 9.0  # where there are no keys yet, a load that a warm-up began may take as long as one's own
 _MAX_ENTRIES = 256
 _MAX_KEYS = 1000  # the page: "10-1000"
 _MAX_BODY = 512 * 1024
@@ -116,7 +117,7 @@ class SigningKeys:
             if leads:
                 self._refresh(entry, tenant_id, version)
                 fetched = True
-            elif flight is not None and not flight.wait(_WAIT_S):
+            elif flight is not None and not flight.wait(_WAIT_S if keys else _FIRST_WAIT_S):
                 raise UpstreamUnavailable("Entra's signing keys have not come in time.")
 
     def known(self, tenant_id: str, version: str, kid: str) -> SigningKey | None:
