@@ -30,7 +30,7 @@ upstreams: $(READY) ## Start the Entra and Graph simulators and the console alon
 
 .PHONY: docs
 docs: $(READY) ## Build the pages that document the API, to publish, into .local/docs
-	@$(BIN)/python -m infra.local.console_docs .local/docs
+	@$(BIN)/python -m infra.local.console.docs .local/docs
 
 test: $(READY) ## Run the tests, e.g. make test ARGS="tests/unit -k caller"
 	@exec $(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)

@@ -1,4 +1,7 @@
-"""Cancel a Microsoft Bookings appointment: one capability, one folder. Exports the blueprint that the Function App registers."""
+"""Cancel a Microsoft Bookings appointment: one capability, one folder.
+
+Exports the blueprint that the Function App registers.
+"""
 
 from cancel_appointment.triggers import blueprint
 

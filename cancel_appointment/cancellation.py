@@ -1,4 +1,5 @@
-"""The protocol that never gives a wrong answer and never cancels twice: attempt, doubt, look, decide.
+"""The protocol that never gives a wrong answer and never cancels twice: attempt, doubt, look,
+decide.
 
     an exchange ended   means                                   next
     answered            204: cancelled; 404: see below;         the end
@@ -9,11 +10,14 @@
     look: it stands     the doubt had no effect so far          cancel again
     look: it is gone    ours or not, nobody knows               not_found, unconfirmed
 
-A 404 to a cancel is ``not_found``: confirmed without doubt, unconfirmed with it. Once a look of the same request has seen the appointment standing, a later
-"gone", whether to a cancel or to a look, is ``cancelled``, unconfirmed: without such a look it never is, since Graph answers 500 to ids that never existed too.
-When the deadline leaves no room: with doubt ``outcome_unknown``, else the error that says what is in the way.
+A 404 to a cancel is ``not_found``: confirmed without doubt, unconfirmed with it. Once a look of the
+same request has seen the appointment standing, a later "gone", whether to a cancel or to a look, is
+``cancelled``, unconfirmed: without such a look it never is, since Graph answers 500 to ids that
+never existed too. When the deadline leaves no room: with doubt ``outcome_unknown``, else the error
+that says what is in the way.
 
-``after_cancel``, ``after_look`` and ``give_up`` are that table and pure; ``Cancellation`` carries it out.
+``after_cancel``, ``after_look`` and ``give_up`` are that table and pure; ``Cancellation`` carries
+it out.
 """
 
 from dataclasses import dataclass, field, replace
@@ -24,7 +28,7 @@ from cancel_appointment.bookings import Appointments
 from cancel_appointment.outcome import CancelOutcome, Outcome
 from cancel_appointment.records import Records
 from cancel_appointment.request import CancelRequest
-from shared.deadline import Deadline
+from shared.entra.graph_token import GraphToken
 from shared.errors import (
     AccessDenied,
     FacadeError,
@@ -36,20 +40,35 @@ from shared.errors import (
     UpstreamBroken,
     UpstreamUnavailable,
 )
-from shared.graph_refusals import read_refusal, says_malformed, says_not_found
-from shared.graph_token import GraphToken
-from shared.principal import Principal
-from shared.retry import Ending, GraphAnswer, NoAnswer, Seen, backoff_s, ending, may_still_happen, parse_retry_after
-from shared.telemetry import Journal
-from shared.waiting import Waiting
+from shared.graph.refusals import read_refusal, says_malformed, says_not_found
+from shared.identity.principal import Principal
+from shared.telemetry.journal import Journal
+from shared.transport.deadline import Deadline
+from shared.transport.endings import (
+    Ending,
+    GraphAnswer,
+    NoAnswer,
+    Seen,
+    backoff_s,
+    ending,
+    may_still_happen,
+    parse_retry_after,
+)
+from shared.transport.waiting import Waiting
 
 _MAX_UNANSWERED = 3  # cancels: Bookings answers 500 to what it will never do, too
 _MAX_CALLS = 8
-_SHARE_OF_CANCEL = 0.7  # of the time that is left: what a cancel may take, so that a look still fits
+_SHARE_OF_CANCEL = (
+    0.7  # of the time that is left: what a cancel may take, so that a look still fits
+)
 _SHORTEST_CALL_S = 0.3
 _REPEAT_AFTER_S = 5.0  # when an unknown outcome may be clearer
-_LATE_PAUSE_S = 1.0  # the least that a cancel which may still be under way is given before another follows
-_MALFORMED = FieldFault("appointmentId", "is malformed, says Microsoft Graph; it may also be businessId")
+_LATE_PAUSE_S = (
+    1.0  # the least that a cancel which may still be under way is given before another follows
+)
+_MALFORMED = FieldFault(
+    "appointmentId", "is malformed, says Microsoft Graph; it may also be businessId"
+)
 # What these tell the caller is untrue while an earlier cancel may have taken effect, or may yet.
 _SAY_NOTHING_WAS_CHANGED = (UpstreamBroken, UpstreamUnavailable, AccessDenied, RequestInvalid)
 
@@ -63,9 +82,13 @@ class Step(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known of the appointment. ``doubt``: a cancel of ours may have taken effect, and nobody has looked since. ``late``: one may still take effect.
+    """What is known of the appointment.
 
-    ``stood``: a look of this request saw it standing. ``blind``: earlier attempts could not be looked up.
+    ``doubt``: a cancel of ours may have taken effect, and nobody has looked since. ``late``: one
+    may still take effect.
+
+    ``stood``: a look of this request saw it standing. ``blind``: earlier attempts could not be
+    looked up.
     """
 
     doubt: bool = False
@@ -122,7 +145,11 @@ def after_cancel(seen: Seen, known: Known) -> Move:
             if says_malformed(seen):
                 assert isinstance(seen, GraphAnswer)  # noqa: S101 - only an answer says so
                 return Fail(read_refusal(seen, _MALFORMED))
-            return Go(Step.LOOK, replace(known, doubt=True, late=known.late or may_still_happen(seen)), pause=False)
+            return Go(
+                Step.LOOK,
+                replace(known, doubt=True, late=known.late or may_still_happen(seen)),
+                pause=False,
+            )
         case _:
             assert_never(how)
 
@@ -153,24 +180,34 @@ def _gone(known: Known, *, confirmed: bool) -> Finish:
 
 
 def give_up(seen: Seen, known: Known, retry_after_s: float) -> FacadeError:
-    """Say what is in the way when no further call fits; ``seen`` is the end of the last cancel, or of a look that did not help."""
+    """Say what is in the way when no further call fits; ``seen`` is the end of the last cancel, or
+    of a look that did not help.
+    """
     if known.unsettled:
         return _unknown(seen, retry_after_s)
     if not isinstance(seen, GraphAnswer):
         return UpstreamUnavailable(
-            "Microsoft Graph could not be reached; nothing was changed.", retry_after_s=retry_after_s, upstream=UpstreamAnswer("graph")
+            "Microsoft Graph could not be reached; nothing was changed.",
+            retry_after_s=retry_after_s,
+            upstream=UpstreamAnswer("graph"),
         )
     upstream = UpstreamAnswer("graph", seen.status, seen.code, seen.request_id)
     if seen.status == 429:
         return Throttled(
-            "Microsoft Graph asks for fewer requests to this booking business.", retry_after_s=retry_after_s, upstream=upstream
+            "Microsoft Graph asks for fewer requests to this booking business.",
+            retry_after_s=retry_after_s,
+            upstream=upstream,
         )
-    return UpstreamBroken("Microsoft Graph failed every time, and the appointment still stands.", upstream=upstream)
+    return UpstreamBroken(
+        "Microsoft Graph failed every time, and the appointment still stands.", upstream=upstream
+    )
 
 
 def _unknown(seen: Seen, retry_after_s: float = 0.0) -> OutcomeUnknown:
     if isinstance(seen, GraphAnswer):
-        return _say_unknown(UpstreamAnswer("graph", seen.status, seen.code, seen.request_id), retry_after_s)
+        return _say_unknown(
+            UpstreamAnswer("graph", seen.status, seen.code, seen.request_id), retry_after_s
+        )
     return _say_unknown(UpstreamAnswer("graph"), retry_after_s)
 
 
@@ -189,7 +226,9 @@ def _say_unknown(upstream: UpstreamAnswer | None, retry_after_s: float) -> Outco
 class GraphTokens[P: Principal](Protocol):
     """Gives Graph tokens for one kind of principal, and for no other."""
 
-    def exchange(self, caller: P, deadline: Deadline, /, *, claims: str | None = None) -> GraphToken:
+    def exchange(
+        self, caller: P, deadline: Deadline, /, *, claims: str | None = None
+    ) -> GraphToken:
         """Return a token. Errors: any FacadeError about identity or Entra."""
         ...
 
@@ -217,25 +256,43 @@ class _Attempt[P: Principal]:
 class Cancellation[P: Principal]:
     """Carries a cancel out; one instance per worker, safe for all threads."""
 
-    def __init__(self, tokens: GraphTokens[P], appointments: Appointments, records: Records, waiting: Waiting) -> None:
+    def __init__(
+        self, tokens: GraphTokens[P], appointments: Appointments, records: Records, waiting: Waiting
+    ) -> None:
         self._tokens = tokens
         self._appointments = appointments
         self._records = records
         self._waiting = waiting
 
-    def run(self, caller: P, request: CancelRequest, idempotency_key: str | None, deadline: Deadline, journal: Journal) -> CancelOutcome:
+    def run(
+        self,
+        caller: P,
+        request: CancelRequest,
+        idempotency_key: str | None,
+        deadline: Deadline,
+        journal: Journal,
+    ) -> CancelOutcome:
         """Cancel the appointment, or say truly why not.
 
-        Errors: every FacadeError of the exchange and of ``read_refusal``; Throttled, UpstreamUnavailable, UpstreamBroken, OutcomeUnknown when the deadline
-        or the number of tries leaves no room; IdempotencyKeyReused, RequestInProgress.
+        Errors: every FacadeError of the exchange and of ``read_refusal``; Throttled,
+        UpstreamUnavailable, UpstreamBroken, OutcomeUnknown when the deadline or the number of tries
+        leaves no room; IdempotencyKeyReused, RequestInProgress.
         """
         entry = self._records.open(caller, request, idempotency_key, deadline)
         if isinstance(entry, CancelOutcome):
             return entry
-        attempt = _Attempt(caller, request, deadline, journal, Known(doubt=entry.doubt, late=entry.doubt, blind=entry.blind))
+        attempt = _Attempt(
+            caller,
+            request,
+            deadline,
+            journal,
+            Known(doubt=entry.doubt, late=entry.doubt, blind=entry.blind),
+        )
         try:
             outcome = self._carry_out(attempt)
-        except BaseException as error:  # also a bug of ours must not leave the record claimed, nor forget a doubt
+        except (
+            BaseException
+        ) as error:  # also a bug of ours must not leave the record claimed, nor forget a doubt
             self._records.give_up(entry, doubt=attempt.known.unsettled)
             if attempt.known.unsettled and isinstance(error, _SAY_NOTHING_WAS_CHANGED):
                 raise _unknown_because_of(error) from error
@@ -249,7 +306,11 @@ class Cancellation[P: Principal]:
             seen = self._send(step, attempt)
             if self._renewed_token(seen, attempt):
                 continue
-            move = after_cancel(seen, attempt.known) if step is Step.CANCEL else after_look(seen, attempt.known)
+            move = (
+                after_cancel(seen, attempt.known)
+                if step is Step.CANCEL
+                else after_look(seen, attempt.known)
+            )
             match move:
                 case Finish():
                     return move.outcome
@@ -263,7 +324,9 @@ class Cancellation[P: Principal]:
                     assert_never(move)
 
     def _send(self, step: Step, attempt: _Attempt[P]) -> Seen:
-        """Send one call, unless a token, a pause or a stall took the time for it: what is begun after the deadline may outlive the lease of its record."""
+        """Send one call, unless a token, a pause or a stall took the time for it: what is begun
+        after the deadline may outlive the lease of its record.
+        """
         assert attempt.token is not None  # noqa: S101 - exchanged before the first call
         left_s = attempt.deadline.remaining_s()
         if left_s < _SHORTEST_CALL_S:
@@ -273,12 +336,24 @@ class Cancellation[P: Principal]:
         started_at = attempt.deadline.now()
         before = attempt.known
         if step is Step.CANCEL:
-            attempt.known = replace(before, doubt=True, late=True)  # until an answer says otherwise, whatever interrupts us here
+            attempt.known = replace(
+                before, doubt=True, late=True
+            )  # until an answer says otherwise, whatever interrupts us here
             timeout_s = max(_SHORTEST_CALL_S, left_s * _SHARE_OF_CANCEL)
-            seen = self._appointments.cancel(attempt.request, attempt.token, request_id=attempt.journal.request_id, timeout_s=timeout_s)
+            seen = self._appointments.cancel(
+                attempt.request,
+                attempt.token,
+                request_id=attempt.journal.request_id,
+                timeout_s=timeout_s,
+            )
             attempt.last_cancel = seen
         else:
-            seen = self._appointments.look(attempt.request, attempt.token, request_id=attempt.journal.request_id, timeout_s=left_s)
+            seen = self._appointments.look(
+                attempt.request,
+                attempt.token,
+                request_id=attempt.journal.request_id,
+                timeout_s=left_s,
+            )
         how = ending(seen, success=204 if step is Step.CANCEL else 200)
         attempt.unanswered += step is Step.CANCEL and how is Ending.UNANSWERED
         attempt.journal.graph_call(
@@ -288,13 +363,22 @@ class Cancellation[P: Principal]:
             graph_request_id=seen.request_id if isinstance(seen, GraphAnswer) else None,
             seconds=attempt.deadline.now() - started_at,
         )
-        overdue = attempt.deadline.remaining_s() <= 0  # the lease may be over, and another worker may have taken the request
+        overdue = (
+            attempt.deadline.remaining_s() <= 0
+        )  # the lease may be over, and another worker may have taken the request
         attempt.known = replace(before, blind=before.blind or overdue)
         return seen
 
     def _renewed_token(self, seen: Seen, attempt: _Attempt[P]) -> bool:
-        """On Graph's 401, get another token once (continuous access evaluation); nothing was done, so the same call may be repeated."""
-        if attempt.renewed or not isinstance(seen, GraphAnswer) or seen.status != 401 or attempt.deadline.remaining_s() < _SHORTEST_CALL_S:
+        """On Graph's 401, get another token once (continuous access evaluation); nothing was done,
+        so the same call may be repeated.
+        """
+        if (
+            attempt.renewed
+            or not isinstance(seen, GraphAnswer)
+            or seen.status != 401
+            or attempt.deadline.remaining_s() < _SHORTEST_CALL_S
+        ):
             return False
         attempt.renewed = True
         if seen.claims is None:
@@ -305,11 +389,19 @@ class Cancellation[P: Principal]:
     def _make_room(self, step: Step, seen: Seen, attempt: _Attempt[P], *, pause: bool) -> None:
         """Wait before the next call, if it still fits. Errors: what ``give_up`` says."""
         in_the_way = attempt.last_cancel if step is Step.CANCEL and attempt.last_cancel else seen
-        asked_s = parse_retry_after(in_the_way.retry_after, self._waiting.now()) if isinstance(in_the_way, GraphAnswer) else None
-        pause_s = max(asked_s or 0.0, backoff_s(attempt.calls, self._waiting.random)) if pause else 0.0
+        asked_s = (
+            parse_retry_after(in_the_way.retry_after, self._waiting.now())
+            if isinstance(in_the_way, GraphAnswer)
+            else None
+        )
+        pause_s = (
+            max(asked_s or 0.0, backoff_s(attempt.calls, self._waiting.random)) if pause else 0.0
+        )
         if step is Step.CANCEL and attempt.known.late:
             pause_s = max(_LATE_PAUSE_S, pause_s)
-        exhausted = attempt.calls >= _MAX_CALLS or (step is Step.CANCEL and attempt.unanswered >= _MAX_UNANSWERED)
+        exhausted = attempt.calls >= _MAX_CALLS or (
+            step is Step.CANCEL and attempt.unanswered >= _MAX_UNANSWERED
+        )
         if exhausted or attempt.deadline.remaining_s() < pause_s + _SHORTEST_CALL_S:
             raise give_up(in_the_way, attempt.known, retry_after_s=max(1.0, asked_s or pause_s))
         if pause_s:

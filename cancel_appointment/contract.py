@@ -1,6 +1,7 @@
 """CancelOutcome -> the JSON of a cancel that ended. Pure.
 
-Owns what a caller of this capability sees when it succeeds; ``shared/problems.py`` owns every other answer. Does *not* decide anything about the appointment.
+Owns what a caller of this capability sees when it succeeds; ``shared/serving/problems.py`` owns
+every other answer. Does *not* decide anything about the appointment.
 """
 
 from collections.abc import Mapping
@@ -9,26 +10,36 @@ from pydantic import Field
 
 from cancel_appointment.outcome import CancelOutcome, Outcome
 from cancel_appointment.request import CancelRequest
-from shared.problems import Answer, Reply, success
+from shared.serving.problems import Answer, Reply, success
 
 
 class CancelAnswer(Answer):
     """The answer to a cancel that ended: 200, for Graph's 204 and for its 404."""
 
-    outcome: Outcome = Field(description="How it ended. An open list: treat a value that you do not know as a failure.")
+    outcome: Outcome = Field(
+        description="How it ended. An open list: treat a value that you do not know as a failure."
+    )
     cancelled: bool = Field(description="True when the appointment was cancelled.")
     confirmed: bool = Field(
         description="True when Microsoft Graph's own answer settles it; false when it was concluded from what was seen afterwards."
     )
-    replayed: bool = Field(description="True when this answer was given before, for the same request.")
+    replayed: bool = Field(
+        description="True when this answer was given before, for the same request."
+    )
     business_id: str = Field(description="Id of the booking business, as it was asked for.")
     appointment_id: str = Field(description="Id of the appointment, as it was asked for.")
-    request_id: str = Field(description="Quote this to the operator of this service.", json_schema_extra={"format": "uuid"})
+    request_id: str = Field(
+        description="Quote this to the operator of this service.",
+        json_schema_extra={"format": "uuid"},
+    )
     message: str = Field(description="One sentence for a person. Its wording may change.")
 
 
 _SENTENCES: Mapping[tuple[Outcome, bool], str] = {
-    (Outcome.CANCELLED, True): "The appointment was cancelled; Microsoft Bookings notifies the customer and the staff.",
+    (
+        Outcome.CANCELLED,
+        True,
+    ): "The appointment was cancelled; Microsoft Bookings notifies the customer and the staff.",
     (
         Outcome.CANCELLED,
         False,
@@ -37,7 +48,10 @@ _SENTENCES: Mapping[tuple[Outcome, bool], str] = {
         Outcome.NOT_FOUND,
         True,
     ): "There is no such appointment, or it is not visible to this caller. Check both ids; an appointment that was moved gets a new id.",
-    (Outcome.NOT_FOUND, False): "The appointment is not there, or not visible to this caller. An earlier attempt may have cancelled it.",
+    (
+        Outcome.NOT_FOUND,
+        False,
+    ): "The appointment is not there, or not visible to this caller. An earlier attempt may have cancelled it.",
 }
 
 

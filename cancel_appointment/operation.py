@@ -1,7 +1,7 @@
 """The cancel operation from request to answer: prove the caller, read the request, carry it out.
 
-Owns the order: caller before body (a stranger learns nothing of the schema), body before exchange (a bad body costs no trip to Entra).
-Does *not* know Azure Functions or threads.
+Owns the order: caller before body (a stranger learns nothing of the schema), body before exchange
+(a bad body costs no trip to Entra). Does *not* know Azure Functions or threads.
 """
 
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from cancel_appointment.bookings import GraphAppointments
 from cancel_appointment.cancellation import Cancellation, GraphTokens
 from cancel_appointment.records import Keep, Records
 from cancel_appointment.request import CancelRequest, parse_cancel_request, parse_idempotency_key
-from shared.caller import Caller, explain_challenge
-from shared.deadline import Deadline
 from shared.errors import InteractionRequired, OutcomeUnknown, Overloaded
-from shared.principal import Principal
-from shared.problems import Reply
+from shared.identity.caller import Caller, explain_challenge
+from shared.identity.principal import Principal
 from shared.services import Services
-from shared.serving import Incoming
-from shared.telemetry import Journal, pseudonym
+from shared.serving.problems import Reply
+from shared.serving.requests import Incoming
+from shared.telemetry.journal import Journal, pseudonym
+from shared.transport.deadline import Deadline
 
 _SMALL_BODY_BYTES = 8 * 1024  # one that is read in a moment
 _LEAST_S = 1.0  # a cancel that is begun with less would likely end in doubt
@@ -39,23 +39,32 @@ class CancelWork[P: Principal]:
 
 
 class CarriesOut[P: Principal]:
-    """Cancels for one kind of principal, with tokens of that kind; one instance per worker, safe for all threads."""
+    """Cancels for one kind of principal, with tokens of that kind; one instance per worker, safe
+    for all threads.
+    """
 
     def __init__(self, services: Services, tokens: GraphTokens[P], keep: Keep) -> None:
         settings = services.settings
         self._services = services
         self._cancellation = Cancellation(
             tokens,
-            GraphAppointments(services.graph, settings.bookings_segments, settings.default_cancellation_message),
+            GraphAppointments(
+                services.graph, settings.bookings_segments, settings.default_cancellation_message
+            ),
             Records(services.records, keep, services.waiting.sleep),
             services.waiting,
         )
 
     def carry_out(self, work: CancelWork[P], deadline: Deadline, journal: Journal) -> Reply:
-        """Cancel. Errors: those of ``Cancellation.run``; Overloaded when the deadline leaves no room to begin."""
+        """Cancel.
+
+        Errors: those of ``Cancellation.run``; Overloaded when the deadline leaves no room to begin.
+        """
         if deadline.remaining_s() < _LEAST_S:
             raise Overloaded("This service has more requests than it can finish in time.")
-        outcome = self._cancellation.run(work.caller, work.request, work.idempotency_key, deadline, journal)
+        outcome = self._cancellation.run(
+            work.caller, work.request, work.idempotency_key, deadline, journal
+        )
         journal.note(confirmed=outcome.confirmed, replayed=outcome.replayed)
         return contract.answer(outcome, work.request, journal.request_id)
 
@@ -70,11 +79,20 @@ class CancelOperation(CarriesOut[Caller]):
     """Cancels appointments on behalf of callers."""
 
     def __init__(self, services: Services) -> None:
-        super().__init__(services, services.tokens, Keep.for_deadline(services.settings.request_deadline_seconds))
+        super().__init__(
+            services, services.tokens, Keep.for_deadline(services.settings.request_deadline_seconds)
+        )
 
     def admit(self, incoming: Incoming, journal: Journal) -> CancelWork[Caller]:
-        """Prove the caller, then read the request. Errors: those of ``prove_user``, ``parse_cancel_request`` and ``parse_idempotency_key``."""
-        return self._read(self._services.prove_user(incoming.headers.get("authorization"), journal), incoming, journal)
+        """Prove the caller, then read the request.
+
+        Errors: those of ``prove_user``, ``parse_cancel_request`` and ``parse_idempotency_key``.
+        """
+        return self._read(
+            self._services.prove_user(incoming.headers.get("authorization"), journal),
+            incoming,
+            journal,
+        )
 
     def admit_at_once(self, incoming: Incoming, journal: Journal) -> CancelWork[Caller] | None:
         """See ``Operation.admit_at_once``."""
@@ -85,7 +103,9 @@ class CancelOperation(CarriesOut[Caller]):
 
     def _read(self, caller: Caller, incoming: Incoming, journal: Journal) -> CancelWork[Caller]:
         request = parse_cancel_request(incoming.headers.get("content-type"), incoming.body)
-        work = CancelWork(caller, request, parse_idempotency_key(incoming.headers.get("idempotency-key")))
+        work = CancelWork(
+            caller, request, parse_idempotency_key(incoming.headers.get("idempotency-key"))
+        )
         journal.note(mailbox=pseudonym(work.lane))
         return work
 

@@ -13,7 +13,11 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CancelOutcome:
-    """A true answer. ``confirmed``: Graph's own answer settles it. ``replayed``: this answer was given before, for the same request."""
+    """A true answer.
+
+    ``confirmed``: Graph's own answer settles it. ``replayed``: this answer was given before, for
+    the same request.
+    """
 
     outcome: Outcome
     confirmed: bool

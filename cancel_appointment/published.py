@@ -3,7 +3,8 @@
 from cancel_appointment.contract import CancelAnswer
 from cancel_appointment.request import IDEMPOTENCY_KEY_PATTERN, CancelRequest
 from shared import errors
-from shared.published import (
+from shared.identity.webhooks import ID_PATTERN, TIMESTAMP_PATTERN
+from shared.serving.published import (
     CAUSES_OF_IDENTITY,
     CAUSES_OF_SERVICE,
     CAUSES_OF_UPSTREAMS,
@@ -14,7 +15,6 @@ from shared.published import (
     RequestHeader,
     picked_from,
 )
-from shared.webhooks import ID_PATTERN, TIMESTAMP_PATTERN
 
 CANCEL_APPOINTMENT = Published(
     operation_id="CancelAppointment",
@@ -28,7 +28,13 @@ CANCEL_APPOINTMENT = Published(
     ),
     answer=CancelAnswer,
     answered="The cancel ended: outcome says how.",
-    examples=("cancelled", "cancelled_unconfirmed", "cancelled_replayed", "not_found", "not_found_unconfirmed"),
+    examples=(
+        "cancelled",
+        "cancelled_unconfirmed",
+        "cancelled_replayed",
+        "not_found",
+        "not_found_unconfirmed",
+    ),
     causes=(
         errors.RequestInvalid,
         *CAUSES_OF_IDENTITY,
@@ -50,7 +56,10 @@ CANCEL_APPOINTMENT = Published(
         CORRELATION_ID,
     ),
     for_makers=ForMakers(
-        words={"x-ms-visibility": "important", "x-ms-api-annotation": {"family": "CancelAppointment", "revision": 1}},
+        words={
+            "x-ms-visibility": "important",
+            "x-ms-api-annotation": {"family": "CancelAppointment", "revision": 1},
+        },
         members={
             "businessId": {
                 "x-ms-visibility": "important",
@@ -60,7 +69,13 @@ CANCEL_APPOINTMENT = Published(
             "appointmentId": {
                 "x-ms-visibility": "important",
                 "x-ms-test-value": "AAMkADKoAAA=",
-                **picked_from("ListAppointments", "appointments", "appointmentId", "title", given={"businessId": "businessId"}),
+                **picked_from(
+                    "ListAppointments",
+                    "appointments",
+                    "appointmentId",
+                    "title",
+                    given={"businessId": "businessId"},
+                ),
             },
             "cancellationMessage": {"x-ms-visibility": "important"},
             "Idempotency-Key": {"x-ms-visibility": "advanced"},

@@ -1,10 +1,13 @@
 """What was done before for a request: two records, their keys, and what may be replayed.
 
-Every request has a record *by nature* (tenant, caller, business, appointment). It carries the doubt: an attempt whose end nobody knows, whichever key
-it came with. A request with an Idempotency-Key has a second one, which carries the caller's wish to hear the same answer again, and detects another body.
+Every request has a record *by nature* (tenant, caller, business, appointment). It carries the
+doubt: an attempt whose end nobody knows, whichever key it came with. A request with an
+Idempotency-Key has a second one, which carries the caller's wish to hear the same answer again, and
+detects another body.
 
-Owns keys, payloads and the order of writes. Does *not* talk to Graph. When the store is down the cancel goes on, and ``blind`` says so; what was done
-without a record by nature is remembered in two other places, a record by key that could be had, and this worker.
+Owns keys, payloads and the order of writes. Does *not* talk to Graph. When the store is down the
+cancel goes on, and ``blind`` says so; what was done without a record by nature is remembered in two
+other places, a record by key that could be had, and this worker.
 """
 
 import json
@@ -19,22 +22,37 @@ from cachetools import TTLCache
 
 from cancel_appointment.outcome import CancelOutcome, Outcome
 from cancel_appointment.request import CancelRequest
-from shared.deadline import Deadline
 from shared.digest import digest
 from shared.errors import IdempotencyKeyReused, RequestInProgress
-from shared.idempotency import Abandoned, Begun, Claim, IdempotencyStore, Mismatch, New, Replay, Running, StoreUnavailable
-from shared.principal import Principal
+from shared.identity.principal import Principal
+from shared.records.rules import (
+    Abandoned,
+    Begun,
+    Claim,
+    IdempotencyStore,
+    Mismatch,
+    New,
+    Replay,
+    Running,
+    StoreUnavailable,
+)
+from shared.transport.deadline import Deadline
 
 _log = logging.getLogger("facade.records")
 _LEASE_MARGIN_S = 10.0  # covers the skew of clocks between instances
 _WAIT_AT_MOST_S = 3.0
 _FIRST_POLL_S, _LONGEST_POLL_S = 0.05, 0.5
-_NO_FINGERPRINT = ""  # by nature there is one request only: another message does not make it another
+_NO_FINGERPRINT = (
+    ""  # by nature there is one request only: another message does not make it another
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Our right to carry out a request. ``doubt``: an earlier attempt may have taken effect. ``blind``: the records could not be read."""
+    """Our right to carry out a request.
+
+    ``doubt``: an earlier attempt may have taken effect. ``blind``: the records could not be read.
+    """
 
     by_nature: Claim | None
     by_key: Claim | None
@@ -56,7 +74,10 @@ class Keep:
 
 
 class Records:
-    """Opens and settles the records of requests; safe for all threads. ``sleep`` pauses for seconds."""
+    """Opens and settles the records of requests; safe for all threads.
+
+    ``sleep`` pauses for seconds.
+    """
 
     def __init__(self, store: IdempotencyStore, keep: Keep, sleep: Callable[[float], None]) -> None:
         self._store = store
@@ -64,17 +85,26 @@ class Records:
         self._sleep = sleep
         self._unrecorded = _Unrecorded(keep.keep_s)
 
-    def open(self, caller: Principal, request: CancelRequest, idempotency_key: str | None, deadline: Deadline) -> Entry | CancelOutcome:
+    def open(
+        self,
+        caller: Principal,
+        request: CancelRequest,
+        idempotency_key: str | None,
+        deadline: Deadline,
+    ) -> Entry | CancelOutcome:
         """Claim the request, or return the answer that it already had.
 
-        Errors: IdempotencyKeyReused; RequestInProgress when the same request is still running after a short wait.
+        Errors: IdempotencyKeyReused; RequestInProgress when the same request is still running after
+        a short wait.
         """
         nature = _nature_of(caller, request)
         doubt = nature in self._unrecorded
         by_key: Claim | None = None
         try:
             if idempotency_key is not None:
-                begun = self._begin(_key_of(caller, idempotency_key), _fingerprint(request), deadline)
+                begun = self._begin(
+                    _key_of(caller, idempotency_key), _fingerprint(request), deadline
+                )
                 if isinstance(begun, Replay):
                     return _read(begun)
                 by_key = begun.claim
@@ -90,7 +120,9 @@ class Records:
                 return outcome
         except StoreUnavailable as error:
             _log.error("event=store_unavailable step=begin reason=%r", str(error))
-            doubt = doubt or nature in self._unrecorded  # asked again: the store may have taken seconds to fail
+            doubt = (
+                doubt or nature in self._unrecorded
+            )  # asked again: the store may have taken seconds to fail
             self._unrecorded.add(nature)
             return Entry(None, by_key, doubt=doubt, blind=True)
         doubt = doubt or isinstance(begun, Abandoned) or nature in self._unrecorded
@@ -99,8 +131,10 @@ class Records:
     def settle(self, entry: Entry, outcome: CancelOutcome) -> CancelOutcome:
         """Write an outcome down and return it, as far as it still can be said.
 
-        By nature only ``cancelled`` is kept; a ``not_found`` that is not confirmed leaves the doubt to the next attempt. Where another worker took the record
-        over meanwhile, or a thread of this one went on without it, those may have cancelled the appointment: a ``not_found`` is then not confirmed.
+        By nature only ``cancelled`` is kept; a ``not_found`` that is not confirmed leaves the doubt
+        to the next attempt. Where another worker took the record over meanwhile, or a thread of
+        this one went on without it, those may have cancelled the appointment: a ``not_found`` is
+        then not confirmed.
         """
         if outcome.outcome is Outcome.CANCELLED:
             self._complete(entry.by_nature, outcome)
@@ -122,16 +156,21 @@ class Records:
         wait_until = deadline.now() + min(_WAIT_AT_MOST_S, deadline.remaining_s() / 2)
         poll_s = _FIRST_POLL_S
         while True:
-            begun: Begun = self._store.begin(key, fingerprint, lease_s=self._keep.lease_s, keep_s=self._keep.keep_s)
+            begun: Begun = self._store.begin(
+                key, fingerprint, lease_s=self._keep.lease_s, keep_s=self._keep.keep_s
+            )
             match begun:
                 case New() | Abandoned() | Replay():
                     return begun
                 case Mismatch():
-                    raise IdempotencyKeyReused("This Idempotency-Key came before, with another body: use a new key for another request.")
+                    raise IdempotencyKeyReused(
+                        "This Idempotency-Key came before, with another body: use a new key for another request."
+                    )
                 case Running():
                     if deadline.now() + poll_s > wait_until:
                         raise RequestInProgress(
-                            "The same request is being carried out right now; ask again shortly.", retry_after_s=begun.retry_after_s
+                            "The same request is being carried out right now; ask again shortly.",
+                            retry_after_s=begun.retry_after_s,
                         )
             self._sleep(poll_s)
             poll_s = min(_LONGEST_POLL_S, poll_s * 2)
@@ -142,7 +181,9 @@ class Records:
         payload = json.dumps({"outcome": outcome.outcome.value, "confirmed": outcome.confirmed})
         try:
             self._store.complete(claim, payload, keep_s=self._keep.keep_s)
-        except StoreUnavailable as error:  # the record stays as it is: when its lease is over, a repeat looks first
+        except (
+            StoreUnavailable
+        ) as error:  # the record stays as it is: when its lease is over, a repeat looks first
             _log.error("event=store_unavailable step=complete reason=%r", str(error))
 
     def _release(self, claim: Claim | None, *, doubt: bool) -> bool:
@@ -157,12 +198,16 @@ class Records:
 
 
 class _Unrecorded:
-    """What this worker carried out while the store was down, by nature, for as long as a record would live.
+    """What this worker carried out while the store was down, by nature, for as long as a record
+    would live.
 
-    Bounded: when there is more than ``capacity``, everything may have been, until that much time has passed.
+    Bounded: when there is more than ``capacity``, everything may have been, until that much time
+    has passed.
     """
 
-    def __init__(self, keep_s: float, now: Callable[[], float] = time.monotonic, capacity: int = 20_000) -> None:
+    def __init__(
+        self, keep_s: float, now: Callable[[], float] = time.monotonic, capacity: int = 20_000
+    ) -> None:
         self._keep_s = keep_s
         self._now = now
         self._lock = threading.Lock()
@@ -181,24 +226,41 @@ class _Unrecorded:
 
 
 def _nature_of(caller: Principal, request: CancelRequest) -> str:
-    """Bind an appointment to whoever asks. Businesses are mailboxes, whose addresses do not differ by case."""
-    return digest("nature", caller.tenant_id, caller.object_id, request.business_id.lower(), request.appointment_id).hex()
+    """Bind an appointment to whoever asks.
+
+    Businesses are mailboxes, whose addresses do not differ by case.
+    """
+    return digest(
+        "nature",
+        caller.tenant_id,
+        caller.object_id,
+        request.business_id.lower(),
+        request.appointment_id,
+    ).hex()
 
 
 def _key_of(caller: Principal, idempotency_key: str) -> str:
-    """Bind a key to whoever asks *and* the client application that made it up: two applications may make up the same."""
-    return digest("key", caller.tenant_id, caller.object_id, caller.client_id, idempotency_key).hex()
+    """Bind a key to whoever asks *and* the client application that made it up: two applications may
+    make up the same.
+    """
+    return digest(
+        "key", caller.tenant_id, caller.object_id, caller.client_id, idempotency_key
+    ).hex()
 
 
 def _fingerprint(request: CancelRequest) -> str:
     return digest(
-        request.business_id, request.appointment_id, "" if request.cancellation_message is None else f"={request.cancellation_message}"
+        request.business_id,
+        request.appointment_id,
+        "" if request.cancellation_message is None else f"={request.cancellation_message}",
     ).hex()
 
 
 def _read(replay: Replay) -> CancelOutcome:
     try:
         payload = json.loads(replay.payload)
-        return CancelOutcome(Outcome(payload["outcome"]), confirmed=payload["confirmed"] is True, replayed=True)
+        return CancelOutcome(
+            Outcome(payload["outcome"]), confirmed=payload["confirmed"] is True, replayed=True
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise StoreUnavailable("a finished record holds no outcome") from error

@@ -6,8 +6,8 @@ import azure.functions as func
 
 from cancel_appointment.operation import CancelOperation
 from cancel_appointment.patience import WEBHOOK_WITHIN_S
-from shared.endpoint import Endpoint, warm_up
 from shared.services import Services
+from shared.serving.endpoint import Endpoint, warm_up
 
 if TYPE_CHECKING:
     from cancel_appointment.webhook_operation import WebhookOperation
@@ -16,7 +16,9 @@ blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
 
 
 def _webhook_operation(services: Services) -> "WebhookOperation":
-    from cancel_appointment.webhook_operation import WebhookOperation  # off in most places, so the start of a worker does not pay for it
+    from cancel_appointment.webhook_operation import (
+        WebhookOperation,  # off in most places, so the start of a worker does not pay for it
+    )
 
     return WebhookOperation(services)
 
@@ -31,14 +33,22 @@ async def cancel_appointment(req: func.HttpRequest, context: func.Context) -> fu
     return await _cancel.answer(req, context)
 
 
-@blueprint.route("v1/webhooks/cancel-appointment", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
-async def cancel_appointment_by_webhook(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
+@blueprint.route(
+    "v1/webhooks/cancel-appointment", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS
+)
+async def cancel_appointment_by_webhook(
+    req: func.HttpRequest, context: func.Context
+) -> func.HttpResponse:
     """Cancel an appointment for a sender that signs its requests and acts for no user."""
     return await _webhook.answer(req, context)
 
 
 @blueprint.route("health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
 async def health(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001 - the platform passes it by name
-    """Say that the worker answers, whatever others do: an upstream's trouble never restarts this service. A worker that is asked this first warms up meanwhile."""
+    """Say that the worker answers, whatever others do: an upstream's trouble never restarts this
+    service. A worker that is asked this first warms up meanwhile.
+    """
     warm_up()
-    return func.HttpResponse(b'{"status":"ok"}', mimetype="application/json", headers={"Cache-Control": "no-store"})
+    return func.HttpResponse(
+        b'{"status":"ok"}', mimetype="application/json", headers={"Cache-Control": "no-store"}
+    )

@@ -1,45 +1,72 @@
-"""The cancel operation for webhooks: prove the sender by its signature, read the request, carry it out as this application.
+"""The cancel operation for webhooks: prove the sender by its signature, read the request, carry it
+out as this application.
 
-Owns the order (size, signature, body, business), and what Graph's words about a user mean where there is none. Its answers follow what senders do with
-them: what will not change is a 200, what a person has to mend a 4xx, what is worth a repeat has a Retry-After. Does *not* know Azure Functions or threads.
+Owns the order (size, signature, body, business), and what Graph's words about a user mean where
+there is none. Its answers follow what senders do with them: what will not change is a 200, what a
+person has to mend a 4xx, what is worth a repeat has a Retry-After. Does *not* know Azure Functions
+or threads.
 """
 
 from cancel_appointment.operation import CancelWork, CarriesOut
 from cancel_appointment.patience import WEBHOOK_WITHIN_S
 from cancel_appointment.records import Keep
 from cancel_appointment.request import MAX_BODY_BYTES, parse_cancel_request
-from shared.deadline import Deadline
-from shared.errors import AccessDenied, BodyTooLarge, InteractionRequired, Misconfigured, TokenRejected, WebhooksOff
-from shared.problems import Reply
+from shared.errors import (
+    AccessDenied,
+    BodyTooLarge,
+    InteractionRequired,
+    Misconfigured,
+    TokenRejected,
+    WebhooksOff,
+)
+from shared.identity.webhooks import WebhookSender, read_webhook_id
 from shared.services import Services
-from shared.serving import Incoming
-from shared.telemetry import Journal, pseudonym
-from shared.webhooks import WebhookSender, read_webhook_id
+from shared.serving.problems import Reply
+from shared.serving.requests import Incoming
+from shared.telemetry.journal import Journal, pseudonym
+from shared.transport.deadline import Deadline
 
-_KEEP_S = 7 * 24 * 3600.0  # the Standard Webhooks specification has senders try for three days; some keep on longer
+_KEEP_S = (
+    7 * 24 * 3600.0
+)  # the Standard Webhooks specification has senders try for three days; some keep on longer
 
 
 class WebhookOperation(CarriesOut[WebhookSender]):
-    """Cancels appointments for senders of webhooks. Errors: WebhooksOff, where no key for them is set, before anything is read."""
+    """Cancels appointments for senders of webhooks.
+
+    Errors: WebhooksOff, where no key for them is set, before anything is read.
+    """
 
     def __init__(self, services: Services) -> None:
         if services.webhooks is None:
-            raise WebhooksOff("This service takes no webhooks; its operator has set no key for them.")
+            raise WebhooksOff(
+                "This service takes no webhooks; its operator has set no key for them."
+            )
         super().__init__(
             services,
             services.webhooks.tokens,
-            Keep.for_deadline(min(WEBHOOK_WITHIN_S, services.settings.request_deadline_seconds), keep_s=_KEEP_S),
+            Keep.for_deadline(
+                min(WEBHOOK_WITHIN_S, services.settings.request_deadline_seconds), keep_s=_KEEP_S
+            ),
         )
         self._verifier = services.webhooks.verifier
 
     def admit(self, incoming: Incoming, journal: Journal) -> CancelWork[WebhookSender]:
-        """Prove the sender, then read the request. Errors: BodyTooLarge; those of ``verify``, ``parse_cancel_request`` and ``require_business``."""
+        """Prove the sender, then read the request.
+
+        Errors: BodyTooLarge; those of ``verify``, ``parse_cancel_request`` and
+        ``require_business``.
+        """
         if len(incoming.body) > MAX_BODY_BYTES:  # before it is hashed once per secret
             raise BodyTooLarge(f"The body is larger than {MAX_BODY_BYTES // 1024} KiB.")
         journal.note(acting="app")
         sender = self._verifier.verify(incoming.headers, incoming.body)
         webhook_id = read_webhook_id(incoming.headers)
-        journal.note(key=sender.key_id, tenant=sender.tenant_id, delivery=pseudonym(sender.key_id, webhook_id))
+        journal.note(
+            key=sender.key_id,
+            tenant=sender.tenant_id,
+            delivery=pseudonym(sender.key_id, webhook_id),
+        )
         request = parse_cancel_request(incoming.headers.get("content-type"), incoming.body)
         sender.require_business(request.business_id)
         work = CancelWork(sender, request, webhook_id)
@@ -49,13 +76,18 @@ class WebhookOperation(CarriesOut[WebhookSender]):
     def admit_at_once(self, incoming: Incoming, journal: Journal) -> None:
         """See ``Operation.admit_at_once``: hashing for a stranger is work for a thread."""
 
-    def carry_out(self, work: CancelWork[WebhookSender], deadline: Deadline, journal: Journal) -> Reply:
+    def carry_out(
+        self, work: CancelWork[WebhookSender], deadline: Deadline, journal: Journal
+    ) -> Reply:
         """Cancel. Where Graph wants a user to sign in, an operator has to act."""
         try:
             return super().carry_out(work, deadline, journal)
         except (TokenRejected, InteractionRequired) as error:
-            raise Misconfigured("Microsoft Graph does not accept this service's own token.", upstream=error.upstream) from error
+            raise Misconfigured(
+                "Microsoft Graph does not accept this service's own token.", upstream=error.upstream
+            ) from error
         except AccessDenied as error:
             raise AccessDenied(
-                "Microsoft Graph does not allow this service to do this; it may lack the application permission.", upstream=error.upstream
+                "Microsoft Graph does not allow this service to do this; it may lack the application permission.",
+                upstream=error.upstream,
             ) from error

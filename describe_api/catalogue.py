@@ -1,4 +1,6 @@
-"""What there is to describe: the operations of all capabilities, and the words about the whole. Pure.
+"""What there is to describe: the operations of all capabilities, and the words about the whole.
+
+Pure.
 
 A new operation is one entry here. Does *not* know any format of documents.
 """
@@ -7,8 +9,8 @@ from typing import Any
 
 import cancel_appointment.published
 import list_bookings.published
-from shared.problems import Answer
-from shared.published import Guard, Published
+from shared.serving.problems import Answer
+from shared.serving.published import Guard, Published
 
 VERSION = "1.0"
 TITLE = "Cancel Bookings Appointments"
@@ -17,7 +19,11 @@ DESCRIPTION = (
     "Every answer is JSON of one contract, which only ever grows: clients ignore members that they do not know, and decide on codes, never on texts."
 )
 # Whoever runs the service puts their own here; the connector's readme says where.
-CONTACT = {"name": "The operator of this service", "url": "https://bookings.example.com/support", "email": "support@bookings.example.com"}
+CONTACT = {
+    "name": "The operator of this service",
+    "url": "https://bookings.example.com/support",
+    "email": "support@bookings.example.com",
+}
 WEBSITE = "https://bookings.example.com"
 PRIVACY_POLICY = "https://bookings.example.com/privacy"
 HOST = "your-function-app.azurewebsites.net"
@@ -89,7 +95,10 @@ RESPONSE_HEADERS: dict[str, dict[str, Any]] = {
         "description": "A challenge: Bearer (RFC 6750), with the claims challenge where there is one; of webhooks StandardWebhooks.",
         "schema": {"type": "string"},
     },
-    "x-correlation-id": {"description": "The caller's correlation id, where one came.", "schema": {"type": "string"}},
+    "x-correlation-id": {
+        "description": "The caller's correlation id, where one came.",
+        "schema": {"type": "string"},
+    },
     "ETag": {"description": "Names this version of the document.", "schema": {"type": "string"}},
 }
 

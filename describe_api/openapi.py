@@ -1,6 +1,7 @@
 """The operations as an OpenAPI 3.1 document. Pure.
 
-Owns how they are said in OpenAPI 3.1, whose schemas are JSON Schema 2020-12. Does *not* own a word about any operation.
+Owns how they are said in OpenAPI 3.1, whose schemas are JSON Schema 2020-12. Does *not* own a word
+about any operation.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,14 +9,21 @@ from typing import Any
 
 from describe_api import catalogue
 from describe_api.schemas import NULLABLE, Schema, schemas_of
-from shared.problems import Problem
-from shared.published import Guard, Published
+from shared.serving.problems import Problem
+from shared.serving.published import Guard, Published
 
-_SECURITY = {Guard.USER: [{"entra": [catalogue.SCOPE]}], Guard.SIGNATURE: [{"webhook": []}], Guard.NOBODY: []}
+_SECURITY = {
+    Guard.USER: [{"entra": [catalogue.SCOPE]}],
+    Guard.SIGNATURE: [{"webhook": []}],
+    Guard.NOBODY: [],
+}
 
 
 def openapi(operations: Sequence[Published], recorded: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the document. ``recorded``: bodies of real answers by name, those of problems under their codes."""
+    """Return the document.
+
+    ``recorded``: bodies of real answers by name, those of problems under their codes.
+    """
     models = [Problem]
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
@@ -31,12 +39,20 @@ def openapi(operations: Sequence[Published], recorded: Mapping[str, Any]) -> dic
             "contact": catalogue.CONTACT,
             "license": {"name": "MIT", "identifier": "MIT"},
         },
-        "servers": [{"url": catalogue.BASE_PATH, "description": "Where this document was served from"}],
-        "tags": [{"name": name, "description": description} for name, description in catalogue.TAGS.items()],
+        "servers": [
+            {"url": catalogue.BASE_PATH, "description": "Where this document was served from"}
+        ],
+        "tags": [
+            {"name": name, "description": description}
+            for name, description in catalogue.TAGS.items()
+        ],
         "paths": paths,
         "components": {
             "schemas": {name: _said(schema) for name, schema in schemas_of(models).items()},
-            "headers": {name: catalogue.RESPONSE_HEADERS[name] for name in _headers_that_may_be_absent(operations)},
+            "headers": {
+                name: catalogue.RESPONSE_HEADERS[name]
+                for name in _headers_that_may_be_absent(operations)
+            },
             "examples": {code: _example(recorded[code]) for code in codes},
             "securitySchemes": {
                 "entra": {
@@ -46,7 +62,9 @@ def openapi(operations: Sequence[Published], recorded: Mapping[str, Any]) -> dic
                         "authorizationCode": {
                             "authorizationUrl": catalogue.AUTHORIZATION_URL,
                             "tokenUrl": catalogue.TOKEN_URL,
-                            "scopes": {catalogue.SCOPE: "Cancel and list appointments for the signed-in user."},
+                            "scopes": {
+                                catalogue.SCOPE: "Cancel and list appointments for the signed-in user."
+                            },
                         }
                     },
                 },
@@ -72,43 +90,70 @@ def _operation(operation: Published, recorded: Mapping[str, Any]) -> dict[str, A
     if parameters := _parameters(operation):
         said["parameters"] = parameters
     if operation.body is not None:
-        said["requestBody"] = {"required": True, "content": {"application/json": {"schema": _reference(operation.body)}}}
+        said["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": _reference(operation.body)}},
+        }
     said["responses"] = {"200": _success(operation, recorded)}
     if operation is catalogue.GET_DOCUMENT:
         said["responses"]["304"] = {"description": catalogue.described(operation, 304)}
-    said["responses"] |= {str(status): _problem(operation, status, recorded) for status in operation.rows()}
+    said["responses"] |= {
+        str(status): _problem(operation, status, recorded) for status in operation.rows()
+    }
     return said
 
 
 def _parameters(operation: Published) -> list[dict[str, Any]]:
     said: list[dict[str, Any]] = []
     for where, schema in parameters_of(operation):
-        limits = {word: value for word, value in schema.items() if word not in (NULLABLE, "description")}
+        limits = {
+            word: value for word, value in schema.items() if word not in (NULLABLE, "description")
+        }
         said.append({**where, "description": schema["description"], "schema": limits})
     said += [
-        {"name": header.name, "in": "header", "required": header.required, "description": header.description, "schema": dict(header.schema)}
+        {
+            "name": header.name,
+            "in": "header",
+            "required": header.required,
+            "description": header.description,
+            "schema": dict(header.schema),
+        }
         for header in operation.headers
     ]
     return said
 
 
 def parameters_of(operation: Published) -> Iterator[tuple[dict[str, Any], Schema]]:
-    """Yield an operation's parameters of path and query: what both formats say of a parameter, and its schema.
+    """Yield an operation's parameters of path and query: what both formats say of a parameter, and
+    its schema.
 
-    The Functions host drops empty values of a query before the service sees them: they are taken for absent.
+    The Functions host drops empty values of a query before the service sees them: they are taken
+    for absent.
     """
     if operation.parameters is None:
         return
-    for name, schema in schemas_of([operation.parameters])[operation.parameters.__name__]["properties"].items():
-        said = {"name": name, "in": "path" if f"{{{name}}}" in operation.path else "query", "required": name not in operation.optional}
+    for name, schema in schemas_of([operation.parameters])[operation.parameters.__name__][
+        "properties"
+    ].items():
+        said = {
+            "name": name,
+            "in": "path" if f"{{{name}}}" in operation.path else "query",
+            "required": name not in operation.optional,
+        }
         yield said if said["required"] else {**said, "allowEmptyValue": True}, schema
 
 
 def _success(operation: Published, recorded: Mapping[str, Any]) -> dict[str, Any]:
     content: dict[str, Any] = {"schema": _reference(operation.answer)}
-    if examples := {name: _example(recorded[name]) for name in operation.examples if name in recorded}:
+    if examples := {
+        name: _example(recorded[name]) for name in operation.examples if name in recorded
+    }:
         content["examples"] = examples
-    return {"description": catalogue.described(operation, 200), **_headers(operation, 200), "content": {"application/json": content}}
+    return {
+        "description": catalogue.described(operation, 200),
+        **_headers(operation, 200),
+        "content": {"application/json": content},
+    }
 
 
 def _problem(operation: Published, status: int, recorded: Mapping[str, Any]) -> dict[str, Any]:
@@ -126,16 +171,28 @@ def _problem(operation: Published, status: int, recorded: Mapping[str, Any]) -> 
 
 def _headers(operation: Published, status: int) -> dict[str, Any]:
     headers = catalogue.response_headers(operation, status)
-    return {"headers": {name: _header(name, required=required) for name, required in headers.items()}} if headers else {}
+    return (
+        {"headers": {name: _header(name, required=required) for name, required in headers.items()}}
+        if headers
+        else {}
+    )
 
 
 def _headers_that_may_be_absent(operations: Sequence[Published]) -> list[str]:
-    found = [catalogue.response_headers(operation, status) for operation in operations for status in (200, *operation.rows())]
+    found = [
+        catalogue.response_headers(operation, status)
+        for operation in operations
+        for status in (200, *operation.rows())
+    ]
     return sorted({name for headers in found for name, required in headers.items() if not required})
 
 
 def _header(name: str, *, required: bool) -> dict[str, Any]:
-    return {"required": True, **catalogue.RESPONSE_HEADERS[name]} if required else {"$ref": f"#/components/headers/{name}"}
+    return (
+        {"required": True, **catalogue.RESPONSE_HEADERS[name]}
+        if required
+        else {"$ref": f"#/components/headers/{name}"}
+    )
 
 
 def _example(body: Any) -> dict[str, Any]:

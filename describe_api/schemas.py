@@ -1,7 +1,8 @@
 """The models' JSON Schemas, reduced to what both kinds of documents can say. Pure.
 
-Owns what becomes of null and of generated titles. In an answer a member that does not apply is absent, so null never comes; in a request null is taken for
-absent, and that is said. Does *not* know any format of documents beyond JSON Schema.
+Owns what becomes of null and of generated titles. In an answer a member that does not apply is
+absent, so null never comes; in a request null is taken for absent, and that is said. Does *not*
+know any format of documents beyond JSON Schema.
 """
 
 from collections.abc import Iterable
@@ -10,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from shared.problems import Answer
+from shared.serving.problems import Answer
 
 type Schema = dict[str, Any]
 
@@ -33,11 +34,19 @@ NULLABLE = "nullable"  # a mark of ours, for each format to say in its own words
 
 
 def schemas_of(models: Iterable[type[BaseModel]]) -> dict[str, Schema]:
-    """Return the schemas of models and of all that they hold, by name; references are ``{"$ref": name}``."""
-    modes = [(model, "serialization" if issubclass(model, Answer) else "validation") for model in dict.fromkeys(models)]
+    """Return the schemas of models and of all that they hold, by name; references are ``{"$ref":
+    name}``.
+    """
+    modes = [
+        (model, "serialization" if issubclass(model, Answer) else "validation")
+        for model in dict.fromkeys(models)
+    ]
     _, described = models_json_schema(modes, by_alias=True, ref_template="{model}")  # type: ignore[arg-type]
     answers = {name for name in described["$defs"] if _is_answer(name)}
-    return {name: _plain(schema, nulls=name not in answers) for name, schema in sorted(described["$defs"].items())}
+    return {
+        name: _plain(schema, nulls=name not in answers)
+        for name, schema in sorted(described["$defs"].items())
+    }
 
 
 def _is_answer(name: str) -> bool:
@@ -48,8 +57,12 @@ def _is_answer(name: str) -> bool:
 
 
 def _plain(schema: Schema, *, nulls: bool) -> Schema:
-    """Return a schema in one order, without generated titles, defaults of null, and unions with null."""
-    plain = {word: value for word, value in schema.items() if word not in ("title", "anyOf", "default")}
+    """Return a schema in one order, without generated titles, defaults of null, and unions with
+    null.
+    """
+    plain = {
+        word: value for word, value in schema.items() if word not in ("title", "anyOf", "default")
+    }
     if "anyOf" in schema:
         (kind,) = (option for option in schema["anyOf"] if option.get("type") != "null")
         plain = {**kind, **plain}
@@ -59,7 +72,14 @@ def _plain(schema: Schema, *, nulls: bool) -> Schema:
     if "description" in plain:
         plain["description"] = plain["description"].replace("``", "")
     if "properties" in plain:
-        plain["properties"] = {name: _plain(member, nulls=nulls) for name, member in plain["properties"].items()}
+        plain["properties"] = {
+            name: _plain(member, nulls=nulls) for name, member in plain["properties"].items()
+        }
     if "items" in plain:
         plain["items"] = _plain(plain["items"], nulls=nulls)
-    return {word: plain[word] for word in sorted(plain, key=lambda word: _ORDER.index(word) if word in _ORDER else len(_ORDER))}
+    return {
+        word: plain[word]
+        for word in sorted(
+            plain, key=lambda word: _ORDER.index(word) if word in _ORDER else len(_ORDER)
+        )
+    }

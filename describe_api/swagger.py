@@ -1,7 +1,7 @@
 """The actions as a Swagger 2.0 document for the connectors of Power Platform. Pure.
 
-Owns how they are said there: no reference but to a whole body or answer, one example a status, and x-ms-summary wherever a maker reads a name. Does *not* own
-a word about any operation.
+Owns how they are said there: no reference but to a whole body or answer, one example a status, and
+x-ms-summary wherever a maker reads a name. Does *not* own a word about any operation.
 """
 
 import re
@@ -11,22 +11,35 @@ from typing import Any
 from describe_api import catalogue
 from describe_api.openapi import parameters_of
 from describe_api.schemas import NULLABLE, Schema, schemas_of
-from shared.problems import Problem
-from shared.published import ForMakers, Guard, Published
+from shared.serving.problems import Problem
+from shared.serving.published import ForMakers, Guard, Published
 
 _JSON = "application/json"
 _ENTRA = "oauth2_auth"
 
 
 def swagger(operations: Sequence[Published], recorded: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the document. ``recorded``: bodies of real answers by name, those of problems under their codes."""
-    actions = [(operation, operation.for_makers) for operation in operations if operation.for_makers is not None]
+    """Return the document.
+
+    ``recorded``: bodies of real answers by name, those of problems under their codes.
+    """
+    actions = [
+        (operation, operation.for_makers)
+        for operation in operations
+        if operation.for_makers is not None
+    ]
     models = [Problem]
     paths: dict[str, dict[str, Any]] = {}
     for operation, for_makers in actions:
         models += [model for model in (operation.answer, operation.body) if model is not None]  # type: ignore[misc]
-        paths.setdefault(operation.path, {})[operation.method] = _action(operation, for_makers, recorded)
-    words = {operation.body.__name__: for_makers.members for operation, for_makers in actions if operation.body is not None}
+        paths.setdefault(operation.path, {})[operation.method] = _action(
+            operation, for_makers, recorded
+        )
+    words = {
+        operation.body.__name__: for_makers.members
+        for operation, for_makers in actions
+        if operation.body is not None
+    }
     schemas = schemas_of(models)
     return {
         "swagger": "2.0",
@@ -43,7 +56,8 @@ def swagger(operations: Sequence[Published], recorded: Mapping[str, Any]) -> dic
         "produces": [_JSON],
         "paths": paths,
         "definitions": {
-            model.__name__: _object(schemas[model.__name__], schemas, words.get(model.__name__, {})) for model in dict.fromkeys(models)
+            model.__name__: _object(schemas[model.__name__], schemas, words.get(model.__name__, {}))
+            for model in dict.fromkeys(models)
         },
         "securityDefinitions": {
             _ENTRA: {
@@ -69,12 +83,17 @@ def swagger(operations: Sequence[Published], recorded: Mapping[str, Any]) -> dic
 
 
 def summary_of(name: str) -> str:
-    """Return a member's or parameter's name in Title Case, as makers read it: ``businessId`` is Business ID."""
+    """Return a member's or parameter's name in Title Case, as makers read it:
+
+    ``businessId`` is Business ID.
+    """
     words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name.removeprefix("x-"))
     return " ".join("ID" if word.lower() == "id" else word.capitalize() for word in words)
 
 
-def _action(operation: Published, for_makers: ForMakers, recorded: Mapping[str, Any]) -> dict[str, Any]:
+def _action(
+    operation: Published, for_makers: ForMakers, recorded: Mapping[str, Any]
+) -> dict[str, Any]:
     statuses = (200, *operation.rows())
     return {
         "operationId": operation.operation_id,
@@ -95,7 +114,9 @@ def _parameters(operation: Published, for_makers: ForMakers) -> list[dict[str, A
         said.append(_parameter({**where, **encoded}, schema, for_makers))
     for header in operation.headers:
         where = {"name": header.name, "in": "header", "required": header.required}
-        said.append(_parameter(where, {"description": header.description, **header.schema}, for_makers))
+        said.append(
+            _parameter(where, {"description": header.description, **header.schema}, for_makers)
+        )
     if operation.body is not None:
         said.append(
             {
@@ -112,7 +133,12 @@ def _parameters(operation: Published, for_makers: ForMakers) -> list[dict[str, A
 
 def _parameter(where: dict[str, Any], schema: Schema, for_makers: ForMakers) -> dict[str, Any]:
     limits = {word: value for word, value in schema.items() if word != NULLABLE}
-    return {**where, "x-ms-summary": summary_of(where["name"]), **limits, **for_makers.members.get(where["name"], {})}
+    return {
+        **where,
+        "x-ms-summary": summary_of(where["name"]),
+        **limits,
+        **for_makers.members.get(where["name"], {}),
+    }
 
 
 def _response(operation: Published, status: int, recorded: Mapping[str, Any]) -> dict[str, Any]:
@@ -136,7 +162,9 @@ def _reference(model: type) -> dict[str, str]:
     return {"$ref": f"#/definitions/{model.__name__}"}
 
 
-def _object(schema: Schema, schemas: Mapping[str, Schema], words: Mapping[str, Mapping[str, Any]]) -> Schema:
+def _object(
+    schema: Schema, schemas: Mapping[str, Schema], words: Mapping[str, Mapping[str, Any]]
+) -> Schema:
     """Say a schema with everything it refers to in its place, and names for makers on its members."""
     said = dict(schema)
     if "$ref" in said:
@@ -144,7 +172,11 @@ def _object(schema: Schema, schemas: Mapping[str, Schema], words: Mapping[str, M
     said.pop(NULLABLE, None)  # null is taken for absent, and Swagger 2.0 has no word for that
     if "properties" in said:
         said["properties"] = {
-            name: {"x-ms-summary": summary_of(name), **_object(member, schemas, {}), **words.get(name, {})}
+            name: {
+                "x-ms-summary": summary_of(name),
+                **_object(member, schemas, {}),
+                **words.get(name, {}),
+            }
             for name, member in said["properties"].items()
         }
     if "items" in said:

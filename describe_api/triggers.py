@@ -10,7 +10,9 @@ blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
 
 
 def _build() -> tuple[bytes, str]:
-    from describe_api.documents import openapi_document  # every model of the contract: not on the way of a worker that cancels
+    from describe_api.documents import (
+        openapi_document,  # every model of the contract: not on the way of a worker that cancels
+    )
 
     body = openapi_document().encode()
     return body, f'"{hashlib.sha256(body).hexdigest()[:32]}"'
@@ -29,7 +31,10 @@ async def openapi_json(req: func.HttpRequest) -> func.HttpResponse:
         "ETag": etag,
         "X-Content-Type-Options": "nosniff",
     }
-    known = [entry.strip().removeprefix("W/") for entry in req.headers.get("if-none-match", "").split(",")]
+    known = [
+        entry.strip().removeprefix("W/")
+        for entry in req.headers.get("if-none-match", "").split(",")
+    ]
     if etag in known or known == ["*"]:
         return func.HttpResponse(b"", status_code=304, headers=headers)
     return func.HttpResponse(body, headers=headers)

@@ -1,1 +1,4 @@
-"""Everything around the product: the deployment and the local stack. The product never imports it."""
+"""Everything around the product: the deployment and the local stack.
+
+The product never imports it.
+"""

@@ -1,4 +1,7 @@
-"""List booking businesses and their appointments, so that a caller can pick what to cancel. Exports the blueprint that the Function App registers."""
+"""List booking businesses and their appointments, so that a caller can pick what to cancel.
+
+Exports the blueprint that the Function App registers.
+"""
 
 from list_bookings.triggers import blueprint
 

@@ -1,7 +1,7 @@
 """What Graph's lists become for a caller: minimal entries, and the JSON of the answers. Pure.
 
-Owns the display line of an appointment, which is all that is shown of a customer. Every entry of Graph is hostile: what has no usable id is left out,
-and ``complete`` then says so.
+Owns the display line of an appointment, which is all that is shown of a customer. Every entry of
+Graph is hostile: what has no usable id is left out, and ``complete`` then says so.
 """
 
 import re
@@ -14,8 +14,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.config import JsonDict
 
 from list_bookings.request import AppointmentsRequest
-from shared.identifiers import AppointmentId, BusinessId
-from shared.problems import Answer, Reply, success
+from shared.ids import AppointmentId, BusinessId
+from shared.serving.problems import Answer, Reply, success
 
 _BUSINESS_ID: TypeAdapter[str] = TypeAdapter(BusinessId)
 _APPOINTMENT_ID: TypeAdapter[str] = TypeAdapter(AppointmentId)
@@ -26,7 +26,9 @@ _MOMENT: JsonDict = {"format": "date-time"}
 class BusinessEntry(Answer):
     """A booking business."""
 
-    business_id: BusinessId = Field(description="Id of the booking business: the SMTP address of its mailbox.")
+    business_id: BusinessId = Field(
+        description="Id of the booking business: the SMTP address of its mailbox."
+    )
     display_name: str = Field(description="Its name, or its id where it has none.")
 
 
@@ -34,20 +36,33 @@ class BusinessesAnswer(Answer):
     """The booking businesses that the caller may see, by name."""
 
     businesses: tuple[BusinessEntry, ...] = Field(description="The businesses, at most a thousand.")
-    complete: bool = Field(description="False when there are more than are listed: narrow the request.")
-    request_id: str = Field(description="Quote this to the operator of this service.", json_schema_extra={"format": "uuid"})
+    complete: bool = Field(
+        description="False when there are more than are listed: narrow the request."
+    )
+    request_id: str = Field(
+        description="Quote this to the operator of this service.",
+        json_schema_extra={"format": "uuid"},
+    )
 
 
 class AppointmentEntry(Answer):
     """An appointment."""
 
-    appointment_id: AppointmentId = Field(description="Id of the appointment, exactly as Microsoft Graph gives it.")
-    title: str = Field(description="One line for a person: when, which service, for whom. Its wording may change.")
+    appointment_id: AppointmentId = Field(
+        description="Id of the appointment, exactly as Microsoft Graph gives it."
+    )
+    title: str = Field(
+        description="One line for a person: when, which service, for whom. Its wording may change."
+    )
     start: str | None = Field(
-        default=None, description="Begin in UTC (RFC 3339). Absent where Microsoft Graph names none.", json_schema_extra=_MOMENT
+        default=None,
+        description="Begin in UTC (RFC 3339). Absent where Microsoft Graph names none.",
+        json_schema_extra=_MOMENT,
     )
     end: str | None = Field(
-        default=None, description="End in UTC (RFC 3339). Absent where Microsoft Graph names none.", json_schema_extra=_MOMENT
+        default=None,
+        description="End in UTC (RFC 3339). Absent where Microsoft Graph names none.",
+        json_schema_extra=_MOMENT,
     )
 
 
@@ -55,11 +70,20 @@ class AppointmentsAnswer(Answer):
     """The appointments of one booking business that overlap a span of time, the earliest first."""
 
     business_id: str = Field(description="Id of the booking business, as it was asked for.")
-    start: str = Field(description="Begin of the span in UTC (RFC 3339).", json_schema_extra=_MOMENT)
+    start: str = Field(
+        description="Begin of the span in UTC (RFC 3339).", json_schema_extra=_MOMENT
+    )
     end: str = Field(description="End of the span in UTC (RFC 3339).", json_schema_extra=_MOMENT)
-    appointments: tuple[AppointmentEntry, ...] = Field(description="The appointments, at most a thousand.")
-    complete: bool = Field(description="False when there are more than are listed: narrow the span.")
-    request_id: str = Field(description="Quote this to the operator of this service.", json_schema_extra={"format": "uuid"})
+    appointments: tuple[AppointmentEntry, ...] = Field(
+        description="The appointments, at most a thousand."
+    )
+    complete: bool = Field(
+        description="False when there are more than are listed: narrow the span."
+    )
+    request_id: str = Field(
+        description="Quote this to the operator of this service.",
+        json_schema_extra={"format": "uuid"},
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +99,10 @@ def answer_businesses(listed: Listed, request_id: str) -> Reply:
     entries = [entry for entry in map(_business, listed.entries) if entry is not None]
     entries.sort(key=lambda entry: (entry.display_name.casefold(), entry.business_id))
     complete = listed.complete and len(entries) == len(listed.entries)
-    return success(BusinessesAnswer(businesses=tuple(entries), complete=complete, request_id=request_id), "listed")
+    return success(
+        BusinessesAnswer(businesses=tuple(entries), complete=complete, request_id=request_id),
+        "listed",
+    )
 
 
 def answer_appointments(listed: Listed, request: AppointmentsRequest, request_id: str) -> Reply:
@@ -97,16 +124,25 @@ def _business(entry: Any) -> BusinessEntry | None:
     business_id = _id(_BUSINESS_ID, entry)
     if business_id is None:
         return None
-    return BusinessEntry(business_id=business_id, display_name=_line(entry.get("displayName")) or business_id)
+    return BusinessEntry(
+        business_id=business_id, display_name=_line(entry.get("displayName")) or business_id
+    )
 
 
 def _appointment(entry: Any) -> AppointmentEntry | None:
     appointment_id = _id(_APPOINTMENT_ID, entry)
     if appointment_id is None:
         return None
-    # The service names these startDateTime and endDateTime, some of the documentation start and end.
-    start, end = (_read_moment(entry.get(f"{name}DateTime", entry.get(name))) for name in ("start", "end"))
-    parts = (f"{start:%Y-%m-%d %H:%M} UTC" if start else None, _line(entry.get("serviceName")), _customers(entry))
+    # The service names these startDateTime and endDateTime, some of the documentation start and
+    # end.
+    start, end = (
+        _read_moment(entry.get(f"{name}DateTime", entry.get(name))) for name in ("start", "end")
+    )
+    parts = (
+        f"{start:%Y-%m-%d %H:%M} UTC" if start else None,
+        _line(entry.get("serviceName")),
+        _customers(entry),
+    )
     return AppointmentEntry(
         appointment_id=appointment_id,
         title=", ".join(part for part in parts if part) or appointment_id,
@@ -117,7 +153,11 @@ def _appointment(entry: Any) -> AppointmentEntry | None:
 
 def _id(kind: TypeAdapter[str], entry: Any) -> str | None:
     try:
-        return kind.validate_python(entry.get("id"), strict=True) if isinstance(entry, Mapping) else None
+        return (
+            kind.validate_python(entry.get("id"), strict=True)
+            if isinstance(entry, Mapping)
+            else None
+        )
     except ValidationError:
         return None
 
@@ -126,7 +166,13 @@ def _customers(entry: Mapping[str, Any]) -> str | None:
     """Name the first customer, and how many there are besides: group appointments have many."""
     customers = entry.get("customers")
     entries: Iterable[Any] = customers if isinstance(customers, list) else ()
-    names = [name for name in (_line(customer.get("name")) for customer in entries if isinstance(customer, Mapping)) if name]
+    names = [
+        name
+        for name in (
+            _line(customer.get("name")) for customer in entries if isinstance(customer, Mapping)
+        )
+        if name
+    ]
     if not names:
         return _line(entry.get("customerName"))
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
@@ -136,13 +182,24 @@ def _line(value: Any) -> str | None:
     """Return a text fit for one line, bounded; None where there is none."""
     if not isinstance(value, str):
         return None
-    line = " ".join("".join(character if character.isprintable() else " " for character in value[: _LONGEST_PART * 4]).split())
+    line = " ".join(
+        "".join(
+            character if character.isprintable() else " "
+            for character in value[: _LONGEST_PART * 4]
+        ).split()
+    )
     return line if len(line) <= _LONGEST_PART else f"{line[: _LONGEST_PART - 1]}…"
 
 
 def _read_moment(value: Any) -> datetime | None:
-    """Read a dateTimeTimeZone, which Bookings gives in UTC; None where it is not one, or in another zone."""
-    if not isinstance(value, Mapping) or value.get("timeZone") != "UTC" or not isinstance(value.get("dateTime"), str):
+    """Read a dateTimeTimeZone, which Bookings gives in UTC; None where it is not one, or in another
+    zone.
+    """
+    if (
+        not isinstance(value, Mapping)
+        or value.get("timeZone") != "UTC"
+        or not isinstance(value.get("dateTime"), str)
+    ):
         return None
     try:
         moment = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", value["dateTime"]))

@@ -6,7 +6,7 @@ from list_bookings.contract import AppointmentsAnswer, BusinessesAnswer
 from list_bookings.request import AppointmentsRequest, BusinessesRequest
 from shared import errors
 from shared.errors import FacadeError
-from shared.published import (
+from shared.serving.published import (
     CAUSES_OF_IDENTITY,
     CAUSES_OF_SERVICE,
     CAUSES_OF_UPSTREAMS,
@@ -39,7 +39,10 @@ LIST_BUSINESSES = Published(
     optional=frozenset({"query"}),
     headers=(CORRELATION_ID,),
     for_makers=ForMakers(
-        words={"x-ms-visibility": "advanced", "x-ms-api-annotation": {"family": "ListBusinesses", "revision": 1}},
+        words={
+            "x-ms-visibility": "advanced",
+            "x-ms-api-annotation": {"family": "ListBusinesses", "revision": 1},
+        },
         members={"x-correlation-id": {"x-ms-visibility": "advanced"}},
     ),
 )
@@ -62,7 +65,10 @@ LIST_APPOINTMENTS = Published(
     optional=frozenset({"start", "end"}),
     headers=(CORRELATION_ID,),
     for_makers=ForMakers(
-        words={"x-ms-visibility": "advanced", "x-ms-api-annotation": {"family": "ListAppointments", "revision": 1}},
+        words={
+            "x-ms-visibility": "advanced",
+            "x-ms-api-annotation": {"family": "ListAppointments", "revision": 1},
+        },
         members={
             "businessId": {
                 "x-ms-visibility": "important",

@@ -8,21 +8,34 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+)
 from pydantic.alias_generators import to_camel
 from pydantic.config import JsonDict
 
 from shared.errors import FieldFault
-from shared.identifiers import BusinessId, without_controls
-from shared.request_faults import invalid, read_faults
+from shared.ids import BusinessId, without_controls
+from shared.serving.request_faults import invalid, read_faults
 
 DEFAULT_SPAN = timedelta(days=30)
 LONGEST_SPAN = timedelta(days=366)
-_PUBLISHED_TEXT: JsonDict = {"pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$"}  # no control characters, in the words of JSON Schema
+_PUBLISHED_TEXT: JsonDict = {
+    "pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$"
+}  # no control characters, in the words of JSON Schema
 
-# RFC 3339, with as many digits of a second as the expression utcNow() of Power Automate writes. A space stands for the plus sign of an offset that
+# RFC 3339, with as many digits of a second as the expression utcNow() of Power Automate writes. A
+# space stands for the plus sign of an offset that
 # was not percent-encoded, which a query turns into one.
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d(:\d\d(\.\d{1,9})?)?([Zz]|[+ -]\d\d:\d\d)", re.ASCII)
+_MOMENT = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d(:\d\d(\.\d{1,9})?)?([Zz]|[+ -]\d\d:\d\d)", re.ASCII
+)
 
 
 def _moment(value: object) -> object:
@@ -43,23 +56,41 @@ Moment = Annotated[AwareDatetime, BeforeValidator(_moment), AfterValidator(_in_u
 
 
 class _Request(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", alias_generator=to_camel, hide_input_in_errors=True
+    )
 
 
 class BusinessesRequest(_Request):
     """Ask for booking businesses."""
 
-    query: Annotated[str, Field(max_length=100, json_schema_extra=_PUBLISHED_TEXT), AfterValidator(without_controls)] | None = Field(
-        default=None, description="Only businesses whose name holds this text. Leave it out for all."
+    query: (
+        Annotated[
+            str,
+            Field(max_length=100, json_schema_extra=_PUBLISHED_TEXT),
+            AfterValidator(without_controls),
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description="Only businesses whose name holds this text. Leave it out for all.",
     )
 
 
 class AppointmentsRequest(_Request):
-    """Ask for the appointments of one booking business that overlap a span of time: from ``start`` on, and before ``end``."""
+    """Ask for the appointments of one booking business that overlap a span of time: from ``start``
+    on, and before ``end``.
+    """
 
-    business_id: BusinessId = Field(description="Id of the booking business: the SMTP address of its mailbox.")
-    start: Moment = Field(description="Begin of the span, a date and time with an offset (RFC 3339). By default the time of the request.")
-    end: Moment = Field(description="End of the span, at most 366 days after its begin. By default 30 days after it.")
+    business_id: BusinessId = Field(
+        description="Id of the booking business: the SMTP address of its mailbox."
+    )
+    start: Moment = Field(
+        description="Begin of the span, a date and time with an offset (RFC 3339). By default the time of the request."
+    )
+    end: Moment = Field(
+        description="End of the span, at most 366 days after its begin. By default 30 days after it."
+    )
 
 
 def parse_businesses_request(query: Mapping[str, str]) -> BusinessesRequest:
@@ -70,8 +101,12 @@ def parse_businesses_request(query: Mapping[str, str]) -> BusinessesRequest:
         raise read_faults(error) from None
 
 
-def parse_appointments_request(route: Mapping[str, str], query: Mapping[str, str], now: float) -> AppointmentsRequest:
-    """Read the parameters; ``now`` (seconds since the epoch) is where a span without a begin begins. Errors: RequestInvalid with one entry per fault."""
+def parse_appointments_request(
+    route: Mapping[str, str], query: Mapping[str, str], now: float
+) -> AppointmentsRequest:
+    """Read the parameters; ``now`` (seconds since the epoch) is where a span without a begin
+    begins. Errors: RequestInvalid with one entry per fault.
+    """
     given: dict[str, object] = {name: query[name] for name in ("start", "end") if query.get(name)}
     given["businessId"] = route.get("businessId", "")
     given.setdefault("start", datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds"))
@@ -84,12 +119,16 @@ def parse_appointments_request(route: Mapping[str, str], query: Mapping[str, str
     if request.end <= request.start:
         raise invalid(FieldFault("end", "must be later than start"))
     if request.end - request.start > LONGEST_SPAN:
-        raise invalid(FieldFault("end", f"must not be more than {LONGEST_SPAN.days} days after start"))
+        raise invalid(
+            FieldFault("end", f"must not be more than {LONGEST_SPAN.days} days after start")
+        )
     return request
 
 
 def _default_end(start: object) -> object:
-    """Return the end of the default span; where ``start`` is none, it is the fault that is told, not this."""
+    """Return the end of the default span; where ``start`` is none, it is the fault that is told,
+    not this.
+    """
     try:
         begin = _in_utc(datetime.fromisoformat(str(_moment(start))))
         return (begin + DEFAULT_SPAN).isoformat()

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import azure.functions as func
 
-from shared.endpoint import Endpoint
 from shared.services import Services
+from shared.serving.endpoint import Endpoint
 
 if TYPE_CHECKING:
     from list_bookings.operation import ListAppointments, ListBusinesses
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
 
 
-# The lists are imported when one is first asked for: a worker that only cancels, as most do, starts without them.
+# The lists are imported when one is first asked for: a worker that only cancels, as most do, starts
+# without them.
 def _list_businesses(services: Services) -> "ListBusinesses":
     from list_bookings.operation import ListBusinesses
 
@@ -36,7 +37,9 @@ async def list_businesses(req: func.HttpRequest, context: func.Context) -> func.
     return await _businesses.answer(req, context)
 
 
-@blueprint.route("v1/businesses/{businessId}/appointments", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+@blueprint.route(
+    "v1/businesses/{businessId}/appointments", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS
+)
 async def list_appointments(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
     """List the appointments of one booking business in a span of time."""
     return await _appointments.answer(req, context)

@@ -1,7 +1,9 @@
-"""``python -m scripts.package``: the deployment package, a zip with what runs in Azure and nothing else.
+"""``python -m scripts.package``: the deployment package, a zip with what runs in Azure and nothing
+else.
 
-Owns which files that is: what ``function_app.py`` reaches by its imports, whole folders at a time, less what .funcignore keeps away; and how the zip is
-written: the same input gives the same bytes. Does *not* deploy.
+Owns which files that is: what ``function_app.py`` reaches by its imports, whole folders at a time,
+less what .funcignore keeps away; and how the zip is written: the same input gives the same bytes.
+Does *not* deploy.
 """
 
 import argparse
@@ -20,7 +22,9 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 ENTRY = "function_app.py"
 REQUIREMENTS = "requirements.txt"
 BESIDE_IT = (ENTRY, "host.json", REQUIREMENTS)
-DEPENDENCIES = Path(".python_packages/lib/site-packages")  # where the Functions host looks when nothing is built in Azure
+DEPENDENCIES = Path(
+    ".python_packages/lib/site-packages"
+)  # where the Functions host looks when nothing is built in Azure
 
 # Azure's Linux machines: Flex Consumption has x86-64 only.
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
@@ -46,7 +50,10 @@ def find_product(root: Path) -> list[Path]:
 
 
 def imported_names(file: Path) -> Iterator[str]:
-    """Yield the first part of each name that a module imports, wherever in the file: ``azure`` for ``azure.functions``."""
+    """Yield the first part of each name that a module imports, wherever in the file:
+
+    ``azure`` for ``azure.functions``.
+    """
     for node in ast.walk(ast.parse(file.read_text("utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in node.names)
@@ -55,7 +62,9 @@ def imported_names(file: Path) -> Iterator[str]:
 
 
 def install_dependencies(requirements: Path, folder: Path) -> None:
-    """Install the locked requirements for Azure's machines into a folder, from wheels whose hashes are checked. Errors: subprocess.CalledProcessError."""
+    """Install the locked requirements for Azure's machines into a folder, from wheels whose hashes
+    are checked. Errors: subprocess.CalledProcessError.
+    """
     command = [
         sys.executable,
         "-m",
@@ -82,16 +91,21 @@ def install_dependencies(requirements: Path, folder: Path) -> None:
         "none",
     ]
     command += [part for platform in PLATFORMS for part in ("--platform", platform)]
-    subprocess.run([*command, "--target", str(folder), "--requirement", str(requirements)], check=True)  # noqa: S603  our own interpreter and options
+    command += ["--target", str(folder), "--requirement", str(requirements)]
+    subprocess.run(command, check=True)  # noqa: S603 - our own interpreter and options
     # Console scripts name the interpreter that installed them; nothing in Azure runs one.
     shutil.rmtree(folder / "bin", ignore_errors=True)
     for record in folder.glob("*.dist-info/RECORD"):
-        kept = [line for line in record.read_text("utf-8").splitlines() if not line.startswith("../")]
+        kept = [
+            line for line in record.read_text("utf-8").splitlines() if not line.startswith("../")
+        ]
         record.write_text("\n".join(sorted(kept)) + "\n", "utf-8")
 
 
 def write_package(target: Path, parts: dict[str, Path]) -> int:
-    """Write the files ``parts``, by their names in the zip, and return how many bytes they have unpacked. Neither time, owner nor order shows in the zip."""
+    """Write the files ``parts``, by their names in the zip, and return how many bytes they have
+    unpacked. Neither time, owner nor order shows in the zip.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     unpacked = 0
     with zipfile.ZipFile(target, "w") as package:
@@ -105,25 +119,38 @@ def write_package(target: Path, parts: dict[str, Path]) -> int:
 
 
 def build(target: Path, *, vendored: bool = False, root: Path = REPOSITORY) -> str:
-    """Build the package and return a sentence with its size. ``vendored`` puts the locked requirements in, for a deployment without a remote build."""
+    """Build the package and return a sentence with its size.
+
+    ``vendored`` puts the locked requirements in, for a deployment without a remote build.
+    """
     parts = {file.as_posix(): root / file for file in find_product(root)}
     with tempfile.TemporaryDirectory(prefix="package-") as temporary:
         if vendored:
             folder = Path(temporary)
             install_dependencies(root / REQUIREMENTS, folder)
-            parts |= {(DEPENDENCIES / file.relative_to(folder)).as_posix(): file for file in folder.rglob("*") if file.is_file()}
+            parts |= {
+                (DEPENDENCIES / file.relative_to(folder)).as_posix(): file
+                for file in folder.rglob("*")
+                if file.is_file()
+            }
         unpacked = write_package(target, parts)
     return f"{len(parts)} files, {target.stat().st_size:,} bytes packed, {unpacked:,} unpacked"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Build one package and print its size."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.package", description="Build the deployment package.")
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.package", description="Build the deployment package."
+    )
     parser.add_argument(
-        "--vendored", action="store_true", help="with the locked requirements in it, for a deployment without a remote build"
+        "--vendored",
+        action="store_true",
+        help="with the locked requirements in it, for a deployment without a remote build",
     )
     options = parser.parse_args(arguments)
-    target = REPOSITORY / ".local" / "package" / ("app-vendored.zip" if options.vendored else "app.zip")
+    target = (
+        REPOSITORY / ".local" / "package" / ("app-vendored.zip" if options.vendored else "app.zip")
+    )
     print(f"{target.relative_to(REPOSITORY)}: {build(target, vendored=options.vendored)}")
     return 0
 

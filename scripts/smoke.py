@@ -1,7 +1,10 @@
-"""Check a running service from outside, harmlessly: it is alive, it refuses strangers, and the whole way to Microsoft Graph and back works.
+"""Check a running service from outside, harmlessly: it is alive, it refuses strangers, and the
+whole way to Microsoft Graph and back works.
 
-Owns what an operator is told. Reads ``URL``, ``TOKEN`` and ``BUSINESS`` from the environment (``APPOINTMENT`` optional) and needs nothing of the service's code.
-The cancel is for an appointment that does not exist, so nothing changes and nobody is mailed; the token is sent to that address alone and never shown.
+Owns what an operator is told. Reads ``URL``, ``TOKEN`` and ``BUSINESS`` from the environment
+(``APPOINTMENT`` optional) and needs nothing of the service's code. The cancel is for an appointment
+that does not exist, so nothing changes and nobody is mailed; the token is sent to that address
+alone and never shown.
 """
 
 import os
@@ -15,7 +18,10 @@ import requests
 
 PASSED, FAILED, MISUSED, INCOMPLETE = 0, 1, 2, 3
 
-_TIMEOUT_S = (5, 30)  # connecting, and each wait for an answer; the service answers within 10 seconds, a cold start may precede it
+_TIMEOUT_S = (
+    5,
+    30,
+)  # connecting, and each wait for an answer; the service answers within 10 seconds, a cold start may precede it
 
 # What an operator can do about an answer; docs/operations.md has more.
 _ADVICE: Mapping[str, str] = {
@@ -42,10 +48,14 @@ class Check:
 
 def main(environment: Mapping[str, str]) -> int:
     """Run all checks and say what they found; returns the exit code."""
-    url, token, business = (environment.get(name, "").strip() for name in ("URL", "TOKEN", "BUSINESS"))
+    url, token, business = (
+        environment.get(name, "").strip() for name in ("URL", "TOKEN", "BUSINESS")
+    )
     fault = _fault_of(url)
     if fault:
-        _say(f"{fault}\nUsage: make smoke URL=https://... BUSINESS=<its SMTP address>, with the token in the environment variable TOKEN")
+        _say(
+            f"{fault}\nUsage: make smoke URL=https://... BUSINESS=<its SMTP address>, with the token in the environment variable TOKEN"
+        )
         return MISUSED
     appointment = environment.get("APPOINTMENT", "").strip() or f"AAMkAD{uuid.uuid4().hex}="
     checks = []
@@ -64,7 +74,10 @@ def main(environment: Mapping[str, str]) -> int:
 
 
 def _fault_of(url: str) -> str:
-    """Say why this address will not do; empty if it will. A token travels over https, or stays on this machine."""
+    """Say why this address will not do; empty if it will.
+
+    A token travels over https, or stays on this machine.
+    """
     try:
         parts = urllib.parse.urlsplit(url)
         host = parts.hostname
@@ -72,28 +85,51 @@ def _fault_of(url: str) -> str:
         host = None
     if not host:
         return "URL is missing or no address."
-    if parts.scheme != "https" and not (parts.scheme == "http" and host in ("localhost", "127.0.0.1", "::1")):
+    if parts.scheme != "https" and not (
+        parts.scheme == "http" and host in ("localhost", "127.0.0.1", "::1")
+    ):
         return "URL must be https: a token is sent there."
     if parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc:
         return "URL must be the address of the service alone, without a path."
     return ""
 
 
-def _checks(session: requests.Session, url: str, token: str, business: str, appointment: str) -> Iterator[Check]:
+def _checks(
+    session: requests.Session, url: str, token: str, business: str, appointment: str
+) -> Iterator[Check]:
     yield _looked_at(
-        "health", session, "GET", f"{url}/api/health", lambda answer: answer.status_code == 200 and _json(answer) == {"status": "ok"}
+        "health",
+        session,
+        "GET",
+        f"{url}/api/health",
+        lambda answer: answer.status_code == 200 and _json(answer) == {"status": "ok"},
     )
     yield _openapi(session, url)
     cancel = f"{url}/api/v1/cancel-appointment"
-    yield _looked_at("a stranger is refused", session, "POST", cancel, lambda answer: _is_problem(answer, 401, "missing_token"), body={})
+    yield _looked_at(
+        "a stranger is refused",
+        session,
+        "POST",
+        cancel,
+        lambda answer: _is_problem(answer, 401, "missing_token"),
+        body={},
+    )
     if not token or not business:
-        missing = " and ".join(name for name, value in (("TOKEN", token), ("BUSINESS", business)) if not value)
+        missing = " and ".join(
+            name for name, value in (("TOKEN", token), ("BUSINESS", business)) if not value
+        )
         yield Check("a cancel of nothing", None, f"not tried without {missing}")
         return
     body = {"businessId": business, "appointmentId": appointment}
     headers = {"Authorization": f"Bearer {token}", "Idempotency-Key": f"smoke-{uuid.uuid4()}"}
     first = _looked_at(
-        "a cancel of nothing", session, "POST", cancel, lambda answer: _is_not_found(answer, replayed=False), body=body, headers=headers
+        "a cancel of nothing",
+        session,
+        "POST",
+        cancel,
+        lambda answer: _is_not_found(answer, replayed=False),
+        body=body,
+        headers=headers,
     )
     yield first
     if first.passed:
@@ -139,8 +175,12 @@ def _looked_at(
     return Check(name, good(answer), _describe(answer))
 
 
-def _send(session: requests.Session, method: str, url: str, body: object, headers: Mapping[str, str]) -> requests.Response:
-    return session.request(method, url, json=body, headers=dict(headers), timeout=_TIMEOUT_S, allow_redirects=False)
+def _send(
+    session: requests.Session, method: str, url: str, body: object, headers: Mapping[str, str]
+) -> requests.Response:
+    return session.request(
+        method, url, json=body, headers=dict(headers), timeout=_TIMEOUT_S, allow_redirects=False
+    )
 
 
 def _is_problem(answer: requests.Response, status: int, code: str) -> bool:
@@ -159,7 +199,11 @@ def _describe(answer: requests.Response) -> str:
     body = _json(answer)
     parts = [str(answer.status_code), f"{answer.elapsed.total_seconds() * 1000:.0f} ms"]
     if isinstance(body, dict):
-        parts += [f"{name}={str(body[name])[:100]}" for name in ("outcome", "code", "confirmed", "replayed", "requestId") if name in body]
+        parts += [
+            f"{name}={str(body[name])[:100]}"
+            for name in ("outcome", "code", "confirmed", "replayed", "requestId")
+            if name in body
+        ]
         advice = _ADVICE.get(str(body.get("code")))
         parts += [f"\n      {advice}"] if advice else []
     else:

@@ -1,1 +1,3 @@
-"""What any Microsoft Graph action of this service needs: identity, exchange, transport, records, telemetry. Knows no appointment."""
+"""What any Microsoft Graph action of this service needs: identity, exchange, transport, records,
+telemetry. Knows no appointment.
+"""

@@ -1,7 +1,8 @@
 """Every way a request can end without an outcome: causes and their data.
 
-Owns the names of the causes. Does *not* know HTTP statuses, wording for callers or logging: ``contract.py`` turns each class into an answer.
-``reason`` is one sentence of our own, safe to show and to log; text that came from a caller or an upstream never goes into it.
+Owns the names of the causes. Does *not* know HTTP statuses, wording for callers or logging:
+``contract.py`` turns each class into an answer. ``reason`` is one sentence of our own, safe to show
+and to log; text that came from a caller or an upstream never goes into it.
 """
 
 from dataclasses import dataclass
@@ -10,7 +11,9 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class UpstreamAnswer:
-    """What an upstream said, reduced to what may be shown: its status, its stable error code and the id to quote to its support."""
+    """What an upstream said, reduced to what may be shown: its status, its stable error code and
+    the id to quote to its support.
+    """
 
     service: Literal["entra", "graph"]
     status: int | None = None
@@ -20,7 +23,10 @@ class UpstreamAnswer:
 
 @dataclass(frozen=True, slots=True)
 class FieldFault:
-    """One fault of the request: ``field`` is a member or header name as the caller wrote it, or ``body``."""
+    """One fault of the request:
+
+    ``field`` is a member or header name as the caller wrote it, or ``body``.
+    """
 
     field: str
     message: str
@@ -41,13 +47,21 @@ class FacadeError(Exception):
 class RequestInvalid(FacadeError):
     """The body or a header is at fault, or Graph calls an id malformed."""
 
-    def __init__(self, reason: str, *, faults: tuple[FieldFault, ...] = (), upstream: UpstreamAnswer | None = None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        *,
+        faults: tuple[FieldFault, ...] = (),
+        upstream: UpstreamAnswer | None = None,
+    ) -> None:
         super().__init__(reason, upstream=upstream)
         self.faults = faults
 
 
 class AuthorizationMalformed(RequestInvalid):
-    """More than one set of credentials came, so nobody can say which one counts (RFC 6750 section 3.1, invalid_request)."""
+    """More than one set of credentials came, so nobody can say which one counts (RFC 6750 section
+    3.1, invalid_request).
+    """
 
 
 class BodyTooLarge(FacadeError):
@@ -66,17 +80,26 @@ class TokenMissing(FacadeError):
 
 
 class TokenRejected(FacadeError):
-    """A token came and does not prove a caller: signature, issuer, audience, time, or revoked since."""
+    """A token came and does not prove a caller: signature, issuer, audience, time, or revoked
+    since.
+    """
 
 
 class SignatureRefused(FacadeError):
-    """A webhook came whose signature proves no sender: missing, malformed, out of its time, or made with another secret."""
+    """A webhook came whose signature proves no sender: missing, malformed, out of its time, or made
+    with another secret.
+    """
 
 
 class InteractionRequired(FacadeError):
-    """Entra or Graph asks for more than this token proves. ``claims`` is the challenge as minified JSON, when one was given."""
+    """Entra or Graph asks for more than this token proves.
 
-    def __init__(self, reason: str, *, claims: str | None = None, upstream: UpstreamAnswer | None = None) -> None:
+    ``claims`` is the challenge as minified JSON, when one was given.
+    """
+
+    def __init__(
+        self, reason: str, *, claims: str | None = None, upstream: UpstreamAnswer | None = None
+    ) -> None:
         super().__init__(reason, upstream=upstream)
         self.claims = claims
 
@@ -94,7 +117,9 @@ class UserTokenRequired(FacadeError):
 
 
 class CallerNotAllowed(FacadeError):
-    """The tenant, the client application or the business is not on our list, or Entra does not let this user in."""
+    """The tenant, the client application or the business is not on our list, or Entra does not let
+    this user in.
+    """
 
 
 class ConsentRequired(FacadeError):
@@ -113,21 +138,33 @@ class AccessDenied(FacadeError):
 
 
 class BusinessNotFound(FacadeError):
-    """Graph knows no such booking business, or does not show it to this user; it does not tell the two apart."""
+    """Graph knows no such booking business, or does not show it to this user; it does not tell the
+    two apart.
+    """
 
 
 class Throttled(FacadeError):
-    """An upstream asks us to wait for longer than the deadline allows. ``retry_after_s`` is in seconds."""
+    """An upstream asks us to wait for longer than the deadline allows.
 
-    def __init__(self, reason: str, *, retry_after_s: float, upstream: UpstreamAnswer | None = None) -> None:
+    ``retry_after_s`` is in seconds.
+    """
+
+    def __init__(
+        self, reason: str, *, retry_after_s: float, upstream: UpstreamAnswer | None = None
+    ) -> None:
         super().__init__(reason, upstream=upstream)
         self.retry_after_s = retry_after_s
 
 
 class UpstreamUnavailable(FacadeError):
-    """An upstream could not be reached and nothing was sent to Graph. ``retry_after_s`` is in seconds."""
+    """An upstream could not be reached and nothing was sent to Graph.
 
-    def __init__(self, reason: str, *, retry_after_s: float = 5.0, upstream: UpstreamAnswer | None = None) -> None:
+    ``retry_after_s`` is in seconds.
+    """
+
+    def __init__(
+        self, reason: str, *, retry_after_s: float = 5.0, upstream: UpstreamAnswer | None = None
+    ) -> None:
         super().__init__(reason, upstream=upstream)
         self.retry_after_s = retry_after_s
 
@@ -137,9 +174,14 @@ class UpstreamBroken(FacadeError):
 
 
 class OutcomeUnknown(FacadeError):
-    """The cancel was sent, and nobody knows yet whether it took effect. ``retry_after_s`` is in seconds."""
+    """The cancel was sent, and nobody knows yet whether it took effect.
 
-    def __init__(self, reason: str, *, retry_after_s: float = 5.0, upstream: UpstreamAnswer | None = None) -> None:
+    ``retry_after_s`` is in seconds.
+    """
+
+    def __init__(
+        self, reason: str, *, retry_after_s: float = 5.0, upstream: UpstreamAnswer | None = None
+    ) -> None:
         super().__init__(reason, upstream=upstream)
         self.retry_after_s = retry_after_s
 

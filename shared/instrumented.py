@@ -1,6 +1,8 @@
-"""What is told of each call to Entra, to Graph and to the store of records: a span, its time, how it ended.
+"""What is told of each call to Entra, to Graph and to the store of records: a span, its time, how
+it ended.
 
-Owns nothing but the telling: each class does what the one beneath it does. Does *not* tell ids, addresses or texts: a path goes out as its template.
+Owns nothing but the telling: each class does what the one beneath it does. Does *not* tell ids,
+addresses or texts: a path goes out as its template.
 """
 
 import re
@@ -11,16 +13,16 @@ from typing import Any, Literal
 
 import requests
 
-from shared.deadline import Deadline
-from shared.entra_http import EntraAnswer, EntraHttp
+from shared.entra.exchange_cache import ExchangeCache, Fresh
+from shared.entra.graph_token import GraphToken
+from shared.entra.http import EntraAnswer, EntraHttp
 from shared.errors import FacadeError
-from shared.exchange_cache import ExchangeCache, Fresh
-from shared.graph import MAX_BODY_BYTES, GraphClient
-from shared.graph_token import GraphToken
-from shared.idempotency import Begun, Claim, IdempotencyStore, StoreUnavailable
-from shared.retry import GraphAnswer, Seen
-from shared.telemetry import Telemetry
-from shared.tracing import Attributes, Span
+from shared.graph.client import MAX_BODY_BYTES, GraphClient
+from shared.records.rules import Begun, Claim, IdempotencyStore, StoreUnavailable
+from shared.telemetry.journal import Telemetry
+from shared.telemetry.tracing import Attributes, Span
+from shared.transport.deadline import Deadline
+from shared.transport.endings import GraphAnswer, Seen
 
 _WORD = re.compile(r"[A-Za-z]{1,40}")
 _TOKEN_PATH = "/{tenant}/oauth2/v2.0/token"  # noqa: S105 - a path
@@ -46,25 +48,41 @@ class _Call:
 
 
 @contextmanager
-def _call(telemetry: Telemetry, upstream: Literal["entra", "graph"], step: str, attributes: Attributes) -> Iterator[_Call]:
+def _call(
+    telemetry: Telemetry, upstream: Literal["entra", "graph"], step: str, attributes: Attributes
+) -> Iterator[_Call]:
     started_at = time.monotonic()
     with telemetry.tracing.call(f"{upstream} {step}", {"facade.step": step, **attributes}) as span:
         call = _Call(span)
         try:
             yield call
         finally:
-            telemetry.metrics.upstream_call(upstream, step, call.status, time.monotonic() - started_at)
+            telemetry.metrics.upstream_call(
+                upstream, step, call.status, time.monotonic() - started_at
+            )
 
 
 def _http(method: str, root: str, template: str) -> Attributes:
-    """Describe a call as OpenTelemetry's conventions do. The address has its ids taken out there, too; Application Insights shows calls by it."""
-    return {"http.request.method": method, "url.template": template, "url.full": f"{root}{template}"}
+    """Describe a call as OpenTelemetry's conventions do.
+
+    The address has its ids taken out there, too; Application Insights shows calls by it.
+    """
+    return {
+        "http.request.method": method,
+        "url.template": template,
+        "url.full": f"{root}{template}",
+    }
 
 
 class InstrumentedGraph:
-    """Calls Graph through ``client`` and tells of it. ``root`` is the address of all calls; their first ``literals`` segments are no ids."""
+    """Calls Graph through ``client`` and tells of it.
 
-    def __init__(self, client: GraphClient, root: str, telemetry: Telemetry, *, literals: int) -> None:
+    ``root`` is the address of all calls; their first ``literals`` segments are no ids.
+    """
+
+    def __init__(
+        self, client: GraphClient, root: str, telemetry: Telemetry, *, literals: int
+    ) -> None:
         self._client = client
         self._root = root
         self._telemetry = telemetry
@@ -87,7 +105,14 @@ class InstrumentedGraph:
         attributes = _http(method, self._root, path_template(segments, self._literals))
         with _call(self._telemetry, "graph", step, attributes) as call:
             seen = self._client.call(
-                method, segments, token, request_id=request_id, timeout_s=timeout_s, body=body, query=query, limit_bytes=limit_bytes
+                method,
+                segments,
+                token,
+                request_id=request_id,
+                timeout_s=timeout_s,
+                body=body,
+                query=query,
+                limit_bytes=limit_bytes,
             )
             if isinstance(seen, GraphAnswer):
                 call.answered(seen.status)
@@ -100,13 +125,20 @@ class InstrumentedEntraHttp(EntraHttp):
     """Talks to Entra and tells of it."""
 
     def __init__(
-        self, session: requests.Session, authority_host: str, home_tenant: str, now: Callable[[], float], telemetry: Telemetry
+        self,
+        session: requests.Session,
+        authority_host: str,
+        home_tenant: str,
+        now: Callable[[], float],
+        telemetry: Telemetry,
     ) -> None:
         super().__init__(session, authority_host, home_tenant, now)
         self._telemetry = telemetry
         self._attributes = _http("POST", authority_host, _TOKEN_PATH)
 
-    def post(self, url: str, *, deadline: Deadline, data: Any, headers: Mapping[str, str], **others: Any) -> EntraAnswer:
+    def post(
+        self, url: str, *, deadline: Deadline, data: Any, headers: Mapping[str, str], **others: Any
+    ) -> EntraAnswer:
         """See ``EntraHttp.post``."""
         with _call(self._telemetry, "entra", "token", self._attributes) as call:
             try:
@@ -121,13 +153,18 @@ class InstrumentedEntraHttp(EntraHttp):
 
 
 class InstrumentedExchangeCache[V](ExchangeCache[V]):
-    """Keeps what Entra gave, and tells whether it had to be asked. A thread that is given another's exchange has not asked."""
+    """Keeps what Entra gave, and tells whether it had to be asked.
+
+    A thread that is given another's exchange has not asked.
+    """
 
     def __init__(self, *, capacity: int, now: Callable[[], float], telemetry: Telemetry) -> None:
         super().__init__(capacity=capacity, now=now)
         self._telemetry = telemetry
 
-    def get_or_exchange(self, key: bytes, exchange: Callable[[], Fresh[V]], *, wait_s: float, replace: bool = False) -> V:
+    def get_or_exchange(
+        self, key: bytes, exchange: Callable[[], Fresh[V]], *, wait_s: float, replace: bool = False
+    ) -> V:
         """See ``ExchangeCache.get_or_exchange``."""
         asked = False
 
@@ -184,7 +221,10 @@ class InstrumentedStore:
 
 
 def instrumented_fetch[**P, T](fetch: Callable[P, T], telemetry: Telemetry) -> Callable[P, T]:
-    """Return ``fetch`` (of signing keys) that tells of itself. One load serves many requests, and it is two documents: Entra is not told for whom."""
+    """Return ``fetch`` (of signing keys) that tells of itself.
+
+    One load serves many requests, and it is two documents: Entra is not told for whom.
+    """
 
     def told(*args: P.args, **kwargs: P.kwargs) -> T:
         with _call(telemetry, "entra", "signing_keys", {}) as call:
@@ -196,9 +236,15 @@ def instrumented_fetch[**P, T](fetch: Callable[P, T], telemetry: Telemetry) -> C
 
 
 def path_template(segments: Sequence[str], literals: int) -> str:
-    """Return a path without its ids. After its first ``literals`` segments a path of Graph is an id and a word by turns (OData: key, then property or action)."""
+    """Return a path without its ids.
+
+    After its first ``literals`` segments a path of Graph is an id and a word by turns (OData: key,
+    then property or action).
+    """
     shown = [
-        segment if place < literals or ((place - literals) % 2 and _WORD.fullmatch(segment)) else "{id}"
+        segment
+        if place < literals or ((place - literals) % 2 and _WORD.fullmatch(segment))
+        else "{id}"
         for place, segment in enumerate(segments)
     ]
     return "/" + "/".join(shown)

@@ -12,31 +12,34 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from shared.caller import Caller, CallerRules, read_bearer_token
-from shared.channel import Channel
-from shared.connections import Trust, open_identity_session, open_session, open_trust
-from shared.credentials import load_credential
-from shared.deadline import Deadline
-from shared.entra_client import EntraClient
-from shared.entra_http import EntraHttp
+from shared.entra.client import EntraClient
+from shared.entra.credentials import load_credential
+from shared.entra.exchange_cache import ExchangeCache
+from shared.entra.graph_token import GraphToken
+from shared.entra.http import EntraHttp
+from shared.entra.on_behalf_of import OnBehalfOf
 from shared.errors import Misconfigured
-from shared.exchange_cache import ExchangeCache
-from shared.graph import GraphClient
-from shared.graph_token import GraphToken
-from shared.idempotency import IdempotencyStore, MemoryStore
-from shared.on_behalf_of import OnBehalfOf
-from shared.proved import ProvedCallers
+from shared.graph.client import GraphClient
+from shared.identity.caller import Caller, CallerRules, read_bearer_token
+from shared.identity.proved import ProvedCallers
+from shared.identity.signing_keys import FetchKeys, SigningKeys, fetch_signing_keys
+from shared.records.rules import IdempotencyStore, MemoryStore
 from shared.settings import Settings, TelemetrySettings
-from shared.signing_keys import FetchKeys, SigningKeys, fetch_signing_keys
-from shared.telemetry import OFF, Journal, Telemetry, pseudonym
-from shared.waiting import SystemWaiting
+from shared.telemetry.journal import OFF, Journal, Telemetry, pseudonym
+from shared.transport.channel import Channel
+from shared.transport.connections import Trust, open_identity_session, open_session, open_trust
+from shared.transport.deadline import Deadline
+from shared.transport.waiting import SystemWaiting
 
 if TYPE_CHECKING:
-    from shared.app_only import AppOnly
+    from shared.entra.app_only import AppOnly
+    from shared.identity.webhooks import WebhookVerifier
     from shared.instrumented import InstrumentedGraph
-    from shared.webhooks import WebhookVerifier
 
-_KEYS_TIMEOUT_S = (2.0, 2.5)  # a first load is two documents, each no slower than that: it has to fit into a request's deadline
+_KEYS_TIMEOUT_S = (
+    2.0,
+    2.5,
+)  # a first load is two documents, each no slower than that: it has to fit into a request's deadline
 _CACHED_EXCHANGES = 20_000
 _RESERVE_S = 0.5
 
@@ -46,7 +49,10 @@ type Graph = "GraphClient | InstrumentedGraph"
 
 @dataclass(frozen=True, slots=True)
 class Webhooks:
-    """What requests without a user need. It is for them alone: nothing that acts for a user may touch ``tokens``."""
+    """What requests without a user need.
+
+    It is for them alone: nothing that acts for a user may touch ``tokens``.
+    """
 
     verifier: "WebhookVerifier"
     tokens: "AppOnly"
@@ -54,9 +60,12 @@ class Webhooks:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What a request needs; shared by all threads of a worker. ``webhooks`` is None unless a key for them is set.
+    """What a request needs; shared by all threads of a worker.
 
-    ``doorkeepers`` prove callers, ``threads`` carry work out: slow upstreams must not keep a new caller from being looked at.
+    ``webhooks`` is None unless a key for them is set.
+
+    ``doorkeepers`` prove callers, ``threads`` carry work out: slow upstreams must not keep a new
+    caller from being looked at.
     """
 
     settings: Settings
@@ -75,43 +84,65 @@ class Services:
     @property
     def authorization_uri(self) -> str:
         """Where a caller of the home tenant signs in; goes into challenges."""
-        return f"{self.settings.entra_authority_host}/{self.settings.tenant_id}/oauth2/v2.0/authorize"
+        return (
+            f"{self.settings.entra_authority_host}/{self.settings.tenant_id}/oauth2/v2.0/authorize"
+        )
 
     def deadline(self, within_s: float = math.inf) -> Deadline:
-        """Start the clock of one request; it ends a little before the caller's patience does, so that an answer is written in time.
+        """Start the clock of one request; it ends a little before the caller's patience does, so
+        that an answer is written in time.
 
         ``within_s`` bounds that patience, in seconds.
         """
-        return Deadline.after(min(within_s, self.settings.request_deadline_seconds) - _RESERVE_S, time.monotonic)
+        return Deadline.after(
+            min(within_s, self.settings.request_deadline_seconds) - _RESERVE_S, time.monotonic
+        )
 
     def warm(self) -> None:
-        """Start what the first request will want, in the background: published keys, MSAL's application, a connection to Graph. Nobody waits for it, nothing is raised."""
+        """Start what the first request will want, in the background: published keys, MSAL's
+        application, a connection to Graph. Nobody waits for it, nothing is raised.
+        """
         self.callers.keys.warm(self.settings.tenant_id, "2.0")
-        with contextlib.suppress(RuntimeError):  # no thread to be had: then the first request does it itself
+        with contextlib.suppress(
+            RuntimeError
+        ):  # no thread to be had: then the first request does it itself
             for prepare in (partial(self.entra.warm, self.settings.tenant_id), self.channel.warm):
                 self.doorkeepers.submit(prepare)
 
     def prove_user(self, authorization: str | None, journal: Journal) -> Caller:
-        """Return the person behind a request. Errors: those of ``read_bearer_token`` and ``authenticate``."""
+        """Return the person behind a request.
+
+        Errors: those of ``read_bearer_token`` and ``authenticate``.
+        """
         return _noted(self.callers.prove(read_bearer_token(authorization)), journal)
 
     def recall_user(self, authorization: str | None, journal: Journal) -> Caller | None:
-        """Return the person behind a request if their token was proved before: at once, without a trip. Errors: those of ``read_bearer_token``."""
+        """Return the person behind a request if their token was proved before: at once, without a
+        trip. Errors: those of ``read_bearer_token``.
+        """
         caller = self.callers.recall(read_bearer_token(authorization))
         return None if caller is None else _noted(caller, journal)
 
 
 def _noted(caller: Caller, journal: Journal) -> Caller:
-    journal.note(tenant=caller.tenant_id, client=caller.client_id, caller=pseudonym(caller.tenant_id, caller.object_id), acting="user")
+    journal.note(
+        tenant=caller.tenant_id,
+        client=caller.client_id,
+        caller=pseudonym(caller.tenant_id, caller.object_id),
+        acting="user",
+    )
     return caller
 
 
 def start_telemetry(environment: Mapping[str, str]) -> Telemetry:
-    """Start what TELEMETRY asks for; OpenTelemetry is imported only then. Errors: Misconfigured, naming the setting at fault."""
+    """Start what TELEMETRY asks for; OpenTelemetry is imported only then.
+
+    Errors: Misconfigured, naming the setting at fault.
+    """
     settings = TelemetrySettings.read(environment)
     if settings.telemetry == "off":
         return OFF
-    from shared.open_telemetry import open_telemetry
+    from shared.telemetry.exporters import open_telemetry
 
     return open_telemetry(settings, environment)
 
@@ -119,7 +150,8 @@ def start_telemetry(environment: Mapping[str, str]) -> Telemetry:
 def build_services(environment: Mapping[str, str], telemetry: Telemetry = OFF) -> Services:
     """Build everything; opens no connection. Errors: Misconfigured, naming the setting at fault.
 
-    ``environment`` is read again when Entra refuses the credential, so that a rotated one is picked up.
+    ``environment`` is read again when Entra refuses the credential, so that a rotated one is picked
+    up.
     """
     settings = Settings.read(environment)
     waiting = SystemWaiting()
@@ -127,19 +159,30 @@ def build_services(environment: Mapping[str, str], telemetry: Telemetry = OFF) -
     entra = open_session(trust, pool_size=settings.max_concurrency)
     identity = open_identity_session()
     http = EntraHttp(entra, settings.entra_authority_host, settings.tenant_id, waiting.now)
-    fetch_keys: FetchKeys = partial(fetch_signing_keys, entra, settings.entra_authority_host, timeout_s=_KEYS_TIMEOUT_S)
+    fetch_keys: FetchKeys = partial(
+        fetch_signing_keys, entra, settings.entra_authority_host, timeout_s=_KEYS_TIMEOUT_S
+    )
     root = f"/{settings.graph_api_version}"
     channel = Channel(settings.graph_endpoint, trust, keep=settings.max_concurrency)
     graph = GraphClient(channel, root, telemetry.tracing.headers)
     told_graph: Graph = graph
     records = _open_records(settings, waiting, trust)
     if telemetry is not OFF:  # what nobody listens to is neither imported nor passed through
-        from shared.instrumented import InstrumentedEntraHttp, InstrumentedGraph, InstrumentedStore, instrumented_fetch
+        from shared.instrumented import (
+            InstrumentedEntraHttp,
+            InstrumentedGraph,
+            InstrumentedStore,
+            instrumented_fetch,
+        )
 
-        http = InstrumentedEntraHttp(entra, settings.entra_authority_host, settings.tenant_id, waiting.now, telemetry)
+        http = InstrumentedEntraHttp(
+            entra, settings.entra_authority_host, settings.tenant_id, waiting.now, telemetry
+        )
         fetch_keys = instrumented_fetch(fetch_keys, telemetry)
         literals = len(settings.bookings_segments)
-        told_graph = InstrumentedGraph(graph, f"{settings.graph_endpoint}{root}", telemetry, literals=literals)
+        told_graph = InstrumentedGraph(
+            graph, f"{settings.graph_endpoint}{root}", telemetry, literals=literals
+        )
         records = InstrumentedStore(records, telemetry)
     client = EntraClient(
         settings.client_id,
@@ -152,25 +195,35 @@ def build_services(environment: Mapping[str, str], telemetry: Telemetry = OFF) -
     exchanges = _open_exchanges(_CACHED_EXCHANGES, waiting, telemetry)
     return Services(
         settings=settings,
-        callers=ProvedCallers(CallerRules.from_settings(settings), keys, waiting.now, _CACHED_EXCHANGES),
+        callers=ProvedCallers(
+            CallerRules.from_settings(settings), keys, waiting.now, _CACHED_EXCHANGES
+        ),
         entra=client,
         channel=channel,
-        tokens=OnBehalfOf(client, settings.client_id, settings.graph_scope_uri, exchanges, waiting.now),
+        tokens=OnBehalfOf(
+            client, settings.client_id, settings.graph_scope_uri, exchanges, waiting.now
+        ),
         webhooks=_open_webhooks(settings, client, waiting, telemetry),
         graph=told_graph,
         records=records,
         waiting=waiting,
         telemetry=telemetry,
-        doorkeepers=ThreadPoolExecutor(max_workers=settings.max_concurrency, thread_name_prefix="doorkeeper"),
-        threads=ThreadPoolExecutor(max_workers=settings.max_concurrency, thread_name_prefix="facade"),
+        doorkeepers=ThreadPoolExecutor(
+            max_workers=settings.max_concurrency, thread_name_prefix="doorkeeper"
+        ),
+        threads=ThreadPoolExecutor(
+            max_workers=settings.max_concurrency, thread_name_prefix="facade"
+        ),
     )
 
 
-def _open_webhooks(settings: Settings, client: EntraClient, waiting: SystemWaiting, telemetry: Telemetry) -> Webhooks | None:
+def _open_webhooks(
+    settings: Settings, client: EntraClient, waiting: SystemWaiting, telemetry: Telemetry
+) -> Webhooks | None:
     if not settings.webhook_keys:
         return None
-    from shared.app_only import AppOnly
-    from shared.webhooks import WebhookVerifier
+    from shared.entra.app_only import AppOnly
+    from shared.identity.webhooks import WebhookVerifier
 
     own = _open_exchanges(1, waiting, telemetry)
     return Webhooks(
@@ -179,7 +232,9 @@ def _open_webhooks(settings: Settings, client: EntraClient, waiting: SystemWaiti
     )
 
 
-def _open_exchanges(capacity: int, waiting: SystemWaiting, telemetry: Telemetry) -> ExchangeCache[GraphToken]:
+def _open_exchanges(
+    capacity: int, waiting: SystemWaiting, telemetry: Telemetry
+) -> ExchangeCache[GraphToken]:
     if telemetry is OFF:
         return ExchangeCache(capacity=capacity, now=waiting.now)
     from shared.instrumented import InstrumentedExchangeCache
@@ -188,13 +243,18 @@ def _open_exchanges(capacity: int, waiting: SystemWaiting, telemetry: Telemetry)
 
 
 def _open_records(settings: Settings, waiting: SystemWaiting, trust: Trust) -> IdempotencyStore:
-    """Open the store that is chosen; Azure's client is imported only where it is used. Errors: Misconfigured."""
+    """Open the store that is chosen; Azure's client is imported only where it is used.
+
+    Errors: Misconfigured.
+    """
     if settings.idempotency_store == "memory":
         return MemoryStore(waiting.now)
-    from shared.table_store import Patience, TableStore, pooled_transport
+    from shared.records.table_store import Patience, TableStore, pooled_transport
 
     transport = pooled_transport(trust)
-    patience = Patience(connect_s=1.0, read_s=1.5, operation_s=2.0)  # a table that is down must leave the cancel most of its deadline
+    patience = Patience(
+        connect_s=1.0, read_s=1.5, operation_s=2.0
+    )  # a table that is down must leave the cancel most of its deadline
     if settings.idempotency_table_connection_string is not None:
         try:
             return TableStore.from_connection_string(
@@ -204,10 +264,16 @@ def _open_records(settings: Settings, waiting: SystemWaiting, trust: Trust) -> I
                 transport=transport,
             )
         except ValueError:
-            raise Misconfigured("The setting IDEMPOTENCY_TABLE_CONNECTION_STRING is not a connection string.") from None
-    from shared.storage_credential import ManagedIdentityCredential
+            raise Misconfigured(
+                "The setting IDEMPOTENCY_TABLE_CONNECTION_STRING is not a connection string."
+            ) from None
+    from shared.records.credential import ManagedIdentityCredential
 
     identity = ManagedIdentityCredential(settings.managed_identity_client_id)
     return TableStore.from_endpoint(
-        settings.idempotency_table_endpoint or "", settings.idempotency_table_name, identity, patience=patience, transport=transport
+        settings.idempotency_table_endpoint or "",
+        settings.idempotency_table_name,
+        identity,
+        patience=patience,
+        transport=transport,
     )

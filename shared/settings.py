@@ -1,7 +1,9 @@
-"""The settings of the service: every environment variable that it reads, with its default and its rule.
+"""The settings of the service: every environment variable that it reads, with its default and its
+rule.
 
-Owns names, defaults and rules. Does *not* read the environment itself: ``Settings.read`` is handed a mapping, once per worker.
-A missing or contradictory setting is a ``Misconfigured`` with one sentence that names it; its value is never repeated.
+Owns names, defaults and rules. Does *not* read the environment itself: ``Settings.read`` is handed
+a mapping, once per worker. A missing or contradictory setting is a ``Misconfigured`` with one
+sentence that names it; its value is never repeated.
 """
 
 import re
@@ -12,21 +14,33 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
 from shared.errors import Misconfigured
-from shared.webhook_keys import WebhookKey, parse_webhook_keys
+from shared.identity.webhook_keys import WebhookKey, parse_webhook_keys
 
 
 class Cloud(StrEnum):
-    """The Microsoft clouds in which Bookings exists (Graph reference of bookingAppointment: cancel, "national cloud deployments")."""
+    """The Microsoft clouds in which Bookings exists (Graph reference of bookingAppointment: cancel,
+    "national cloud deployments").
+    """
 
     GLOBAL = "global"
     USGOV = "usgov"
     DOD = "dod"
 
 
-# Entra authority, Graph root (Graph documentation, "National cloud deployments"): one choice sets both, because tokens of one cloud are worthless in another.
+# Entra authority, Graph root (Graph documentation, "National cloud deployments"): one choice sets
+# both, because tokens of one cloud are worthless in another.
 _CLOUD_HOSTS: Mapping[Cloud, tuple[str, str]] = {
     Cloud.GLOBAL: ("https://login.microsoftonline.com", "https://graph.microsoft.com"),
     Cloud.USGOV: ("https://login.microsoftonline.us", "https://graph.microsoft.us"),
@@ -36,7 +50,9 @@ _CLOUD_HOSTS: Mapping[Cloud, tuple[str, str]] = {
 
 def _cloud(value: object) -> object:
     if isinstance(value, str) and value.strip().lower() == "china":
-        raise ValueError("is 'china', and Microsoft Bookings does not exist there; use global, usgov or dod")
+        raise ValueError(
+            "is 'china', and Microsoft Bookings does not exist there; use global, usgov or dod"
+        )
     return value.strip().lower() if isinstance(value, str) else value
 
 
@@ -50,11 +66,18 @@ def _guid(value: str) -> str:
 def _https_origin(value: str) -> str:
     try:
         parts = urllib.parse.urlsplit(value.strip())
-        usable = parts.scheme == "https" and bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc
+        usable = (
+            parts.scheme == "https"
+            and bool(parts.hostname)
+            and parts.port != 0
+            and "@" not in parts.netloc
+        )
     except ValueError:  # its text may repeat the address
         usable = False
     if not usable or parts.path not in ("", "/") or parts.query or parts.fragment:
-        raise ValueError("must be an https address without a path, e.g. https://graph.microsoft.com")
+        raise ValueError(
+            "must be an https address without a path, e.g. https://graph.microsoft.com"
+        )
     return f"https://{parts.netloc.lower()}"
 
 
@@ -97,11 +120,20 @@ _CREDENTIALS = ("CLIENT_SECRET", "CLIENT_CERTIFICATE_PATH", "MANAGED_IDENTITY_CL
 class _FromEnvironment(BaseModel):
     """Settings whose field names are the environment variables in lower case."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", str_strip_whitespace=True, alias_generator=str.upper, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="ignore",
+        str_strip_whitespace=True,
+        alias_generator=str.upper,
+        hide_input_in_errors=True,
+    )
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Self:
-        """Read the settings; an empty value counts as absent. Errors: Misconfigured, naming the setting at fault."""
+        """Read the settings; an empty value counts as absent.
+
+        Errors: Misconfigured, naming the setting at fault.
+        """
         given = {name: value for name, value in environment.items() if value.strip()}
         try:
             return cls.model_validate(given)
@@ -110,7 +142,10 @@ class _FromEnvironment(BaseModel):
 
 
 class TelemetrySettings(_FromEnvironment):
-    """Where telemetry goes. Can be read by itself, so that a service whose other settings are wrong is seen, too."""
+    """Where telemetry goes.
+
+    Can be read by itself, so that a service whose other settings are wrong is seen, too.
+    """
 
     telemetry: Literal["off", "console", "otlp", "azure_monitor"] = "off"
     applicationinsights_connection_string: SecretStr | None = (
@@ -120,7 +155,9 @@ class TelemetrySettings(_FromEnvironment):
     @model_validator(mode="after")
     def _check_telemetry(self) -> Self:
         if self.telemetry == "azure_monitor" and self.applicationinsights_connection_string is None:
-            raise ValueError("TELEMETRY is azure_monitor, so APPLICATIONINSIGHTS_CONNECTION_STRING must be set.")
+            raise ValueError(
+                "TELEMETRY is azure_monitor, so APPLICATIONINSIGHTS_CONNECTION_STRING must be set."
+            )
         return self
 
 
@@ -140,22 +177,32 @@ class Settings(TelemetrySettings):
     graph_endpoint: HttpsOrigin = ""
     graph_api_version: Literal["v1.0", "beta"] = "v1.0"
     graph_bookings_root: PathSegments = "solutions/bookingBusinesses"
-    graph_scope: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = "BookingsAppointment.ReadWrite.All"
+    graph_scope: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = (
+        "BookingsAppointment.ReadWrite.All"
+    )
 
     audiences: Words = ()
     allowed_tenants: GuidWords = ()
     allowed_client_ids: GuidWords = ()
-    required_scope: Annotated[str, Field(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]{1,100}$")] = "Appointments.Cancel"
+    required_scope: Annotated[str, Field(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]{1,100}$")] = (
+        "Appointments.Cancel"
+    )
 
-    default_cancellation_message: Annotated[str, Field(min_length=1, max_length=2000)] = "Your appointment has been cancelled."
-    request_deadline_seconds: Annotated[float, Field(ge=2, le=50)] = 10.0  # host.json ends a function after a minute
+    default_cancellation_message: Annotated[str, Field(min_length=1, max_length=2000)] = (
+        "Your appointment has been cancelled."
+    )
+    request_deadline_seconds: Annotated[float, Field(ge=2, le=50)] = (
+        10.0  # host.json ends a function after a minute
+    )
     max_concurrency: Annotated[int, Field(ge=1, le=1000)] = 64
     max_concurrency_per_business: Annotated[int, Field(ge=1, le=100)] = 4
 
     idempotency_store: Literal["memory", "table"] = "memory"
     idempotency_table_endpoint: HttpsOrigin | None = None
     idempotency_table_connection_string: SecretStr | None = None
-    idempotency_table_name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9]{2,62}$")] = "idempotency"
+    idempotency_table_name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9]{2,62}$")] = (
+        "idempotency"
+    )
 
     webhook_keys: Annotated[tuple[WebhookKey, ...], BeforeValidator(parse_webhook_keys)] = ()
 
@@ -173,7 +220,9 @@ class Settings(TelemetrySettings):
 
     @property
     def graph_default_scope_uri(self) -> str:
-        """What an application asks for when it acts as itself: every role that it was given at the Graph of this cloud."""
+        """What an application asks for when it acts as itself: every role that it was given at the
+        Graph of this cloud.
+        """
         return f"{_CLOUD_HOSTS[self.cloud][1]}/.default"
 
     @model_validator(mode="after")
@@ -193,14 +242,18 @@ class Settings(TelemetrySettings):
             "allowed_tenants": self.allowed_tenants or (self.tenant_id,),
         }
         for name, value in derived.items():
-            object.__setattr__(self, name, value)  # frozen for everyone else; these four defaults depend on other fields
+            object.__setattr__(
+                self, name, value
+            )  # frozen for everyone else; these four defaults depend on other fields
         return self
 
     def _check_store(self) -> None:
         places = ("IDEMPOTENCY_TABLE_ENDPOINT", "IDEMPOTENCY_TABLE_CONNECTION_STRING")
         given = [name for name in places if getattr(self, name.lower()) is not None]
         if self.idempotency_store == "table" and len(given) != 1:
-            raise ValueError(f"IDEMPOTENCY_STORE is table, so exactly one of {' and '.join(places)} must be set.")
+            raise ValueError(
+                f"IDEMPOTENCY_STORE is table, so exactly one of {' and '.join(places)} must be set."
+            )
         if self.idempotency_store == "memory" and given:
             raise ValueError(f"{given[0]} is set, but IDEMPOTENCY_STORE is memory.")
 

@@ -35,8 +35,12 @@ class Facade:
             body["cancellationMessage"] = message
         return self.post(body, token=token, headers=headers)
 
-    def post(self, body: object, *, token: str | None = None, headers: Mapping[str, str] | None = None) -> requests.Response:
-        """Send any JSON body to the cancel route with a good token, or another; an empty ``token`` sends none."""
+    def post(
+        self, body: object, *, token: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> requests.Response:
+        """Send any JSON body to the cancel route with a good token, or another; an empty ``token``
+        sends none.
+        """
         token = self.stack.entra.user_token() if token is None else token
         authorization = {"Authorization": f"Bearer {token}"} if token else {}
         return self.session.post(
@@ -47,7 +51,9 @@ class Facade:
             allow_redirects=False,
         )
 
-    def book(self, appointment_id: str | None = None, *, business_id: str = seed.LUNCH_DELIVERY) -> str:
+    def book(
+        self, appointment_id: str | None = None, *, business_id: str = seed.LUNCH_DELIVERY
+    ) -> str:
         """Book an appointment that no other test has, and return its id."""
         chosen = appointment_id or f"AAMkADtest{next(_numbers):06d}="
         self.stack.graph.bookings.add(

@@ -1,4 +1,6 @@
-"""A collector of telemetry, for tests: takes what the service exports by OTLP over HTTP and keeps it readable."""
+"""A collector of telemetry, for tests: takes what the service exports by OTLP over HTTP and keeps
+it readable.
+"""
 
 import threading
 import time
@@ -38,7 +40,9 @@ class SeenSpan:
 
 @dataclass(frozen=True)
 class Point:
-    """The latest value of one metric with these attributes: a sum, or the number of measurements of a distribution."""
+    """The latest value of one metric with these attributes: a sum, or the number of measurements of
+    a distribution.
+    """
 
     metric: str
     attributes: dict[str, Any]
@@ -53,7 +57,9 @@ class Collector:
     texts: list[str] = field(default_factory=list)
     _spans: list[SeenSpan] = field(default_factory=list)
     _points: dict[tuple[str, str], Point] = field(default_factory=dict)
-    _news: threading.Condition = field(default_factory=threading.Condition)  # reentrant: its lock is an RLock
+    _news: threading.Condition = field(
+        default_factory=threading.Condition
+    )  # reentrant: its lock is an RLock
 
     def __enter__(self) -> Self:
         app = web.Application(client_max_size=16 * 1024 * 1024)
@@ -95,10 +101,14 @@ class Collector:
             return [span for span in self._spans if span.trace_id == trace_id]
 
     def point(self, metric: str, **attributes: object) -> float:
-        """Return the latest value of a metric, summed over whatever else splits it; 0 where it was never measured."""
+        """Return the latest value of a metric, summed over whatever else splits it; 0 where it was
+        never measured.
+        """
         with self._news:
             points = [point for point in self._points.values() if point.metric == metric]
-        return sum(point.value for point in points if attributes.items() <= point.attributes.items())
+        return sum(
+            point.value for point in points if attributes.items() <= point.attributes.items()
+        )
 
     def wait(self, condition: Callable[[], bool]) -> None:
         """Wait until it holds. Errors: AssertionError, with what came."""
@@ -106,7 +116,9 @@ class Collector:
         with self._news:
             while not condition():
                 left_s = deadline - time.monotonic()
-                assert left_s > 0, f"not exported within {PATIENCE_S:g} s; what came: {self._spans} {list(self._points.values())}"
+                assert left_s > 0, (
+                    f"not exported within {PATIENCE_S:g} s; what came: {self._spans} {list(self._points.values())}"
+                )
                 self._news.wait(left_s)
 
     async def _take_spans(self, request: web.Request) -> web.Response:
@@ -114,7 +126,12 @@ class Collector:
         with self._news:
             self.headers.append(dict(request.headers))
             self.texts.append(MessageToJson(message))
-            self._spans += [_read(span) for resource in message.resource_spans for scope in resource.scope_spans for span in scope.spans]
+            self._spans += [
+                _read(span)
+                for resource in message.resource_spans
+                for scope in resource.scope_spans
+                for span in scope.spans
+            ]
             self._news.notify_all()
         return web.Response(content_type="application/x-protobuf")
 
@@ -123,11 +140,20 @@ class Collector:
         with self._news:
             self.headers.append(dict(request.headers))
             self.texts.append(MessageToJson(message))
-            for metric in (metric for resource in message.resource_metrics for scope in resource.scope_metrics for metric in scope.metrics):
+            for metric in (
+                metric
+                for resource in message.resource_metrics
+                for scope in resource.scope_metrics
+                for metric in scope.metrics
+            ):
                 for point in (*metric.sum.data_points, *metric.histogram.data_points):
                     attributes = _attributes(point.attributes)
-                    value = point.count if hasattr(point, "count") else point.as_double or point.as_int
-                    self._points[metric.name, repr(sorted(attributes.items()))] = Point(metric.name, attributes, value)
+                    value = (
+                        point.count if hasattr(point, "count") else point.as_double or point.as_int
+                    )
+                    self._points[metric.name, repr(sorted(attributes.items()))] = Point(
+                        metric.name, attributes, value
+                    )
             self._news.notify_all()
         return web.Response(content_type="application/x-protobuf")
 
@@ -146,4 +172,7 @@ def _read(span: Span) -> SeenSpan:
 
 
 def _attributes(pairs: Iterable[KeyValue]) -> dict[str, Any]:
-    return {pair.key: getattr(pair.value, pair.value.WhichOneof("value") or "string_value") for pair in pairs}
+    return {
+        pair.key: getattr(pair.value, pair.value.WhichOneof("value") or "string_value")
+        for pair in pairs
+    }

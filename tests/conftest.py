@@ -1,4 +1,6 @@
-"""Fixtures that most tests share: the local stack, the Function App on the official runtime, and a client for it."""
+"""Fixtures that most tests share: the local stack, the Function App on the official runtime, and a
+client for it.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,7 +8,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from infra.local.process import HostProcess
+from infra.local.host.process import HostProcess
 from infra.local.stack import LocalStack
 from tests.client import Facade
 from tests.integration.azurite import azurite
@@ -40,7 +42,10 @@ def stack(running_stack: LocalStack) -> Iterator[LocalStack]:
 
 @pytest.fixture
 def facade(running_host: HostProcess, stack: LocalStack) -> Iterator[Facade]:
-    """The service over HTTP, as a caller sees it. Its caches and records live as long as the session: use an appointment of your own."""
+    """The service over HTTP, as a caller sees it.
+
+    Its caches and records live as long as the session: use an appointment of your own.
+    """
     with requests.Session() as session:
         session.trust_env = False
         yield Facade(running_host.url, session, stack)

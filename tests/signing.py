@@ -1,4 +1,6 @@
-"""A sender of webhooks, for tests: signs what it is told as the library of the Standard Webhooks project does."""
+"""A sender of webhooks, for tests: signs what it is told as the library of the Standard Webhooks
+project does.
+"""
 
 import itertools
 import json
@@ -25,25 +27,37 @@ def new_id() -> str:
 
 def sign(secret: str, webhook_id: str, timestamp: int, body: bytes) -> str:
     """Return one signature, as it stands in webhook-signature."""
-    return Webhook(secret).sign(webhook_id, datetime.fromtimestamp(timestamp, tz=UTC), body.decode())
+    return Webhook(secret).sign(
+        webhook_id, datetime.fromtimestamp(timestamp, tz=UTC), body.decode()
+    )
 
 
 def signed(
-    body: bytes, *, webhook_id: str | None = None, secrets: tuple[str, ...] = (seed.WEBHOOK_SECRET,), age_s: float = 0
+    body: bytes,
+    *,
+    webhook_id: str | None = None,
+    secrets: tuple[str, ...] = (seed.WEBHOOK_SECRET,),
+    age_s: float = 0,
 ) -> dict[str, str]:
     """Return the three headers, signed with each of the secrets ``age_s`` seconds ago."""
     webhook_id, timestamp = webhook_id or new_id(), int(time.time() - age_s)
     return {
         "webhook-id": webhook_id,
         "webhook-timestamp": str(timestamp),
-        "webhook-signature": " ".join(sign(secret, webhook_id, timestamp, body) for secret in secrets),
+        "webhook-signature": " ".join(
+            sign(secret, webhook_id, timestamp, body) for secret in secrets
+        ),
     }
 
 
-def body_for(appointment_id: str, business_id: str = seed.LUNCH_DELIVERY, message: str | None = None) -> bytes:
+def body_for(
+    appointment_id: str, business_id: str = seed.LUNCH_DELIVERY, message: str | None = None
+) -> bytes:
     """Return the body of a request."""
     members = {"businessId": business_id, "appointmentId": appointment_id}
-    return json.dumps(members if message is None else members | {"cancellationMessage": message}).encode()
+    return json.dumps(
+        members if message is None else members | {"cancellationMessage": message}
+    ).encode()
 
 
 @dataclass(frozen=True)
@@ -55,7 +69,9 @@ class Sender:
     secrets: tuple[str, ...] = field(default=(seed.WEBHOOK_SECRET,), repr=False)
 
     def deliver(self, appointment_id: str, **how: Any) -> requests.Response:
-        """Send a request for an appointment; ``business_id`` and ``message`` as in ``body_for``, the rest as in ``send``."""
+        """Send a request for an appointment; ``business_id`` and ``message`` as in ``body_for``,
+        the rest as in ``send``.
+        """
         about = {name: how.pop(name) for name in ("business_id", "message") if name in how}
         return self.send(body_for(appointment_id, **about), **how)
 
@@ -68,7 +84,19 @@ class Sender:
         headers: Mapping[str, str | None] | None = None,
         sent: bytes | None = None,
     ) -> requests.Response:
-        """Sign a body and send it; ``sent`` instead of it, with these headers instead of the right ones (None leaves one out)."""
-        right = {"Content-Type": "application/json", **signed(body, webhook_id=webhook_id, secrets=self.secrets, age_s=age_s)}
-        wanted = {name: value for name, value in {**right, **(headers or {})}.items() if value is not None}
-        return self.session.post(f"{self.url}{PATH}", data=body if sent is None else sent, headers=wanted, timeout=PATIENCE_S)
+        """Sign a body and send it; ``sent`` instead of it, with these headers instead of the right
+        ones (None leaves one out).
+        """
+        right = {
+            "Content-Type": "application/json",
+            **signed(body, webhook_id=webhook_id, secrets=self.secrets, age_s=age_s),
+        }
+        wanted = {
+            name: value for name, value in {**right, **(headers or {})}.items() if value is not None
+        }
+        return self.session.post(
+            f"{self.url}{PATH}",
+            data=body if sent is None else sent,
+            headers=wanted,
+            timeout=PATIENCE_S,
+        )

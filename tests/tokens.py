@@ -1,7 +1,9 @@
-"""The forged-token table: every way in which a token, or the header it comes in, can be wrong, as data.
+"""The forged-token table: every way in which a token, or the header it comes in, can be wrong, as
+data.
 
-Each class says how it is made, for which reason it is refused, and with what answer. Whoever is to refuse them all takes ``FORGERIES``; one class differs
-from a token that is accepted in nothing but what its id says, so that it is refused for that and for nothing else.
+Each class says how it is made, for which reason it is refused, and with what answer. Whoever is to
+refuse them all takes ``FORGERIES``; one class differs from a token that is accepted in nothing but
+what its id says, so that it is refused for that and for nothing else.
 """
 
 import base64
@@ -15,8 +17,15 @@ from typing import Any, Self
 from cryptography.hazmat.primitives import serialization
 
 from infra.local import seed
-from infra.local.entra import EntraSimulator
-from infra.local.entra_keys import SigningKey, b64url, make_signing_key, sign_compact, signature, unverified_claims
+from infra.local.entra.keys import (
+    SigningKey,
+    b64url,
+    make_signing_key,
+    sign_compact,
+    signature,
+    unverified_claims,
+)
+from infra.local.entra.simulator import EntraSimulator
 from shared.errors import (
     AuthorizationMalformed,
     CallerNotAllowed,
@@ -35,7 +44,9 @@ ALLOWED_CLIENTS = f"{seed.PARTNER_CLIENT_ID},{seed.CONNECTOR_CLIENT_ID}"  # ALLO
 
 @dataclass(frozen=True, slots=True)
 class Forger:
-    """What forgers have: tokens of Entra for the asking, a key of their own, and one that Entra publishes for another tenant alone."""
+    """What forgers have: tokens of Entra for the asking, a key of their own, and one that Entra
+    publishes for another tenant alone.
+    """
 
     entra: EntraSimulator
     own_key: SigningKey = field(repr=False)
@@ -50,7 +61,9 @@ class Forger:
 
     def header(self) -> bytes:
         """Return the header of an accepted token."""
-        return json.dumps({"typ": "JWT", "alg": "RS256", "kid": self.entra.current_key.kid}).encode()
+        return json.dumps(
+            {"typ": "JWT", "alg": "RS256", "kid": self.entra.current_key.kid}
+        ).encode()
 
     def payload(self) -> bytes:
         """Return the payload of an accepted token."""
@@ -58,12 +71,17 @@ class Forger:
 
     def sign(self, header: bytes | None = None, payload: bytes | None = None) -> str:
         """Sign exactly these bytes with the key that Entra signs with."""
-        return sign_compact(header or self.header(), payload or self.payload(), self.entra.current_key)
+        return sign_compact(
+            header or self.header(), payload or self.payload(), self.entra.current_key
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """How a class is refused. ``challenge`` tells whether the answer holds one, ``error`` its error code."""
+    """How a class is refused.
+
+    ``challenge`` tells whether the answer holds one, ``error`` its error code.
+    """
 
     cause: type[FacadeError]
     status: int
@@ -78,7 +96,11 @@ type Make = Callable[[Forger], Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class Forgery:
-    """One class. ``because`` is part of the reason; ``cannot_travel`` says why no HTTP header can hold it, where none can."""
+    """One class.
+
+    ``because`` is part of the reason; ``cannot_travel`` says why no HTTP header can hold it, where
+    none can.
+    """
 
     id: str
     make: Make
@@ -88,9 +110,13 @@ class Forgery:
 
 
 MISSING = Refusal(TokenMissing, 401, "missing_token", challenge=True)
-MALFORMED = Refusal(AuthorizationMalformed, 400, "invalid_request", challenge=True, error="invalid_request")
+MALFORMED = Refusal(
+    AuthorizationMalformed, 400, "invalid_request", challenge=True, error="invalid_request"
+)
 REJECTED = Refusal(TokenRejected, 401, "invalid_token", challenge=True, error="invalid_token")
-SCOPE_MISSING = Refusal(ScopeMissing, 403, "insufficient_scope", challenge=True, error="insufficient_scope")
+SCOPE_MISSING = Refusal(
+    ScopeMissing, 403, "insufficient_scope", challenge=True, error="insufficient_scope"
+)
 APP_ONLY = Refusal(UserTokenRequired, 403, "user_token_required")
 NOT_ALLOWED = Refusal(CallerNotAllowed, 403, "caller_not_allowed")
 
@@ -141,7 +167,9 @@ def _seconds_from_now(**offsets: int) -> Make:
 
     def make(forger: Forger) -> str:
         now = json.loads(forger.payload())["iat"]
-        return forger.entra.user_token(claims={name: now + offset for name, offset in offsets.items()})
+        return forger.entra.user_token(
+            claims={name: now + offset for name, offset in offsets.items()}
+        )
 
     return _token(make)
 
@@ -160,7 +188,9 @@ def _claim_text(claim: str, text: str) -> Make:
 
 
 def _drop(members: bytes, name: str) -> bytes:
-    return json.dumps({other: value for other, value in json.loads(members).items() if other != name}).encode()
+    return json.dumps(
+        {other: value for other, value in json.loads(members).items() if other != name}
+    ).encode()
 
 
 def _append(members: bytes, name: str, text: str) -> bytes:
@@ -181,17 +211,23 @@ def _as_algorithm(alg: object, *, signed_as: str = "RS256") -> Make:
     """Name an algorithm, whatever was signed with."""
 
     def make(forger: Forger) -> str:
-        header = json.dumps({"typ": "JWT", "alg": alg, "kid": forger.entra.current_key.kid}).encode()
+        header = json.dumps(
+            {"typ": "JWT", "alg": alg, "kid": forger.entra.current_key.kid}
+        ).encode()
         return sign_compact(header, forger.payload(), forger.entra.current_key, algorithm=signed_as)
 
     return _token(make)
 
 
 def _keyed_hash(secret: Callable[[SigningKey], bytes], algorithm: str = "HS256") -> Make:
-    """Sign with a symmetric algorithm and a secret that everybody knows: the confusion of RFC 8725 section 2.1."""
+    """Sign with a symmetric algorithm and a secret that everybody knows: the confusion of RFC 8725
+    section 2.1.
+    """
 
     def make(forger: Forger) -> str:
-        head = json.dumps({"typ": "JWT", "alg": algorithm, "kid": forger.entra.current_key.kid}).encode()
+        head = json.dumps(
+            {"typ": "JWT", "alg": algorithm, "kid": forger.entra.current_key.kid}
+        ).encode()
         signed = f"{b64url(head)}.{b64url(forger.payload())}"
         return f"{signed}.{b64url(hmac.digest(secret(forger.entra.current_key), signed.encode(), f'sha{algorithm[2:]}'))}"
 
@@ -203,7 +239,9 @@ def _pem(key: SigningKey) -> bytes:
 
 
 def _der(key: SigningKey) -> bytes:
-    return key.public_key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return key.public_key.public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
 
 
 def _modulus(key: SigningKey) -> bytes:
@@ -214,18 +252,26 @@ def _by_forger(tenant_id: str = seed.TENANT_ID, **header: object) -> Make:
     """Sign with the forger's own key; ``kid`` is the real key's unless it is given."""
 
     def make(forger: Forger) -> str:
-        return forger.entra.user_token(tenant_id=tenant_id, key=forger.own_key, header={"kid": forger.entra.current_key.kid, **header})
+        return forger.entra.user_token(
+            tenant_id=tenant_id,
+            key=forger.own_key,
+            header={"kid": forger.entra.current_key.kid, **header},
+        )
 
     return _token(make)
 
 
 def _with_forgers_key_inside(forger: Forger) -> str:
     jwk = {name: value for name, value in forger.own_key.jwk().items() if name != "x5c"}
-    return forger.entra.user_token(key=forger.own_key, header={"kid": forger.own_key.kid, "jwk": jwk})
+    return forger.entra.user_token(
+        key=forger.own_key, header={"kid": forger.own_key.kid, "jwk": jwk}
+    )
 
 
 def _with_forgers_certificate_inside(forger: Forger) -> str:
-    return forger.entra.user_token(key=forger.own_key, header={"x5c": [base64.b64encode(forger.own_key.certificate).decode()]})
+    return forger.entra.user_token(
+        key=forger.own_key, header={"x5c": [base64.b64encode(forger.own_key.certificate).decode()]}
+    )
 
 
 def _compressed(forger: Forger) -> str:
@@ -248,10 +294,16 @@ def _other_spelling(part: str) -> str:
 
 
 def _spelled(header: Callable[[str], str] = str, payload: Callable[[str], str] = str) -> Make:
-    """Sign another spelling of a part. Both parts are filled up with blanks until their encoding leaves bits unused."""
+    """Sign another spelling of a part.
+
+    Both parts are filled up with blanks until their encoding leaves bits unused.
+    """
 
     def make(forger: Forger) -> str:
-        head, body = (b64url(part + b" " * ((1 - len(part)) % 3)) for part in (forger.header(), forger.payload()))
+        head, body = (
+            b64url(part + b" " * ((1 - len(part)) % 3))
+            for part in (forger.header(), forger.payload())
+        )
         signed = f"{header(head)}.{payload(body)}"
         return f"{signed}.{b64url(signature(signed.encode(), forger.entra.current_key, 'RS256'))}"
 
@@ -277,19 +329,29 @@ def _issuer(pattern: str) -> Make:
 
     def make(forger: Forger) -> str:
         host = forger.entra.base_url
-        return forger.entra.user_token(claims={"iss": pattern.replace("{host}", host).replace("{bare}", host.removeprefix("https://"))})
+        return forger.entra.user_token(
+            claims={
+                "iss": pattern.replace("{host}", host).replace(
+                    "{bare}", host.removeprefix("https://")
+                )
+            }
+        )
 
     return _token(make)
 
 
 def _of_other_tenant(version: str = "2.0", **arguments: Any) -> Make:
-    return _token(lambda forger: forger.entra.user_token(tenant_id=OTHER_TENANT, version=version, **arguments))
+    return _token(
+        lambda forger: forger.entra.user_token(tenant_id=OTHER_TENANT, version=version, **arguments)
+    )
 
 
 _NOT_IN_A_HEADER = "a line break ends a header, and no server takes other control characters in one (RFC 9110 section 5.5)"
 
 
-def _group(refusal: Refusal, because: str, classes: Mapping[str, Make], *, cannot_travel: str | None = None) -> list[Forgery]:
+def _group(
+    refusal: Refusal, because: str, classes: Mapping[str, Make], *, cannot_travel: str | None = None
+) -> list[Forgery]:
     return [Forgery(name, make, refusal, because, cannot_travel) for name, make in classes.items()]
 
 
@@ -308,7 +370,9 @@ FORGERIES: tuple[Forgery, ...] = (
             "empty-header": _values(""),
             "blank-header": _values("   "),
             "scheme-basic": _values("Basic YWRlbGU6cGFzc3dvcmQ="),
-            "scheme-digest-with-commas": _values('Digest username="adele", realm="contoso", nonce="bearer", response="00"'),
+            "scheme-digest-with-commas": _values(
+                'Digest username="adele", realm="contoso", nonce="bearer", response="00"'
+            ),
             "scheme-negotiate": _around(lambda token: f"Negotiate {token}"),
             "scheme-jwt": _around(lambda token: f"JWT {token}"),
             "scheme-dpop": _around(lambda token: f"DPoP {token}"),
@@ -337,13 +401,19 @@ FORGERIES: tuple[Forgery, ...] = (
             "two-headers-the-same": _around(lambda token: (f"Bearer {token}", f"Bearer {token}")),
             "two-headers-good-first": _around(lambda token: (f"Bearer {token}", "Bearer garbage")),
             "two-headers-good-last": _around(lambda token: ("Bearer garbage", f"Bearer {token}")),
-            "two-headers-basic-first": _around(lambda token: ("Basic YWRlbGU6cGFzc3dvcmQ=", f"Bearer {token}")),
-            "two-headers-basic-last": _around(lambda token: (f"Bearer {token}", "Basic YWRlbGU6cGFzc3dvcmQ=")),
+            "two-headers-basic-first": _around(
+                lambda token: ("Basic YWRlbGU6cGFzc3dvcmQ=", f"Bearer {token}")
+            ),
+            "two-headers-basic-last": _around(
+                lambda token: (f"Bearer {token}", "Basic YWRlbGU6cGFzc3dvcmQ=")
+            ),
             "two-headers-second-empty": _around(lambda token: (f"Bearer {token}", "")),
             "two-headers-first-empty": _around(lambda token: ("", f"Bearer {token}")),
             "three-headers": _around(lambda token: (f"Bearer {token}",) * 3),
             "one-header-two-tokens": _around(lambda token: f"Bearer {token}, Bearer {token}"),
-            "one-header-with-a-parameter": _around(lambda token: f'Bearer {token}, realm="contoso"'),
+            "one-header-with-a-parameter": _around(
+                lambda token: f'Bearer {token}, realm="contoso"'
+            ),
             "two-headers-other-case": _around(lambda token: (f"bearer {token}", f"BEARER {token}")),
         },
     ),
@@ -357,41 +427,67 @@ FORGERIES: tuple[Forgery, ...] = (
             "token-in-quotes": _around(lambda token: f'Bearer "{token}"'),
             "token-as-parameter": _around(lambda token: f"Bearer access_token={token}"),
             "token-percent-encoded": _around(lambda token: f"Bearer {token.replace('.', '%2E')}"),
-            "token-with-a-blank-inside": _around(lambda token: f"Bearer {token[:100]} {token[100:]}"),
-            "token-with-a-tab-inside": _around(lambda token: f"Bearer {token[:100]}\t{token[100:]}"),
+            "token-with-a-blank-inside": _around(
+                lambda token: f"Bearer {token[:100]} {token[100:]}"
+            ),
+            "token-with-a-tab-inside": _around(
+                lambda token: f"Bearer {token[:100]}\t{token[100:]}"
+            ),
             "token-after-a-no-break-space": _around(lambda token: f"Bearer \u00a0{token}"),
             "token-then-a-no-break-space": _around(lambda token: f"Bearer {token}\u00a0"),
             "token-then-an-em-space": _around(lambda token: f"Bearer {token}\u2003"),
             "token-then-a-line-separator": _around(lambda token: f"Bearer {token}\u2028"),
             "token-then-a-next-line": _around(lambda token: f"Bearer {token}\u0085"),
-            "token-with-a-zero-width-space": _around(lambda token: f"Bearer {token[:100]}\u200b{token[100:]}"),
-            "token-with-a-soft-hyphen": _around(lambda token: f"Bearer {token[:100]}\u00ad{token[100:]}"),
+            "token-with-a-zero-width-space": _around(
+                lambda token: f"Bearer {token[:100]}\u200b{token[100:]}"
+            ),
+            "token-with-a-soft-hyphen": _around(
+                lambda token: f"Bearer {token[:100]}\u00ad{token[100:]}"
+            ),
             "token-after-a-byte-order-mark": _around(lambda token: f"Bearer \ufeff{token}"),
-            "token-with-fullwidth-stops": _around(lambda token: f"Bearer {token.replace('.', '\uff0e')}"),
-            "token-with-a-fullwidth-letter": _around(lambda token: f"Bearer {token.replace('e', '\uff45', 1)}"),
-            "token-with-a-cyrillic-letter": _around(lambda token: f"Bearer {token.replace('e', '\u0435', 1)}"),
+            "token-with-fullwidth-stops": _around(
+                lambda token: f"Bearer {token.replace('.', '\uff0e')}"
+            ),
+            "token-with-a-fullwidth-letter": _around(
+                lambda token: f"Bearer {token.replace('e', '\uff45', 1)}"
+            ),
+            "token-with-a-cyrillic-letter": _around(
+                lambda token: f"Bearer {token.replace('e', '\u0435', 1)}"
+            ),
             "token-with-a-combining-accent": _around(lambda token: f"Bearer {token}\u0301"),
             "parts-one": _parts(lambda head, payload, seal: head),
             "parts-two": _parts(lambda head, payload, seal: f"{head}.{payload}"),
             "parts-four": _parts(lambda head, payload, seal: f"{head}.{payload}.{seal}.{seal}"),
             "parts-five-as-encrypted": _token(
                 lambda forger: ".".join(
-                    (b64url(b'{"alg":"RSA-OAEP","enc":"A256GCM"}'), *(b64url(bytes(size)) for size in (256, 12, 400, 16)))
+                    (
+                        b64url(b'{"alg":"RSA-OAEP","enc":"A256GCM"}'),
+                        *(b64url(bytes(size)) for size in (256, 12, 400, 16)),
+                    )
                 )
             ),
             "parts-all-empty": _values("Bearer .."),
             "parts-header-empty": _parts(lambda head, payload, seal: f".{payload}.{seal}"),
             "parts-payload-empty": _parts(lambda head, payload, seal: f"{head}..{seal}"),
             "parts-signature-empty": _parts(lambda head, payload, seal: f"{head}.{payload}."),
-            **{f"alg-{alg}-unsigned": _as_algorithm(alg, signed_as="none") for alg in ("none", "None", "NONE", "nOnE", "RS256")},
+            **{
+                f"alg-{alg}-unsigned": _as_algorithm(alg, signed_as="none")
+                for alg in ("none", "None", "NONE", "nOnE", "RS256")
+            },
             "parts-leading-stop": _around(lambda token: f"Bearer .{token}"),
             "parts-trailing-stop": _around(lambda token: f"Bearer {token}."),
             "parts-as-json-serialization": _parts(
-                lambda head, payload, seal: json.dumps({"protected": head, "payload": payload, "signature": seal}).replace(",", ";")
+                lambda head, payload, seal: json.dumps(
+                    {"protected": head, "payload": payload, "signature": seal}
+                ).replace(",", ";")
             ),
             "encoding-padded": _parts(lambda head, payload, seal: f"{head}.{payload}.{seal}=="),
-            "encoding-header-padded": _parts(lambda head, payload, seal: f"{head}=.{payload}.{seal}"),
-            "encoding-plain-base64": _parts(lambda head, payload, seal: f"{head}.{payload}.{seal[:-4]}+/{seal[-2:]}"),
+            "encoding-header-padded": _parts(
+                lambda head, payload, seal: f"{head}=.{payload}.{seal}"
+            ),
+            "encoding-plain-base64": _parts(
+                lambda head, payload, seal: f"{head}.{payload}.{seal[:-4]}+/{seal[-2:]}"
+            ),
             "encoding-not-base64": _parts(lambda head, payload, seal: f"{head}.{payload}!.{seal}"),
         },
     ),
@@ -399,9 +495,13 @@ FORGERIES: tuple[Forgery, ...] = (
         REJECTED,
         "not a signed JWT",
         {
-            "token-with-a-line-break": _around(lambda token: f"Bearer {token[:100]}\n{token[100:]}"),
+            "token-with-a-line-break": _around(
+                lambda token: f"Bearer {token[:100]}\n{token[100:]}"
+            ),
             "token-then-a-line-break": _around(lambda token: f"Bearer {token}\n"),
-            "token-then-a-header-of-the-forgers": _around(lambda token: f"Bearer {token}\r\nX-MS-CLIENT-PRINCIPAL-ID: {_OID}"),
+            "token-then-a-header-of-the-forgers": _around(
+                lambda token: f"Bearer {token}\r\nX-MS-CLIENT-PRINCIPAL-ID: {_OID}"
+            ),
             "token-with-a-null": _around(lambda token: f"Bearer {token[:100]}\x00{token[100:]}"),
             "token-then-a-null": _around(lambda token: f"Bearer {token}\x00"),
             "token-then-a-unit-separator": _around(lambda token: f"Bearer {token}\x1f"),
@@ -434,17 +534,29 @@ FORGERIES: tuple[Forgery, ...] = (
             "header-in-utf-16": _header_bytes(lambda header: header.decode().encode("utf-16")),
             "header-with-a-byte-order-mark": _header_bytes(lambda header: b"\xef\xbb\xbf" + header),
             "header-not-utf-8": _header_bytes(lambda header: header.replace(b"JWT", b"JWT\xff")),
-            "header-alg-twice-good-last": _header_bytes(lambda header: header.replace(b"{", b'{"alg": "none", ', 1)),
-            "header-alg-twice-good-first": _header_bytes(lambda header: _append(header, "alg", '"none"')),
-            "header-alg-twice-escaped": _header_bytes(lambda header: _append(header, "\\u0061lg", '"none"')),
-            "header-kid-twice": _header_bytes(lambda header: header.replace(b"{", b'{"kid": "forged", ', 1)),
-            "header-nested-10,000-deep": _header_bytes(lambda header: header[:-1] + b', "deep": ' + b"[" * _DEEP),
+            "header-alg-twice-good-last": _header_bytes(
+                lambda header: header.replace(b"{", b'{"alg": "none", ', 1)
+            ),
+            "header-alg-twice-good-first": _header_bytes(
+                lambda header: _append(header, "alg", '"none"')
+            ),
+            "header-alg-twice-escaped": _header_bytes(
+                lambda header: _append(header, "\\u0061lg", '"none"')
+            ),
+            "header-kid-twice": _header_bytes(
+                lambda header: header.replace(b"{", b'{"kid": "forged", ', 1)
+            ),
+            "header-nested-10,000-deep": _header_bytes(
+                lambda header: header[:-1] + b', "deep": ' + b"[" * _DEEP
+            ),
             "payload-not-json": _payload_bytes(lambda payload: b"claims"),
             "payload-a-list": _payload_bytes(lambda payload: b"[" + payload + b"]"),
             "payload-a-text": _payload_bytes(lambda payload: json.dumps(payload.decode()).encode()),
             "payload-a-number": _payload_bytes(lambda payload: b"1"),
             "payload-null": _payload_bytes(lambda payload: b"null"),
-            "payload-a-token": _token(lambda forger: forger.sign(payload=forger.entra.user_token().encode())),
+            "payload-a-token": _token(
+                lambda forger: forger.sign(payload=forger.entra.user_token().encode())
+            ),
             "payload-with-an-end-too-many": _payload_bytes(lambda payload: payload + b"}"),
             "payload-then-a-null": _payload_bytes(lambda payload: payload + b"\x00"),
             "payload-then-another": _payload_bytes(lambda payload: payload + payload),
@@ -453,18 +565,42 @@ FORGERIES: tuple[Forgery, ...] = (
             "payload-in-single-quotes": _payload_bytes(lambda payload: payload.replace(b'"', b"'")),
             "payload-compressed": _payload_bytes(lambda payload: zlib.compress(payload, wbits=-15)),
             "payload-in-utf-16": _payload_bytes(lambda payload: payload.decode().encode("utf-16")),
-            "payload-in-utf-16-unmarked": _payload_bytes(lambda payload: payload.decode().encode("utf-16-le")),
-            "payload-in-utf-32": _payload_bytes(lambda payload: payload.decode().encode("utf-32-be")),
-            "payload-with-a-byte-order-mark": _payload_bytes(lambda payload: b"\xef\xbb\xbf" + payload),
-            "payload-in-latin-1": _payload_bytes(lambda payload: payload.replace(b"Vance", b"Vanc\xe9")),
-            "payload-with-overlong-utf-8": _payload_bytes(lambda payload: payload.replace(b"Vance", b"Vanc\xc1\xa5")),
-            "payload-aud-twice-good-last": _payload_bytes(lambda payload: payload.replace(b"{", b'{"aud": "forged", ', 1)),
-            "payload-oid-twice-good-first": _payload_bytes(lambda payload: _append(payload, "oid", f'"{seed.MEGAN.object_id}"')),
-            "payload-oid-twice-escaped": _payload_bytes(lambda payload: _append(payload, "\\u006fid", f'"{seed.MEGAN.object_id}"')),
-            "payload-oid-twice-the-same": _payload_bytes(lambda payload: _append(payload, "oid", f'"{_OID}"')),
-            "payload-twice-further-down": _payload_bytes(lambda payload: _append(payload, "cnf", '{"kid": 1, "kid": 2}')),
-            "payload-nested-10,000-deep": _payload_bytes(lambda payload: payload[:-1] + b', "deep": ' + b"[" * _DEEP),
-            "payload-objects-nested-deep": _payload_bytes(lambda payload: payload[:-1] + b', "deep": ' + b'{"":' * 2_500),
+            "payload-in-utf-16-unmarked": _payload_bytes(
+                lambda payload: payload.decode().encode("utf-16-le")
+            ),
+            "payload-in-utf-32": _payload_bytes(
+                lambda payload: payload.decode().encode("utf-32-be")
+            ),
+            "payload-with-a-byte-order-mark": _payload_bytes(
+                lambda payload: b"\xef\xbb\xbf" + payload
+            ),
+            "payload-in-latin-1": _payload_bytes(
+                lambda payload: payload.replace(b"Vance", b"Vanc\xe9")
+            ),
+            "payload-with-overlong-utf-8": _payload_bytes(
+                lambda payload: payload.replace(b"Vance", b"Vanc\xc1\xa5")
+            ),
+            "payload-aud-twice-good-last": _payload_bytes(
+                lambda payload: payload.replace(b"{", b'{"aud": "forged", ', 1)
+            ),
+            "payload-oid-twice-good-first": _payload_bytes(
+                lambda payload: _append(payload, "oid", f'"{seed.MEGAN.object_id}"')
+            ),
+            "payload-oid-twice-escaped": _payload_bytes(
+                lambda payload: _append(payload, "\\u006fid", f'"{seed.MEGAN.object_id}"')
+            ),
+            "payload-oid-twice-the-same": _payload_bytes(
+                lambda payload: _append(payload, "oid", f'"{_OID}"')
+            ),
+            "payload-twice-further-down": _payload_bytes(
+                lambda payload: _append(payload, "cnf", '{"kid": 1, "kid": 2}')
+            ),
+            "payload-nested-10,000-deep": _payload_bytes(
+                lambda payload: payload[:-1] + b', "deep": ' + b"[" * _DEEP
+            ),
+            "payload-objects-nested-deep": _payload_bytes(
+                lambda payload: payload[:-1] + b', "deep": ' + b'{"":' * 2_500
+            ),
             "payload-not-a-number-elsewhere": _claim_text("padding", "NaN"),
             "payload-number-of-5,000-digits": _claim_text("padding", "9" * 5_000),
             "exp-not-a-number": _claim_text("exp", "NaN"),
@@ -482,7 +618,11 @@ FORGERIES: tuple[Forgery, ...] = (
         REJECTED,
         "not signed with RS256",
         {
-            "alg-none-with-a-signature": _parts(lambda head, payload, seal: f"{b64url(b'{"typ":"JWT","alg":"none"}')}.{payload}.{seal}"),
+            "alg-none-with-a-signature": _parts(
+                lambda head, payload, seal: (
+                    f"{b64url(b'{"typ":"JWT","alg":"none"}')}.{payload}.{seal}"
+                )
+            ),
             "alg-absent": _header(alg=None),
             **{
                 f"alg-{name}": _as_algorithm(alg)
@@ -510,10 +650,22 @@ FORGERIES: tuple[Forgery, ...] = (
                     "unknown": "XX256",
                 }.items()
             },
-            **{f"alg-{name.lower()}": _header(alg=name) for name in ("RS384", "RS512", "PS256", "PS384", "PS512")},
-            **{f"alg-{name.lower()}-with-the-public-pem": _keyed_hash(_pem, name) for name in ("HS256", "HS384", "HS512")},
-            **{f"alg-{name.lower()}-with-the-public-der": _keyed_hash(_der, name) for name in ("HS256", "HS384", "HS512")},
-            **{f"alg-{name.lower()}-with-the-modulus": _keyed_hash(_modulus, name) for name in ("HS256", "HS384", "HS512")},
+            **{
+                f"alg-{name.lower()}": _header(alg=name)
+                for name in ("RS384", "RS512", "PS256", "PS384", "PS512")
+            },
+            **{
+                f"alg-{name.lower()}-with-the-public-pem": _keyed_hash(_pem, name)
+                for name in ("HS256", "HS384", "HS512")
+            },
+            **{
+                f"alg-{name.lower()}-with-the-public-der": _keyed_hash(_der, name)
+                for name in ("HS256", "HS384", "HS512")
+            },
+            **{
+                f"alg-{name.lower()}-with-the-modulus": _keyed_hash(_modulus, name)
+                for name in ("HS256", "HS384", "HS512")
+            },
             "alg-hs256-with-the-certificate": _keyed_hash(lambda key: key.certificate),
             "alg-hs256-with-the-kid": _keyed_hash(lambda key: key.kid.encode()),
             "alg-hs256-with-an-empty-secret": _keyed_hash(lambda key: b""),
@@ -525,7 +677,9 @@ FORGERIES: tuple[Forgery, ...] = (
         {
             "header-jku": _header(jku="https://keys.example/keys"),
             "header-jku-with-the-forgers-key": _token(
-                lambda forger: forger.entra.user_token(key=forger.own_key, header={"jku": "https://keys.example/keys"})
+                lambda forger: forger.entra.user_token(
+                    key=forger.own_key, header={"jku": "https://keys.example/keys"}
+                )
             ),
             "header-x5u": _header(x5u="https://keys.example/certificate.pem"),
             "header-jwk": _header(jwk={"kty": "RSA", "e": "AQAB", "n": "AQAB"}),
@@ -563,12 +717,20 @@ FORGERIES: tuple[Forgery, ...] = (
         "not name the key",
         {
             "kid-absent": _header(kid=None),
-            "kid-null": _header_bytes(lambda header: header[: header.index(b'"kid"')] + b'"kid": null}'),
+            "kid-null": _header_bytes(
+                lambda header: header[: header.index(b'"kid"')] + b'"kid": null}'
+            ),
             "kid-empty": _header(kid=""),
             "kid-a-number": _header(kid=1),
             "kid-true": _header(kid=True),
-            "kid-a-list": _token(lambda forger: forger.entra.user_token(header={"kid": [forger.entra.current_key.kid]})),
-            "kid-an-object": _token(lambda forger: forger.entra.user_token(header={"kid": {"$ne": ""}})),
+            "kid-a-list": _token(
+                lambda forger: forger.entra.user_token(
+                    header={"kid": [forger.entra.current_key.kid]}
+                )
+            ),
+            "kid-an-object": _token(
+                lambda forger: forger.entra.user_token(header={"kid": {"$ne": ""}})
+            ),
             "kid-very-long": _header(kid="a" * 10_000),
             "kid-path-very-long": _header(kid="../" * 1_000 + "dev/null"),
         },
@@ -578,10 +740,26 @@ FORGERIES: tuple[Forgery, ...] = (
         "not one that Entra publishes",
         {
             "kid-unknown": _token(lambda forger: forger.entra.user_token(key=forger.own_key)),
-            "kid-of-another-case": _token(lambda forger: forger.entra.user_token(header={"kid": forger.entra.current_key.kid.swapcase()})),
-            "kid-then-a-blank": _token(lambda forger: forger.entra.user_token(header={"kid": f"{forger.entra.current_key.kid} "})),
-            "kid-then-a-null": _token(lambda forger: forger.entra.user_token(header={"kid": f"{forger.entra.current_key.kid}\0"})),
-            "kid-then-a-line-break": _token(lambda forger: forger.entra.user_token(header={"kid": f"{forger.entra.current_key.kid}\n"})),
+            "kid-of-another-case": _token(
+                lambda forger: forger.entra.user_token(
+                    header={"kid": forger.entra.current_key.kid.swapcase()}
+                )
+            ),
+            "kid-then-a-blank": _token(
+                lambda forger: forger.entra.user_token(
+                    header={"kid": f"{forger.entra.current_key.kid} "}
+                )
+            ),
+            "kid-then-a-null": _token(
+                lambda forger: forger.entra.user_token(
+                    header={"kid": f"{forger.entra.current_key.kid}\0"}
+                )
+            ),
+            "kid-then-a-line-break": _token(
+                lambda forger: forger.entra.user_token(
+                    header={"kid": f"{forger.entra.current_key.kid}\n"}
+                )
+            ),
             "kid-a-path": _by_forger(kid="../../../../../../dev/null"),
             "kid-a-windows-path": _by_forger(kid="..\\..\\..\\windows\\win.ini"),
             "kid-a-url": _by_forger(kid="https://keys.example/keys#1"),
@@ -603,17 +781,23 @@ FORGERIES: tuple[Forgery, ...] = (
             "key-the-forgers": _by_forger(),
             "key-the-forgers-with-its-thumbprint": _token(
                 lambda forger: forger.entra.user_token(
-                    version="1.0", key=forger.own_key, header={"kid": forger.entra.current_key.kid, "x5t": forger.own_key.kid}
+                    version="1.0",
+                    key=forger.own_key,
+                    header={"kid": forger.entra.current_key.kid, "x5t": forger.own_key.kid},
                 )
             ),
             "key-another-published": _token(
-                lambda forger: forger.entra.user_token(key=forger.foreign_key, header={"kid": forger.entra.current_key.kid})
+                lambda forger: forger.entra.user_token(
+                    key=forger.foreign_key, header={"kid": forger.entra.current_key.kid}
+                )
             ),
             "signature-truncated": _with_signature(lambda seal: seal[:-1]),
             "signature-halved": _with_signature(lambda seal: seal[:128]),
             "signature-longer": _with_signature(lambda seal: seal + b"\0"),
             "signature-with-a-leading-zero": _with_signature(lambda seal: b"\0" + seal),
-            "signature-one-bit-off": _with_signature(lambda seal: seal[:-1] + bytes([seal[-1] ^ 1])),
+            "signature-one-bit-off": _with_signature(
+                lambda seal: seal[:-1] + bytes([seal[-1] ^ 1])
+            ),
             "signature-zeros": _with_signature(lambda seal: bytes(256)),
             "signature-one": _with_signature(lambda seal: (1).to_bytes(256)),
             "signature-larger-than-the-modulus": _with_signature(lambda seal: b"\xff" * 256),
@@ -622,15 +806,25 @@ FORGERIES: tuple[Forgery, ...] = (
             "signature-of-another-token": _token(_other_signature),
             "encoding-header-other-spelling": _spelled(header=_other_spelling),
             "encoding-payload-other-spelling": _spelled(payload=_other_spelling),
-            "signature-other-spelling": _parts(lambda head, payload, seal: f"{head}.{payload}.{_other_spelling(seal)}"),
-            "signature-of-impossible-length": _parts(lambda head, payload, seal: f"{head}.{payload}.{seal}AAA"),
+            "signature-other-spelling": _parts(
+                lambda head, payload, seal: f"{head}.{payload}.{_other_spelling(seal)}"
+            ),
+            "signature-of-impossible-length": _parts(
+                lambda head, payload, seal: f"{head}.{payload}.{seal}AAA"
+            ),
             "signature-a-keyed-hash": _as_algorithm("RS256", signed_as="HS256"),
             "signature-of-rs512": _as_algorithm("RS256", signed_as="RS512"),
             "signature-of-ps256": _as_algorithm("RS256", signed_as="PS256"),
             "payload-swapped": _token(_other_payload),
-            "header-changed": _parts(lambda head, payload, seal: f"{b64url(_decode(head) + b' ')}.{payload}.{seal}"),
+            "header-changed": _parts(
+                lambda head, payload, seal: f"{b64url(_decode(head) + b' ')}.{payload}.{seal}"
+            ),
             "payload-nested-as-deep-as-fits": _token(
-                lambda forger: sign_compact(forger.header(), _append(forger.payload(), "deep", "[" * 5_000 + "]" * 5_000), forger.own_key)
+                lambda forger: sign_compact(
+                    forger.header(),
+                    _append(forger.payload(), "deep", "[" * 5_000 + "]" * 5_000),
+                    forger.own_key,
+                )
             ),
             "tenant-other-by-the-forger": _by_forger(OTHER_TENANT),
             "tenant-consumers-by-the-forger": _by_forger(CONSUMERS_TENANT),
@@ -645,9 +839,13 @@ FORGERIES: tuple[Forgery, ...] = (
         REJECTED,
         "does not belong to its issuer",
         {
-            "key-of-another-tenant": _token(lambda forger: forger.entra.user_token(key=forger.foreign_key)),
+            "key-of-another-tenant": _token(
+                lambda forger: forger.entra.user_token(key=forger.foreign_key)
+            ),
             "key-of-another-tenant-for-its-tenant": _token(
-                lambda forger: forger.entra.user_token(tenant_id=OTHER_TENANT, key=forger.foreign_key)
+                lambda forger: forger.entra.user_token(
+                    tenant_id=OTHER_TENANT, key=forger.foreign_key
+                )
             ),
         },
     ),
@@ -684,15 +882,23 @@ FORGERIES: tuple[Forgery, ...] = (
             "aud-as-spn": _claims(aud=f"spn:{seed.API_CLIENT_ID}"),
             "aud-as-https": _claims(aud=f"https://{seed.API_CLIENT_ID}"),
             "aud-two-in-a-text": _claims(aud=f"{seed.API_CLIENT_ID} {_API_URI}"),
-            "id-token-of-the-client": _token(lambda forger: forger.entra.id_token(client_id=seed.PARTNER_CLIENT_ID)),
+            "id-token-of-the-client": _token(
+                lambda forger: forger.entra.id_token(client_id=seed.PARTNER_CLIENT_ID)
+            ),
         },
     ),
     *_group(
         REJECTED,
         "for Microsoft Graph",
         {
-            "graph-token": _token(lambda forger: forger.entra.graph_token(audience="https://graph.microsoft.com")),
-            "graph-token-app-only": _token(lambda forger: forger.entra.graph_token(None, audience="https://graph.microsoft.com")),
+            "graph-token": _token(
+                lambda forger: forger.entra.graph_token(audience="https://graph.microsoft.com")
+            ),
+            "graph-token-app-only": _token(
+                lambda forger: forger.entra.graph_token(
+                    None, audience="https://graph.microsoft.com"
+                )
+            ),
             "graph-token-without-nonce": _with_audience_of_graph("https://graph.microsoft.com"),
             "graph-token-with-a-slash": _with_audience_of_graph("https://graph.microsoft.com/"),
             "graph-token-by-id": _with_audience_of_graph("00000003-0000-0000-c000-000000000000"),
@@ -704,7 +910,10 @@ FORGERIES: tuple[Forgery, ...] = (
     *_group(
         REJECTED,
         "connector platform",
-        {"aud-apihub": _claims(aud="https://apihub.azure.com"), "aud-apihub-with-a-slash": _claims(aud="https://apihub.azure.com/")},
+        {
+            "aud-apihub": _claims(aud="https://apihub.azure.com"),
+            "aud-apihub-with-a-slash": _claims(aud="https://apihub.azure.com/"),
+        },
     ),
     # Who issued it.
     *_group(
@@ -714,7 +923,9 @@ FORGERIES: tuple[Forgery, ...] = (
             "iss-absent": _without("iss"),
             "iss-null": _claims(iss=None),
             "iss-a-list": _token(
-                lambda forger: forger.entra.user_token(claims={"iss": [f"{forger.entra.base_url}/{seed.TENANT_ID}/v2.0"]})
+                lambda forger: forger.entra.user_token(
+                    claims={"iss": [f"{forger.entra.base_url}/{seed.TENANT_ID}/v2.0"]}
+                )
             ),
             "iss-a-number": _claims(iss=1),
             "iss-strangers": _claims(iss=f"https://login.example/{seed.TENANT_ID}/v2.0"),
@@ -730,25 +941,41 @@ FORGERIES: tuple[Forgery, ...] = (
             "iss-host-as-user": _issuer(f"{{host}}@evil.example/{seed.TENANT_ID}/v2.0"),
             "iss-host-as-prefix": _issuer(f"{{host}}.evil.example/{seed.TENANT_ID}/v2.0"),
             "iss-host-in-capitals": _token(
-                lambda forger: forger.entra.user_token(claims={"iss": f"{forger.entra.base_url.upper()}/{seed.TENANT_ID}/v2.0"})
+                lambda forger: forger.entra.user_token(
+                    claims={"iss": f"{forger.entra.base_url.upper()}/{seed.TENANT_ID}/v2.0"}
+                )
             ),
             "iss-plain-http": _issuer(f"http://{{bare}}/{seed.TENANT_ID}/v2.0"),
             "iss-without-a-scheme": _issuer(f"{{bare}}/{seed.TENANT_ID}/v2.0"),
             "iss-tenant-in-capitals": _issuer(f"{{host}}/{seed.TENANT_ID.upper()}/v2.0"),
             "iss-v1-at-the-host": _issuer(f"{{host}}/{seed.TENANT_ID}/"),
-            "iss-of-another-cloud": _claims(iss=f"https://login.partner.microsoftonline.cn/{seed.TENANT_ID}/v2.0"),
-            "iss-v1-of-another-cloud": _user(version="1.0", claims={"iss": f"https://sts.chinacloudapi.cn/{seed.TENANT_ID}/"}),
-            "iss-v1-without-its-slash": _user(version="1.0", claims={"iss": f"https://sts.windows.net/{seed.TENANT_ID}"}),
-            "iss-v1-of-another-tenant": _user(version="1.0", claims={"iss": f"https://sts.windows.net/{OTHER_TENANT}/"}),
+            "iss-of-another-cloud": _claims(
+                iss=f"https://login.partner.microsoftonline.cn/{seed.TENANT_ID}/v2.0"
+            ),
+            "iss-v1-of-another-cloud": _user(
+                version="1.0", claims={"iss": f"https://sts.chinacloudapi.cn/{seed.TENANT_ID}/"}
+            ),
+            "iss-v1-without-its-slash": _user(
+                version="1.0", claims={"iss": f"https://sts.windows.net/{seed.TENANT_ID}"}
+            ),
+            "iss-v1-of-another-tenant": _user(
+                version="1.0", claims={"iss": f"https://sts.windows.net/{OTHER_TENANT}/"}
+            ),
             "iss-v1-in-a-v2-token": _claims(iss=f"https://sts.windows.net/{seed.TENANT_ID}/"),
             "iss-v2-in-a-v1-token": _token(
-                lambda forger: forger.entra.user_token(version="1.0", claims={"iss": f"{forger.entra.base_url}/{seed.TENANT_ID}/v2.0"})
+                lambda forger: forger.entra.user_token(
+                    version="1.0", claims={"iss": f"{forger.entra.base_url}/{seed.TENANT_ID}/v2.0"}
+                )
             ),
             "ver-1-in-a-v2-token": _claims(ver="1.0", appid=seed.PARTNER_CLIENT_ID),
-            "ver-2-in-a-v1-token": _user(version="1.0", claims={"ver": "2.0", "azp": seed.PARTNER_CLIENT_ID}),
+            "ver-2-in-a-v1-token": _user(
+                version="1.0", claims={"ver": "2.0", "azp": seed.PARTNER_CLIENT_ID}
+            ),
             "tid-of-another-tenant": _claims(tid=OTHER_TENANT),
             "tid-of-ours-in-another-tenants": _of_other_tenant(claims={"tid": seed.TENANT_ID}),
-            "tid-of-ours-in-another-tenants-v1": _of_other_tenant("1.0", claims={"tid": seed.TENANT_ID}),
+            "tid-of-ours-in-another-tenants-v1": _of_other_tenant(
+                "1.0", claims={"tid": seed.TENANT_ID}
+            ),
         },
     ),
     *_group(
@@ -895,7 +1122,9 @@ FORGERIES: tuple[Forgery, ...] = (
         "claim appid",
         {
             "appid-absent-v1": _without("appid", version="1.0"),
-            "appid-under-its-v2-name": _without("appid", version="1.0", claims={"azp": seed.PARTNER_CLIENT_ID}),
+            "appid-under-its-v2-name": _without(
+                "appid", version="1.0", claims={"azp": seed.PARTNER_CLIENT_ID}
+            ),
         },
     ),
     *_group(
@@ -905,7 +1134,9 @@ FORGERIES: tuple[Forgery, ...] = (
             "client-not-on-the-list": _user(client_id=UNLISTED_CLIENT),
             "client-not-on-the-list-v1": _user(client_id=UNLISTED_CLIENT, version="1.0"),
             "client-is-this-api": _user(client_id=seed.API_CLIENT_ID),
-            "client-listed-under-its-v1-name": _user(client_id=UNLISTED_CLIENT, claims={"appid": seed.PARTNER_CLIENT_ID}),
+            "client-listed-under-its-v1-name": _user(
+                client_id=UNLISTED_CLIENT, claims={"appid": seed.PARTNER_CLIENT_ID}
+            ),
         },
     ),
     *_group(
@@ -918,7 +1149,9 @@ FORGERIES: tuple[Forgery, ...] = (
             "app-only-that-says-so-without-a-client": _app(idtyp=True, without=("azp",)),
             "app-only-without-roles": _app(without=("roles",)),
             "app-only-with-our-scope-as-role": _app(roles=[_SCOPE]),
-            "app-only-in-the-shape-of-a-user": _app(claims={"oid": _OID, "sub": "subject", "idtyp": "user"}),
+            "app-only-in-the-shape-of-a-user": _app(
+                claims={"oid": _OID, "sub": "subject", "idtyp": "user"}
+            ),
             "app-only-with-a-scope": _app(idtyp=True, claims={"scp": _SCOPE}),
             "idtyp-app-in-a-users-token": _claims(idtyp="app"),
             "idtyp-in-capitals": _claims(idtyp="APP"),
@@ -936,9 +1169,13 @@ FORGERIES: tuple[Forgery, ...] = (
         {
             "id-token": _token(lambda forger: forger.entra.id_token()),
             "id-token-without-profile": _token(lambda forger: forger.entra.id_token(profile=False)),
-            "id-token-with-roles": _token(lambda forger: forger.entra.id_token(claims={"roles": ["Bookings.Manager"]})),
+            "id-token-with-roles": _token(
+                lambda forger: forger.entra.id_token(claims={"roles": ["Bookings.Manager"]})
+            ),
             "id-token-with-a-nonce-claim": _token(
-                lambda forger: forger.entra.id_token(claims={"nonce": "0123456789", "c_hash": "0123456789"})
+                lambda forger: forger.entra.id_token(
+                    claims={"nonce": "0123456789", "c_hash": "0123456789"}
+                )
             ),
             "id-token-v1": _user(version="1.0", scopes=None, without=("appid", "appidacr")),
         },

@@ -1,7 +1,8 @@
 """Draws the connector's icon: a calendar sheet with one day struck out, on the brand colour.
 
-``python -m infra.connector.icon FILE`` writes it. The drawing is computed from distances to shapes, so the file is the same on every machine and needs
-no drawing program. Owns the icon's shapes and colours; ``apiProperties.json`` repeats the brand colour, and a test compares the two.
+``python -m infra.connector.icon FILE`` writes it. The drawing is computed from distances to shapes,
+so the file is the same on every machine and needs no drawing program. Owns the icon's shapes and
+colours; ``apiProperties.json`` repeats the brand colour, and a test compares the two.
 """
 
 import math
@@ -23,7 +24,10 @@ type Shape = Callable[[float, float], float]
 
 
 def _box(left: float, top: float, right: float, bottom: float, radius: float) -> Shape:
-    """Return the signed distance to a rectangle with round corners: negative inside. Units: pixels."""
+    """Return the signed distance to a rectangle with round corners: negative inside.
+
+    Units: pixels.
+    """
     middle_x, middle_y = (left + right) / 2, (top + bottom) / 2
     half_x, half_y = (right - left) / 2 - radius, (bottom - top) / 2 - radius
 
@@ -57,10 +61,15 @@ def _circle(middle_x: float, middle_y: float, radius: float) -> Shape:
 
 def _layers() -> list[tuple[Shape, Colour]]:
     sheet = _box(43, 50, 187, 190, 14)
-    layers: list[tuple[Shape, Colour]] = [(sheet, _PAPER), (_both(sheet, _box(43, 50, 187, 86, 0)), _HEADER)]
+    layers: list[tuple[Shape, Colour]] = [
+        (sheet, _PAPER),
+        (_both(sheet, _box(43, 50, 187, 86, 0)), _HEADER),
+    ]
     layers += [(_line(x, 36, x, 62, 11), BRAND) for x in (80, 150)]
     layers += [(_line(x, 37, x, 61, 5), _PAPER) for x in (80, 150)]
-    layers += [(_box(x, y, x + 22, y + 18, 4), _DAY) for y in (100, 128, 156) for x in (60, 89, 118, 147)]
+    layers += [
+        (_box(x, y, x + 22, y + 18, 4), _DAY) for y in (100, 128, 156) for x in (60, 89, 118, 147)
+    ]
     layers += [(_circle(158, 165, 41), BRAND), (_circle(158, 165, 34), _STRUCK)]
     layers += [(_line(145, 152, 171, 178, 9), _PAPER), (_line(171, 152, 145, 178, 9), _PAPER)]
     return layers
@@ -76,10 +85,18 @@ def draw() -> bytes:
             red, green, blue = (float(part) for part in BRAND)
             for shape, colour in layers:
                 cover = min(1.0, max(0.0, 0.5 - shape(column + 0.5, row + 0.5)))
-                red, green, blue = (below + (above - below) * cover for below, above in zip((red, green, blue), colour, strict=True))
+                red, green, blue = (
+                    below + (above - below) * cover
+                    for below, above in zip((red, green, blue), colour, strict=True)
+                )
             rows += bytes((round(red), round(green), round(blue)))
     header = struct.pack(">IIBBBBB", SIZE, SIZE, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", zlib.compress(bytes(rows), 9)) + _chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + _chunk(b"IHDR", header)
+        + _chunk(b"IDAT", zlib.compress(bytes(rows), 9))
+        + _chunk(b"IEND", b"")
+    )
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

@@ -1,7 +1,9 @@
-"""``python -m infra.connector.package``: writes the connector's files, filled in for one deployment, into a folder.
+"""``python -m infra.connector.package``: writes the connector's files, filled in for one
+deployment, into a folder.
 
-Owns what is filled in and which values are refused. Holds no secret and asks for none: the connector's client secret goes straight into the portal or
-the command line tool. Does *not* talk to anybody.
+Owns what is filled in and which values are refused. Holds no secret and asks for none: the
+connector's client secret goes straight into the portal or the command line tool. Does *not* talk to
+anybody.
 """
 
 import argparse
@@ -14,7 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
-DEFINITION, PROPERTIES, ICON, FLOW = "apiDefinition.swagger.json", "apiProperties.json", "icon.png", "flow.definition.json"
+DEFINITION, PROPERTIES, ICON, FLOW = (
+    "apiDefinition.swagger.json",
+    "apiProperties.json",
+    "icon.png",
+    "flow.definition.json",
+)
 
 _GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)", re.ASCII)
@@ -50,22 +57,37 @@ def _require_host(host: str) -> None:
             f"HOST is a bare host name without scheme, port and path, e.g. contoso-bookings.azurewebsites.net, not {host!r}."
         )
     labels = host.split(".")
-    if len(host) > 253 or len(labels) < 2 or not all(_LABEL.fullmatch(label) for label in labels) or labels[-1].isdigit():
-        raise PackageRefused(f"HOST is a public host name in small letters, e.g. contoso-bookings.azurewebsites.net, not {host!r}.")
+    if (
+        len(host) > 253
+        or len(labels) < 2
+        or not all(_LABEL.fullmatch(label) for label in labels)
+        or labels[-1].isdigit()
+    ):
+        raise PackageRefused(
+            f"HOST is a public host name in small letters, e.g. contoso-bookings.azurewebsites.net, not {host!r}."
+        )
 
 
 def _require_guid(name: str, value: str) -> None:
     if not _GUID.fullmatch(value) or not value.strip("0-"):
-        raise PackageRefused(f"{name} is a GUID in small letters, as the app registration's overview shows it, not {value!r}.")
+        raise PackageRefused(
+            f"{name} is a GUID in small letters, as the app registration's overview shows it, not {value!r}."
+        )
 
 
 def fill(deployment: Deployment, target: Path, source: Path = FOLDER) -> list[Path]:
-    """Write the filled files into ``target`` and return them. Errors: PackageRefused when the source is not what it should be."""
+    """Write the filled files into ``target`` and return them.
+
+    Errors: PackageRefused when the source is not what it should be.
+    """
     definition = _read(source / DEFINITION) | {"host": deployment.host}
     properties = (source / PROPERTIES).read_text(encoding="utf-8")
     for name in ("tenant", "api_client_id", "connector_client_id"):
         properties = properties.replace("{{" + name.upper() + "}}", getattr(deployment, name))
-    texts = {DEFINITION: json.dumps(definition, indent=2, ensure_ascii=False) + "\n", PROPERTIES: properties}
+    texts = {
+        DEFINITION: json.dumps(definition, indent=2, ensure_ascii=False) + "\n",
+        PROPERTIES: properties,
+    }
     for name, text in texts.items():
         if left := _PLACEHOLDER.search(text):
             raise PackageRefused(f"{name} holds the placeholder {left[0]}, which nothing fills.")
@@ -91,12 +113,26 @@ def _read(file: Path) -> dict[str, object]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Fill the package. Exit codes: 0 written, 2 refused, with one sentence."""
-    parser = argparse.ArgumentParser(prog="make connector", description="Write the connector's files, filled in for one deployment.")
+    parser = argparse.ArgumentParser(
+        prog="make connector",
+        description="Write the connector's files, filled in for one deployment.",
+    )
     parser.add_argument("--host", default="", help="host name of the Function App")
     parser.add_argument("--tenant", default="", help="directory (tenant) id")
-    parser.add_argument("--api-client-id", default="", help="application (client) id of the API's registration")
-    parser.add_argument("--connector-client-id", default="", help="application (client) id of the connector's registration")
-    parser.add_argument("--target", type=Path, default=Path(".local") / "connector", help="folder to write to (default: %(default)s)")
+    parser.add_argument(
+        "--api-client-id", default="", help="application (client) id of the API's registration"
+    )
+    parser.add_argument(
+        "--connector-client-id",
+        default="",
+        help="application (client) id of the connector's registration",
+    )
+    parser.add_argument(
+        "--target",
+        type=Path,
+        default=Path(".local") / "connector",
+        help="folder to write to (default: %(default)s)",
+    )
     options = parser.parse_args(arguments)
     try:
         values = (options.host, options.tenant, options.api_client_id, options.connector_client_id)

@@ -20,12 +20,17 @@ RECORDED = r"""{}"""
 
 
 class ContractBroken(Exception):
-    """The change is not one that v1 allows; the message has a line for everything that callers would notice."""
+    """The change is not one that v1 allows; the message has a line for everything that callers
+    would notice.
+    """
 
 
 def examples(recorded: Iterable[Recorded]) -> dict[Path, str]:
     """Return what the example files hold."""
-    return {EXAMPLES / f"{one.name}.json": written({"request": one.request, "response": one.response}) for one in recorded}
+    return {
+        EXAMPLES / f"{one.name}.json": written({"request": one.request, "response": one.response})
+        for one in recorded
+    }
 
 
 def recorded_module(recorded: Iterable[Recorded]) -> str:
@@ -59,12 +64,17 @@ def golden() -> Facts:
 
 
 def may_be_recorded(old: Facts, new: Facts) -> list[Change]:
-    """Return what stands against a new record in place of the old one: nothing, where v1 has only grown."""
+    """Return what stands against a new record in place of the old one: nothing, where v1 has only
+    grown.
+    """
     return [change for change in compare(old, new) if change.breaking]
 
 
 def write_documents() -> Iterator[str]:
-    """Write the documents and the golden record; yield the names of files that changed. Errors: ContractBroken, and then nothing is written."""
+    """Write the documents and the golden record; yield the names of files that changed.
+
+    Errors: ContractBroken, and then nothing is written.
+    """
     record = golden()
     if GOLDEN.exists() and (refused := may_be_recorded(json.loads(GOLDEN.read_text()), record)):
         raise ContractBroken("\n".join(map(str, refused)))

@@ -1,19 +1,28 @@
-"""The golden record of v1: what callers may rely on, taken from the published document, and whether a change of it is one that v1 allows.
+"""The golden record of v1: what callers may rely on, taken from the published document, and whether
+a change of it is one that v1 allows.
 
-Owns what breaks a caller. What is asked for may only get looser, what is answered only stricter or more: a request that was good stays good, and whoever
-reads answers finds what was there before. Texts, examples and descriptions are no part of it. Does *not* read or write files.
+Owns what breaks a caller. What is asked for may only get looser, what is answered only stricter or
+more: a request that was good stays good, and whoever reads answers finds what was there before.
+Texts, examples and descriptions are no part of it. Does *not* read or write files.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from shared.problems import BUG, TABLE
+from shared.serving.problems import BUG, TABLE
 
 type Facts = dict[str, Any]
 
 _METHODS = ("get", "put", "post", "delete", "patch")
-_LIMITS = {"maxLength": 1, "maximum": 1, "maxItems": 1, "minLength": -1, "minimum": -1, "minItems": -1}  # the sign: which way is looser
+_LIMITS = {
+    "maxLength": 1,
+    "maximum": 1,
+    "maxItems": 1,
+    "minLength": -1,
+    "minimum": -1,
+    "minItems": -1,
+}  # the sign: which way is looser
 _RETRYABLE = {row.code: row.retryable for row in (*TABLE.values(), BUG)}
 
 
@@ -40,11 +49,15 @@ def surface(document: Mapping[str, Any]) -> Facts:
     for path, methods in document["paths"].items():
         for method in _METHODS:
             if method in methods:
-                operations[methods[method]["operationId"]] = _operation(f"{method.upper()} {path}", methods[method], document, bodies)
+                operations[methods[method]["operationId"]] = _operation(
+                    f"{method.upper()} {path}", methods[method], document, bodies
+                )
     return {"operations": operations, "bodies": bodies}
 
 
-def _operation(address: str, operation: Mapping[str, Any], document: Mapping[str, Any], bodies: Facts) -> Facts:
+def _operation(
+    address: str, operation: Mapping[str, Any], document: Mapping[str, Any], bodies: Facts
+) -> Facts:
     asked: Facts = {
         f"{one['in']} {one['name']}": _facts(one["schema"], document, required=one["required"])
         | ({"empty": True} if one.get("allowEmptyValue") else {})
@@ -52,20 +65,28 @@ def _operation(address: str, operation: Mapping[str, Any], document: Mapping[str
     }
     content = operation.get("requestBody", {}).get("content", {})
     for media_type in content.values():
-        asked |= {f"body {path}": facts for path, facts in _members(media_type["schema"], document, "")}
+        asked |= {
+            f"body {path}": facts for path, facts in _members(media_type["schema"], document, "")
+        }
     return {
         "address": address,
         "security": operation["security"],
         "takes": sorted(content),
         "asked": asked,
-        "answers": {status: _answer(answer, document, bodies) for status, answer in operation["responses"].items()},
+        "answers": {
+            status: _answer(answer, document, bodies)
+            for status, answer in operation["responses"].items()
+        },
     }
 
 
 def _answer(answer: Mapping[str, Any], document: Mapping[str, Any], bodies: Facts) -> Facts:
     content = answer.get("content", {})
     facts: Facts = {
-        "headers": {name: _resolved(header, document).get("required", False) for name, header in answer.get("headers", {}).items()}
+        "headers": {
+            name: _resolved(header, document).get("required", False)
+            for name, header in answer.get("headers", {}).items()
+        }
     }
     if "x-codes" in answer:
         facts["codes"] = {code: _RETRYABLE.get(code, False) for code in answer["x-codes"]}
@@ -77,7 +98,9 @@ def _answer(answer: Mapping[str, Any], document: Mapping[str, Any], bodies: Fact
     return facts
 
 
-def _members(schema: Mapping[str, Any], document: Mapping[str, Any], path: str) -> Iterator[tuple[str, Facts]]:
+def _members(
+    schema: Mapping[str, Any], document: Mapping[str, Any], path: str
+) -> Iterator[tuple[str, Facts]]:
     """Yield every member below a schema with its facts; ``[]`` stands for the entries of a list."""
     schema = _resolved(schema, document)
     if path == "" and schema.get("type") == "object":
@@ -95,7 +118,9 @@ def _facts(schema: Mapping[str, Any], document: Mapping[str, Any], *, required: 
     schema = _resolved(schema, document)
     kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
     facts: Facts = {"required": required, "types": sorted(kinds)}
-    facts |= {word: schema[word] for word in ("format", "enum", "pattern", *_LIMITS) if word in schema}
+    facts |= {
+        word: schema[word] for word in ("format", "enum", "pattern", *_LIMITS) if word in schema
+    }
     if "open list" in schema.get("description", "").lower():
         facts["open"] = True
     return facts
@@ -126,24 +151,40 @@ def _compare(old: Facts, new: Facts) -> Iterator[Change]:
             continue
         for word in ("address", "security"):
             if was[word] != now[word]:
-                yield Change(breaking=True, where=name, what=f"its {word} was {was[word]} and is {now[word]}")
+                yield Change(
+                    breaking=True, where=name, what=f"its {word} was {was[word]} and is {now[word]}"
+                )
         yield from _lists(f"{name} takes", was["takes"], now["takes"], what="media type")
         yield from _requests(name, was["asked"], now["asked"])
         for status, answer in was["answers"].items():
             if status not in now["answers"]:
-                yield Change(breaking=True, where=f"{name} {status}", what="the status is no longer answered")
+                yield Change(
+                    breaking=True, where=f"{name} {status}", what="the status is no longer answered"
+                )
             else:
-                yield from _answers(f"{name} {status}", answer, now["answers"][status], old["bodies"], new["bodies"])
+                yield from _answers(
+                    f"{name} {status}", answer, now["answers"][status], old["bodies"], new["bodies"]
+                )
         for status in now["answers"].keys() - was["answers"].keys():
             # Who checks for success knows the ones there were; a failure is known by its family.
-            yield Change(breaking=status[0] in "23", where=f"{name} {status}", what="the status is new")
+            yield Change(
+                breaking=status[0] in "23", where=f"{name} {status}", what="the status is new"
+            )
     for name in new["operations"].keys() - old["operations"].keys():
         yield Change(breaking=False, where=name, what="the operation is new")
 
 
 def _lists(where: str, was: list[str], now: list[str], *, what: str) -> Iterator[Change]:
-    yield from (Change(breaking=True, where=where, what=f"the {what} {one} is gone") for one in was if one not in now)
-    yield from (Change(breaking=False, where=where, what=f"the {what} {one} is new") for one in now if one not in was)
+    yield from (
+        Change(breaking=True, where=where, what=f"the {what} {one} is gone")
+        for one in was
+        if one not in now
+    )
+    yield from (
+        Change(breaking=False, where=where, what=f"the {what} {one} is new")
+        for one in now
+        if one not in was
+    )
 
 
 def _requests(name: str, was: Facts, now: Facts) -> Iterator[Change]:
@@ -155,57 +196,94 @@ def _requests(name: str, was: Facts, now: Facts) -> Iterator[Change]:
             yield from _narrowed(where, facts, now[member], looser_is_breaking=False)
     for member in now.keys() - was.keys():
         required = bool(now[member].get("required"))
-        yield Change(breaking=required, where=f"{name} request, {member}", what=f"it is new and {'required' if required else 'optional'}")
+        yield Change(
+            breaking=required,
+            where=f"{name} request, {member}",
+            what=f"it is new and {'required' if required else 'optional'}",
+        )
 
 
-def _answers(where: str, was: Facts, now: Facts, old_bodies: Facts, new_bodies: Facts) -> Iterator[Change]:
+def _answers(
+    where: str, was: Facts, now: Facts, old_bodies: Facts, new_bodies: Facts
+) -> Iterator[Change]:
     yield from _lists(where, was.get("content", []), now.get("content", []), what="media type")
     for header, always in was["headers"].items():
         if header not in now["headers"]:
             yield Change(breaking=True, where=where, what=f"the header {header} is gone")
         elif always != now["headers"][header]:
-            yield Change(breaking=always, where=where, what=f"the header {header} comes {'only sometimes' if always else 'always'} now")
+            yield Change(
+                breaking=always,
+                where=where,
+                what=f"the header {header} comes {'only sometimes' if always else 'always'} now",
+            )
     yield from (
-        Change(breaking=False, where=where, what=f"the header {one} is new") for one in now["headers"].keys() - was["headers"].keys()
+        Change(breaking=False, where=where, what=f"the header {one} is new")
+        for one in now["headers"].keys() - was["headers"].keys()
     )
     codes_were, codes_are = was.get("codes", {}), now.get("codes", {})
     yield from _lists(where, list(codes_were), list(codes_are), what="code")
     for code in codes_were.keys() & codes_are.keys():
         if codes_were[code] != codes_are[code]:
-            yield Change(breaking=True, where=where, what=f"{code} was {'' if codes_were[code] else 'not '}retryable")
-    members_were, members_are = old_bodies.get(was.get("body", ""), {}), new_bodies.get(now.get("body", ""), {})
+            yield Change(
+                breaking=True,
+                where=where,
+                what=f"{code} was {'' if codes_were[code] else 'not '}retryable",
+            )
+    members_were, members_are = (
+        old_bodies.get(was.get("body", ""), {}),
+        new_bodies.get(now.get("body", ""), {}),
+    )
     for member, facts in members_were.items():
         if member not in members_are:
             yield Change(breaking=True, where=f"{where}, {member}", what="the member is gone")
         elif member:
-            yield from _narrowed(f"{where}, {member}", facts, members_are[member], looser_is_breaking=True)
+            yield from _narrowed(
+                f"{where}, {member}", facts, members_are[member], looser_is_breaking=True
+            )
     for member in members_are.keys() - members_were.keys():
         yield Change(breaking=False, where=f"{where}, {member}", what="the member is new")
 
 
 def _narrowed(where: str, was: Facts, now: Facts, *, looser_is_breaking: bool) -> Iterator[Change]:
-    """Compare a member. Of a request what is tighter breaks its senders, of an answer what is looser breaks its readers."""
+    """Compare a member.
+
+    Of a request what is tighter breaks its senders, of an answer what is looser breaks its readers.
+    """
 
     def change(what: str, *, looser: bool) -> Change:
         return Change(breaking=looser is looser_is_breaking, where=where, what=what)
 
-    for word, true, false in (("required", "required", "optional"), ("closed", "closed to unknown members", "open to unknown members")):
+    for word, true, false in (
+        ("required", "required", "optional"),
+        ("closed", "closed to unknown members", "open to unknown members"),
+    ):
         if was.get(word, False) != now.get(word, False):
             yield change(f"it is {true if now.get(word) else false} now", looser=not now.get(word))
     if was.get("empty", False) != now.get("empty", False):
-        yield change(f"it may {'' if now.get('empty') else 'not '}be empty now", looser=bool(now.get("empty")))
+        yield change(
+            f"it may {'' if now.get('empty') else 'not '}be empty now",
+            looser=bool(now.get("empty")),
+        )
     kinds_were, kinds_are = set(was.get("types", [])), set(now.get("types", []))
     if kinds_were != kinds_are:
         said = f"its type was {' or '.join(sorted(kinds_were))} and is {' or '.join(sorted(kinds_are))}"
         nested = kinds_were < kinds_are or kinds_are < kinds_were
-        yield change(said, looser=kinds_were < kinds_are) if nested else Change(breaking=True, where=where, what=said)
+        yield (
+            change(said, looser=kinds_were < kinds_are)
+            if nested
+            else Change(breaking=True, where=where, what=said)
+        )
     for word in ("format", "pattern"):
         before, after = was.get(word), now.get(word)
         if before != after:
             said = f"its {word} was {before} and is {after}"
             one_sided = before is None or after is None
             # Which of two patterns allows more, nobody can say; so both sides are taken to lose.
-            yield change(said, looser=after is None) if one_sided else Change(breaking=True, where=where, what=said)
+            yield (
+                change(said, looser=after is None)
+                if one_sided
+                else Change(breaking=True, where=where, what=said)
+            )
     for word, sign in _LIMITS.items():
         before, after = was.get(word), now.get(word)
         if before != after:
@@ -220,9 +298,22 @@ def _enums(where: str, was: Facts, now: Facts, *, looser_is_breaking: bool) -> I
         return
     if before is None or after is None:
         looser = after is None
-        yield Change(breaking=looser is looser_is_breaking, where=where, what=f"it is {'no longer' if looser else 'now'} a list of values")
+        yield Change(
+            breaking=looser is looser_is_breaking,
+            where=where,
+            what=f"it is {'no longer' if looser else 'now'} a list of values",
+        )
         return
-    # A value that is gone is as good as renamed, on both sides. A new one is what readers of an open list were told to expect.
-    yield from (Change(breaking=True, where=where, what=f"the value {one} is gone") for one in before if one not in after)
+    # A value that is gone is as good as renamed, on both sides. A new one is what readers of an
+    # open list were told to expect.
+    yield from (
+        Change(breaking=True, where=where, what=f"the value {one} is gone")
+        for one in before
+        if one not in after
+    )
     breaking = looser_is_breaking and not was.get("open", False)
-    yield from (Change(breaking=breaking, where=where, what=f"the value {one} is new") for one in after if one not in before)
+    yield from (
+        Change(breaking=breaking, where=where, what=f"the value {one} is new")
+        for one in after
+        if one not in before
+    )

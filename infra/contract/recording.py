@@ -1,7 +1,9 @@
-"""Records real answers of the running service: one for every outcome, and one for every code of a problem.
+"""Records real answers of the running service: one for every outcome, and one for every code of a
+problem.
 
-Owns how each is brought about, and what stands in for values that differ from run to run. The service runs on the official runtime, the simulators of Entra
-and Graph stand behind it. Does *not* write files.
+Owns how each is brought about, and what stands in for values that differ from run to run. The
+service runs on the official runtime, the simulators of Entra and Graph stand behind it. Does *not*
+write files.
 """
 
 import json
@@ -18,7 +20,7 @@ import requests
 
 from infra.local import seed
 from infra.local.faults import Fault
-from infra.local.process import HostProcess
+from infra.local.host.process import HostProcess
 from infra.local.stack import LocalStack
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -27,17 +29,35 @@ _AUTHORITY = "https://login.microsoftonline.com"
 _REQUEST_ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
 _UPSTREAM_ID = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
 _CLAIMS = '{"access_token":{"acrs":{"essential":true,"value":"c1"}}}'
-_SENT_HEADERS = ("Content-Type", "Idempotency-Key", "x-correlation-id", "webhook-id", "webhook-timestamp")
-_SHOWN_HEADERS = ("Content-Type", "Cache-Control", "Retry-After", "WWW-Authenticate", "x-correlation-id")
+_SENT_HEADERS = (
+    "Content-Type",
+    "Idempotency-Key",
+    "x-correlation-id",
+    "webhook-id",
+    "webhook-timestamp",
+)
+_SHOWN_HEADERS = (
+    "Content-Type",
+    "Cache-Control",
+    "Retry-After",
+    "WWW-Authenticate",
+    "x-correlation-id",
+)
 _CANCEL = "/api/v1/cancel-appointment"
 _WEBHOOK = "/api/v1/webhooks/cancel-appointment"
-_EXAMPLE = {"businessId": seed.LUNCH_DELIVERY, "appointmentId": seed.EXAMPLE_APPOINTMENT, "cancellationMessage": seed.EXAMPLE_MESSAGE}
+_EXAMPLE = {
+    "businessId": seed.LUNCH_DELIVERY,
+    "appointmentId": seed.EXAMPLE_APPOINTMENT,
+    "cancellationMessage": seed.EXAMPLE_MESSAGE,
+}
 _UNREADABLE = Fault(step="get", status=403, times=None)
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """One exchange as it is shown to readers: ids of requests, tokens and addresses of this machine are replaced."""
+    """One exchange as it is shown to readers: ids of requests, tokens and addresses of this machine
+    are replaced.
+    """
 
     name: str
     request: Mapping[str, Any]
@@ -83,7 +103,11 @@ class Service:
         shown = {header: value for header, value in sent.headers.items() if header in _SENT_HEADERS}
         if "Authorization" in sent.headers:
             shown["Authorization"] = "Bearer <a token for this API>"
-        request: dict[str, Any] = {"method": sent.method, "path": sent.path_url, "headers": dict(sorted(shown.items()))}
+        request: dict[str, Any] = {
+            "method": sent.method,
+            "path": sent.path_url,
+            "headers": dict(sorted(shown.items())),
+        }
         if sent.body:
             request["body"] = _body(sent.body)
         headers = {
@@ -91,7 +115,13 @@ class Service:
             for header in _SHOWN_HEADERS
             if header in answer.headers
         }
-        self.recorded.append(Recorded(name, request, {"status": answer.status_code, "headers": headers, "body": _normal(answer.json())}))
+        self.recorded.append(
+            Recorded(
+                name,
+                request,
+                {"status": answer.status_code, "headers": headers, "body": _normal(answer.json())},
+            )
+        )
 
 
 def record_all() -> list[Recorded]:
@@ -104,7 +134,9 @@ def record_all() -> list[Recorded]:
             recorded += service.recorded
         for settings, bring_about in _WITH_A_SERVICE_OF_THEIR_OWN:
             stack.reset()
-            environment = {name: value for name, value in {**stack.environment, **settings}.items() if value}
+            environment = {
+                name: value for name, value in {**stack.environment, **settings}.items() if value
+            }
             with _service(stack, environment) as service:
                 bring_about(service)
                 recorded += service.recorded
@@ -116,7 +148,9 @@ def record_all() -> list[Recorded]:
 
 
 @contextmanager
-def _service(stack: LocalStack, environment: Mapping[str, str] | None = None, folder: Path = REPOSITORY) -> Iterator[Service]:
+def _service(
+    stack: LocalStack, environment: Mapping[str, str] | None = None, folder: Path = REPOSITORY
+) -> Iterator[Service]:
     with HostProcess(folder, stack.environment if environment is None else environment) as host:
         yield Service(host.url, stack)
 
@@ -127,45 +161,82 @@ def _service(stack: LocalStack, environment: Mapping[str, str] | None = None, fo
 def _successes(service: Service) -> None:
     graph = service.stack.graph
     service.record("cancelled", service.send())
-    service.record("cancelled_replayed", service.send(headers={"x-correlation-id": "flow-run-08dd3c8f"}))
+    service.record(
+        "cancelled_replayed", service.send(headers={"x-correlation-id": "flow-run-08dd3c8f"})
+    )
     graph.faults.add(Fault(step="cancel", drop=True), Fault(step="cancel", drop=True, when="after"))
-    service.record("cancelled_unconfirmed", service.send(body={**_EXAMPLE, "appointmentId": "AAMkADKnAAA="}))
-    service.record("not_found", service.send(body={**_EXAMPLE, "appointmentId": "AAMkADnosuchAAA="}))
+    service.record(
+        "cancelled_unconfirmed", service.send(body={**_EXAMPLE, "appointmentId": "AAMkADKnAAA="})
+    )
+    service.record(
+        "not_found", service.send(body={**_EXAMPLE, "appointmentId": "AAMkADnosuchAAA="})
+    )
     graph.reset()
     graph.faults.add(Fault(step="cancel", drop=True, when="after"))
-    service.record("not_found_unconfirmed", service.send(body={**_EXAMPLE, "appointmentId": "AAMk/AD+Ko_-AAA%3D å="}))
+    service.record(
+        "not_found_unconfirmed",
+        service.send(body={**_EXAMPLE, "appointmentId": "AAMk/AD+Ko_-AAA%3D å="}),
+    )
     graph.reset()
     service.record("businesses", service.send("GET", "/api/v1/businesses"))
     span = "start=2027-05-01T00:00:00Z&end=2027-06-01T00:00:00Z"
-    service.record("appointments", service.send("GET", f"/api/v1/businesses/{seed.LUNCH_DELIVERY}/appointments?{span}"))
+    service.record(
+        "appointments",
+        service.send("GET", f"/api/v1/businesses/{seed.LUNCH_DELIVERY}/appointments?{span}"),
+    )
     service.record("health", service.send("GET", "/api/health", token=""))
 
 
 def _problems(service: Service) -> None:
     stack = service.stack
     record = service.record
-    record("invalid_request", service.send(body={"businessId": seed.LUNCH_DELIVERY, "appointmentID": "AAMkADKoAAA="}))
-    record("payload_too_large", service.send(body={**_EXAMPLE, "cancellationMessage": "x" * 70_000}))
+    record(
+        "invalid_request",
+        service.send(body={"businessId": seed.LUNCH_DELIVERY, "appointmentID": "AAMkADKoAAA="}),
+    )
+    record(
+        "payload_too_large", service.send(body={**_EXAMPLE, "cancellationMessage": "x" * 70_000})
+    )
     record("unsupported_media_type", service.send(headers={"Content-Type": "text/plain"}))
     record("missing_token", service.send(token=""))
     record("webhooks_not_enabled", service.send(path=_WEBHOOK, token=""))
     record("invalid_token", service.send(token=stack.entra.user_token(lifetime_s=-1)))
     record("insufficient_scope", service.send(token=stack.entra.user_token(scopes="User.Read")))
     record("user_token_required", service.send(token=stack.entra.app_token()))
-    record("caller_not_allowed", service.send(token=stack.entra.user_token(tenant_id="11111111-2222-4333-8444-555555555555")))
+    record(
+        "caller_not_allowed",
+        service.send(
+            token=stack.entra.user_token(tenant_id="11111111-2222-4333-8444-555555555555")
+        ),
+    )
     with _arranged(stack, lambda: stack.entra.require_mfa(seed.MEGAN, _CLAIMS)):
         record("interaction_required", service.send(token=stack.entra.user_token(seed.MEGAN)))
     with _arranged(stack, lambda: stack.entra.revoke_consent(seed.MEGAN)):
         record("consent_required", service.send(token=stack.entra.user_token(seed.MEGAN)))
-    record("business_not_found", service.send("GET", "/api/v1/businesses/nobody@contoso.com/appointments"))
-    with _at_graph(stack, Fault(step="cancel", status=403, body=_graph_error("ErrorAccessDenied"), times=None)):
+    record(
+        "business_not_found",
+        service.send("GET", "/api/v1/businesses/nobody@contoso.com/appointments"),
+    )
+    with _at_graph(
+        stack, Fault(step="cancel", status=403, body=_graph_error("ErrorAccessDenied"), times=None)
+    ):
         record("access_denied", service.send(body=_another("denied")))
-    throttled = Fault(step="cancel", status=429, body=_graph_error("ApplicationThrottled"), headers={"Retry-After": "41"}, times=None)
+    throttled = Fault(
+        step="cancel",
+        status=429,
+        body=_graph_error("ApplicationThrottled"),
+        headers={"Retry-After": "41"},
+        times=None,
+    )
     with _at_graph(stack, throttled):
         record("throttled", service.send(body=_another("throttled")))
-    with _at_graph(stack, Fault(step="cancel", status=418, body=_graph_error("UnknownError"), times=None)):
+    with _at_graph(
+        stack, Fault(step="cancel", status=418, body=_graph_error("UnknownError"), times=None)
+    ):
         record("upstream_error", service.send(body=_another("broken")))
-    with _arranged(stack, lambda: stack.entra.faults.add(Fault(step="token", reset=True, times=None))):
+    with _arranged(
+        stack, lambda: stack.entra.faults.add(Fault(step="token", reset=True, times=None))
+    ):
         record("upstream_unavailable", service.send(token=stack.entra.user_token(seed.LYNNE)))
     with _at_graph(stack, Fault(step="cancel", drop=True, times=None), _UNREADABLE):
         record("outcome_unknown", service.send(body=_another("unknown")))
@@ -188,15 +259,26 @@ def _in_progress(service: Service) -> None:
 
 def _overloaded(service: Service) -> None:
     service.stack.graph.faults.add(Fault(step="cancel", delay_s=1.5, times=None))
-    with ThreadPoolExecutor(4) as threads:  # one at Graph, one waits for the mailbox, two are too many for it and not for the service
+    with (
+        ThreadPoolExecutor(4) as threads
+    ):  # one at Graph, one waits for the mailbox, two are too many for it and not for the service
         asked = [threads.submit(service.send) for _ in range(4)]
-        refused = [answer for answer in (future.result(_PATIENCE_S) for future in asked) if answer.status_code == 503]
+        refused = [
+            answer
+            for answer in (future.result(_PATIENCE_S) for future in asked)
+            if answer.status_code == 503
+        ]
     service.record("overloaded", refused[0])
 
 
 def _unsigned(service: Service) -> None:
     service.record(
-        "invalid_signature", service.send(path=_WEBHOOK, token="", headers={"webhook-id": "msg_2f7c", "webhook-timestamp": "1793000000"})
+        "invalid_signature",
+        service.send(
+            path=_WEBHOOK,
+            token="",
+            headers={"webhook-id": "msg_2f7c", "webhook-timestamp": "1793000000"},
+        ),
     )
 
 
@@ -204,7 +286,15 @@ def _misconfigured(service: Service) -> None:
     service.record("misconfigured", service.send())
 
 
-_KEYS = json.dumps([{"id": seed.WEBHOOK_KEY_ID, "secrets": [seed.WEBHOOK_SECRET], "businesses": [seed.LUNCH_DELIVERY]}])
+_KEYS = json.dumps(
+    [
+        {
+            "id": seed.WEBHOOK_KEY_ID,
+            "secrets": [seed.WEBHOOK_SECRET],
+            "businesses": [seed.LUNCH_DELIVERY],
+        }
+    ]
+)
 _WITH_A_SERVICE_OF_THEIR_OWN: list[tuple[Mapping[str, str], Callable[[Service], None]]] = [
     ({"REQUEST_DEADLINE_SECONDS": "4"}, _in_progress),
     ({"MAX_CONCURRENCY": "1", "MAX_CONCURRENCY_PER_BUSINESS": "1"}, _overloaded),
@@ -250,7 +340,9 @@ def _at_graph(stack: LocalStack, *faults: Fault) -> Any:
 
 
 def _graph_error(code: str) -> dict[str, Any]:
-    return {"error": {"code": code, "message": "Not shown.", "innerError": {"request-id": _UPSTREAM_ID}}}
+    return {
+        "error": {"code": code, "message": "Not shown.", "innerError": {"request-id": _UPSTREAM_ID}}
+    }
 
 
 def _another(name: str) -> dict[str, str]:

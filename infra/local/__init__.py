@@ -1,1 +1,4 @@
-"""The local stack: simulators of Entra ID and Microsoft Graph, and a host for the Function App. For development and tests only."""
+"""The local stack: simulators of Entra ID and Microsoft Graph, and a host for the Function App.
+
+For development and tests only.
+"""

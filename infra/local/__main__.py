@@ -8,8 +8,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from infra.local import seed
-from infra.local.console import Console
-from infra.local.process import HostProcess
+from infra.local.console.server import Console
+from infra.local.host.process import HostProcess
 from infra.local.stack import LocalStack
 from infra.local.tour import Style, Tour
 
@@ -20,16 +20,26 @@ _CONSOLE_PORT, _CONSOLE_ENTRA_PORT, _CONSOLE_GRAPH_PORT = 7070, 7072, 7073
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one of the three. Exit codes: 0 as promised or stopped, 1 an answer was not as promised, 2 something could not be started."""
+    """Run one of the three.
+
+    Exit codes: 0 as promised or stopped, 1 an answer was not as promised, 2 something could not be
+    started.
+    """
     parser = argparse.ArgumentParser(
-        prog="python -m infra.local", description="The whole stack on this machine: Entra and Graph simulators, Functions host."
+        prog="python -m infra.local",
+        description="The whole stack on this machine: Entra and Graph simulators, Functions host.",
     )
     parser.add_argument(
         "what",
         choices=("run", "demo", "upstreams"),
         help="run: tour, then keep serving; demo: the tour alone, on free ports; upstreams: only the simulators and the console",
     )
-    parser.add_argument("--port", type=int, default=_HOST_PORT, help="of the Functions host, with run (default: %(default)s)")
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=_HOST_PORT,
+        help="of the Functions host, with run (default: %(default)s)",
+    )
     parser.add_argument(
         "--telemetry",
         choices=("off", "console", "otlp"),
@@ -39,7 +49,11 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return _demo() if options.what == "demo" else _serve(options.port if options.what == "run" else None, options.telemetry)
+        return (
+            _demo()
+            if options.what == "demo"
+            else _serve(options.port if options.what == "run" else None, options.telemetry)
+        )
     except KeyboardInterrupt:
         print("\nStopped.")
         return 0
@@ -66,9 +80,15 @@ def _demo() -> int:
 
 def _serve(port: int | None, telemetry: str) -> int:
     with ExitStack() as running:
-        stack = running.enter_context(LocalStack(entra_port=_ENTRA_PORT, graph_port=_GRAPH_PORT, bundle=_BUNDLE))
+        stack = running.enter_context(
+            LocalStack(entra_port=_ENTRA_PORT, graph_port=_GRAPH_PORT, bundle=_BUNDLE)
+        )
         console = Console(
-            stack, f"http://localhost:{_HOST_PORT}", port=_CONSOLE_PORT, entra_port=_CONSOLE_ENTRA_PORT, graph_port=_CONSOLE_GRAPH_PORT
+            stack,
+            f"http://localhost:{_HOST_PORT}",
+            port=_CONSOLE_PORT,
+            entra_port=_CONSOLE_ENTRA_PORT,
+            graph_port=_CONSOLE_GRAPH_PORT,
         )
         running.enter_context(console)
         if port is None:
@@ -79,7 +99,9 @@ def _serve(port: int | None, telemetry: str) -> int:
         else:
             environment = {**stack.environment, "TELEMETRY": telemetry}
             shown = telemetry == "console"
-            host = running.enter_context(HostProcess(_REPOSITORY, environment, port=port, cors=[console.url], echo=shown))
+            host = running.enter_context(
+                HostProcess(_REPOSITORY, environment, port=port, cors=[console.url], echo=shown)
+            )
             console.facade_url = host.url
             _welcome(host.url, stack)
             if not Tour(host.url, stack, _style(), print).walk():
@@ -92,7 +114,11 @@ def _serve(port: int | None, telemetry: str) -> int:
 
 def _welcome(url: str, stack: LocalStack) -> None:
     style = _style()
-    print(style.strong("Cancel Microsoft Bookings appointments through Microsoft Graph, on behalf of the caller"))
+    print(
+        style.strong(
+            "Cancel Microsoft Bookings appointments through Microsoft Graph, on behalf of the caller"
+        )
+    )
     print(style.faint(f"   the service, on the Azure Functions runtime   {url}"))
     print(style.faint(f"   Entra ID, simulated                           {stack.entra_url}"))
     print(style.faint(f"   Microsoft Graph with Bookings, simulated      {stack.graph_url}"))

@@ -1,8 +1,8 @@
 """Instructed faults: what a simulator does instead of, before or after its ordinary answer.
 
-A fault names a step of the simulator (``cancel``, ``token``, ...), may be narrowed by attributes of the request (``match``),
-and is used up after ``times`` requests. The simulators ask ``take`` once per request, then ``play`` it around their own effect;
-nothing here knows HTTP routing.
+A fault names a step of the simulator (``cancel``, ``token``, ...), may be narrowed by attributes of
+the request (``match``), and is used up after ``times`` requests. The simulators ask ``take`` once
+per request, then ``play`` it around their own effect; nothing here knows HTTP routing.
 """
 
 import asyncio
@@ -18,13 +18,18 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Fault(BaseModel):
-    """One instruction. Units: seconds. With nothing but a delay or headers the answer is the ordinary one, late or with those headers.
+    """One instruction.
 
-    ``when`` says whether the simulator's own effect (an appointment cancelled, a token minted) has happened when the fault strikes: ``before``
-    waits and answers without the effect (a mere delay comes before it), ``after`` has the effect first, then waits and answers.
-    ``status``, ``body`` and ``headers`` replace the answer; a ``body`` of text is sent as HTML, anything else as JSON, None as no body.
-    ``drop`` closes the connection without an answer, ``reset`` does so with a TCP reset; ``raw`` sends bytes (Latin-1) that need not be HTTP, then closes;
-    ``truncate`` sends the head and half of the body, then closes (half of the status line where there is no body).
+    Units: seconds. With nothing but a delay or headers the answer is the ordinary one, late or with
+    those headers.
+
+    ``when`` says whether the simulator's own effect (an appointment cancelled, a token minted) has
+    happened when the fault strikes: ``before`` waits and answers without the effect (a mere delay
+    comes before it), ``after`` has the effect first, then waits and answers. ``status``, ``body``
+    and ``headers`` replace the answer; a ``body`` of text is sent as HTML, anything else as JSON,
+    None as no body. ``drop`` closes the connection without an answer, ``reset`` does so with a TCP
+    reset; ``raw`` sends bytes (Latin-1) that need not be HTTP, then closes; ``truncate`` sends the
+    head and half of the body, then closes (half of the status line where there is no body).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -62,11 +67,20 @@ class Fault(BaseModel):
     @property
     def replaces_answer(self) -> bool:
         """Whether something else than the ordinary answer goes over the wire."""
-        return self.status is not None or self.drop or self.reset or self.truncate or self.raw is not None
+        return (
+            self.status is not None
+            or self.drop
+            or self.reset
+            or self.truncate
+            or self.raw is not None
+        )
 
 
 class Faults:
-    """The instructions of one simulator; safe to use from any thread. The first that fits is used, oldest first."""
+    """The instructions of one simulator; safe to use from any thread.
+
+    The first that fits is used, oldest first.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -88,7 +102,10 @@ class Faults:
             return [fault.model_copy(update={"times": left}) for fault, left in self._planned]
 
     def take(self, step: str, **attributes: str) -> Fault | None:
-        """Return the fault for this request, or None, and count it as used. A step of "*" fits every step."""
+        """Return the fault for this request, or None, and count it as used.
+
+        A step of "*" fits every step.
+        """
         with self._lock:
             for index, (fault, left) in enumerate(self._planned):
                 if fault.step not in (step, "*"):
@@ -104,8 +121,13 @@ class Faults:
         return None
 
 
-async def play(fault: Fault | None, request: web.Request, ordinary: Callable[[], web.Response]) -> web.StreamResponse:
-    """Answer a request, with the fault in its place before or after the effect. ``ordinary`` has the effect and says the ordinary answer."""
+async def play(
+    fault: Fault | None, request: web.Request, ordinary: Callable[[], web.Response]
+) -> web.StreamResponse:
+    """Answer a request, with the fault in its place before or after the effect.
+
+    ``ordinary`` has the effect and says the ordinary answer.
+    """
     if fault is None:
         return ordinary()
     if fault.when == "after":
@@ -116,11 +138,15 @@ async def play(fault: Fault | None, request: web.Request, ordinary: Callable[[],
     return _with_headers(ordinary(), fault)
 
 
-async def answer_with(fault: Fault, request: web.Request, ordinary: web.Response | None = None) -> web.StreamResponse:
-    """Wait, then turn a fault into what goes over the wire; ``ordinary`` is used where the fault only delays, adds headers or truncates.
+async def answer_with(
+    fault: Fault, request: web.Request, ordinary: web.Response | None = None
+) -> web.StreamResponse:
+    """Wait, then turn a fault into what goes over the wire; ``ordinary`` is used where the fault
+    only delays, adds headers or truncates.
 
-    When ``ordinary`` comes to be, and so whether the effect precedes the wait, is for the caller to decide; ``play`` does it.
-    A cut connection still returns a response: aiohttp finds the transport closed and sends nothing.
+    When ``ordinary`` comes to be, and so whether the effect precedes the wait, is for the caller to
+    decide; ``play`` does it. A cut connection still returns a response: aiohttp finds the transport
+    closed and sends nothing.
     """
     if fault.delay_s:
         await asyncio.sleep(fault.delay_s)
@@ -151,7 +177,9 @@ def _answer_of(fault: Fault, ordinary: web.Response | None) -> web.Response:
         content_type, body = "text/html", fault.body.encode()
     else:
         content_type, body = "application/json", json.dumps(fault.body).encode()
-    return _with_headers(web.Response(status=fault.status, body=body, headers={"Content-Type": content_type}), fault)
+    return _with_headers(
+        web.Response(status=fault.status, body=body, headers={"Content-Type": content_type}), fault
+    )
 
 
 def _with_headers(answer: web.Response, fault: Fault) -> web.Response:
@@ -165,7 +193,9 @@ def _half_of(answer: web.Response) -> bytes:
     if not body:
         return b"HTTP/1.1 2"  # a head that breaks off later is read as a whole one by http.client
     headers = {**answer.headers, "Content-Length": str(len(body))}
-    head = f"HTTP/1.1 {answer.status} {answer.reason}\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    head = f"HTTP/1.1 {answer.status} {answer.reason}\r\n" + "".join(
+        f"{name}: {value}\r\n" for name, value in headers.items()
+    )
     return head.encode() + b"\r\n" + body[: len(body) // 2]
 
 

@@ -1,7 +1,9 @@
-"""Which web pages may use a simulator from a browser: those of one registered origin or several, and no others.
+"""Which web pages may use a simulator from a browser: those of one registered origin or several,
+and no others.
 
-A web page from elsewhere must not read or change what is on this machine, even one of another port: other programs listen there.
-Requests without an ``Origin`` come from programs, not from pages, and pass.
+A web page from elsewhere must not read or change what is on this machine, even one of another port:
+other programs listen there. Requests without an ``Origin`` come from programs, not from pages, and
+pass.
 """
 
 from collections.abc import Callable, Container
@@ -18,11 +20,17 @@ def allow_origin(answer: web.StreamResponse, origin: str) -> None:
 
 def is_preflight(request: web.Request) -> bool:
     """Tell a browser's question from an OPTIONS request of a program."""
-    return request.method == hdrs.METH_OPTIONS and hdrs.ORIGIN in request.headers and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers
+    return (
+        request.method == hdrs.METH_OPTIONS
+        and hdrs.ORIGIN in request.headers
+        and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers
+    )
 
 
 def local_pages_only(origins: Callable[[], Container[str]], *, under: str) -> Middleware:
-    """Return a middleware that answers pages of ``origins`` and refuses all others, for the addresses that begin with ``under``."""
+    """Return a middleware that answers pages of ``origins`` and refuses all others, for the
+    addresses that begin with ``under``.
+    """
 
     @web.middleware
     async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -1,7 +1,8 @@
 """What the local stack knows when it starts: one directory, a few people, their booking calendars.
 
-The first business and its first appointment are the example of Microsoft's documentation of ``bookingAppointment: cancel``.
-Every identifier and secret here is made up and worth nothing outside the local stack.
+The first business and its first appointment are the example of Microsoft's documentation of
+``bookingAppointment: cancel``. Every identifier and secret here is made up and worth nothing
+outside the local stack.
 """
 
 from dataclasses import dataclass
@@ -20,16 +21,25 @@ GRAPH_SCOPE = "BookingsAppointment.ReadWrite.All"
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A person of the directory. ``object_id`` is the ``oid`` claim; it is unique within the tenant."""
+    """A person of the directory.
+
+    ``object_id`` is the ``oid`` claim; it is unique within the tenant.
+    """
 
     object_id: str
     username: str
     name: str
 
 
-ADELE = User("87d349ed-44d7-43e1-9a83-5f2406dee5bd", "adele@M365B489948.onmicrosoft.com", "Adele Vance")
-MEGAN = User("5bde3e51-d13b-4db1-9948-fe4b109d11a7", "megan@M365B489948.onmicrosoft.com", "Megan Bowen")
-LYNNE = User("626cbf8c-5dde-46b0-8385-9e40d64736fe", "lynne@M365B489948.onmicrosoft.com", "Lynne Robbins")
+ADELE = User(
+    "87d349ed-44d7-43e1-9a83-5f2406dee5bd", "adele@M365B489948.onmicrosoft.com", "Adele Vance"
+)
+MEGAN = User(
+    "5bde3e51-d13b-4db1-9948-fe4b109d11a7", "megan@M365B489948.onmicrosoft.com", "Megan Bowen"
+)
+LYNNE = User(
+    "626cbf8c-5dde-46b0-8385-9e40d64736fe", "lynne@M365B489948.onmicrosoft.com", "Lynne Robbins"
+)
 USERS = (ADELE, MEGAN, LYNNE)
 
 LUNCH_DELIVERY = "Contosolunchdelivery@M365B489948.onmicrosoft.com"
@@ -61,7 +71,9 @@ class Appointment:
 
 
 BUSINESSES = (
-    Business(LUNCH_DELIVERY, "Contoso Lunch Delivery", frozenset({ADELE.object_id, MEGAN.object_id})),
+    Business(
+        LUNCH_DELIVERY, "Contoso Lunch Delivery", frozenset({ADELE.object_id, MEGAN.object_id})
+    ),
     Business(REPAIRS, "Contoso Repairs", frozenset({MEGAN.object_id})),
 )
 

@@ -10,14 +10,21 @@ from aiohttp import web
 
 
 class LocalServer:
-    """A running server; use as a context manager. ``port`` 0 takes a free one. Errors: OSError when the port is busy."""
+    """A running server; use as a context manager.
 
-    def __init__(self, app: web.Application, *, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
+    ``port`` 0 takes a free one. Errors: OSError when the port is busy.
+    """
+
+    def __init__(
+        self, app: web.Application, *, port: int = 0, tls: ssl.SSLContext | None = None
+    ) -> None:
         self._app = app
         self._port = port
         self._tls = tls
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="local-server", daemon=True)
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="local-server", daemon=True
+        )
         self._runner: web.AppRunner | None = None
         self._listening: asyncio.Server | None = None
 
@@ -35,7 +42,12 @@ class LocalServer:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         if self._runner is not None:
             asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(timeout=30)
         self._stop_loop()
@@ -45,7 +57,12 @@ class LocalServer:
         await runner.setup()
         assert runner.server is not None  # made by setup
         self._listening = await self._loop.create_server(
-            runner.server, "127.0.0.1", self._port, ssl=self._tls, backlog=1024, ssl_shutdown_timeout=0.5 if self._tls else None
+            runner.server,
+            "127.0.0.1",
+            self._port,
+            ssl=self._tls,
+            backlog=1024,
+            ssl_shutdown_timeout=0.5 if self._tls else None,
         )
         self._runner = runner
         self._port = self._listening.sockets[0].getsockname()[1]
@@ -58,7 +75,9 @@ class LocalServer:
         await self._runner.cleanup()
         self._listening.abort_clients()
         await asyncio.sleep(0)  # lets the aborted transports close
-        late = asyncio.all_tasks() - {asyncio.current_task()}  # answers that a client no longer waits for
+        late = asyncio.all_tasks() - {
+            asyncio.current_task()
+        }  # answers that a client no longer waits for
         for task in late:
             task.cancel()
         if late:

@@ -1,4 +1,6 @@
-"""The upstreams together: simulators of Entra ID and Graph over TLS, and the settings with which the Function App reaches them."""
+"""The upstreams together: simulators of Entra ID and Graph over TLS, and the settings with which
+the Function App reaches them.
+"""
 
 import json
 import tempfile
@@ -8,19 +10,24 @@ from types import TracebackType
 from typing import Self
 
 from infra.local import seed
-from infra.local.entra import EntraSimulator
-from infra.local.graph import GraphSimulator
+from infra.local.entra.simulator import EntraSimulator
+from infra.local.graph.simulator import GraphSimulator
 from infra.local.server import LocalServer
 from infra.local.tls import LocalAuthority
 
 
 class LocalStack:
-    """Running simulators; use as a context manager. Port 0 takes a free one. Errors: OSError when a port is busy.
+    """Running simulators; use as a context manager.
 
-    ``bundle`` is where the certificate of the stack's own authority is written (PEM); a temporary file if None.
+    Port 0 takes a free one. Errors: OSError when a port is busy.
+
+    ``bundle`` is where the certificate of the stack's own authority is written (PEM); a temporary
+    file if None.
     """
 
-    def __init__(self, *, entra_port: int = 0, graph_port: int = 0, bundle: Path | None = None) -> None:
+    def __init__(
+        self, *, entra_port: int = 0, graph_port: int = 0, bundle: Path | None = None
+    ) -> None:
         self.entra = EntraSimulator()
         self.graph = GraphSimulator(self.entra.verify_graph_token)
         self._ports = (entra_port, graph_port)
@@ -33,18 +40,29 @@ class LocalStack:
     def __enter__(self) -> Self:
         with ExitStack() as starting:
             authority = LocalAuthority()
-            folder = Path(starting.enter_context(tempfile.TemporaryDirectory(prefix="local-stack-")))
+            folder = Path(
+                starting.enter_context(tempfile.TemporaryDirectory(prefix="local-stack-"))
+            )
             bundle = self._bundle or folder / "ca.pem"
             bundle.parent.mkdir(parents=True, exist_ok=True)
             self.bundle = authority.write_bundle(bundle)
             context = authority.server_context()
-            self.entra_url = starting.enter_context(LocalServer(self.entra.app, port=self._ports[0], tls=context)).url
-            self.graph_url = starting.enter_context(LocalServer(self.graph.app, port=self._ports[1], tls=context)).url
+            self.entra_url = starting.enter_context(
+                LocalServer(self.entra.app, port=self._ports[0], tls=context)
+            ).url
+            self.graph_url = starting.enter_context(
+                LocalServer(self.graph.app, port=self._ports[1], tls=context)
+            ).url
             self.entra.base_url = self.entra_url
             self._running = starting.pop_all()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._running.close()
 
     @property
@@ -62,8 +80,15 @@ class LocalStack:
 
     @property
     def environment_with_webhooks(self) -> dict[str, str]:
-        """The same with webhooks on: the seeded key may cancel for the first business. Graph lets the app do so once it has ``seed.APP_ROLE``."""
-        key = {"id": seed.WEBHOOK_KEY_ID, "secrets": [seed.WEBHOOK_SECRET], "businesses": [seed.LUNCH_DELIVERY]}
+        """The same with webhooks on: the seeded key may cancel for the first business.
+
+        Graph lets the app do so once it has ``seed.APP_ROLE``.
+        """
+        key = {
+            "id": seed.WEBHOOK_KEY_ID,
+            "secrets": [seed.WEBHOOK_SECRET],
+            "businesses": [seed.LUNCH_DELIVERY],
+        }
         return {**self.environment, "WEBHOOK_KEYS": json.dumps([key])}
 
     def reset(self) -> None:

@@ -1,6 +1,7 @@
 """A certificate authority made at start, so that the simulators speak real TLS on loopback.
 
-Its private key never leaves the process that made it; nothing trusts it but clients that are handed its bundle.
+Its private key never leaves the process that made it; nothing trusts it but clients that are handed
+its bundle.
 """
 
 import ssl
@@ -10,7 +11,9 @@ import trustme
 
 
 class LocalAuthority:
-    """One certificate authority and one server certificate for ``localhost`` and the loopback addresses."""
+    """One certificate authority and one server certificate for ``localhost`` and the loopback
+    addresses.
+    """
 
     def __init__(self) -> None:
         self._authority = trustme.CA(organization_name="Local stack")

@@ -1,4 +1,6 @@
-"""A short tour of the service: sends real requests through the whole chain, prints what came back, and checks that it is what was promised."""
+"""A short tour of the service: sends real requests through the whole chain, prints what came back,
+and checks that it is what was promised.
+"""
 
 import json
 import textwrap
@@ -43,7 +45,9 @@ class Style:
 
 @dataclass(frozen=True)
 class Stop:
-    """One stop of the tour: what is sent, and what has to come back (``promised`` is a subset of the answer)."""
+    """One stop of the tour: what is sent, and what has to come back (``promised`` is a subset of
+    the answer).
+    """
 
     title: str
     remark: str
@@ -55,7 +59,11 @@ class Stop:
 
 def _stops(stack: LocalStack) -> Iterator[Stop]:
     token = stack.entra.user_token(seed.ADELE)
-    example = {"businessId": seed.LUNCH_DELIVERY, "appointmentId": seed.EXAMPLE_APPOINTMENT, "cancellationMessage": seed.EXAMPLE_MESSAGE}
+    example = {
+        "businessId": seed.LUNCH_DELIVERY,
+        "appointmentId": seed.EXAMPLE_APPOINTMENT,
+        "cancellationMessage": seed.EXAMPLE_MESSAGE,
+    }
     cancelled = {"outcome": "cancelled", "cancelled": True, "confirmed": True, "replayed": False}
     yield Stop(
         "The example of Microsoft's documentation",
@@ -102,7 +110,9 @@ def _stops(stack: LocalStack) -> Iterator[Stop]:
 class Tour:
     """Walks through the stops against the service at ``url``; ``show`` prints a line."""
 
-    def __init__(self, url: str, stack: LocalStack, style: Style, show: Callable[[str], None]) -> None:
+    def __init__(
+        self, url: str, stack: LocalStack, style: Style, show: Callable[[str], None]
+    ) -> None:
         self._url = url
         self._stack = stack
         self._style = style
@@ -126,10 +136,19 @@ class Tour:
         self._show("   POST /api/v1/cancel-appointment")
         self._show_json(stop.body)
         answer = session.post(
-            f"{self._url}/api/v1/cancel-appointment", json=stop.body, headers={"Authorization": f"Bearer {stop.token}"}, timeout=_TIMEOUT_S
+            f"{self._url}/api/v1/cancel-appointment",
+            json=stop.body,
+            headers={"Authorization": f"Bearer {stop.token}"},
+            timeout=_TIMEOUT_S,
         )
-        as_promised = answer.status_code == stop.status and stop.promised.items() <= answer.json().items()
-        verdict = self._style.good("as promised") if as_promised else self._style.bad(f"NOT AS PROMISED: {stop.status} {stop.promised}")
+        as_promised = (
+            answer.status_code == stop.status and stop.promised.items() <= answer.json().items()
+        )
+        verdict = (
+            self._style.good("as promised")
+            if as_promised
+            else self._style.bad(f"NOT AS PROMISED: {stop.status} {stop.promised}")
+        )
         self._show(f"   -> {answer.status_code} {answer.reason}   {verdict}")
         self._show_json(answer.json())
         self._failures += not as_promised
@@ -162,4 +181,8 @@ class Tour:
 
     def _show_json(self, value: object) -> None:
         for line in json.dumps(value, indent=2, ensure_ascii=False).splitlines():
-            self._show("      " + textwrap.shorten(line, _WIDTH, placeholder=" ...") if len(line) > _WIDTH * 2 else f"      {line}")
+            self._show(
+                "      " + textwrap.shorten(line, _WIDTH, placeholder=" ...")
+                if len(line) > _WIDTH * 2
+                else f"      {line}"
+            )

@@ -1,4 +1,4 @@
-// Logs, the alerts on them and a workbook. The queries read the lines that shared/telemetry.py and its neighbours write; docs/operations.md says what to do at each alert.
+// Logs, the alerts on them and a workbook. The queries read the lines that shared/telemetry/journal.py and its neighbours write; docs/operations.md says what to do at each alert.
 
 @description('Region.')
 param location string

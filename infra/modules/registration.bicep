@@ -35,7 +35,7 @@ var graphAppId = '00000003-0000-0000-c000-000000000000' // Microsoft Graph
 var cancelAsUser = { id: '02a5a114-36a6-46ff-a102-954d89d9ab02', type: 'Scope' } // BookingsAppointment.ReadWrite.All, delegated
 var cancelAsApp = { id: '0c4b2d20-7919-468d-8668-c54b09d4dee8', type: 'Role' } // Bookings.ReadWrite.All, application
 
-// The audience of the managed identity's token differs by cloud (shared/credentials.py asks for the same).
+// The audience of the managed identity's token differs by cloud (shared/entra/credentials.py asks for the same).
 var tokenExchangeAudience = cloud == 'global' ? 'api://AzureADTokenExchange' : 'api://AzureADTokenExchangeUSGov'
 
 var scopes = [

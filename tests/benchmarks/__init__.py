@@ -1,6 +1,9 @@
-"""Benchmarks: what parts of the service cost, told as ratios, because machines differ. ``python -m tests.benchmarks`` runs them all.
+"""Benchmarks: what parts of the service cost, told as ratios, because machines differ.
 
-Each module ``bench_*.py`` has a function ``measure`` that returns its figures. This module owns how figures are made from samples and how they are shown.
+``python -m tests.benchmarks`` runs them all.
+
+Each module ``bench_*.py`` has a function ``measure`` that returns its figures. This module owns how
+figures are made from samples and how they are shown.
 """
 
 import json
@@ -11,7 +14,11 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """What something costs. ``low`` and ``high`` are the quartiles of the samples; ``ratio`` compares the median with that of ``to``."""
+    """What something costs.
+
+    ``low`` and ``high`` are the quartiles of the samples; ``ratio`` compares the median with that
+    of ``to``.
+    """
 
     what: str
     unit: str
@@ -25,7 +32,15 @@ class Figure:
 def figure(what: str, unit: str, samples: Sequence[float], to: Figure | None = None) -> Figure:
     """Sum samples up and compare them with another figure of the same unit."""
     low, median, high = statistics.quantiles(samples, n=4, method="inclusive")
-    return Figure(what, unit, median, low, high, None if to is None else median / to.median, None if to is None else to.what)
+    return Figure(
+        what,
+        unit,
+        median,
+        low,
+        high,
+        None if to is None else median / to.median,
+        None if to is None else to.what,
+    )
 
 
 def as_json(figures: Sequence[Figure]) -> str:
@@ -38,6 +53,18 @@ def as_table(figures: Sequence[Figure]) -> str:
     rows = [("", "median", "quartiles", "unit", "ratio", "to")]
     for one in figures:
         ratio = "" if one.ratio is None else f"{one.ratio:.3f}"
-        rows.append((one.what, f"{one.median:.4g}", f"{one.low:.4g} - {one.high:.4g}", one.unit, ratio, one.to or ""))
+        rows.append(
+            (
+                one.what,
+                f"{one.median:.4g}",
+                f"{one.low:.4g} - {one.high:.4g}",
+                one.unit,
+                ratio,
+                one.to or "",
+            )
+        )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )

@@ -1,4 +1,6 @@
-"""``python -m tests.benchmarks [--json] [NAME ...]``: run all benchmarks, or those named, and print what they found."""
+"""``python -m tests.benchmarks [--json] [NAME ...]``: run all benchmarks, or those named, and print
+what they found.
+"""
 
 import argparse
 import importlib
@@ -15,17 +17,25 @@ _PREFIX = "bench_"
 def names() -> list[str]:
     """Return the names of all benchmarks, as they are given on the command line."""
     return sorted(
-        module.name.removeprefix(_PREFIX) for module in pkgutil.iter_modules(benchmarks.__path__) if module.name.startswith(_PREFIX)
+        module.name.removeprefix(_PREFIX)
+        for module in pkgutil.iter_modules(benchmarks.__path__)
+        if module.name.startswith(_PREFIX)
     )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run and print; what is under way goes to standard error. Exit code: 0, or 2 for a name that there is not."""
+    """Run and print; what is under way goes to standard error.
+
+    Exit code: 0, or 2 for a name that there is not.
+    """
     parser = argparse.ArgumentParser(
-        prog="python -m tests.benchmarks", description="What parts of the service cost, and how that compares."
+        prog="python -m tests.benchmarks",
+        description="What parts of the service cost, and how that compares.",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(names())} (default: all)")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"one of {', '.join(names())} (default: all)"
+    )
     options = parser.parse_args(arguments)
     if unknown := set(options.names) - set(names()):
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}")

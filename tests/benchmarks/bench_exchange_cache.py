@@ -1,14 +1,16 @@
-"""What a warm on-behalf-of exchange costs with 10 users and with 10,000, and what a user costs in memory.
+"""What a warm on-behalf-of exchange costs with 10 users and with 10,000, and what a user costs in
+memory.
 
-Run it with ``python -m tests.benchmarks exchange_cache``. Measured is what each request pays: the key, made from an assertion of an ordinary size, and the
-look-up. Every user asks, in mixed order, so that what the processor's caches miss counts too. The two sizes take turns.
+Run it with ``python -m tests.benchmarks exchange_cache``. Measured is what each request pays: the
+key, made from an assertion of an ordinary size, and the look-up. Every user asks, in mixed order,
+so that what the processor's caches miss counts too. The two sizes take turns.
 """
 
 import random
 import timeit
 import tracemalloc
 
-from shared.exchange_cache import ExchangeCache, Fresh, assertion_key
+from shared.entra.exchange_cache import ExchangeCache, Fresh, assertion_key
 from tests.benchmarks import Figure, figure
 
 SIZES = (10, 10_000)
@@ -29,11 +31,19 @@ def assertion_of(user: int) -> str:
 
 def key_of(assertion: str) -> bytes:
     """Return the cache key of an assertion."""
-    return assertion_key("84bd8158-6d4d-4958-8b9f-9d6445542f95", "6731de76-14a6-49ae-97bc-6eba6914391e", ("scope",), assertion)
+    return assertion_key(
+        "84bd8158-6d4d-4958-8b9f-9d6445542f95",
+        "6731de76-14a6-49ae-97bc-6eba6914391e",
+        ("scope",),
+        assertion,
+    )
 
 
 def warm_cache(users: int) -> ExchangeCache[str]:
-    """Return a cache that holds one entry for each user. All share one token, so that its size is not counted."""
+    """Return a cache that holds one entry for each user.
+
+    All share one token, so that its size is not counted.
+    """
     cache: ExchangeCache[str] = ExchangeCache(capacity=users, now=timeit.default_timer)
     ends_at = timeit.default_timer() + 3600
     for user in range(users):
@@ -63,7 +73,10 @@ def bytes_per_user() -> float:
 def measure() -> list[Figure]:
     """Compare a cache of many users with one of a few."""
     caches = {users: warm_cache(users) for users in SIZES}
-    assertions = {users: random.sample([assertion_of(user) for user in range(users)], users) for users in SIZES}
+    assertions = {
+        users: random.sample([assertion_of(user) for user in range(users)], users)
+        for users in SIZES
+    }
     rounds: dict[int, list[float]] = {users: [] for users in SIZES}
     for _ in range(ROUNDS):
         for users, cache in caches.items():

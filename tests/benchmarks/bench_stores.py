@@ -1,8 +1,11 @@
-"""What records add to a cancel: the memory store, and the table store on an Azurite on this machine.
+"""What records add to a cancel: the memory store, and the table store on an Azurite on this
+machine.
 
-Run it with ``python -m tests.benchmarks stores``. A cancel is the whole operation from the bytes of the request to its outcome (token validated, exchange
-cached, Graph over TLS), without the HTTP server in front. Simulators and Azurite are processes of their own, so CPU is ours alone; wall time on loopback
-says what waiting costs here, not in Azure, where the network between comes on top. All variants take turns, call by call, in mixed order.
+Run it with ``python -m tests.benchmarks stores``. A cancel is the whole operation from the bytes of
+the request to its outcome (token validated, exchange cached, Graph over TLS), without the HTTP
+server in front. Simulators and Azurite are processes of their own, so CPU is ours alone; wall time
+on loopback says what waiting costs here, not in Azure, where the network between comes on top. All
+variants take turns, call by call, in mixed order.
 """
 
 import hashlib
@@ -21,11 +24,11 @@ from multiprocessing.connection import Connection
 from cancel_appointment.operation import CancelOperation
 from infra.local import seed
 from infra.local.stack import LocalStack
-from shared.idempotency import Begun, Claim, IdempotencyStore, MemoryStore, New
+from shared.records.rules import Begun, Claim, IdempotencyStore, MemoryStore, New
+from shared.records.table_store import TableStore
 from shared.services import Services, build_services
-from shared.serving import Incoming
-from shared.table_store import TableStore
-from shared.telemetry import Journal
+from shared.serving.requests import Incoming
+from shared.telemetry.journal import Journal
 from tests.benchmarks import Figure, figure
 from tests.integration.azurite import Azurite
 
@@ -55,7 +58,9 @@ class NoRecords:
 
 @dataclass(frozen=True, slots=True)
 class Upstreams:
-    """Simulators in another process: the settings that lead to them, and a user's token; ``stands`` tells whether an appointment is still there."""
+    """Simulators in another process: the settings that lead to them, and a user's token; ``stands``
+    tells whether an appointment is still there.
+    """
 
     environment: Mapping[str, str]
     token: str = field(repr=False)
@@ -85,11 +90,19 @@ def appointment_id(number: int) -> str:
 
 
 def serve(pipe: Connection, appointments: int) -> None:
-    """Run the simulators with so many appointments, and say which stand, until the other end of the pipe asks for None."""
+    """Run the simulators with so many appointments, and say which stand, until the other end of the
+    pipe asks for None.
+    """
     with LocalStack() as stack:
         times = "2027-06-01T09:00:00.0000000Z", "2027-06-01T10:00:00.0000000Z"
         for number in range(appointments):
-            names = appointment_id(number), seed.LUNCH_DELIVERY, "Bench", "Customer", "customer@contoso.com"
+            names = (
+                appointment_id(number),
+                seed.LUNCH_DELIVERY,
+                "Bench",
+                "Customer",
+                "customer@contoso.com",
+            )
             stack.graph.bookings.add(seed.Appointment(*names, *times))
         pipe.send((stack.environment, stack.entra.user_token()))
         while (asked := pipe.recv()) is not None:
@@ -100,7 +113,9 @@ def serve(pipe: Connection, appointments: int) -> None:
 def upstreams(appointments: int) -> Iterator[Upstreams]:
     """Run the simulators in a process of their own."""
     ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=serve, args=(theirs, appointments), daemon=True)
+    process = multiprocessing.get_context("spawn").Process(
+        target=serve, args=(theirs, appointments), daemon=True
+    )
     process.start()
     try:
         if not ours.poll(60):
@@ -117,19 +132,33 @@ def upstreams(appointments: int) -> Iterator[Upstreams]:
         process.join(10)
 
 
-def cancel_once(services: Services, operation: CancelOperation, token: str, number: int, key: str | None) -> None:
+def cancel_once(
+    services: Services, operation: CancelOperation, token: str, number: int, key: str | None
+) -> None:
     """Cancel an appointment that stands."""
-    body = json.dumps({"businessId": seed.LUNCH_DELIVERY, "appointmentId": appointment_id(number)}).encode()
+    body = json.dumps(
+        {"businessId": seed.LUNCH_DELIVERY, "appointmentId": appointment_id(number)}
+    ).encode()
     journal = Journal(str(uuid.uuid4()), time.monotonic)
-    headers = {"authorization": f"Bearer {token}", "content-type": "application/json", **({"idempotency-key": key} if key else {})}
+    headers = {
+        "authorization": f"Bearer {token}",
+        "content-type": "application/json",
+        **({"idempotency-key": key} if key else {}),
+    }
     work = operation.admit(Incoming(headers, body), journal)
     answer = json.loads(operation.carry_out(work, services.deadline(), journal).body)
-    assert (answer["outcome"], answer["confirmed"], answer["replayed"]) == ("cancelled", True, False), services.records
+    assert (answer["outcome"], answer["confirmed"], answer["replayed"]) == (
+        "cancelled",
+        True,
+        False,
+    ), services.records
 
 
 def begin_and_complete(store: IdempotencyStore) -> None:
     """Do what one record costs a cancel."""
-    begun = store.begin(hashlib.sha256(secrets.token_bytes(16)).hexdigest(), "f", lease_s=LEASE_S, keep_s=KEEP_S)
+    begun = store.begin(
+        hashlib.sha256(secrets.token_bytes(16)).hexdigest(), "f", lease_s=LEASE_S, keep_s=KEEP_S
+    )
     assert isinstance(begun, New)
     assert store.complete(begun.claim, '{"outcome": "cancelled", "confirmed": true}', keep_s=KEEP_S)
 
@@ -137,31 +166,60 @@ def begin_and_complete(store: IdempotencyStore) -> None:
 def measure() -> list[Figure]:
     """Measure a cancel with each store, with and without an Idempotency-Key, and one record alone."""
     with Azurite() as azurite:
-        table = TableStore.from_connection_string(azurite.connection_string, f"t{secrets.token_hex(8)}")
-        stores: Mapping[str, IdempotencyStore] = {"no": NoRecords(), "memory": MemoryStore(time.time), "table": table}
-        variants = [("no", False), *((name, with_key) for name in ("memory", "table") for with_key in (False, True))]
+        table = TableStore.from_connection_string(
+            azurite.connection_string, f"t{secrets.token_hex(8)}"
+        )
+        stores: Mapping[str, IdempotencyStore] = {
+            "no": NoRecords(),
+            "memory": MemoryStore(time.time),
+            "table": table,
+        }
+        variants = [
+            ("no", False),
+            *((name, with_key) for name in ("memory", "table") for with_key in (False, True)),
+        ]
         rounds = CALLS + WARM_UP
         records: dict[str, Cost] = {name: Cost() for name in ("memory", "table")}
         cancels: dict[tuple[str, bool], Cost] = {variant: Cost() for variant in variants}
         with upstreams(rounds * len(variants)) as behind:
-            services = {name: replace(build_services(behind.environment), records=store) for name, store in stores.items()}
+            services = {
+                name: replace(build_services(behind.environment), records=store)
+                for name, store in stores.items()
+            }
             operations = {name: CancelOperation(one) for name, one in services.items()}
             for call in range(rounds):
-                jobs = [(cost, partial(begin_and_complete, stores[name])) for name, cost in records.items()]
+                jobs = [
+                    (cost, partial(begin_and_complete, stores[name]))
+                    for name, cost in records.items()
+                ]
                 for index, (name, with_key) in enumerate(variants):
                     number = call * len(variants) + index
                     key = f"bench-{number}" if with_key else None
                     jobs.append(
-                        (cancels[name, with_key], partial(cancel_once, services[name], operations[name], behind.token, number, key))
+                        (
+                            cancels[name, with_key],
+                            partial(
+                                cancel_once,
+                                services[name],
+                                operations[name],
+                                behind.token,
+                                number,
+                                key,
+                            ),
+                        )
                     )
-                random.shuffle(jobs)  # each pays for what the one before it did to the processor's caches
+                random.shuffle(
+                    jobs
+                )  # each pays for what the one before it did to the processor's caches
                 for cost, job in jobs:
                     cost.of(job, counts=call >= WARM_UP)
         table.close()
     return [one for unit in ("ms CPU", "ms wall") for one in summed_up(records, cancels, unit)]
 
 
-def summed_up(records: Mapping[str, Cost], cancels: Mapping[tuple[str, bool], Cost], unit: str) -> Iterator[Figure]:
+def summed_up(
+    records: Mapping[str, Cost], cancels: Mapping[tuple[str, bool], Cost], unit: str
+) -> Iterator[Figure]:
     """Give the figures of one unit, each compared with a cancel without records."""
 
     def samples(cost: Cost) -> list[float]:
@@ -173,4 +231,9 @@ def summed_up(records: Mapping[str, Cost], cancels: Mapping[tuple[str, bool], Co
         yield figure(f"stores: {name}: begin and complete of one record", unit, samples(cost), bare)
     for (name, with_key), cost in cancels.items():
         if name != "no":
-            yield figure(f"stores: {name}: cancel {'with' if with_key else 'without'} a key", unit, samples(cost), bare)
+            yield figure(
+                f"stores: {name}: cancel {'with' if with_key else 'without'} a key",
+                unit,
+                samples(cost),
+                bare,
+            )

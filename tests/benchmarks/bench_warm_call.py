@@ -1,6 +1,8 @@
-"""What one call costs once everything is warm, and what it costs when something is not, against what people would use instead.
+"""What one call costs once everything is warm, and what it costs when something is not, against
+what people would use instead.
 
-Run it with ``python -m tests.benchmarks warm_call``. CPU is that of the subject's own process, whatever the machine does beside it; the subjects take turns.
+Run it with ``python -m tests.benchmarks warm_call``. CPU is that of the subject's own process,
+whatever the machine does beside it; the subjects take turns.
 """
 
 import random
@@ -19,7 +21,9 @@ FEW = {"usual sample": 3}  # it costs so much that three say enough
 USERS = (1_000, 10_000)
 
 
-def taking_turns(subjects: Mapping[str, Runner], users: int, *, kind: str = "", rounds: int = ROUNDS) -> dict[str, list[Cost]]:
+def taking_turns(
+    subjects: Mapping[str, Runner], users: int, *, kind: str = "", rounds: int = ROUNDS
+) -> dict[str, list[Cost]]:
     """Let each have its turn, round after round; the first round warms up and does not count."""
     costs: dict[str, list[Cost]] = defaultdict(list)
     for turn in range(rounds + 1):
@@ -43,7 +47,9 @@ def compared(case: str, costs: Mapping[str, Sequence[Cost]]) -> list[Figure]:
         if name in costs:
             floor = cpu(f"{case}: {name}", costs[name])
             figures += [floor, cpu(f"{case}: ours", costs["ours"], floor)]
-    return figures + [cpu(f"{case}: {name}", costs[name], ours) for name in SAMPLES if name in costs]
+    return figures + [
+        cpu(f"{case}: {name}", costs[name], ours) for name in SAMPLES if name in costs
+    ]
 
 
 def measure_one_user(up: Upstream, people: People) -> list[Figure]:
@@ -52,12 +58,23 @@ def measure_one_user(up: Upstream, people: People) -> list[Figure]:
     with runners(("ours", *FLOORS, *SAMPLES), up, people.tokens(1)) as subjects:
         warm = taking_turns(subjects, 1)
         figures += compared("warm", warm)
-        figures += [figure(f"warm: {name}", "ms wall", [cost.wall_ms for cost in warm[name]]) for name in warm]
-        without_samples = {name: subject for name, subject in subjects.items() if name not in SAMPLES}
+        figures += [
+            figure(f"warm: {name}", "ms wall", [cost.wall_ms for cost in warm[name]])
+            for name in warm
+        ]
+        without_samples = {
+            name: subject for name, subject in subjects.items() if name not in SAMPLES
+        }
         figures += compared("warm, 404", taking_turns(without_samples, 1, kind="missing"))
         floor = next(one for one in figures if one.what == "warm: floor: requests")
         for case, kind in (("duplicate, replayed", "again"), ("invalid token, refused", "refused")):
-            figures.append(cpu(f"{case}: ours", taking_turns({"ours": subjects["ours"]}, 1, kind=kind)["ours"], floor))
+            figures.append(
+                cpu(
+                    f"{case}: ours",
+                    taking_turns({"ours": subjects["ours"]}, 1, kind=kind)["ours"],
+                    floor,
+                )
+            )
     return figures
 
 
@@ -70,7 +87,9 @@ def measure_cold_users(up: Upstream, people: People) -> list[Figure]:
             subject.turn([rounds * calls])
         for turn in range(rounds):
             for name, subject in subjects.items():
-                costs[name].append(subject.turn(range(turn * calls, turn * calls + FEW.get(name, calls))))
+                costs[name].append(
+                    subject.turn(range(turn * calls, turn * calls + FEW.get(name, calls)))
+                )
     ours = cpu("cold user: ours", costs["ours"])
     return [ours, *(cpu(f"cold user: {name}", costs[name], ours) for name in SAMPLES)]
 
@@ -93,14 +112,23 @@ def measure_many_users(up: Upstream, people: People) -> list[Figure]:
         before = thousands["ours"].memory()
         thousands["ours"].turn(range(many))
         grown = thousands["ours"].memory() - before
-        subjects = {"1": one["ours"], "1000": thousand["ours"], "tuned": thousand["tuned sample"], "10000": thousands["ours"]}
+        subjects = {
+            "1": one["ours"],
+            "1000": thousand["ours"],
+            "tuned": thousand["tuned sample"],
+            "10000": thousands["ours"],
+        }
         costs: dict[str, list[Cost]] = defaultdict(list)
         for _ in range(ROUNDS):
             for name, users in (("1", 1), ("1000", few), ("tuned", few), ("10000", many)):
                 costs[name].append(subjects[name].turn(random.choices(range(users), k=CALLS)))
     single = cpu("1 warm user: ours", costs["1"])
     thousand_figure = cpu(f"{few:,} warm users: ours", costs["1000"], single)
-    figures += [single, thousand_figure, cpu(f"{few:,} warm users: tuned sample", costs["tuned"], thousand_figure)]
+    figures += [
+        single,
+        thousand_figure,
+        cpu(f"{few:,} warm users: tuned sample", costs["tuned"], thousand_figure),
+    ]
     figures.append(cpu(f"{many:,} warm users: ours", costs["10000"], single))
     figures.append(figure(f"{many:,} users and as many records: ours", "MiB", [grown / 2**20] * 2))
     return figures
@@ -109,4 +137,8 @@ def measure_many_users(up: Upstream, people: People) -> list[Figure]:
 def measure() -> list[Figure]:
     """Measure all of it."""
     with upstream() as (up, people):
-        return [*measure_one_user(up, people), *measure_cold_users(up, people), *measure_many_users(up, people)]
+        return [
+            *measure_one_user(up, people),
+            *measure_cold_users(up, people),
+            *measure_many_users(up, people),
+        ]

@@ -1,8 +1,11 @@
-"""``python -m tests.benchmarks.profiling [--calls N] [--functions N]``: where the CPU of a warm call goes, step by step.
+"""``python -m tests.benchmarks.profiling [--calls N] [--functions N]``: where the CPU of a warm
+call goes, step by step.
 
-The bare handler cancels appointments while the steps that matter are clocked with the CPU of their own thread, each without the steps inside it. A clock costs
-well under a microsecond, so the steps are what they are without it; what the whole process takes beyond them is the event loop, the hand-over between two
-threads and the kernel's share of both. ``--functions`` adds a run under yappi, which sees every function and slows all of them down.
+The bare handler cancels appointments while the steps that matter are clocked with the CPU of their
+own thread, each without the steps inside it. A clock costs well under a microsecond, so the steps
+are what they are without it; what the whole process takes beyond them is the event loop, the
+hand-over between two threads and the kernel's share of both. ``--functions`` adds a run under
+yappi, which sees every function and slows all of them down.
 """
 
 import argparse
@@ -24,11 +27,11 @@ import yappi
 from cancel_appointment import contract, operation
 from cancel_appointment.cancellation import Cancellation
 from cancel_appointment.records import Records
-from shared.channel import Channel, _Reading
-from shared.graph import GraphClient
-from shared.on_behalf_of import OnBehalfOf
+from shared.entra.on_behalf_of import OnBehalfOf
+from shared.graph.client import GraphClient
 from shared.services import Services
-from shared.telemetry import Journal
+from shared.telemetry.journal import Journal
+from shared.transport.channel import Channel, _Reading
 from tests.benchmarks import subjects
 from tests.benchmarks.subjects import Ours
 from tests.benchmarks.upstream import upstream
@@ -57,7 +60,10 @@ REST = "the event loop, the lane, waking up twice"
 
 
 class Clock:
-    """CPU seconds by step, each without what other steps inside it took. Every thread has a stack of its own."""
+    """CPU seconds by step, each without what other steps inside it took.
+
+    Every thread has a stack of its own.
+    """
 
     def __init__(self) -> None:
         self.spent: dict[str, float] = defaultdict(float)
@@ -75,7 +81,9 @@ class Clock:
                 return function(*args, **kwargs)
             finally:
                 took = time.thread_time() - began
-                self.spent[step] += took - self._here.inside  # the GIL lets no two threads add at once, and no two share a step
+                self.spent[step] += (
+                    took - self._here.inside
+                )  # the GIL lets no two threads add at once, and no two share a step
                 self._here.inside = outer + took
 
         return clocked
@@ -83,17 +91,33 @@ class Clock:
 
 def table(spent: dict[str, float], whole_s: float, calls: int) -> str:
     """Return the steps in their order, in microseconds a call and as shares of the whole."""
-    rows = [*((step, spent[step]) for step in dict.fromkeys(step for *_, step in STEPS)), (REST, whole_s - sum(spent.values()))]
+    rows = [
+        *((step, spent[step]) for step in dict.fromkeys(step for *_, step in STEPS)),
+        (REST, whole_s - sum(spent.values())),
+    ]
     lines = [f"| {'step':<52} | us | share |", f"|{'-' * 54}|---:|------:|"]
-    lines += [f"| {step:<52} | {took / calls * 1e6:2.0f} | {took / whole_s:5.1%} |" for step, took in rows]
+    lines += [
+        f"| {step:<52} | {took / calls * 1e6:2.0f} | {took / whole_s:5.1%} |" for step, took in rows
+    ]
     return "\n".join([*lines, f"| {'a warm call':<52} | {whole_s / calls * 1e6:.0f} |  100% |"])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Profile and print."""
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.profiling", description="Where the CPU of a warm call goes.")
-    parser.add_argument("--calls", type=int, default=5_000, help="how many to clock (default: %(default)s)")
-    parser.add_argument("--functions", type=int, default=0, metavar="N", help="also print the N functions that take most by themselves")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks.profiling",
+        description="Where the CPU of a warm call goes.",
+    )
+    parser.add_argument(
+        "--calls", type=int, default=5_000, help="how many to clock (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--functions",
+        type=int,
+        default=0,
+        metavar="N",
+        help="also print the N functions that take most by themselves",
+    )
     options = parser.parse_args(arguments)
     clock = Clock()
     for owner, name, step in STEPS:
@@ -116,8 +140,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             yappi.start(builtins=True)
             cancel(options.calls)
             yappi.stop()
-            for one in sorted(yappi.get_func_stats(), key=lambda one: -one.tsub)[: options.functions]:
-                print(f"{one.tsub / options.calls * 1e6:8.1f} us  {one.ncall / options.calls:6.1f} calls  {one.full_name}")  # noqa: T201
+            for one in sorted(yappi.get_func_stats(), key=lambda one: -one.tsub)[
+                : options.functions
+            ]:
+                cost_us, calls = one.tsub / options.calls * 1e6, one.ncall / options.calls
+                print(f"{cost_us:8.1f} us  {calls:6.1f} calls  {one.full_name}")  # noqa: T201
     logging.shutdown()
     return 0
 

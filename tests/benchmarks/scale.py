@@ -1,7 +1,9 @@
-"""``make scale``: from one mailbox to a million cancels an hour: what saturates first, how many instances it takes, what a million cancels cost.
+"""``make scale``: from one mailbox to a million cancels an hour: what saturates first, how many
+instances it takes, what a million cancels cost.
 
-Two ways to the same numbers: ``plan`` computes them (Little's law, busy fractions), ``simulate`` plays one minute of requests through instances, lanes, mailboxes
-and upstreams. Every assumption is a parameter (``--set name=value``) with its source beside it. Nothing here is measured in Azure.
+Two ways to the same numbers: ``plan`` computes them (Little's law, busy fractions), ``simulate``
+plays one minute of requests through instances, lanes, mailboxes and upstreams. Every assumption is
+a parameter (``--set name=value``) with its source beside it. Nothing here is measured in Azure.
 """
 
 import argparse
@@ -28,36 +30,77 @@ class Assumptions(BaseModel):
         description="CPU of one warm cancel in the worker, runtime and memory store included (make bench, times 1.5 for the .NET host)",
     )
     table_cpu_s: float = Field(
-        default=0.0035, ge=0, description="CPU that the table adds to a cancel without a key (make bench ARGS=stores)"
+        default=0.0035,
+        ge=0,
+        description="CPU that the table adds to a cancel without a key (make bench ARGS=stores)",
     )
-    graph_s: float = Field(default=0.4, gt=0, description="mean time of Graph's answer; not documented, a guess")
-    graph_spread: float = Field(default=0.5, ge=0, le=2, description="sigma of its lognormal distribution; a guess")
-    exchange_s: float = Field(default=0.15, ge=0, description="time of one on-behalf-of exchange; a guess")
+    graph_s: float = Field(
+        default=0.4, gt=0, description="mean time of Graph's answer; not documented, a guess"
+    )
+    graph_spread: float = Field(
+        default=0.5, ge=0, le=2, description="sigma of its lognormal distribution; a guess"
+    )
+    exchange_s: float = Field(
+        default=0.15, ge=0, description="time of one on-behalf-of exchange; a guess"
+    )
     exchange_share: float = Field(
-        default=0.2, ge=0, le=1, description="requests whose caller has no exchanged token yet on the instance that they meet"
+        default=0.2,
+        ge=0,
+        le=1,
+        description="requests whose caller has no exchanged token yet on the instance that they meet",
     )
-    table_s: float = Field(default=0.008, ge=0, description="time of one call to Table Storage in the same region; a guess")
+    table_s: float = Field(
+        default=0.008,
+        ge=0,
+        description="time of one call to Table Storage in the same region; a guess",
+    )
     table_calls: int = Field(
-        default=2, ge=0, description="calls to the table per cancel: begin and complete; 4 with an Idempotency-Key, 0 in memory"
+        default=2,
+        ge=0,
+        description="calls to the table per cancel: begin and complete; 4 with an Idempotency-Key, 0 in memory",
     )
-    deadline_s: float = Field(default=9.5, gt=0, description="what a request may take (REQUEST_DEADLINE_SECONDS less the reserve)")
+    deadline_s: float = Field(
+        default=9.5,
+        gt=0,
+        description="what a request may take (REQUEST_DEADLINE_SECONDS less the reserve)",
+    )
 
-    instance_memory_gb: float = Field(default=2.0, gt=0, description="instance size; Flex Consumption has 0.5, 2 and 4")
-    instance_cpus: float = Field(default=1.0, gt=0, description="CPUs of such an instance; Microsoft names about one for 2 GB")
-    instance_concurrency: int = Field(default=16, ge=1, description="perInstanceConcurrency of the deployment")
-    most_instances: int = Field(
-        default=100, ge=1, description="maximumInstanceCount: 100 by default, up to 1,000 (Flex Consumption documentation)"
+    instance_memory_gb: float = Field(
+        default=2.0, gt=0, description="instance size; Flex Consumption has 0.5, 2 and 4"
     )
-    cpu_target: float = Field(default=0.6, gt=0, le=1, description="how busy an instance's CPUs should be at most")
+    instance_cpus: float = Field(
+        default=1.0,
+        gt=0,
+        description="CPUs of such an instance; Microsoft names about one for 2 GB",
+    )
+    instance_concurrency: int = Field(
+        default=16, ge=1, description="perInstanceConcurrency of the deployment"
+    )
+    most_instances: int = Field(
+        default=100,
+        ge=1,
+        description="maximumInstanceCount: 100 by default, up to 1,000 (Flex Consumption documentation)",
+    )
+    cpu_target: float = Field(
+        default=0.6, gt=0, le=1, description="how busy an instance's CPUs should be at most"
+    )
     billed_at_least_s: float = Field(
-        default=1.0, ge=0, description="shortest time that an active instance is billed for; to be compared with the price list"
+        default=1.0,
+        ge=0,
+        description="shortest time that an active instance is billed for; to be compared with the price list",
     )
     price_gb_s: float = Field(
-        default=0.000026, ge=0, description="price of a GB-second on demand (seen for East US in 2025; look at the price list)"
+        default=0.000026,
+        ge=0,
+        description="price of a GB-second on demand (seen for East US in 2025; look at the price list)",
     )
-    price_million_executions: float = Field(default=0.40, ge=0, description="price of a million executions (as above)")
+    price_million_executions: float = Field(
+        default=0.40, ge=0, description="price of a million executions (as above)"
+    )
     price_million_table_calls: float = Field(
-        default=0.36, ge=0, description="price of a million table operations (0.00036 for 10,000; as above)"
+        default=0.36,
+        ge=0,
+        description="price of a million table operations (0.00036 for 10,000; as above)",
     )
 
     mailbox_concurrency: int = Field(
@@ -66,7 +109,9 @@ class Assumptions(BaseModel):
         description="Graph: requests at a time per app and mailbox (throttling limits of the Outlook service; Bookings has no row of its own)",
     )
     mailbox_requests: float = Field(
-        default=10_000 / 600, gt=0, description="Graph: requests per app and mailbox (10,000 in 10 minutes, as above)"
+        default=10_000 / 600,
+        gt=0,
+        description="Graph: requests per app and mailbox (10,000 in 10 minutes, as above)",
     )
     mailbox_mails: float = Field(
         default=30 / 60,
@@ -74,12 +119,26 @@ class Assumptions(BaseModel):
         description="Exchange Online: messages a mailbox may send (30 a minute); whether Bookings' own mail counts is not documented",
     )
     mails_per_cancel: float = Field(default=2.0, ge=0, description="customer and staff")
-    app_requests: float = Field(default=13_000, gt=0, description="Graph: requests per app across all tenants (130,000 in 10 seconds)")
-    entra_requests: float = Field(default=200, gt=0, description="Entra: token requests per app and tenant; not documented, a guess")
-    table_requests: float = Field(
-        default=20_000, gt=0, description="Table Storage: operations per account and second (scalability targets)"
+    app_requests: float = Field(
+        default=13_000,
+        gt=0,
+        description="Graph: requests per app across all tenants (130,000 in 10 seconds)",
     )
-    retry_after_s: float = Field(default=1.0, gt=0, description="the wait that Graph asks for when a mailbox is busy; a guess")
+    entra_requests: float = Field(
+        default=200,
+        gt=0,
+        description="Entra: token requests per app and tenant; not documented, a guess",
+    )
+    table_requests: float = Field(
+        default=20_000,
+        gt=0,
+        description="Table Storage: operations per account and second (scalability targets)",
+    )
+    retry_after_s: float = Field(
+        default=1.0,
+        gt=0,
+        description="the wait that Graph asks for when a mailbox is busy; a guess",
+    )
 
     @property
     def busy_s(self) -> float:
@@ -89,12 +148,20 @@ class Assumptions(BaseModel):
     @property
     def latency_s(self) -> float:
         """Mean time of a cancel that waits for nothing."""
-        return self.busy_s + self.exchange_share * self.exchange_s + self.table_calls * self.table_s + self.graph_s
+        return (
+            self.busy_s
+            + self.exchange_share * self.exchange_s
+            + self.table_calls * self.table_s
+            + self.graph_s
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a load takes. ``loads`` are shares of each limit: above 1 it is exceeded. ``cost_per_million`` in US dollars."""
+    """What a load takes.
+
+    ``loads`` are shares of each limit: above 1 it is exceeded. ``cost_per_million`` in US dollars.
+    """
 
     per_hour: float
     mailboxes: int
@@ -125,14 +192,24 @@ def plan(per_hour: float, mailboxes: int, given: Assumptions) -> Plan:
         "operations on the table": rate * given.table_calls / given.table_requests,
         "instances": instances / given.most_instances,
     }
-    active_s = instances * 3600 * _busy_fraction(rate / instances * max(given.latency_s, given.billed_at_least_s))
+    active_s = (
+        instances
+        * 3600
+        * _busy_fraction(rate / instances * max(given.latency_s, given.billed_at_least_s))
+    )
     dollars = active_s * given.instance_memory_gb * given.price_gb_s
-    dollars += per_hour / 1e6 * (given.price_million_executions + given.table_calls * given.price_million_table_calls)
+    dollars += (
+        per_hour
+        / 1e6
+        * (given.price_million_executions + given.table_calls * given.price_million_table_calls)
+    )
     return Plan(per_hour, mailboxes, instances, in_flight, loads, dollars / per_hour * 1e6)
 
 
 def _busy_fraction(offered: float) -> float:
-    """Return the share of time in which at least one of randomly arriving requests is there (M/G/infinity)."""
+    """Return the share of time in which at least one of randomly arriving requests is there
+    (M/G/infinity).
+    """
     return 1 - math.exp(-offered)
 
 
@@ -169,12 +246,24 @@ class _Instance:
 
 
 def simulate(
-    per_hour: float, mailboxes: int, given: Assumptions, *, seconds: float = 60.0, seed: int = 1, instances: int | None = None
+    per_hour: float,
+    mailboxes: int,
+    given: Assumptions,
+    *,
+    seconds: float = 60.0,
+    seed: int = 1,
+    instances: int | None = None,
 ) -> Played:
-    """Play ``seconds`` of Poisson arrivals, each for a random mailbox, on as many instances as ``plan`` says."""
+    """Play ``seconds`` of Poisson arrivals, each for a random mailbox, on as many instances as
+    ``plan`` says.
+    """
     chance = random.Random(seed)
     world = simpy.Environment()
-    planned = min(plan(per_hour, mailboxes, given).instances, given.most_instances) if instances is None else instances
+    planned = (
+        min(plan(per_hour, mailboxes, given).instances, given.most_instances)
+        if instances is None
+        else instances
+    )
     fleet = [_Instance(world, given) for _ in range(planned)]
     at_graph: Counter[int] = Counter()
     played = Played(seconds)
@@ -217,7 +306,13 @@ def simulate(
 
     def arrivals() -> Generator[Any, Any]:
         while world.now < seconds:
-            world.process(cancel(min(fleet, key=lambda one: one.inside) if len(fleet) <= 8 else chance.choice(fleet)))
+            world.process(
+                cancel(
+                    min(fleet, key=lambda one: one.inside)
+                    if len(fleet) <= 8
+                    else chance.choice(fleet)
+                )
+            )
             yield world.timeout(chance.expovariate(per_hour / 3600))
 
     world.process(arrivals())
@@ -225,11 +320,21 @@ def simulate(
     return played
 
 
-LOADS = ((100, 1), (900, 1), (3_600, 1), (10_000, 100), (100_000, 1_000), (1_000_000, 10_000), (1_000_000, 1_000))
+LOADS = (
+    (100, 1),
+    (900, 1),
+    (3_600, 1),
+    (10_000, 100),
+    (100_000, 1_000),
+    (1_000_000, 10_000),
+    (1_000_000, 1_000),
+)
 
 
 def as_table(given: Assumptions, loads: Sequence[tuple[float, int]] = LOADS) -> str:
-    """Return the plans of these loads, and what the simulation says of them, as a table in Markdown."""
+    """Return the plans of these loads, and what the simulation says of them, as a table in
+    Markdown.
+    """
     rows = [
         "| cancels an hour | mailboxes | first to saturate | its load | instances | in flight | USD a million | simulated: answered | p50 s | p99 s | 429s |",
         "|" + "---|" * 11,
@@ -238,7 +343,9 @@ def as_table(given: Assumptions, loads: Sequence[tuple[float, int]] = LOADS) -> 
         planned = plan(per_hour, mailboxes, given)
         played = simulate(per_hour, mailboxes, given, seconds=60 if per_hour > 50_000 else 600)
         total = sum(played.endings.values())
-        p50, p99 = (f"{played.percentile(share):.2f}" if played.latencies else "-" for share in (0.5, 0.99))
+        p50, p99 = (
+            f"{played.percentile(share):.2f}" if played.latencies else "-" for share in (0.5, 0.99)
+        )
         answered = f"{played.endings['cancelled'] / total:.1%}" if total else "-"
         rows.append(
             f"| {per_hour:,.0f} | {mailboxes:,} | {planned.first} | {planned.loads[planned.first]:.0%} | {planned.instances} | {planned.in_flight:.1f} "
@@ -248,12 +355,30 @@ def as_table(given: Assumptions, loads: Sequence[tuple[float, int]] = LOADS) -> 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table, or one load in detail. Exit codes: 0, 2 for an assumption that there is not or that cannot be."""
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.scale", description="What a load takes, and what saturates first.")
-    parser.add_argument("--per-hour", type=float, help="one load instead of the table: cancels an hour")
-    parser.add_argument("--mailboxes", type=int, default=1000, help="over how many mailboxes (default: %(default)s)")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="another assumption; may be repeated")
-    parser.add_argument("--assumptions", action="store_true", help="print the assumptions and their sources")
+    """Print the table, or one load in detail.
+
+    Exit codes: 0, 2 for an assumption that there is not or that cannot be.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks.scale",
+        description="What a load takes, and what saturates first.",
+    )
+    parser.add_argument(
+        "--per-hour", type=float, help="one load instead of the table: cancels an hour"
+    )
+    parser.add_argument(
+        "--mailboxes", type=int, default=1000, help="over how many mailboxes (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="another assumption; may be repeated",
+    )
+    parser.add_argument(
+        "--assumptions", action="store_true", help="print the assumptions and their sources"
+    )
     options = parser.parse_args(arguments)
     try:
         given = Assumptions.model_validate(dict(pair.partition("=")[::2] for pair in options.set))

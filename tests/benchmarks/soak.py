@@ -1,7 +1,10 @@
-"""Does the service stay what it is? 100,000 requests through it as it is deployed, with faults behind it, every answer judged and its process watched.
+"""Does the service stay what it is? 100,000 requests through it as it is deployed, with faults
+behind it, every answer judged and its process watched.
 
-Run it with ``python -m tests.benchmarks.soak``. The service is a process of its own on Microsoft's runtime, memory store and no telemetry; Entra and Graph are a
-second one (``soak_upstream.py``), whoever asks and judges is this one. Exit code: 0 when every bar is kept, 1 when one is not. Needs Linux (/proc).
+Run it with ``python -m tests.benchmarks.soak``. The service is a process of its own on Microsoft's
+runtime, memory store and no telemetry; Entra and Graph are a second one (``soak_upstream.py``),
+whoever asks and judges is this one. Exit code: 0 when every bar is kept, 1 when one is not. Needs
+Linux (/proc).
 """
 
 import argparse
@@ -18,7 +21,7 @@ from mmap import mmap
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from infra.local.process import HostProcess
+from infra.local.host.process import HostProcess
 from tests.benchmarks.soak_judge import Errand, is_excused, judge, word
 from tests.benchmarks.soak_load import Line, Script, Users
 from tests.benchmarks.soak_script import Seen
@@ -27,17 +30,25 @@ from tests.integration.violations import Told
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 GROWTH = 1.05  # of memory between a tenth of the requests and all of them; of the rest once warm: a pool may have its last threads still to start
-BUSY_SHARE = 0.01  # of answers that are true and not what was to come: with more the soak shows little
+BUSY_SHARE = (
+    0.01  # of answers that are true and not what was to come: with more the soak shows little
+)
 STEPS = 100
-# As in infra/modules/app.bicep. glibc keeps freed memory for each thread, in 64 sizes: with 135 threads that cache goes on filling for 100,000 requests (5 MiB),
-# which looks like a leak and is none. Without it requests take as long, and the process is smaller from the start.
+# As in infra/modules/app.bicep. glibc keeps freed memory for each thread, in 64 sizes: with 135
+# threads that cache goes on filling for 100,000 requests (5 MiB),
+# which looks like a leak and is none. Without it requests take as long, and the process is smaller
+# from the start.
 DEPLOYED = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
 _MANY = 5_000_000  # appointments, where time is the bound
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What to do. ``seconds`` bounds it instead of ``requests``; ``faults`` is a share of the appointments, ``env`` are settings as NAME=VALUE."""
+    """What to do.
+
+    ``seconds`` bounds it instead of ``requests``; ``faults`` is a share of the appointments,
+    ``env`` are settings as NAME=VALUE.
+    """
 
     requests: int = 100_000
     seconds: float | None = None
@@ -50,7 +61,9 @@ class Options:
 
     @property
     def slow(self) -> int:
-        """How many slow requests come at once in the beginning: twice as many as ever after, so that the service is at its largest before it is measured."""
+        """How many slow requests come at once in the beginning: twice as many as ever after, so
+        that the service is at its largest before it is measured.
+        """
         return 2 * self.concurrency
 
     @property
@@ -83,7 +96,14 @@ class Sample:
                 continue
             sockets += is_socket
             handles += not is_socket
-        return cls(answered, at_s, int(status["VmRSS"].split()[0]), int(status["Threads"]), sockets, handles)
+        return cls(
+            answered,
+            at_s,
+            int(status["VmRSS"].split()[0]),
+            int(status["Threads"]),
+            sockets,
+            handles,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +138,10 @@ class Record:
         self.excused += is_excused(errand, said)
         self.slowest_s = max(self.slowest_s, told.answered_at - told.asked_at)
         for wrong in judge(errand, told, seen):
-            self.violate(wrong, f"{errand.kind} {errand.ids.appointment_id}: {told.status} {told.body[:300]!r}")
+            self.violate(
+                wrong,
+                f"{errand.kind} {errand.ids.appointment_id}: {told.status} {told.body[:300]!r}",
+            )
 
     def violate(self, wrong: str, example: str) -> None:
         """Count a violation, and keep the first few."""
@@ -128,21 +151,37 @@ class Record:
 
     def between(self, low: float, high: float) -> list[Sample]:
         """Return the samples of one part of the soak, in shares of its requests."""
-        return [one for one in self.samples if low * self.answered <= one.answered <= high * self.answered]
+        return [
+            one
+            for one in self.samples
+            if low * self.answered <= one.answered <= high * self.answered
+        ]
 
     def bars(self) -> list[Bar]:
-        """Hold what was shown against what has to be kept. Needs samples from the start to the end."""
+        """Hold what was shown against what has to be kept.
+
+        Needs samples from the start to the end.
+        """
         tenth, last = self.between(0.1, 1.0)[0], self.samples[-1]
         ratio = last.rss_kib / tenth.rss_kib
-        detail = (
-            f"{tenth.rss_kib / 1024:.1f} MiB after {tenth.answered:,}, {last.rss_kib / 1024:.1f} MiB after {last.answered:,}: x {ratio:.4f}"
-        )
+        detail = f"{tenth.rss_kib / 1024:.1f} MiB after {tenth.answered:,}, {last.rss_kib / 1024:.1f} MiB after {last.answered:,}: x {ratio:.4f}"
         bars = [Bar(f"memory within {GROWTH - 1:.0%}", ratio <= GROWTH, detail)]
         for name, of in _COUNTS.items():
-            warm, end = [of(one) for one in self.between(0.1, 0.4)], [of(one) for one in self.between(0.7, 1.0)]
+            warm, end = (
+                [of(one) for one in self.between(0.1, 0.4)],
+                [of(one) for one in self.between(0.7, 1.0)],
+            )
             detail = f"{min(warm)} to {max(warm)} once warm, {min(end)} to {max(end)} in the end"
-            bars.append(Bar(f"no growth of {name}", statistics.median(end) <= max(warm) * GROWTH, detail))
-        bars.append(Bar("no violation of the contract", not self.violations, f"{self.violations.total()} in {self.answered:,} answers"))
+            bars.append(
+                Bar(f"no growth of {name}", statistics.median(end) <= max(warm) * GROWTH, detail)
+            )
+        bars.append(
+            Bar(
+                "no violation of the contract",
+                not self.violations,
+                f"{self.violations.total()} in {self.answered:,} answers",
+            )
+        )
         busy = f"{self.excused} answers that it had too much to do"
         return [*bars, Bar("the service kept up", self.excused <= BUSY_SHARE * self.answered, busy)]
 
@@ -200,16 +239,23 @@ class Soak:
     def _look(self, *, due: float) -> None:
         """Sample the process when another hundredth is done, while everything goes on."""
         if due * STEPS >= len(self.record.samples) + 1:
-            self.record.samples.append(Sample.of(self._pid, self.record.answered, time.monotonic() - self._began))
+            self.record.samples.append(
+                Sample.of(self._pid, self.record.answered, time.monotonic() - self._began)
+            )
 
 
 def soak(options: Options) -> Record:
     """Start everything, and send everything."""
     users = Users(options.users)
-    with upstream_process(options.appointments, users.keys.current.jwk(), options.latency_ms / 1000) as (environment, seen):
+    with upstream_process(
+        options.appointments, users.keys.current.jwk(), options.latency_ms / 1000
+    ) as (environment, seen):
         users.issue_for(environment["ENTRA_AUTHORITY_HOST"])
         script = Script(users, options.faults, random.Random(options.seed), options.slow)
-        with HostProcess(REPOSITORY, {**environment, **DEPLOYED, **dict(one.partition("=")[::2] for one in options.env)}) as host:
+        with HostProcess(
+            REPOSITORY,
+            {**environment, **DEPLOYED, **dict(one.partition("=")[::2] for one in options.env)},
+        ) as host:
             return asyncio.run(Soak(options, script, seen, host.url, host.pid).run())
 
 
@@ -227,15 +273,23 @@ def report(record: Record) -> str:
         f"{one.answered:8,}  {one.at_s:7.1f}  {one.rss_kib / 1024:10.1f}  {one.threads:7}  {one.sockets:7}  {one.handles:13}"
         for one in shown
     ]
-    lines += [f"{bar.name:32} {'kept' if bar.kept else 'NOT KEPT':8}  {bar.detail}" for bar in record.bars()]
+    lines += [
+        f"{bar.name:32} {'kept' if bar.kept else 'NOT KEPT':8}  {bar.detail}"
+        for bar in record.bars()
+    ]
     lines += [f"{times} x {wrong}" for wrong, times in record.violations.most_common()]
     return "\n".join([*lines, *record.examples])
 
 
 def as_json(record: Record) -> str:
     """Return everything as JSON, for comparison with another day."""
-    shown: dict[str, object] = {one.name: getattr(record, one.name) for one in fields(record)}  # asdict() would count a Counter's pairs
-    shown |= {"samples": [asdict(one) for one in record.samples], "bars": [asdict(bar) for bar in record.bars()]}
+    shown: dict[str, object] = {
+        one.name: getattr(record, one.name) for one in fields(record)
+    }  # asdict() would count a Counter's pairs
+    shown |= {
+        "samples": [asdict(one) for one in record.samples],
+        "bars": [asdict(bar) for bar in record.bars()],
+    }
     return json.dumps(shown, indent=2)
 
 
@@ -243,10 +297,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Soak and print. Exit codes: 0, 1 when a bar is not kept."""
     given = Options()
     parser = argparse.ArgumentParser(
-        prog="python -m tests.benchmarks.soak", description="Many requests, with faults: does anything grow, is anything untrue?"
+        prog="python -m tests.benchmarks.soak",
+        description="Many requests, with faults: does anything grow, is anything untrue?",
     )
     parser.add_argument("--requests", type=int, default=given.requests)
-    parser.add_argument("--seconds", type=float, help="for so long, instead of a number of requests")
+    parser.add_argument(
+        "--seconds", type=float, help="for so long, instead of a number of requests"
+    )
     parser.add_argument("--concurrency", type=int, default=given.concurrency)
     parser.add_argument(
         "--faults",
@@ -256,10 +313,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--users", type=int, default=given.users)
     parser.add_argument(
-        "--latency-ms", type=float, default=given.latency_ms, help="of every call to Entra and Graph (default: %(default)s)"
+        "--latency-ms",
+        type=float,
+        default=given.latency_ms,
+        help="of every call to Entra and Graph (default: %(default)s)",
     )
-    parser.add_argument("--seed", default=given.seed, help="another one asks other things (default: %(default)s)")
-    parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="another setting of the service; may be repeated")
+    parser.add_argument(
+        "--seed", default=given.seed, help="another one asks other things (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--env",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="another setting of the service; may be repeated",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
     options = parser.parse_args(arguments)
     as_text = not vars(options).pop("json")

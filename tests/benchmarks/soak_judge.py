@@ -1,6 +1,8 @@
-"""What may be said in a soak: one request, its answer, and what the upstream saw, set against the contract.
+"""What may be said in a soak: one request, its answer, and what the upstream saw, set against the
+contract.
 
-Owns the violations. The codes and their statuses are written down a second time on purpose, as in ``tests/integration/violations.py``, whose check of shapes is used.
+Owns the violations. The codes and their statuses are written down a second time on purpose, as in
+``tests/integration/violations.py``, whose check of shapes is used.
 """
 
 from collections.abc import Iterator, Mapping
@@ -8,11 +10,12 @@ from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
-from shared.problems import Problem
+from shared.serving.problems import Problem
 from tests.benchmarks.soak_script import NEVER_WAS, WRONGS, Seen
 from tests.integration.violations import Ids, Told, off_contract
 
-# status and retryable of what violations.py does not know: what a request may be answered that is not well-formed, not allowed, or refused by Graph.
+# status and retryable of what violations.py does not know: what a request may be answered that is
+# not well-formed, not allowed, or refused by Graph.
 _REFUSALS: Mapping[str, tuple[int, bool]] = {
     "missing_token": (401, False),
     "invalid_token": (401, False),
@@ -24,14 +27,20 @@ _REFUSALS: Mapping[str, tuple[int, bool]] = {
     "payload_too_large": (413, False),
     "idempotency_key_reused": (422, False),
 }
-_BUSY = frozenset({"overloaded", "upstream_unavailable"})  # true whenever it is said, but no answer that a soak should often get
+_BUSY = frozenset(
+    {"overloaded", "upstream_unavailable"}
+)  # true whenever it is said, but no answer that a soak should often get
 
 
 @dataclass(frozen=True, slots=True)
 class Errand:
-    """One request. ``says``: what it may be answered: an outcome, with ``?`` if not confirmed and ``+`` if replayed, or a code.
+    """One request.
 
-    ``letter`` and ``number`` are of its appointment. ``alone``: nobody else asks, or has asked, for that one.
+    ``says``: what it may be answered: an outcome, with ``?`` if not confirmed and ``+`` if
+    replayed, or a code.
+
+    ``letter`` and ``number`` are of its appointment. ``alone``: nobody else asks, or has asked, for
+    that one.
     """
 
     kind: str
@@ -51,16 +60,25 @@ def word(told: Told) -> str:
     if told.status != 200:
         return told.code
     members = told.members
-    return told.code + ("" if members.get("confirmed") is True else "?") + ("+" if members.get("replayed") is True else "")
+    return (
+        told.code
+        + ("" if members.get("confirmed") is True else "?")
+        + ("+" if members.get("replayed") is True else "")
+    )
 
 
 def is_excused(errand: Errand, said: str) -> bool:
-    """Tell whether an answer is true and not what was to come: the service, or what is behind it, had too much to do."""
+    """Tell whether an answer is true and not what was to come: the service, or what is behind it,
+    had too much to do.
+    """
     return said not in errand.says and (said in _BUSY or said == "outcome_unknown")
 
 
 def judge(errand: Errand, told: Told, seen: Seen) -> Iterator[str]:
-    """Say what is wrong with an answer. ``seen`` is what the upstream had seen of the appointment when the answer came."""
+    """Say what is wrong with an answer.
+
+    ``seen`` is what the upstream had seen of the appointment when the answer came.
+    """
     said = word(told)
     yield from _off_refusal(told) if told.code in _REFUSALS else off_contract(told)
     if said not in errand.says and not is_excused(errand, said):
@@ -97,9 +115,15 @@ def _off_refusal(told: Told) -> Iterator[str]:
         return
     if problem.model_dump(by_alias=True, exclude_none=True, mode="json") != told.members:
         yield "members that the contract does not have, or null"
-    if (told.status, problem.status, problem.retryable) != (_REFUSALS[problem.code][0], *_REFUSALS[problem.code]):
+    if (told.status, problem.status, problem.retryable) != (
+        _REFUSALS[problem.code][0],
+        *_REFUSALS[problem.code],
+    ):
         yield "status or retryable do not fit the code"
-    if (headers.get("content-type"), headers.get("cache-control")) != ("application/json", "no-store"):
+    if (headers.get("content-type"), headers.get("cache-control")) != (
+        "application/json",
+        "no-store",
+    ):
         yield "headers that every answer has are missing"
     if told.status == 401 and not headers.get("www-authenticate", "").startswith("Bearer"):
         yield "a 401 without a challenge"

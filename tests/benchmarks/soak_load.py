@@ -1,6 +1,7 @@
 """Who asks in a soak, for what, and over which wire.
 
-Owns tokens, errands and a client that costs less than the service. Does *not* judge (``soak_judge.py``) or measure (``soak.py``).
+Owns tokens, errands and a client that costs less than the service. Does *not* judge
+(``soak_judge.py``) or measure (``soak.py``).
 """
 
 import asyncio
@@ -12,16 +13,37 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from infra.local import seed
-from infra.local.entra_keys import KeyRing, make_signing_key
-from infra.local.entra_tokens import TokenMint
+from infra.local.entra.keys import KeyRing, make_signing_key
+from infra.local.entra.tokens import TokenMint
 from tests.benchmarks.soak_judge import Errand
-from tests.benchmarks.soak_script import FATES, NEVER_WAS, SLOW, STANDS, any_fault, appointment_id, business_id, object_id
+from tests.benchmarks.soak_script import (
+    FATES,
+    NEVER_WAS,
+    SLOW,
+    STANDS,
+    any_fault,
+    appointment_id,
+    business_id,
+    object_id,
+)
 from tests.integration.violations import Ids, Told
 
-RENEWED_S, LIFE_S = 8.0, 20.0  # the tokens of half of the users, as an hour of them in fast motion: the old one is still good for a while
+RENEWED_S, LIFE_S = (
+    8.0,
+    20.0,
+)  # the tokens of half of the users, as an hour of them in fast motion: the old one is still good for a while
 CAPACITY = 100_000  # of the service's records
 _NOWHERE = Ids("", "")
-_KINDS = {"plain": 82.0, "key": 8, "never was": 3, "repeat": 3, "twice": 1.5, "key reused": 0.5, "bad token": 1, "bad body": 1}
+_KINDS = {
+    "plain": 82.0,
+    "key": 8,
+    "never was": 3,
+    "repeat": 3,
+    "twice": 1.5,
+    "key reused": 0.5,
+    "bad token": 1,
+    "bad body": 1,
+}
 _REMEMBERED = 2_000
 _TOLD_AGAIN = {"cancelled": "cancelled+", "not_found": "not_found+", "not_found?": "not_found?+"}
 
@@ -52,7 +74,9 @@ class Users:
         return token
 
     def bad_token(self, user: int, chance: random.Random) -> tuple[str | None, str]:
-        """Return an Authorization header that must be refused (None: no header at all), and the code."""
+        """Return an Authorization header that must be refused (None: no header at all), and the
+        code.
+        """
         who = self._person(user)
         match chance.randrange(6):
             case 0:
@@ -62,11 +86,20 @@ class Users:
             case 2:
                 return f"Bearer {self._mint.user_token(who, lifetime_s=-10)}", "invalid_token"
             case 3:
-                return f"Bearer {self._mint.user_token(who, audience='https://graph.microsoft.com')}", "invalid_token"
+                return (
+                    f"Bearer {self._mint.user_token(who, audience='https://graph.microsoft.com')}",
+                    "invalid_token",
+                )
             case 4:
-                return f"Bearer {self._mint.user_token(who, header={'kid': self.keys.current.kid}, key=self._forger)}", "invalid_token"
+                return (
+                    f"Bearer {self._mint.user_token(who, header={'kid': self.keys.current.kid}, key=self._forger)}",
+                    "invalid_token",
+                )
             case _:
-                return f"Bearer {self._mint.user_token(who, scopes='User.Read')}", "insufficient_scope"
+                return (
+                    f"Bearer {self._mint.user_token(who, scopes='User.Read')}",
+                    "insufficient_scope",
+                )
 
     @staticmethod
     def _person(user: int) -> seed.User:
@@ -74,9 +107,12 @@ class Users:
 
 
 class Script:
-    """Makes errands up, one after the other. ``faults`` is the share of appointments that something befalls at Graph.
+    """Makes errands up, one after the other.
 
-    The first ``slow`` ones take Graph a second each: sent at once, they make the service start every thread and connection that it may.
+    ``faults`` is the share of appointments that something befalls at Graph.
+
+    The first ``slow`` ones take Graph a second each: sent at once, they make the service start
+    every thread and connection that it may.
     """
 
     def __init__(self, users: Users, faults: float, chance: random.Random, slow: int = 0) -> None:
@@ -102,11 +138,17 @@ class Script:
             kind = "plain"
         match kind:
             case "never was":
-                return self._errand(kind, NEVER_WAS, key=self._chance.choice([None, self._new_key()]))
+                return self._errand(
+                    kind, NEVER_WAS, key=self._chance.choice([None, self._new_key()])
+                )
             case "repeat":
                 return self._repeat()
             case "twice":
-                one = replace(self._errand(kind, STANDS), says=frozenset({"cancelled", "cancelled+", "request_in_progress"}), alone=False)
+                one = replace(
+                    self._errand(kind, STANDS),
+                    says=frozenset({"cancelled", "cancelled+", "request_in_progress"}),
+                    alone=False,
+                )
                 self._again.append(one)
                 return one
             case "key reused":
@@ -126,7 +168,9 @@ class Script:
             if errand.key is not None:
                 self._keyed.append(errand)
 
-    def _errand(self, kind: str, letter: str, *, key: str | None = None, user: int | None = None) -> Errand:
+    def _errand(
+        self, kind: str, letter: str, *, key: str | None = None, user: int | None = None
+    ) -> Errand:
         number = self._appointments
         self._appointments += 1
         user = self._chance.randrange(len(self._users)) if user is None else user
@@ -139,10 +183,23 @@ class Script:
             self.made > CAPACITY * 0.9 and letter == NEVER_WAS
         ):  # the store may have dropped records early, and then nothing is certain any more
             says.add("not_found?")
-        return Errand(kind, ids, letter, number, user, frozenset(says), json.dumps(members).encode(), self._headers(user, key), key)
+        return Errand(
+            kind,
+            ids,
+            letter,
+            number,
+            user,
+            frozenset(says),
+            json.dumps(members).encode(),
+            self._headers(user, key),
+            key,
+        )
 
     def _headers(self, user: int, key: str | None) -> Mapping[str, str]:
-        headers = {"Authorization": f"Bearer {self._users.token(user)}", "Content-Type": "application/json"}
+        headers = {
+            "Authorization": f"Bearer {self._users.token(user)}",
+            "Content-Type": "application/json",
+        }
         return headers if key is None else {**headers, "Idempotency-Key": key}
 
     def _new_key(self) -> str:
@@ -173,17 +230,34 @@ class Script:
             case 0:
                 return replace(errand, says=frozenset({"invalid_request"}), body=errand.body[:-1])
             case 1:
-                return replace(errand, says=frozenset({"invalid_request"}), body=b'{"businessId": "a@contoso.com", "force": true}')
+                return replace(
+                    errand,
+                    says=frozenset({"invalid_request"}),
+                    body=b'{"businessId": "a@contoso.com", "force": true}',
+                )
             case 2:
-                return replace(errand, says=frozenset({"invalid_request"}), body=errand.body.replace(b"@", b"\\u0007"))
+                return replace(
+                    errand,
+                    says=frozenset({"invalid_request"}),
+                    body=errand.body.replace(b"@", b"\\u0007"),
+                )
             case 3:
-                return replace(errand, says=frozenset({"unsupported_media_type"}), headers={**errand.headers, "Content-Type": "text/plain"})
+                return replace(
+                    errand,
+                    says=frozenset({"unsupported_media_type"}),
+                    headers={**errand.headers, "Content-Type": "text/plain"},
+                )
             case _:
-                return replace(errand, says=frozenset({"payload_too_large"}), body=errand.body + b" " * 66_000)
+                return replace(
+                    errand, says=frozenset({"payload_too_large"}), body=errand.body + b" " * 66_000
+                )
 
 
 class Line:
-    """One connection to the service that is kept alive; for one task. Errors: OSError and EOFError where no answer comes; the next call connects anew."""
+    """One connection to the service that is kept alive; for one task.
+
+    Errors: OSError and EOFError where no answer comes; the next call connects anew.
+    """
 
     def __init__(self, host: str, port: int) -> None:
         self._address = host, port
@@ -198,15 +272,31 @@ class Line:
         first = "POST /api/v1/cancel-appointment HTTP/1.1\r\nHost: localhost\r\n"
         asked_at = time.time()
         try:
-            writer.write(f"{first}{''.join(head)}Content-Length: {len(errand.body)}\r\n\r\n".encode() + errand.body)
+            writer.write(
+                f"{first}{''.join(head)}Content-Length: {len(errand.body)}\r\n\r\n".encode()
+                + errand.body
+            )
             lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-            headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:] if line)}
+            headers = {
+                name.lower(): value
+                for name, _, value in (line.partition(": ") for line in lines[1:] if line)
+            }
             body = await reader.readexactly(int(headers["content-length"]))
         except BaseException:
             self.close()
             raise
         status = int(lines[0].split(" ")[1])
-        return Told(object_id(errand.user), errand.ids, errand.key, status, headers, body, asked_at, time.time(), stands=False)
+        return Told(
+            object_id(errand.user),
+            errand.ids,
+            errand.key,
+            status,
+            headers,
+            body,
+            asked_at,
+            time.time(),
+            stands=False,
+        )
 
     def close(self) -> None:
         """Hang up."""

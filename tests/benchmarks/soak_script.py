@@ -1,7 +1,9 @@
-"""What is to happen in a soak: the fates of appointments, who they are of, and what is true of each as the upstream has seen it.
+"""What is to happen in a soak: the fates of appointments, who they are of, and what is true of each
+as the upstream has seen it.
 
-An appointment's id says its fate, its number and its user, so that the upstream needs to be told nothing in advance and the judge knows what to expect.
-Owns that agreement between the two and nothing else.
+An appointment's id says its fate, its number and its user, so that the upstream needs to be told
+nothing in advance and the judge knows what to expect. Owns that agreement between the two and
+nothing else.
 """
 
 import random
@@ -14,7 +16,9 @@ _PREFIX = "AAMkAD"
 
 
 class Seen(IntFlag):
-    """What the upstream has seen of one appointment: one byte in memory that it shares with the judge."""
+    """What the upstream has seen of one appointment: one byte in memory that it shares with the
+    judge.
+    """
 
     GONE = 1  # a cancel was carried out: the customer has a mail
     ANSWERED = 2  # ... and was answered with 204
@@ -34,10 +38,13 @@ WRONGS: Mapping[Seen, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """What befalls an appointment at Graph, and what may be said of it then. An outcome with ``?`` is one that is not confirmed.
+    """What befalls an appointment at Graph, and what may be said of it then.
 
-    ``status`` is what Graph answers to a cancel, 0 is a reset; ``effect``: it is carried out all the same; ``lasts``: every time, not only the first;
-    ``open_end``: nobody can know from the answer. ``share`` is among the faults.
+    An outcome with ``?`` is one that is not confirmed.
+
+    ``status`` is what Graph answers to a cancel, 0 is a reset; ``effect``: it is carried out all
+    the same; ``lasts``: every time, not only the first; ``open_end``: nobody can know from the
+    answer. ``share`` is among the faults.
     """
 
     name: str
@@ -70,7 +77,9 @@ FATES: Mapping[str, Fate] = {
     "n": Fate("a malformed id", "invalid_request", 3, 400, lasts=True, open_end=False),
     "o": Fate("403", "access_denied", 2, 403, lasts=True, open_end=False),
     "p": Fate("a claims challenge", "interaction_required", 2, 401, lasts=True, open_end=False),
-    "q": Fate("504 after the effect, and no look is answered", "outcome_unknown", 0.15, 504, effect=True),
+    "q": Fate(
+        "504 after the effect, and no look is answered", "outcome_unknown", 0.15, 504, effect=True
+    ),
     "r": Fate("no answer in time after the effect", "not_found?", 0.1, 204, effect=True),
 }
 UNSEEN, SILENT = "q", "r"

@@ -1,6 +1,8 @@
-"""Entra and Graph for a soak, in a process of their own: as little work per call as TLS and asyncio allow, one byte of memory per appointment.
+"""Entra and Graph for a soak, in a process of their own: as little work per call as TLS and asyncio
+allow, one byte of memory per appointment.
 
-Owns the wire and the fates' effects. Does *not* check tokens (the service has to; the simulators in ``infra/local`` do), nor judge what the service says.
+Owns the wire and the fates' effects. Does *not* check tokens (the service has to; the simulators in
+``infra/local`` do), nor judge what the service says.
 """
 
 import asyncio
@@ -17,9 +19,18 @@ from tempfile import TemporaryDirectory
 from urllib.parse import parse_qs, unquote
 
 from infra.local import seed
-from infra.local.entra_documents import openid_configuration
+from infra.local.entra.documents import openid_configuration
 from infra.local.tls import LocalAuthority
-from tests.benchmarks.soak_script import FATES, NEVER_WAS, SILENT, SLOW, UNSEEN, Seen, read_appointment_id, user_of
+from tests.benchmarks.soak_script import (
+    FATES,
+    NEVER_WAS,
+    SILENT,
+    SLOW,
+    UNSEEN,
+    Seen,
+    read_appointment_id,
+    user_of,
+)
 
 _SILENT_S = 9.0  # past the time that a cancel is given
 _SLOW_S = 1.0
@@ -34,25 +45,58 @@ type Wire = tuple[float, bytes | None]
 """After how many seconds what is sent; None: a reset."""
 
 
-def answer(status: int, body: object = None, *headers: str, kind: str = "application/json") -> bytes:
+def answer(
+    status: int, body: object = None, *headers: str, kind: str = "application/json"
+) -> bytes:
     """Write an HTTP answer."""
-    text = b"" if body is None else body.encode() if isinstance(body, str) else json.dumps(body).encode()
-    length = [] if status == 204 else [f"Content-Length: {len(text)}", *([f"Content-Type: {kind}"] if text else [])]
-    head = [f"HTTP/1.1 {status} -", "request-id: 2f0c1d6e-6d2a-4d3a-9a3b-0d6f1c2b3a4d", *length, *headers]
+    text = (
+        b""
+        if body is None
+        else body.encode()
+        if isinstance(body, str)
+        else json.dumps(body).encode()
+    )
+    length = (
+        []
+        if status == 204
+        else [f"Content-Length: {len(text)}", *([f"Content-Type: {kind}"] if text else [])]
+    )
+    head = [
+        f"HTTP/1.1 {status} -",
+        "request-id: 2f0c1d6e-6d2a-4d3a-9a3b-0d6f1c2b3a4d",
+        *length,
+        *headers,
+    ]
     return "\r\n".join([*head, "", ""]).encode() + text
 
 
 def error(status: int, code: str, *headers: str) -> bytes:
     """Write an error of Graph's."""
-    return answer(status, {"error": {"code": code, "message": "-", "innerError": {"request-id": "-"}}}, *headers)
+    return answer(
+        status,
+        {"error": {"code": code, "message": "-", "innerError": {"request-id": "-"}}},
+        *headers,
+    )
 
 
 _DONE, _GONE = answer(204), error(404, "ErrorItemNotFound")
-_STANDS = answer(200, {"id": "AAMkAD", "serviceName": "Soak", "customers": [], "start": {"dateTime": "2027-06-01T09:00:00Z"}})
+_STANDS = answer(
+    200,
+    {
+        "id": "AAMkAD",
+        "serviceName": "Soak",
+        "customers": [],
+        "start": {"dateTime": "2027-06-01T09:00:00Z"},
+    },
+)
 _BUSY = error(503, "ServiceUnavailable")
 _NO_RESOURCE = error(404, "ResourceNotFound")
 _STRUCK: Mapping[str, bytes] = {
-    **{letter: error(fate.status, "UnknownError") for letter, fate in FATES.items() if fate.status in (500, 504)},
+    **{
+        letter: error(fate.status, "UnknownError")
+        for letter, fate in FATES.items()
+        if fate.status in (500, 504)
+    },
     "c": error(503, "ServiceUnavailable", "Retry-After: 1"),
     "d": _BUSY,
     "g": error(429, "TooManyRequests", "Retry-After: 1"),
@@ -61,13 +105,20 @@ _STRUCK: Mapping[str, bytes] = {
     "l": answer(404, "<html><body>Not Found</body></html>", kind="text/html"),
     "n": error(400, "ErrorInvalidIdMalformed"),
     "o": error(403, "ErrorAccessDenied"),
-    "p": error(401, "InvalidAuthenticationToken", f'WWW-Authenticate: Bearer error="insufficient_claims", claims="{_CLAIMS}"'),
+    "p": error(
+        401,
+        "InvalidAuthenticationToken",
+        f'WWW-Authenticate: Bearer error="insufficient_claims", claims="{_CLAIMS}"',
+    ),
     "r": _DONE,
 }
 
 
 class Upstream:
-    """Answers calls. ``seen`` has a byte for each appointment; ``jwk`` is the key that proves users' tokens."""
+    """Answers calls.
+
+    ``seen`` has a byte for each appointment; ``jwk`` is the key that proves users' tokens.
+    """
 
     def __init__(self, seen: mmap.mmap, jwk: Mapping[str, object], latency_s: float) -> None:
         self._seen = seen
@@ -90,7 +141,9 @@ class Upstream:
             return self._latency_s, self._exchange(parts[1], body)
         issuer = f"{self.url}/{parts[1]}/v2.0"
         if target.endswith("/openid-configuration"):
-            return _DOCUMENTS_S, answer(200, openid_configuration(self.url, issuer, parts[1], "2.0"))
+            return _DOCUMENTS_S, answer(
+                200, openid_configuration(self.url, issuer, parts[1], "2.0")
+            )
         if target.endswith("/keys"):
             return _DOCUMENTS_S, answer(200, {"keys": [{**self._jwk, "issuer": issuer}]})
         return 0.0, _NO_RESOURCE
@@ -109,7 +162,11 @@ class Upstream:
             seen |= Seen.BLIND
         strikes = letter in _STRUCK or fate.status == 0
         if strikes and (fate.lasts or not seen & Seen.STRUCK):
-            seen |= Seen.STRUCK | (Seen.GONE if fate.effect else Seen(0)) | (Seen.OPEN if fate.open_end else Seen(0))
+            seen |= (
+                Seen.STRUCK
+                | (Seen.GONE if fate.effect else Seen(0))
+                | (Seen.OPEN if fate.open_end else Seen(0))
+            )
             self._seen[number] = seen
             return (_SILENT_S if letter == SILENT else self._latency_s), _STRUCK.get(letter)
         seen &= ~Seen.OPEN
@@ -188,7 +245,9 @@ async def _run(pipe: Connection, upstream: Upstream, bundle: Path) -> None:
     authority = LocalAuthority()
     authority.write_bundle(bundle)
     context = authority.server_context()
-    server = await loop.create_server(lambda: _Wire(upstream), "127.0.0.1", 0, ssl=context, backlog=1024)
+    server = await loop.create_server(
+        lambda: _Wire(upstream), "127.0.0.1", 0, ssl=context, backlog=1024
+    )
     upstream.url = f"https://localhost:{server.sockets[0].getsockname()[1]}"
     pipe.send(upstream.url)
     stop = asyncio.Event()
@@ -204,22 +263,34 @@ def serve(pipe: Connection, folder: Path, jwk: Mapping[str, object], latency_s: 
 
 
 @contextmanager
-def upstream_process(appointments: int, jwk: Mapping[str, object], latency_s: float) -> Iterator[tuple[dict[str, str], mmap.mmap]]:
+def upstream_process(
+    appointments: int, jwk: Mapping[str, object], latency_s: float
+) -> Iterator[tuple[dict[str, str], mmap.mmap]]:
     """Run it, and give the settings of a Function App that uses it and the memory of what it sees."""
     ours, theirs = Pipe()
     with TemporaryDirectory(prefix="soak-") as temporary:
         folder = Path(temporary)
         (folder / _MEMORY).write_bytes(bytes(appointments))
         with (folder / _MEMORY).open("r+b") as file, mmap.mmap(file.fileno(), 0) as seen:
-            process = get_context("spawn").Process(target=serve, args=(theirs, folder, jwk, latency_s), daemon=True)
+            process = get_context("spawn").Process(
+                target=serve, args=(theirs, folder, jwk, latency_s), daemon=True
+            )
             process.start()
             theirs.close()
             try:
                 if not ours.poll(60):
                     raise RuntimeError("The upstream does not start.")
                 url = str(ours.recv())
-                settings = {"TENANT_ID": seed.TENANT_ID, "CLIENT_ID": seed.API_CLIENT_ID, "CLIENT_SECRET": seed.API_CLIENT_SECRET}
-                settings |= {"ENTRA_AUTHORITY_HOST": url, "GRAPH_ENDPOINT": url, "CA_BUNDLE": str(folder / _BUNDLE)}
+                settings = {
+                    "TENANT_ID": seed.TENANT_ID,
+                    "CLIENT_ID": seed.API_CLIENT_ID,
+                    "CLIENT_SECRET": seed.API_CLIENT_SECRET,
+                }
+                settings |= {
+                    "ENTRA_AUTHORITY_HOST": url,
+                    "GRAPH_ENDPOINT": url,
+                    "CA_BUNDLE": str(folder / _BUNDLE),
+                }
                 yield settings, seen
             finally:
                 ours.close()

@@ -1,7 +1,11 @@
-"""Who is measured: this service, and what people use instead. Each cancels an appointment of the upstream for one of the users that it was given.
+"""Who is measured: this service, and what people use instead.
 
-Every subject runs in a process of its own (``turns.py``) that measures only itself. All do the same job as far as they do it: one POST to Graph with the
-user's Graph token. What they leave out is their advantage: nobody but *ours* validates the token, remembers what was done, or says what an answer means.
+Each cancels an appointment of the upstream for one of the users that it was given.
+
+Every subject runs in a process of its own (``turns.py``) that measures only itself. All do the same
+job as far as they do it: one POST to Graph with the user's Graph token. What they leave out is
+their advantage: nobody but *ours* validates the token, remembers what was done, or says what an
+answer means.
 """
 
 import asyncio
@@ -19,7 +23,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from infra.local import seed
-from infra.local.process import HostProcess
+from infra.local.host.process import HostProcess
 from tests.benchmarks.upstream import Upstream
 
 MESSAGE = "Sorry, we are closed on that day."
@@ -43,7 +47,10 @@ def cancel_url(graph: str, number: int, kind: str = "") -> str:
 
 
 class Subject(ABC):
-    """One way to cancel. ``kind`` is "" for an appointment that stands, ``missing`` for one that does not."""
+    """One way to cancel.
+
+    ``kind`` is "" for an appointment that stands, ``missing`` for one that does not.
+    """
 
     def __init__(self, upstream: Upstream, latency_ms: int, tokens: Sequence[str]) -> None:
         self.graph = upstream.graphs[latency_ms]
@@ -63,8 +70,16 @@ class Subject(ABC):
         """Return the CPU time of that process so far, user and system, in seconds."""
         return time.process_time()
 
-    def many(self, calls: Sequence[tuple[int, int]], kind: str, callers: int, done: Callable[[float], None]) -> None:
-        """Cancel for each (user, number), ``callers`` at the same time; ``done`` is told how many seconds each took."""
+    def many(
+        self,
+        calls: Sequence[tuple[int, int]],
+        kind: str,
+        callers: int,
+        done: Callable[[float], None],
+    ) -> None:
+        """Cancel for each (user, number), ``callers`` at the same time; ``done`` is told how many
+        seconds each took.
+        """
         if callers == 1:
             for user, number in calls:
                 started = time.perf_counter()
@@ -93,7 +108,9 @@ class Subject(ABC):
 
 
 class FloorRequests(Subject):
-    """A token in hand and one pooled ``requests.Session().post`` as people write it, but for a pool that is large enough for all callers."""
+    """A token in hand and one pooled ``requests.Session().post`` as people write it, but for a pool
+    that is large enough for all callers.
+    """
 
     def __init__(self, upstream: Upstream, latency_ms: int, tokens: Sequence[str]) -> None:
         super().__init__(upstream, latency_ms, tokens)
@@ -106,7 +123,9 @@ class FloorRequests(Subject):
 
     def cancel(self, user: int, number: int, kind: str) -> None:
         answer = self._session.post(
-            cancel_url(self.graph, number, kind), json={"cancellationMessage": MESSAGE}, headers={"Authorization": f"Bearer {GRAPH_TOKEN}"}
+            cancel_url(self.graph, number, kind),
+            json={"cancellationMessage": MESSAGE},
+            headers={"Authorization": f"Bearer {GRAPH_TOKEN}"},
         )
         assert answer.status_code == (404 if kind else 204)
 
@@ -131,7 +150,11 @@ class FloorUrllib3(Subject):
 
 
 def _body(number: int, kind: str) -> dict[str, str]:
-    return {"businessId": business(number), "appointmentId": appointment(number, kind), "cancellationMessage": MESSAGE}
+    return {
+        "businessId": business(number),
+        "appointmentId": appointment(number, kind),
+        "cancellationMessage": MESSAGE,
+    }
 
 
 def http_request(token: str, number: int, kind: str) -> Any:
@@ -155,7 +178,9 @@ def http_request(token: str, number: int, kind: str) -> Any:
 
 
 class Sample(Subject):
-    """The usual sample for on-behalf-of: a new MSAL client and a new session for each request, nothing validated."""
+    """The usual sample for on-behalf-of: a new MSAL client and a new session for each request,
+    nothing validated.
+    """
 
     def cancel(self, user: int, number: int, kind: str) -> None:
         import azure.functions as func
@@ -172,7 +197,8 @@ class Sample(Subject):
             instance_discovery=False,
         )
         granted = app.acquire_token_on_behalf_of(
-            request.headers["Authorization"].removeprefix("Bearer "), ["https://graph.microsoft.com/BookingsAppointment.ReadWrite.All"]
+            request.headers["Authorization"].removeprefix("Bearer "),
+            ["https://graph.microsoft.com/BookingsAppointment.ReadWrite.All"],
         )
         answer = requests.post(
             f"{self.graph}/v1.0/solutions/bookingBusinesses/{quote(body['businessId'])}/appointments/{quote(body['appointmentId'])}/cancel",
@@ -185,7 +211,10 @@ class Sample(Subject):
 
 
 class TunedSample(Subject):
-    """The sample as one would tune it: one MSAL client whose cache is asked first, one session. Which account is whose, it is told beforehand."""
+    """The sample as one would tune it: one MSAL client whose cache is asked first, one session.
+
+    Which account is whose, it is told beforehand.
+    """
 
     SCOPES = ("https://graph.microsoft.com/BookingsAppointment.ReadWrite.All",)
 
@@ -214,7 +243,9 @@ class TunedSample(Subject):
         account = self._accounts.get(user)
         granted = self._app.acquire_token_silent(list(self.SCOPES), account) if account else None
         if granted is None:
-            granted = self._app.acquire_token_on_behalf_of(request.headers["Authorization"].removeprefix("Bearer "), list(self.SCOPES))
+            granted = self._app.acquire_token_on_behalf_of(
+                request.headers["Authorization"].removeprefix("Bearer "), list(self.SCOPES)
+            )
             who = granted["id_token_claims"]
             self._accounts[user] = {
                 "home_account_id": f"{who['oid']}.{who['tid']}",
@@ -235,7 +266,9 @@ class TunedSample(Subject):
 
 
 class Ours(Subject):
-    """This service's own handler, called as the runtime calls it, with all that it does: validation, records in memory, a line in the log for each request."""
+    """This service's own handler, called as the runtime calls it, with all that it does:
+    validation, records in memory, a line in the log for each request.
+    """
 
     def __init__(self, upstream: Upstream, latency_ms: int, tokens: Sequence[str]) -> None:
         super().__init__(upstream, latency_ms, tokens)
@@ -243,19 +276,29 @@ class Ours(Subject):
         logging.basicConfig(level=logging.INFO, filename=os.devnull)
         import function_app
 
-        functions = {function.get_function_name(): function for function in function_app.app.get_functions()}
+        functions = {
+            function.get_function_name(): function for function in function_app.app.get_functions()
+        }
         self._handle = functions["cancel_appointment"].get_user_function()
         self._context = SimpleNamespace(trace_context=SimpleNamespace(trace_parent=None))
         self._loop = asyncio.new_event_loop()
 
     async def _cancel(self, user: int, number: int, kind: str) -> None:
-        answer = await self._handle(http_request(*_as_asked(self.tokens[user], number, kind), kind), self._context)
+        answer = await self._handle(
+            http_request(*_as_asked(self.tokens[user], number, kind), kind), self._context
+        )
         check(answer.status_code, answer.get_body(), kind)
 
     def cancel(self, user: int, number: int, kind: str) -> None:
         self._loop.run_until_complete(self._cancel(user, number, kind))
 
-    def many(self, calls: Sequence[tuple[int, int]], kind: str, callers: int, done: Callable[[float], None]) -> None:
+    def many(
+        self,
+        calls: Sequence[tuple[int, int]],
+        kind: str,
+        callers: int,
+        done: Callable[[float], None],
+    ) -> None:
         waiting = iter(calls)
 
         async def caller() -> None:
@@ -272,7 +315,9 @@ class Ours(Subject):
 
 def _as_asked(token: str, number: int, kind: str) -> tuple[str, int]:
     """Spoil the token's signature, or ask for the same appointment again, where that is the case."""
-    return (token[:-8] + token[-8:].swapcase() if kind == "refused" else token), (0 if kind == "again" else number)
+    return (token[:-8] + token[-8:].swapcase() if kind == "refused" else token), (
+        0 if kind == "again" else number
+    )
 
 
 def check(status: int, body: bytes, kind: str) -> None:
@@ -281,16 +326,23 @@ def check(status: int, body: bytes, kind: str) -> None:
     if kind == "refused":
         assert (status, said["code"]) == (401, "invalid_token"), said
     else:
-        assert (status, said["outcome"]) == (200, "not_found" if kind == "missing" else "cancelled"), said
+        assert (status, said["outcome"]) == (
+            200,
+            "not_found" if kind == "missing" else "cancelled",
+        ), said
         assert kind == "again" or not said["replayed"], said
 
 
 class OursThroughTheRuntime(Subject):
-    """The same behind Microsoft's runtime and the local host, over HTTP: the CPU that counts is the host's, callers are cheap and in this process."""
+    """The same behind Microsoft's runtime and the local host, over HTTP: the CPU that counts is the
+    host's, callers are cheap and in this process.
+    """
 
     def __init__(self, upstream: Upstream, latency_ms: int, tokens: Sequence[str]) -> None:
         super().__init__(upstream, latency_ms, tokens)
-        self._host = HostProcess(Path(__file__).resolve().parents[2], upstream.environment(latency_ms))
+        self._host = HostProcess(
+            Path(__file__).resolve().parents[2], upstream.environment(latency_ms)
+        )
         self._host.start()
         address = urlsplit(self._host.url)
         self._address = address.hostname or "", address.port or 0
@@ -308,11 +360,19 @@ class OursThroughTheRuntime(Subject):
     def cancel(self, user: int, number: int, kind: str) -> None:
         self.many([(user, number)], kind, 1, lambda _: None)
 
-    def many(self, calls: Sequence[tuple[int, int]], kind: str, callers: int, done: Callable[[float], None]) -> None:
+    def many(
+        self,
+        calls: Sequence[tuple[int, int]],
+        kind: str,
+        callers: int,
+        done: Callable[[float], None],
+    ) -> None:
         waiting = iter(calls)
 
         async def caller() -> None:
-            connection = self._free.pop() if self._free else await _HttpCaller.connect(*self._address)
+            connection = (
+                self._free.pop() if self._free else await _HttpCaller.connect(*self._address)
+            )
             for user, number in waiting:
                 request = _on_the_wire(self.tokens[user], number, kind)
                 started = time.perf_counter()
@@ -340,7 +400,9 @@ def _on_the_wire(token: str, number: int, kind: str) -> bytes:
 
 
 class _HttpCaller(asyncio.Protocol):
-    """One kept connection that posts one request after the other; as little as there can be of an HTTP client."""
+    """One kept connection that posts one request after the other; as little as there can be of an
+    HTTP client.
+    """
 
     _answer: asyncio.Future[tuple[int, bytes]]
     _transport: asyncio.Transport
@@ -363,7 +425,9 @@ class _HttpCaller(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._received += data
         head, end, body = self._received.partition(b"\r\n\r\n")
-        if end and len(body) == int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0]):
+        if end and len(body) == int(
+            head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0]
+        ):
             self._answer.set_result((int(head.split(b" ", 2)[1]), body))
 
     def connection_lost(self, error: Exception | None) -> None:

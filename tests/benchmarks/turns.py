@@ -1,4 +1,7 @@
-"""Subjects in processes of their own, and what a turn of one of them cost: CPU of that process alone, wall time, and how long each call took."""
+"""Subjects in processes of their own, and what a turn of one of them cost:
+
+CPU of that process alone, wall time, and how long each call took.
+"""
 
 import gc
 import multiprocessing
@@ -19,7 +22,9 @@ _numbers = count(1)  # of appointments: none is cancelled twice
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a turn cost for each request, in milliseconds; ``longest_ms`` holds each call's own time where there was one caller, else the gaps are not known."""
+    """What a turn cost for each request, in milliseconds; ``longest_ms`` holds each call's own time
+    where there was one caller, else the gaps are not known.
+    """
 
     cpu_ms: float
     wall_ms: float
@@ -31,7 +36,9 @@ class Cost:
         return 1000 / self.wall_ms
 
 
-def _serve(pipe: Connection, name: str, upstream: Upstream, latency_ms: int, tokens: Sequence[str]) -> None:
+def _serve(
+    pipe: Connection, name: str, upstream: Upstream, latency_ms: int, tokens: Sequence[str]
+) -> None:
     subject = SUBJECTS[name](upstream, latency_ms, tokens)
     try:
         while (order := pipe.recv()) is not None:
@@ -52,7 +59,10 @@ def _serve(pipe: Connection, name: str, upstream: Upstream, latency_ms: int, tok
 
 @dataclass(slots=True)
 class Runner:
-    """A subject that waits for its turn. Errors of the subject end its process, and then a turn raises EOFError."""
+    """A subject that waits for its turn.
+
+    Errors of the subject end its process, and then a turn raises EOFError.
+    """
 
     name: str
     pipe: Connection
@@ -73,7 +83,9 @@ class Runner:
 
 
 @contextmanager
-def runners(names: Sequence[str], upstream: Upstream, tokens: Sequence[str], latency_ms: int = 0) -> Iterator[dict[str, Runner]]:
+def runners(
+    names: Sequence[str], upstream: Upstream, tokens: Sequence[str], latency_ms: int = 0
+) -> Iterator[dict[str, Runner]]:
     """Start subjects, each in a process of its own that lives until the block ends."""
     with ExitStack() as running:
         started = {}

@@ -1,8 +1,12 @@
-"""Entra and Graph for benchmarks, in a process of their own: TLS, little Python for each answer, no checks.
+"""Entra and Graph for benchmarks, in a process of their own.
 
-What is measured is what calls it, so it must never be what the others wait for: answers are bytes made beforehand. It judges nothing; ``infra/local`` has
-the simulators that do. Graph answers 204 to a cancel, 404 where the id holds ``missing``, and 200 to a look, after a latency that its port stands for. The
-token endpoint answers an on-behalf-of request with a token for whomever the assertion names.
+TLS, little Python for each answer, no checks.
+
+What is measured is what calls it, so it must never be what the others wait for: answers are bytes
+made beforehand. It judges nothing; ``infra/local`` has the simulators that do. Graph answers 204 to
+a cancel, 404 where the id holds ``missing``, and 200 to a look, after a latency that its port
+stands for. The token endpoint answers an on-behalf-of request with a token for whomever the
+assertion names.
 """
 
 import asyncio
@@ -22,8 +26,8 @@ from urllib.parse import unquote
 import certifi
 
 from infra.local import seed
-from infra.local.entra_keys import KeyRing, b64url, unverified_claims
-from infra.local.entra_tokens import TokenMint
+from infra.local.entra.keys import KeyRing, b64url, unverified_claims
+from infra.local.entra.tokens import TokenMint
 from infra.local.tls import LocalAuthority
 
 _END_OF_HEAD = b"\r\n\r\n"
@@ -35,7 +39,14 @@ _GRAPH_HEADERS = (
     b'x-ms-ags-diagnostic: {"ServerInfo":{"DataCenter":"West Europe","Slice":"E","Ring":"5","ScaleUnit":"003","RoleInstance":"AM4PEPF00028DF0"}}\r\n'
     b"Date: Wed, 25 Nov 2026 10:00:00 GMT\r\n"
 )
-_NOT_FOUND = json.dumps({"error": {"code": "ErrorItemNotFound", "message": "The specified object was not found in the store."}}).encode()
+_NOT_FOUND = json.dumps(
+    {
+        "error": {
+            "code": "ErrorItemNotFound",
+            "message": "The specified object was not found in the store.",
+        }
+    }
+).encode()
 
 
 def _answer(status: bytes, body: bytes = b"", headers: bytes = b"") -> bytes:
@@ -50,7 +61,10 @@ _STANDS = _answer(b"200 OK", b'{"id":"AAMk="}', _GRAPH_HEADERS)
 
 
 class _Service(asyncio.Protocol):
-    """One connection. ``respond`` turns a path and a body into the whole answer, which is sent ``latency_s`` later."""
+    """One connection.
+
+    ``respond`` turns a path and a body into the whole answer, which is sent ``latency_s`` later.
+    """
 
     def __init__(self, respond: Callable[[bytes, bytes], bytes], latency_s: float) -> None:
         self._respond = respond
@@ -91,7 +105,9 @@ class _Entra:
 
     def __init__(self, url: str, keys: KeyRing) -> None:
         self._url = url
-        self._keys = _answer(b"200 OK", json.dumps({"keys": [key.jwk() for key in keys.published()]}).encode())
+        self._keys = _answer(
+            b"200 OK", json.dumps({"keys": [key.jwk() for key in keys.published()]}).encode()
+        )
         self._graph_token = "eyJ0eXAiOiJKV1Qi." + "g" * _GRAPH_TOKEN_CHARS
 
     def respond(self, path: bytes, body: bytes) -> bytes:
@@ -112,7 +128,14 @@ class _Entra:
         form = dict(pair.partition("=")[::2] for pair in body.decode().split("&"))
         claims = unverified_claims(form["assertion"])
         oid, tid, now = str(claims["oid"]), str(claims["tid"]), int(time.time())
-        identity = {"aud": seed.API_CLIENT_ID, "iss": f"{self._url}/{tid}/v2.0", "iat": now, "nbf": now, "exp": now + 3600, "ver": "2.0"}
+        identity = {
+            "aud": seed.API_CLIENT_ID,
+            "iss": f"{self._url}/{tid}/v2.0",
+            "iat": now,
+            "nbf": now,
+            "exp": now + 3600,
+            "ver": "2.0",
+        }
         identity |= {"oid": oid, "tid": tid, "sub": oid, "preferred_username": f"{oid}@contoso.com"}
         granted = {
             "token_type": "Bearer",
@@ -122,7 +145,9 @@ class _Entra:
             "ext_expires_in": 3599,
             "access_token": f"{self._graph_token}.{oid}",
             "id_token": f"{_encode({'typ': 'JWT', 'alg': 'RS256'})}.{_encode(identity)}.c2lnbmF0dXJl",
-            "client_info": base64.urlsafe_b64encode(json.dumps({"uid": oid, "utid": tid}).encode()).decode().rstrip("="),
+            "client_info": base64.urlsafe_b64encode(json.dumps({"uid": oid, "utid": tid}).encode())
+            .decode()
+            .rstrip("="),
         }
         return _answer(b"200 OK", json.dumps(granted).encode(), _GRAPH_HEADERS)
 
@@ -133,7 +158,11 @@ def _encode(members: Mapping[str, object]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """Where it listens. ``graphs`` are Graph's addresses by latency in milliseconds; ``bundle`` (PEM) holds what clients have to trust and the usual roots."""
+    """Where it listens.
+
+    ``graphs`` are Graph's addresses by latency in milliseconds; ``bundle`` (PEM) holds what clients
+    have to trust and the usual roots.
+    """
 
     entra: str
     graphs: Mapping[int, str]
@@ -166,12 +195,18 @@ class People:
 
 
 async def _listen(
-    latencies_ms: Sequence[int], tls: ssl.SSLContext, keys: KeyRing, announce: Callable[[str, Mapping[int, str]], None], pipe: Connection
+    latencies_ms: Sequence[int],
+    tls: ssl.SSLContext,
+    keys: KeyRing,
+    announce: Callable[[str, Mapping[int, str]], None],
+    pipe: Connection,
 ) -> None:
     loop = asyncio.get_running_loop()
 
     async def open_at(respond: Callable[[bytes, bytes], bytes], latency_ms: int = 0) -> str:
-        server = await loop.create_server(lambda: _Service(respond, latency_ms / 1000), "127.0.0.1", 0, ssl=tls, backlog=1024)
+        server = await loop.create_server(
+            lambda: _Service(respond, latency_ms / 1000), "127.0.0.1", 0, ssl=tls, backlog=1024
+        )
         return f"https://localhost:{server.sockets[0].getsockname()[1]}"
 
     entra: list[_Entra] = []
@@ -200,7 +235,9 @@ def _user_tokens(mint: TokenMint, count: int) -> list[str]:
 
 def _user_token(mint: TokenMint) -> str:
     number = mint.next_sequence()
-    user = seed.User(f"00000000-0000-4000-8000-{number:012x}", f"user{number}@contoso.com", f"User {number}")
+    user = seed.User(
+        f"00000000-0000-4000-8000-{number:012x}", f"user{number}@contoso.com", f"User {number}"
+    )
     return mint.user_token(user, lifetime_s=3 * 3600)
 
 
@@ -221,7 +258,9 @@ def upstream(latencies_ms: Sequence[int] = (0,)) -> Iterator[tuple[Upstream, Peo
     """Run it until the block ends. Errors: RuntimeError when it does not start."""
     ours, theirs = multiprocessing.Pipe()
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        process = multiprocessing.get_context("spawn").Process(target=_run, args=(theirs, Path(folder), latencies_ms), daemon=True)
+        process = multiprocessing.get_context("spawn").Process(
+            target=_run, args=(theirs, Path(folder), latencies_ms), daemon=True
+        )
         process.start()
         try:
             if not ours.poll(60):

@@ -1,4 +1,6 @@
-"""Headless Chromium for the tests: found or installed by ``scripts/chromium``, driven by Playwright, watched for everything it complains of or asks for."""
+"""Headless Chromium for the tests: found or installed by ``scripts/chromium``, driven by
+Playwright, watched for everything it complains of or asks for.
+"""
 
 import fcntl
 import subprocess
@@ -7,12 +9,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    expect,
+    sync_playwright,
+)
 
 _ROOT = Path(__file__).resolve().parents[2]
 _SCRIPT = _ROOT / "scripts" / "chromium"
 _LOCK = _ROOT / ".tools" / "chromium.lock"
-# Chromium's own traffic (updates, safe browsing, sync) stays off; in a container it has no sandbox and no GPU.
+# Chromium's own traffic (updates, safe browsing, sync) stays off; in a container it has no sandbox
+# and no GPU.
 _FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -32,7 +42,10 @@ class ChromiumMissing(Exception):
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """Give a running browser with a profile of its own, which is thrown away. Errors: ChromiumMissing."""
+    """Give a running browser with a profile of its own, which is thrown away.
+
+    Errors: ChromiumMissing.
+    """
     program = _find()
     with sync_playwright() as playwright:
         expect.set_options(timeout=_PATIENCE_MS)
@@ -42,11 +55,16 @@ def chromium() -> Iterator[Browser]:
 
 
 def _find() -> str:
-    """Return the program, installed first where it is missing. One run at a time: the others wait for it."""
+    """Return the program, installed first where it is missing.
+
+    One run at a time: the others wait for it.
+    """
     _LOCK.parent.mkdir(exist_ok=True)
     with _LOCK.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        found = subprocess.run(["sh", _SCRIPT], capture_output=True, text=True, timeout=400, check=False)
+        found = subprocess.run(
+            ["sh", _SCRIPT], capture_output=True, text=True, timeout=400, check=False
+        )
     if found.returncode:
         raise ChromiumMissing(found.stderr.strip())
     return found.stdout.strip()
@@ -64,9 +82,15 @@ class Watch:
         context.on("request", lambda request: self._see(request.url))
 
     def _hear(self, message: ConsoleMessage) -> None:
-        """Keep errors and warnings; that an answer of the service was an error is what the tests are about, and no complaint."""
-        told = message.text.startswith("Failed to load resource: the server responded with a status of")
-        if message.type in ("error", "warning") and not (told and "/api/v1/" in message.location["url"]):
+        """Keep errors and warnings; that an answer of the service was an error is what the tests
+        are about, and no complaint.
+        """
+        told = message.text.startswith(
+            "Failed to load resource: the server responded with a status of"
+        )
+        if message.type in ("error", "warning") and not (
+            told and "/api/v1/" in message.location["url"]
+        ):
             self.complaints.append(f"{message.text} ({message.location['url']})")
 
     def _see(self, address: str) -> None:
@@ -81,7 +105,9 @@ def scrolls_sideways(page: Page) -> bool:
 
 
 def faint_texts(page: Page) -> list[str]:
-    """Return the visible texts whose contrast is below 4.5 to 1 (WCAG 2.2, 1.4.3), with their ratios."""
+    """Return the visible texts whose contrast is below 4.5 to 1 (WCAG 2.2, 1.4.3), with their
+    ratios.
+    """
     faint: list[str] = page.evaluate(_FAINT_TEXTS)
     return faint
 

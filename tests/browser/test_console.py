@@ -1,4 +1,6 @@
-"""The console in a real browser: its whole path by mouse and by keyboard, what it says when things go wrong, and who may call whom."""
+"""The console in a real browser: its whole path by mouse and by keyboard, what it says when things
+go wrong, and who may call whom.
+"""
 
 import itertools
 import json
@@ -13,9 +15,10 @@ import pytest
 from aiohttp import web
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
-from infra.local import console_docs, seed
-from infra.local.console import Console
-from infra.local.process import HostProcess
+from infra.local import seed
+from infra.local.console import docs as console_docs
+from infra.local.console.server import Console
+from infra.local.host.process import HostProcess
 from infra.local.server import LocalServer
 from infra.local.stack import LocalStack
 from tests.browser.chromium import Watch, chromium, faint_texts, scrolls_sideways
@@ -37,11 +40,20 @@ class Site:
     facade_url: str
 
     def book(self, *, business_id: str = seed.LUNCH_DELIVERY) -> str:
-        """Book an appointment of its own in the console's first month and return the customer's name."""
+        """Book an appointment of its own in the console's first month and return the customer's
+        name.
+        """
         number = next(_numbers)
         customer = f"Customer Number{number}"
         times = (f"2027-05-10T{hour}:00.0000000Z" for hour in ("09:00", "09:30"))
-        booking = seed.Appointment(f"AAMkADbrowser{number}=", business_id, "Haircut", customer, "customer@contoso.com", *times)
+        booking = seed.Appointment(
+            f"AAMkADbrowser{number}=",
+            business_id,
+            "Haircut",
+            customer,
+            "customer@contoso.com",
+            *times,
+        )
         self.stack.graph.bookings.add(booking)
         return customer
 
@@ -72,13 +84,22 @@ Open = Callable[..., Page]
 
 @pytest.fixture
 def open_page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Open]:
-    """Open pages, and find out at the end that none complained (unless ``complaints`` are expected) and none asked another host."""
+    """Open pages, and find out at the end that none complained (unless ``complaints`` are expected)
+    and none asked another host.
+    """
     contexts: list[BrowserContext] = []
     watches: list[Watch] = []
     strict: list[Watch] = []
 
-    def open_one(address: str, *, scheme: str = "light", width: int = 1280, complaints: bool = False) -> Page:
-        context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 900}, locale="en-GB", timezone_id="UTC")  # type: ignore[arg-type]
+    def open_one(
+        address: str, *, scheme: str = "light", width: int = 1280, complaints: bool = False
+    ) -> Page:
+        context = browser.new_context(
+            color_scheme=scheme,  # type: ignore[arg-type]
+            viewport={"width": width, "height": 900},
+            locale="en-GB",
+            timezone_id="UTC",
+        )
         contexts.append(context)
         watches.append(Watch(context))
         strict.extend([] if complaints else watches[-1:])
@@ -104,7 +125,11 @@ def sign_in(page: Page, who: seed.User = seed.ADELE) -> None:
 
 
 def row_of(page: Page, customer: str) -> Locator:
-    return page.get_by_role("list", name="Appointments").get_by_role("listitem").filter(has_text=customer)
+    return (
+        page.get_by_role("list", name="Appointments")
+        .get_by_role("listitem")
+        .filter(has_text=customer)
+    )
 
 
 def cancel(page: Page, customer: str, message: str = MESSAGE) -> None:
@@ -115,7 +140,11 @@ def cancel(page: Page, customer: str, message: str = MESSAGE) -> None:
 
 
 def fact(page: Page, term: str) -> Locator:
-    return page.locator("#answer-facts div").filter(has=page.get_by_text(term, exact=True)).locator("dd")
+    return (
+        page.locator("#answer-facts div")
+        .filter(has=page.get_by_text(term, exact=True))
+        .locator("dd")
+    )
 
 
 def answered(page: Page) -> dict[str, object]:
@@ -126,7 +155,9 @@ def answered(page: Page) -> dict[str, object]:
 # The whole path
 
 
-def test_a_person_signs_in_cancels_and_sees_the_answer_and_the_mail(site: Site, open_page: Open) -> None:
+def test_a_person_signs_in_cancels_and_sees_the_answer_and_the_mail(
+    site: Site, open_page: Open
+) -> None:
     customer = site.book()
     page = open_page(site.console.url)
     sign_in(page)
@@ -157,7 +188,9 @@ def test_a_person_signs_in_cancels_and_sees_the_answer_and_the_mail(site: Site, 
     expect(mails.get_by_role("listitem")).to_have_count(2)
     expect(mails.get_by_role("listitem").nth(1)).to_contain_text("customer@contoso.com")
     assert mails.locator(".mail").all_inner_texts() == [MESSAGE, MESSAGE]
-    assert [cancellation.by for cancellation in site.stack.graph.bookings.cancellations] == [seed.ADELE.object_id]
+    assert [cancellation.by for cancellation in site.stack.graph.bookings.cancellations] == [
+        seed.ADELE.object_id
+    ]
 
     page.get_by_role("button", name="Send the same request again").click()
     expect(fact(page, "Replayed")).to_have_text("yes")
@@ -224,21 +257,39 @@ def test_the_whole_path_needs_no_mouse(site: Site, open_page: Open) -> None:
     page.keyboard.press("Enter")
     expect(page.locator("#answer-title")).to_have_text("The answer Cancelled")
     expect(page.locator("#answer-title")).to_be_focused()
-    assert [cancellation.message for cancellation in site.stack.graph.bookings.cancellations] == ["By keyboard."]
+    assert [cancellation.message for cancellation in site.stack.graph.bookings.cancellations] == [
+        "By keyboard."
+    ]
 
 
 # What goes wrong
 
 
 DUE: dict[str, tuple[str, int, dict[str, object]]] = {
-    "The connection breaks after the cancel": ("Not found, unconfirmed", 200, {"outcome": "not_found", "confirmed": False}),
-    "Graph answers 500 after the cancel": ("Not found, unconfirmed", 200, {"outcome": "not_found", "confirmed": False}),
-    "It breaks before, then after the cancel": ("Cancelled, unconfirmed", 200, {"outcome": "cancelled", "confirmed": False}),
+    "The connection breaks after the cancel": (
+        "Not found, unconfirmed",
+        200,
+        {"outcome": "not_found", "confirmed": False},
+    ),
+    "Graph answers 500 after the cancel": (
+        "Not found, unconfirmed",
+        200,
+        {"outcome": "not_found", "confirmed": False},
+    ),
+    "It breaks before, then after the cancel": (
+        "Cancelled, unconfirmed",
+        200,
+        {"outcome": "cancelled", "confirmed": False},
+    ),
     "Graph throttles for a second": ("Cancelled", 200, {"outcome": "cancelled", "confirmed": True}),
     "Graph throttles for a minute": ("Failed", 429, {"code": "throttled", "retryAfterSeconds": 60}),
     "Graph says 404": ("Not found", 200, {"outcome": "not_found", "confirmed": True}),
     "Graph says 403": ("Failed", 403, {"code": "access_denied", "retryable": False}),
-    "Entra ID is down at the exchange": ("Failed", 503, {"code": "upstream_unavailable", "retryable": True}),
+    "Entra ID is down at the exchange": (
+        "Failed",
+        503,
+        {"code": "upstream_unavailable", "retryable": True},
+    ),
 }
 
 
@@ -254,10 +305,14 @@ def test_a_fault_that_is_switched_on_shows_what_is_due(site: Site, open_page: Op
         expect(fact(page, "HTTP status"), fault).to_have_text(str(status))
         assert members.items() <= answered(page).items(), fault
         if "retryAfterSeconds" in members:
-            expect(page.locator("#again")).to_have_text(re.compile("^Send the same request again, in [1-6][0-9]? s$"))
+            expect(page.locator("#again")).to_have_text(
+                re.compile("^Send the same request again, in [1-6][0-9]? s$")
+            )
 
 
-def test_an_unknown_outcome_is_settled_by_sending_the_same_request_again(site: Site, open_page: Open) -> None:
+def test_an_unknown_outcome_is_settled_by_sending_the_same_request_again(
+    site: Site, open_page: Open
+) -> None:
     customer = site.book()
     page = open_page(site.console.url)
     sign_in(page)
@@ -265,7 +320,9 @@ def test_an_unknown_outcome_is_settled_by_sending_the_same_request_again(site: S
     page.on(
         "request",
         lambda request: (
-            keys.append(request.headers.get("idempotency-key")) if request.method == "POST" and "/api/" in request.url else None
+            keys.append(request.headers.get("idempotency-key"))
+            if request.method == "POST" and "/api/" in request.url
+            else None
         ),
     )
     page.get_by_role("button", name="Switch on: Graph goes dark after the cancel").click()
@@ -284,7 +341,9 @@ def test_an_unknown_outcome_is_settled_by_sending_the_same_request_again(site: S
     assert keys[0] == keys[1]
 
 
-def test_a_challenge_is_met_by_signing_in_again_and_the_cancel_goes_on(site: Site, open_page: Open) -> None:
+def test_a_challenge_is_met_by_signing_in_again_and_the_cancel_goes_on(
+    site: Site, open_page: Open
+) -> None:
     customer = site.book()
     page = open_page(site.console.url)
     sign_in(page)
@@ -296,14 +355,22 @@ def test_a_challenge_is_met_by_signing_in_again_and_the_cancel_goes_on(site: Sit
     expect(page.get_by_role("heading", name="More proof is asked for")).to_be_visible()
     page.get_by_role("button", name="Adele Vance").click()
     expect(page.locator("#answer-title")).to_have_text("The answer Cancelled")
-    assert [cancellation.message for cancellation in site.stack.graph.bookings.cancellations] == [MESSAGE]
+    assert [cancellation.message for cancellation in site.stack.graph.bookings.cancellations] == [
+        MESSAGE
+    ]
 
 
-def test_an_answer_that_never_comes_is_not_taken_for_an_outcome(site: Site, open_page: Open) -> None:
+def test_an_answer_that_never_comes_is_not_taken_for_an_outcome(
+    site: Site, open_page: Open
+) -> None:
     customer = site.book()
-    page = open_page(site.console.url, complaints=True)  # the browser complains of the broken connection
+    page = open_page(
+        site.console.url, complaints=True
+    )  # the browser complains of the broken connection
     sign_in(page)
-    page.route("**/api/v1/cancel-appointment", lambda route: route.abort("connectionreset"), times=1)
+    page.route(
+        "**/api/v1/cancel-appointment", lambda route: route.abort("connectionreset"), times=1
+    )
     cancel(page, customer)
     expect(page.locator("#answer-title")).to_have_text("The answer Not known")
     expect(fact(page, "HTTP status")).to_have_text("none")
@@ -314,12 +381,17 @@ def test_an_answer_that_never_comes_is_not_taken_for_an_outcome(site: Site, open
 @pytest.mark.parametrize(
     ("fragment", "words"),
     [
-        ("error=access_denied&error_description=AADSTS65004%3A+User+declined.", "belongs to no sign-in of this page"),
+        (
+            "error=access_denied&error_description=AADSTS65004%3A+User+declined.",
+            "belongs to no sign-in of this page",
+        ),
         ("code=stolen&state=guessed", "belongs to no sign-in of this page"),
     ],
     ids=["error", "code"],
 )
-def test_an_answer_to_a_sign_in_that_nobody_asked_for_is_refused(site: Site, open_page: Open, fragment: str, words: str) -> None:
+def test_an_answer_to_a_sign_in_that_nobody_asked_for_is_refused(
+    site: Site, open_page: Open, fragment: str, words: str
+) -> None:
     page = open_page(f"{site.console.url}/#{fragment}")
     expect(page.get_by_role("alert")).to_contain_text(words)
     expect(page.get_by_role("button", name="Sign in")).to_be_visible()
@@ -336,7 +408,9 @@ def test_the_preflight_passes_for_the_consoles_origin(site: Site, open_page: Ope
 
     def see(event: dict[str, Any]) -> None:
         if event["type"] == "Preflight":
-            preflights[event["response"]["url"].removeprefix(site.facade_url)] = event["response"]["status"]
+            preflights[event["response"]["url"].removeprefix(site.facade_url)] = event["response"][
+                "status"
+            ]
 
     network.on("Network.responseReceived", see)
     network.send("Network.enable")
@@ -344,7 +418,10 @@ def test_the_preflight_passes_for_the_consoles_origin(site: Site, open_page: Ope
     sign_in(page)
     cancel(page, customer)
     expect(page.locator("#answer-title")).to_have_text("The answer Cancelled")
-    assert {"/api/v1/businesses": 204, "/api/v1/cancel-appointment": 204}.items() <= preflights.items()
+    assert {
+        "/api/v1/businesses": 204,
+        "/api/v1/cancel-appointment": 204,
+    }.items() <= preflights.items()
 
 
 def test_the_browser_keeps_a_page_of_another_origin_out(site: Site, open_page: Open) -> None:
@@ -353,7 +430,9 @@ def test_the_browser_keeps_a_page_of_another_origin_out(site: Site, open_page: O
     token = site.stack.entra.user_token()
     customer = site.book()
     number = customer.removeprefix("Customer Number")
-    body = json.dumps({"businessId": seed.LUNCH_DELIVERY, "appointmentId": f"AAMkADbrowser{number}="})
+    body = json.dumps(
+        {"businessId": seed.LUNCH_DELIVERY, "appointmentId": f"AAMkADbrowser{number}="}
+    )
     stranger = web.Application()
     stranger.router.add_get("/", _empty_page)
     with LocalServer(stranger) as other:
@@ -374,20 +453,27 @@ def test_the_browser_keeps_a_page_of_another_origin_out(site: Site, open_page: O
                 [address, headers, body],
             )
             assert outcome == "TypeError"
-        assert sum("blocked by CORS policy" in complaint for complaint in complaints) == len(attempts)
+        assert sum("blocked by CORS policy" in complaint for complaint in complaints) == len(
+            attempts
+        )
     assert site.stack.graph.bookings.cancellations == []
     assert site.stack.graph.faults.planned() == site.stack.entra.faults.planned() == []
 
 
 async def _empty_page(_: web.Request) -> web.Response:
-    return web.Response(text="<!doctype html><title>A stranger</title><link rel=icon href='data:,'>", content_type="text/html")
+    return web.Response(
+        text="<!doctype html><title>A stranger</title><link rel=icon href='data:,'>",
+        content_type="text/html",
+    )
 
 
 # How it looks
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 390), ("dark", 1280)])
-def test_everything_fits_and_can_be_read(site: Site, open_page: Open, scheme: str, width: int) -> None:
+def test_everything_fits_and_can_be_read(
+    site: Site, open_page: Open, scheme: str, width: int
+) -> None:
     customer = site.book()
     page = open_page(site.console.url, scheme=scheme, width=width)
 
@@ -414,16 +500,26 @@ def test_everything_fits_and_can_be_read(site: Site, open_page: Open, scheme: st
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
-def test_the_documentation_shows_every_operation_and_sends_none(site: Site, open_page: Open, scheme: str, width: int) -> None:
+def test_the_documentation_shows_every_operation_and_sends_none(
+    site: Site, open_page: Open, scheme: str, width: int
+) -> None:
     document = json.loads(console_docs.DOCUMENT.read_text("utf-8"))
     methods = ("get", "post", "put", "patch", "delete")
-    operations = [(method.upper(), path) for path, item in document["paths"].items() for method in item if method in methods]
+    operations = [
+        (method.upper(), path)
+        for path, item in document["paths"].items()
+        for method in item
+        if method in methods
+    ]
     assert operations
     page = open_page(site.console.url, scheme=scheme, width=width)
     page.get_by_role("link", name="API docs").click()
     expect(page.locator(".opblock")).to_have_count(len(operations))
     shown = [
-        (block.locator(".opblock-summary-method").inner_text(), block.locator(".opblock-summary-path").inner_text().replace("\u200b", ""))
+        (
+            block.locator(".opblock-summary-method").inner_text(),
+            block.locator(".opblock-summary-path").inner_text().replace("\u200b", ""),
+        )
         for block in page.locator(".opblock").all()
     ]
     assert sorted(shown) == sorted(operations)

@@ -1,6 +1,9 @@
-"""Drives the running local stack from a published document with schemathesis: ``make fuzz``, and a short form of it in the tests.
+"""Drives the running local stack from a published document with schemathesis.
 
-Owns how schemathesis is run and what its words come to. How it judges is in ``schemathesis.toml`` and ``hooks.py``.
+``make fuzz``, and a short form of it in the tests.
+
+Owns how schemathesis is run and what its words come to. How it judges is in ``schemathesis.toml``
+and ``hooks.py``.
 """
 
 import argparse
@@ -16,7 +19,7 @@ from typing import Any
 from infra.contract.files import OPENAPI, SWAGGER
 from infra.contract.recording import REPOSITORY
 from infra.local import seed
-from infra.local.process import HostProcess
+from infra.local.host.process import HostProcess
 from infra.local.stack import LocalStack
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
@@ -25,7 +28,10 @@ DOCUMENTS: Mapping[str, Path] = {"openapi": OPENAPI, "swagger": SWAGGER}
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a run came to. ``cases`` were generated and judged, ``accepted`` says how many of the good ones were answered 2xx, by operation.
+    """What a run came to.
+
+    ``cases`` were generated and judged, ``accepted`` says how many of the good ones were answered
+    2xx, by operation.
 
     ``report`` is all that schemathesis printed.
     """
@@ -37,45 +43,95 @@ class Verdict:
 
 
 def fuzz(
-    document: Path, url: str, token: str, *, cases: int, seed: int | None = None, phases: str = "examples,coverage,fuzzing,stateful"
+    document: Path,
+    url: str,
+    token: str,
+    *,
+    cases: int,
+    seed: int | None = None,
+    phases: str = "examples,coverage,fuzzing,stateful",
 ) -> Verdict:
-    """Send as many generated requests to every operation of a document, besides those that cover its schemas one by one."""
+    """Send as many generated requests to every operation of a document, besides those that cover
+    its schemas one by one.
+    """
     with tempfile.TemporaryDirectory(prefix="fuzzing-") as folder:
         report, driven = Path(folder) / "report.json", Path(folder) / document.name
         driven.write_text(json.dumps(_with_a_header_for_a_token(json.loads(document.read_text()))))
-        command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG), "run", str(driven)]
-        command += ["--url", f"{url}/api", "--header", f"Authorization: Bearer {token}", "--max-examples", str(cases)]
+        command = [
+            sys.executable,
+            "-m",
+            "schemathesis.cli",
+            "--config-file",
+            str(CONFIG),
+            "run",
+            str(driven),
+        ]
+        command += [
+            "--url",
+            f"{url}/api",
+            "--header",
+            f"Authorization: Bearer {token}",
+            "--max-examples",
+            str(cases),
+        ]
         command += ["--phases", phases, "--report", "json", "--report-json-path", str(report)]
         command += [] if seed is None else ["--seed", str(seed)]
-        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            command,
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
         printed = done.stdout + done.stderr
         told: dict[str, Any] = json.loads(report.read_text()) if report.exists() else {}
     return Verdict(
         passed=done.returncode == 0 and told.get("exit_code") == 0,
         cases=told.get("test_cases", {}).get("generated", 0),
-        accepted={name: sum(phase["accepted"] for phase in phases.values()) for name, phases in told.get("valid_rates", {}).items()},
+        accepted={
+            name: sum(phase["accepted"] for phase in phases.values())
+            for name, phases in told.get("valid_rates", {}).items()
+        },
         report=printed,
     )
 
 
 def _with_a_header_for_a_token(document: dict[str, Any]) -> dict[str, Any]:
-    """Say that the token travels in a header: of OAuth 2.0 schemathesis does not know which credentials to take away, and its check of them would pass unasked.
+    """Say that the token travels in a header: of OAuth 2.0 schemathesis does not know which
+    credentials to take away, and its check of them would pass unasked.
 
-    Signatures are made by ``hooks.py`` for every request, those of that check included, so it is not asked of them: tests/integration/test_webhooks_over_http.py is.
+    Signatures are made by ``hooks.py`` for every request, those of that check included, so it is
+    not asked of them: tests/integration/test_webhooks_over_http.py is.
     """
-    schemes = document["securityDefinitions"] if "swagger" in document else document["components"]["securitySchemes"]
+    schemes = (
+        document["securityDefinitions"]
+        if "swagger" in document
+        else document["components"]["securitySchemes"]
+    )
     tokens = [name for name, scheme in schemes.items() if scheme["type"] == "oauth2"]
-    schemes |= {name: {"type": "apiKey", "in": "header", "name": "Authorization"} for name in tokens}
-    for operation in (operation for methods in document["paths"].values() for operation in methods.values()):
+    schemes |= {
+        name: {"type": "apiKey", "in": "header", "name": "Authorization"} for name in tokens
+    }
+    for operation in (
+        operation for methods in document["paths"].values() for operation in methods.values()
+    ):
         asked = operation.get("security", document.get("security", []))
-        operation["security"] = [{name: [] for name in one} for one in asked if one.keys() <= set(tokens)]
+        operation["security"] = [
+            {name: [] for name in one} for one in asked if one.keys() <= set(tokens)
+        ]
     return document
 
 
 def main() -> int:
     """Run both documents for as long as is asked for, and print what came of it."""
     parser = argparse.ArgumentParser(prog="python -m tests.contract.fuzzing", description=__doc__)
-    parser.add_argument("--cases", type=int, default=3000, help="generated requests per operation (default: %(default)s)")
+    parser.add_argument(
+        "--cases",
+        type=int,
+        default=3000,
+        help="generated requests per operation (default: %(default)s)",
+    )
     parser.add_argument("--seed", type=int)
     parser.add_argument("--document", choices=sorted(DOCUMENTS), action="append")
     options = parser.parse_args()

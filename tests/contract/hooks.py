@@ -1,4 +1,5 @@
-"""What schemathesis cannot know from a document: dates that make sense together, two rules between values, and that a code has to be a documented one.
+"""What schemathesis cannot know from a document: dates that make sense together, two rules between
+values, and that a code has to be a documented one.
 
 Loaded by schemathesis as its hooks (``schemathesis.toml``), in a process of its own.
 """
@@ -18,14 +19,15 @@ from requests.auth import AuthBase
 
 from describe_api.catalogue import OPERATIONS
 from infra.local import seed
-from shared.problems import BUG, TABLE
-from shared.webhooks import ID_PATTERN, TIMESTAMP_PATTERN
+from shared.identity.webhooks import ID_PATTERN, TIMESTAMP_PATTERN
+from shared.serving.problems import BUG, TABLE
 
 _numbers = itertools.count()
 
 LONGEST_SPAN = timedelta(days=366)
 KNOWN = {operation.operation_id: operation for operation in OPERATIONS}
-# A key may have come before with another body, and what was asked for may be under way: nothing in a request can tell.
+# A key may have come before with another body, and what was asked for may be under way: nothing in
+# a request can tell.
 ACCEPTED = {"idempotency_key_reused", "request_in_progress", "business_not_found"}
 
 
@@ -35,22 +37,32 @@ def written(moment: datetime, zone: str, digits: int) -> str:
 
 
 # Mostly within one year, so that two of them often make a span; in every form that RFC 3339 allows.
-MOMENTS = st.one_of(st.datetimes(datetime(2027, 1, 1), datetime(2027, 12, 31)), st.datetimes(datetime(1000, 1, 1)))
+MOMENTS = st.one_of(
+    st.datetimes(datetime(2027, 1, 1), datetime(2027, 12, 31)), st.datetimes(datetime(1000, 1, 1))
+)
 ZONES = st.sampled_from(["Z", "z", "+00:00", "-00:00", "+05:45", "-11:30", "+14:00"])
 schemathesis.openapi.format("date-time", st.builds(written, MOMENTS, ZONES, st.integers(0, 9)))
 
 
 class Signature(AuthBase):
-    """Signs what is sent as Standard Webhooks says, where its id and time have their form: one that is at fault stays so."""
+    """Signs what is sent as Standard Webhooks says, where its id and time have their form: one that
+    is at fault stays so.
+    """
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
-        webhook_id, timestamp = (_text(request.headers.get(name, "")) for name in ("webhook-id", "webhook-timestamp"))
+        webhook_id, timestamp = (
+            _text(request.headers.get(name, "")) for name in ("webhook-id", "webhook-timestamp")
+        )
         body = request.body or b""
         if re.fullmatch(ID_PATTERN, webhook_id) and re.fullmatch(TIMESTAMP_PATTERN, timestamp):
             now = datetime.now(UTC).replace(microsecond=0)
             request.headers["webhook-timestamp"] = str(int(now.timestamp()))
-            signed = f"{webhook_id}.{int(now.timestamp())}.".encode() + (body if isinstance(body, bytes) else body.encode())
-            digest = hmac.digest(base64.b64decode(seed.WEBHOOK_SECRET.removeprefix("whsec_")), signed, "sha256")
+            signed = f"{webhook_id}.{int(now.timestamp())}.".encode() + (
+                body if isinstance(body, bytes) else body.encode()
+            )
+            digest = hmac.digest(
+                base64.b64decode(seed.WEBHOOK_SECRET.removeprefix("whsec_")), signed, "sha256"
+            )
             request.headers["webhook-signature"] = f"v1,{base64.b64encode(digest).decode()}"
         return request
 
@@ -61,11 +73,19 @@ def _text(value: str | bytes) -> str:
 
 @schemathesis.hook
 def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
-    """Sign webhooks. In every other good request put the business that the key is good for, and an id that did not come before."""
+    """Sign webhooks.
+
+    In every other good request put the business that the key is good for, and an id that did not
+    come before.
+    """
     if case.operation.definition.raw["operationId"] != "CancelAppointmentByWebhook":
         return
     kwargs["auth"] = Signature()
-    good = case.meta is not None and case.meta.generation.mode.is_positive and isinstance(case.body, dict)
+    good = (
+        case.meta is not None
+        and case.meta.generation.mode.is_positive
+        and isinstance(case.body, dict)
+    )
     if good and next(_numbers) % 2:
         case.body = {**case.body, "businessId": seed.LUNCH_DELIVERY}
         case.headers = {**(case.headers or {}), "webhook-id": f"msg_{next(_numbers)}"}
@@ -73,41 +93,69 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
 
 @schemathesis.hook
 def filter_body(context: Any, body: Any) -> bool:
-    """Leave out a null in the place of a message: it is taken for none, and Swagger 2.0 has no words for that."""
-    return not (isinstance(body, dict) and "cancellationMessage" in body and body["cancellationMessage"] is None)
+    """Leave out a null in the place of a message: it is taken for none, and Swagger 2.0 has no
+    words for that.
+    """
+    return not (
+        isinstance(body, dict)
+        and "cancellationMessage" in body
+        and body["cancellationMessage"] is None
+    )
 
 
 @schemathesis.check
 def valid_requests_are_accepted(context: Any, response: Any, case: Any) -> None:
-    """A request that the document allows is answered 200, or 404 where a list's business does not exist; or it breaks a rule between values."""
+    """A request that the document allows is answered 200, or 404 where a list's business does not
+    exist; or it breaks a rule between values.
+    """
     if case.meta is None or not case.meta.generation.mode.is_positive or response.status_code < 400:
         return
     body = response.json()
     if body["code"] in ACCEPTED or response.status_code in (401, 403):
         return  # what other checks do without a token
-    beyond_words = case.operation.definition.raw["operationId"] == "ListAppointments" and not span_is_possible(case.query or {})
-    if not (beyond_words and body["code"] == "invalid_request" and {fault["field"] for fault in body["errors"]} <= {"start", "end"}):
-        raise AssertionError(f"a valid request was answered {response.status_code}: {response.text}")
+    beyond_words = case.operation.definition.raw[
+        "operationId"
+    ] == "ListAppointments" and not span_is_possible(case.query or {})
+    if not (
+        beyond_words
+        and body["code"] == "invalid_request"
+        and {fault["field"] for fault in body["errors"]} <= {"start", "end"}
+    ):
+        raise AssertionError(
+            f"a valid request was answered {response.status_code}: {response.text}"
+        )
 
 
 @schemathesis.check
 def codes_are_documented(context: Any, response: Any, case: Any) -> None:
-    """The code of a problem is one that the operation is documented with, and the body agrees with the status and the headers."""
+    """The code of a problem is one that the operation is documented with, and the body agrees with
+    the status and the headers.
+    """
     if response.status_code < 400 or not response.content:
         return
     body = json.loads(response.content)
     rows = KNOWN[case.operation.definition.raw["operationId"]].rows()
-    assert body["code"] in {row.code for row in rows[response.status_code]}, f"{body['code']} is not documented for {response.status_code}"
+    assert body["code"] in {row.code for row in rows[response.status_code]}, (
+        f"{body['code']} is not documented for {response.status_code}"
+    )
     assert body["status"] == response.status_code
-    assert body["retryable"] is next(row.retryable for row in (*TABLE.values(), BUG) if row.code == body["code"])
+    assert body["retryable"] is next(
+        row.retryable for row in (*TABLE.values(), BUG) if row.code == body["code"]
+    )
     waits = [str(body["retryAfterSeconds"])] if "retryAfterSeconds" in body else []
     assert list(response.headers.get("retry-after", [])) == waits
 
 
 def span_is_possible(query: dict[str, Any]) -> bool:
-    """Tell whether there is such a span: it runs forward, is not too long, and lies within the calendar."""
+    """Tell whether there is such a span: it runs forward, is not too long, and lies within the
+    calendar.
+    """
     try:
-        start = moment(query["start"]) if query.get("start") else datetime.now(UTC).replace(microsecond=0)
+        start = (
+            moment(query["start"])
+            if query.get("start")
+            else datetime.now(UTC).replace(microsecond=0)
+        )
         end = moment(query["end"]) if query.get("end") else start + timedelta(days=30)
     except OverflowError:
         return False

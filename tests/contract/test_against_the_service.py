@@ -1,4 +1,6 @@
-"""The published documents are true: schemathesis generates requests from them, and judges what the running service answers."""
+"""The published documents are true: schemathesis generates requests from them, and judges what the
+running service answers.
+"""
 
 import json
 from collections.abc import Iterator
@@ -10,7 +12,7 @@ import requests
 from infra.contract.files import OPENAPI, SWAGGER
 from infra.contract.recording import REPOSITORY
 from infra.local import seed
-from infra.local.process import HostProcess
+from infra.local.host.process import HostProcess
 from infra.local.stack import LocalStack
 from tests.client import Facade
 from tests.contract.fuzzing import fuzz
@@ -22,7 +24,10 @@ CASES = 150  # generated for each operation; `make fuzz` does thousands
 def facade(stack: LocalStack) -> Iterator[Facade]:
     """A service that takes webhooks, too."""
     stack.entra.granted_roles = (seed.APP_ROLE,)
-    with HostProcess(REPOSITORY, stack.environment_with_webhooks) as host, requests.Session() as session:
+    with (
+        HostProcess(REPOSITORY, stack.environment_with_webhooks) as host,
+        requests.Session() as session,
+    ):
         session.trust_env = False
         yield Facade(host.url, session, stack)
 
@@ -36,15 +41,22 @@ def test_the_service_does_what_its_document_says(facade: Facade, document: Path)
     assert verdict.cases >= CASES * 3, verdict.report
     for path, methods in json.loads(document.read_text())["paths"].items():
         for method, operation in methods.items():
-            wanted = CASES // 10 if "parameters" in operation else 1  # of those without parameters there is but one request
-            assert verdict.accepted[f"{method.upper()} {path}"] >= wanted, (verdict.accepted, verdict.report)
+            wanted = (
+                CASES // 10 if "parameters" in operation else 1
+            )  # of those without parameters there is but one request
+            assert verdict.accepted[f"{method.upper()} {path}"] >= wanted, (
+                verdict.accepted,
+                verdict.report,
+            )
 
 
 @pytest.mark.timeout(300)
 def test_a_document_that_is_not_true_is_found_out(facade: Facade, tmp_path: Path) -> None:
     untrue = json.loads(OPENAPI.read_text())
     untrue["paths"] = {path: untrue["paths"][path] for path in ("/v1/businesses", "/health")}
-    untrue["paths"]["/health"]["get"]["security"] = untrue["paths"]["/v1/businesses"]["get"]["security"]
+    untrue["paths"]["/health"]["get"]["security"] = untrue["paths"]["/v1/businesses"]["get"][
+        "security"
+    ]
     operation = untrue["paths"]["/v1/businesses"]["get"]
     operation["parameters"][0]["schema"]["maxLength"] = 50  # accepted is twice as much
     del operation["responses"]["400"]

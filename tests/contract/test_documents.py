@@ -1,4 +1,6 @@
-"""The published documents are what the models and the recordings make them, valid, free of warnings, and what the service serves."""
+"""The published documents are what the models and the recordings make them, valid, free of
+warnings, and what the service serves.
+"""
 
 import json
 import subprocess
@@ -12,8 +14,8 @@ from openapi_spec_validator import OpenAPIV2SpecValidator, OpenAPIV31SpecValidat
 from describe_api import catalogue
 from infra.contract.files import EXAMPLES, OPENAPI, RECORDED, SWAGGER, documents, recorded_module
 from infra.contract.recording import REPOSITORY, Recorded
-from shared.problems import BUG, TABLE
-from shared.published import Published
+from shared.serving.problems import BUG, TABLE
+from shared.serving.published import Published
 from tests.client import Facade
 from tests.integration import node_packages
 
@@ -30,12 +32,19 @@ def read(path: Path) -> dict[str, Any]:
 def test_a_document_is_what_the_models_make_it(path: Path) -> None:
     made = documents()[path]
     assert path.exists(), f"{path.name} is missing: {MAKE}"
-    assert path.read_text() == made, f"{path.name} is not what the models and the recordings make: {MAKE}"
+    assert path.read_text() == made, (
+        f"{path.name} is not what the models and the recordings make: {MAKE}"
+    )
 
 
 def test_the_service_carries_what_was_recorded() -> None:
-    recorded = [Recorded(path.stem, (one := read(path))["request"], one["response"]) for path in EXAMPLES.glob("*.json")]
-    assert RECORDED.read_text() == recorded_module(recorded), f"the examples and {RECORDED.name} are not of one recording: {MAKE}"
+    recorded = [
+        Recorded(path.stem, (one := read(path))["request"], one["response"])
+        for path in EXAMPLES.glob("*.json")
+    ]
+    assert RECORDED.read_text() == recorded_module(recorded), (
+        f"the examples and {RECORDED.name} are not of one recording: {MAKE}"
+    )
 
 
 def test_the_openapi_document_is_valid() -> None:
@@ -49,8 +58,25 @@ def test_the_swagger_document_is_valid() -> None:
 def lint(*paths: Path) -> list[dict[str, Any]]:
     """Return all that Spectral has to say."""
     spectral = node_packages.install("spectral") / "node_modules" / ".bin" / "spectral"
-    command = [str(spectral), "lint", "--ruleset", str(REPOSITORY / ".spectral.yaml"), "--format", "json", "--quiet", *map(str, paths)]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=100, check=False, stdin=subprocess.DEVNULL)
+    command = [
+        str(spectral),
+        "lint",
+        "--ruleset",
+        str(REPOSITORY / ".spectral.yaml"),
+        "--format",
+        "json",
+        "--quiet",
+        *map(str, paths),
+    ]
+    done = subprocess.run(
+        command,
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
     found: list[dict[str, Any]] = json.loads(done.stdout)
     return found
 
@@ -76,8 +102,15 @@ def test_what_is_served_is_what_is_published(facade: Facade) -> None:
     etag = answer.headers["ETag"]
     for known in (etag, f"W/{etag}", f'"another", {etag}', "*"):
         unchanged = facade.session.get(address, headers={"If-None-Match": known}, timeout=30)
-        assert (unchanged.status_code, unchanged.content, unchanged.headers["ETag"]) == (304, b"", etag)
-    assert facade.session.get(address, headers={"If-None-Match": '"another"'}, timeout=30).content == answer.content
+        assert (unchanged.status_code, unchanged.content, unchanged.headers["ETag"]) == (
+            304,
+            b"",
+            etag,
+        )
+    assert (
+        facade.session.get(address, headers={"If-None-Match": '"another"'}, timeout=30).content
+        == answer.content
+    )
     assert not facade.stack.entra.asked
 
 
@@ -85,7 +118,9 @@ def test_what_is_served_is_what_is_published(facade: Facade) -> None:
 
 
 def test_every_code_is_one_that_some_operation_answers() -> None:
-    assert {code for operation in catalogue.OPERATIONS for code in operation.codes()} == {row.code for row in (*TABLE.values(), BUG)}
+    assert {code for operation in catalogue.OPERATIONS for code in operation.codes()} == {
+        row.code for row in (*TABLE.values(), BUG)
+    }
 
 
 def test_every_outcome_and_every_code_has_a_recorded_answer() -> None:
@@ -100,14 +135,27 @@ def test_every_outcome_and_every_code_has_a_recorded_answer() -> None:
 def answers(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
     for methods in document["paths"].values():
         for operation in methods.values():
-            yield from ((operation["operationId"], status, answer) for status, answer in operation["responses"].items())
+            yield from (
+                (operation["operationId"], status, answer)
+                for status, answer in operation["responses"].items()
+            )
 
 
-@pytest.mark.parametrize("operation", catalogue.OPERATIONS, ids=lambda operation: operation.operation_id)
-def test_an_operation_is_published_with_every_status_and_code_that_it_has(operation: Published) -> None:
-    published = {status: answer for name, status, answer in answers(read(OPENAPI)) if name == operation.operation_id}
+@pytest.mark.parametrize(
+    "operation", catalogue.OPERATIONS, ids=lambda operation: operation.operation_id
+)
+def test_an_operation_is_published_with_every_status_and_code_that_it_has(
+    operation: Published,
+) -> None:
+    published = {
+        status: answer
+        for name, status, answer in answers(read(OPENAPI))
+        if name == operation.operation_id
+    }
     rows = {str(status): [row.code for row in found] for status, found in operation.rows().items()}
-    assert {status: answer["x-codes"] for status, answer in published.items() if status[0] not in "23"} == rows
+    assert {
+        status: answer["x-codes"] for status, answer in published.items() if status[0] not in "23"
+    } == rows
     for status, codes in rows.items():
         assert set(published[status]["content"]["application/json"]["examples"]) == set(codes)
         assert all(code in published[status]["description"] for code in codes)
@@ -122,7 +170,9 @@ def test_the_routes_of_the_app_are_the_paths_of_the_document() -> None:
         assert trigger is not None
         said = trigger.get_dict_repr()
         routes |= {(f"/{said['route']}", method.value.lower()) for method in said["methods"]}
-    assert routes == {(path, method) for path, methods in read(OPENAPI)["paths"].items() for method in methods}
+    assert routes == {
+        (path, method) for path, methods in read(OPENAPI)["paths"].items() for method in methods
+    }
 
 
 def test_nothing_in_the_connectors_document_may_be_null_or_one_of_several() -> None:
@@ -149,6 +199,12 @@ def test_nothing_in_the_connectors_document_may_be_null_or_one_of_several() -> N
         "components",
     }
     assert forbidden.isdisjoint(words(document))
-    assert {operation["operationId"] for methods in document["paths"].values() for operation in methods.values()} == {
-        operation.operation_id for operation in catalogue.OPERATIONS if operation.for_makers is not None
+    assert {
+        operation["operationId"]
+        for methods in document["paths"].values()
+        for operation in methods.values()
+    } == {
+        operation.operation_id
+        for operation in catalogue.OPERATIONS
+        if operation.for_makers is not None
     }

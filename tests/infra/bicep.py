@@ -1,7 +1,9 @@
-"""A reader for the Bicep files: what is declared, what is referred to, and the syntax tree of each file.
+"""A reader for the Bicep files: what is declared, what is referred to, and the syntax tree of each
+file.
 
-The Bicep compiler is not needed and not replaced. pycep reads the syntax and gives the values; it does not tell a name from a text of the same letters,
-so references are read from the tokens. What the compiler alone knows (the schema of each resource type) is not checked here.
+The Bicep compiler is not needed and not replaced. pycep reads the syntax and gives the values; it
+does not tell a name from a text of the same letters, so references are read from the tokens. What
+the compiler alone knows (the schema of each resource type) is not checked here.
 """
 
 import re
@@ -21,7 +23,22 @@ _TOKEN = re.compile(
     re.DOTALL | re.VERBOSE,
 )
 _DECLARES = ("param", "var", "output", "resource", "module", "type", "func", "extension")
-_WORDS = frozenset({"true", "false", "null", "for", "in", "if", "existing", "targetScope", "metadata", "import", "using", *_DECLARES})
+_WORDS = frozenset(
+    {
+        "true",
+        "false",
+        "null",
+        "for",
+        "in",
+        "if",
+        "existing",
+        "targetScope",
+        "metadata",
+        "import",
+        "using",
+        *_DECLARES,
+    }
+)
 
 
 class Unreadable(Exception):
@@ -30,7 +47,10 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One token; a text's own tokens, those of its interpolations, follow it. ``kind`` is text, name, number, mark or newline."""
+    """One token; a text's own tokens, those of its interpolations, follow it.
+
+    ``kind`` is text, name, number, mark or newline.
+    """
 
     kind: str
     value: str
@@ -60,7 +80,9 @@ def tokens_of(source: str) -> list[Token]:
 
 
 def _read_text(source: str, start: int) -> tuple[int, list[Token]]:
-    """Read a text in single quotes: where it ends, and the tokens of its interpolations, each in brackets of its own."""
+    """Read a text in single quotes: where it ends, and the tokens of its interpolations, each in
+    brackets of its own.
+    """
     inner: list[Token] = []
     at = start + 1
     while at < len(source) and source[at] not in "'\n":
@@ -92,7 +114,10 @@ def _end_of_interpolation(source: str, at: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A use of a declared name, with the properties that follow it: ``vault!.outputs.name`` is vault and (outputs, name)."""
+    """A use of a declared name, with the properties that follow it:
+
+    ``vault!.outputs.name`` is vault and (outputs, name).
+    """
 
     name: str
     properties: tuple[str, ...]
@@ -114,7 +139,11 @@ class BicepFile:
     @property
     def declared(self) -> frozenset[str]:
         """Every name that may be referred to; an output may not."""
-        return frozenset(name for section in ("parameters", "variables", "resources", "modules") for name in self.section(section))
+        return frozenset(
+            name
+            for section in ("parameters", "variables", "resources", "modules")
+            for name in self.section(section)
+        )
 
     def references(self) -> Iterator[Reference]:
         """Return every use of a name that is neither a property, a key, a type nor a function's."""
@@ -127,14 +156,20 @@ class BicepFile:
                 continue
             if before is not None and before.value in (".", ".?", "::", "@"):
                 continue
-            if after is not None and (after.value == "(" or (after.value == ":" and _begins_a_pair(before))):
+            if after is not None and (
+                after.value == "(" or (after.value == ":" and _begins_a_pair(before))
+            ):
                 continue
             yield Reference(token.value, tuple(_properties(tokens, index + 1)))
 
     def functions(self) -> frozenset[str]:
         """Return the names of the functions and decorators that are called."""
         pairs = zip(self.tokens, self.tokens[1:], strict=False)
-        return frozenset(token.value for token, after in pairs if token.kind == "name" and after.value == "(" and token.value not in _WORDS)
+        return frozenset(
+            token.value
+            for token, after in pairs
+            if token.kind == "name" and after.value == "(" and token.value not in _WORDS
+        )
 
     def _local_names(self) -> frozenset[str]:
         """Names that a loop or a lambda declares."""
@@ -149,7 +184,9 @@ class BicepFile:
         return frozenset(found)
 
     def _values(self) -> Iterator[int]:
-        """Return where values stand: everything but the heads of declarations, up to their equals sign or the end of the line."""
+        """Return where values stand: everything but the heads of declarations, up to their equals
+        sign or the end of the line.
+        """
         in_head, at_line_start, depth = False, True, 0
         for index, token in enumerate(self.tokens):
             if at_line_start and depth == 0 and token.value in _DECLARES:
@@ -157,7 +194,11 @@ class BicepFile:
             elif in_head and (token.kind == "newline" or token.value == "="):
                 in_head = False
             elif not in_head:
-                depth += {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}.get(token.value, 0) if token.kind == "mark" else 0
+                depth += (
+                    {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}.get(token.value, 0)
+                    if token.kind == "mark"
+                    else 0
+                )
                 yield index
             at_line_start = token.kind == "newline"
 
@@ -214,7 +255,9 @@ class Template:
             "docs/operations.md",
         )
         paths = sorted(path for pattern in patterns for path in root.glob(pattern))
-        return cls({PurePosixPath(path.relative_to(root).as_posix()): path.read_text() for path in paths})
+        return cls(
+            {PurePosixPath(path.relative_to(root).as_posix()): path.read_text() for path in paths}
+        )
 
     def text(self, path: str) -> str:
         """Return a file as it is; empty where there is none."""
@@ -226,10 +269,15 @@ class Template:
 
     def files(self) -> list[BicepFile]:
         """Return every Bicep file of the tree; none is left out."""
-        return [read_file(path, text) for path, text in self.texts.items() if path.suffix == ".bicep"]
+        return [
+            read_file(path, text) for path, text in self.texts.items() if path.suffix == ".bicep"
+        ]
 
     def changed(self, path: str, old: str, new: str) -> "Template":
-        """Return a copy in which one file reads otherwise. Errors: AssertionError, where ``old`` is not there exactly once or nothing changes."""
+        """Return a copy in which one file reads otherwise.
+
+        Errors: AssertionError, where ``old`` is not there exactly once or nothing changes.
+        """
         text = self.text(path)
         assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {path}"
         assert old != new
@@ -239,7 +287,11 @@ class Template:
 def body_of(declaration: Mapping[str, Json]) -> Mapping[str, Json]:
     """Return the object of a resource or module, out of its loop and its condition."""
     body = declaration["config"]
-    while isinstance(body, Mapping) and set(body) <= {"config", "condition", "loop_type"} and "config" in body:
+    while (
+        isinstance(body, Mapping)
+        and set(body) <= {"config", "condition", "loop_type"}
+        and "config" in body
+    ):
         body = body["config"]
     return cast("Mapping[str, Json]", body)
 
@@ -257,7 +309,10 @@ def at(node: Json, *path: str | int) -> Json:
 
 
 def dotted(node: Json) -> str:
-    """Return a property access as it was written: ``storage.properties.primaryEndpoints.table``; empty for anything else."""
+    """Return a property access as it was written:
+
+    ``storage.properties.primaryEndpoints.table``; empty for anything else.
+    """
     if isinstance(node, str):
         return node
     operands = at(node, "operator", "operands")

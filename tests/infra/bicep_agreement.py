@@ -1,4 +1,6 @@
-"""Rules on what the template has to agree with: the settings that the code reads, the Python of the project, azd, the log lines, the runbook."""
+"""Rules on what the template has to agree with: the settings that the code reads, the Python of the
+project, azd, the log lines, the runbook.
+"""
 
 import json
 import re
@@ -10,7 +12,7 @@ from typing import cast
 from cancel_appointment.outcome import Outcome
 from cancel_appointment.request import MAX_BODY_BYTES
 from shared.errors import Misconfigured
-from shared.problems import BUG, TABLE
+from shared.serving.problems import BUG, TABLE
 from shared.settings import Settings
 from tests.benchmarks.scale import Assumptions
 from tests.infra.bicep import Json, Template, at, body_of, dotted
@@ -33,14 +35,16 @@ _PLATFORM_SETTING = re.compile(
 )
 
 
-# What Flex Consumption has moved into functionAppConfig, or refuses (App settings reference, "Flex Consumption plan deprecations").
+# What Flex Consumption has moved into functionAppConfig, or refuses (App settings reference, "Flex
+# Consumption plan deprecations").
 _NOT_ON_FLEX = re.compile(
     r"FUNCTIONS_(WORKER_RUNTIME(_VERSION)?|EXTENSION_VERSION|MAX_HTTP_CONCURRENCY|WORKER_PROCESS_COUNT)|SCM_DO_BUILD_DURING_DEPLOYMENT|ENABLE_ORYX_BUILD"
     r"|WEBSITE_\w+|PYTHON_ISOLATE_WORKER_DEPENDENCIES"
 )
 
 
-# Read by the webhook route, which an operator turns on; every other setting is the service's own from the start.
+# Read by the webhook route, which an operator turns on; every other setting is the service's own
+# from the start.
 _OPTIONAL_ROUTES = frozenset({"WEBHOOK_KEYS"})
 
 
@@ -67,11 +71,21 @@ _NEEDED = frozenset(
 
 @rule
 def settings_are_those_that_are_read(template: Template) -> Iterator[str]:
-    """Every app setting is read by the service or the platform, none that is needed is missing, and none holds a secret."""
+    """Every app setting is read by the service or the platform, none that is needed is missing, and
+    none holds a secret.
+    """
     given = app_settings(template)
     read = {name.upper() for name in Settings.model_fields} | _OPTIONAL_ROUTES
-    yield from (f"{name} is read by nobody" for name in sorted(given) if name not in read and not _PLATFORM_SETTING.fullmatch(name))
-    yield from (f"{name} does not belong on Flex Consumption" for name in sorted(given) if _NOT_ON_FLEX.fullmatch(name))
+    yield from (
+        f"{name} is read by nobody"
+        for name in sorted(given)
+        if name not in read and not _PLATFORM_SETTING.fullmatch(name)
+    )
+    yield from (
+        f"{name} does not belong on Flex Consumption"
+        for name in sorted(given)
+        if _NOT_ON_FLEX.fullmatch(name)
+    )
     yield from (f"{name} is missing" for name in sorted(_NEEDED - set(given)))
     for name, value in given.items():
         if name.startswith("APPLICATIONINSIGHTS_"):
@@ -89,7 +103,10 @@ def settings_are_those_that_are_read(template: Template) -> Iterator[str]:
         yield "the app settings are not the three lists together"
     site = at(resources["app"], "config", "properties", "siteConfig")
     known = {"minTlsVersion", "scmMinTlsVersion", "ftpsState", "http20Enabled", "cors"}
-    yield from (f"siteConfig holds {name}, which nothing here looks at" for name in sorted(set(cast("Mapping[str, Json]", site)) - known))
+    yield from (
+        f"siteConfig holds {name}, which nothing here looks at"
+        for name in sorted(set(cast("Mapping[str, Json]", site)) - known)
+    )
 
 
 @rule
@@ -97,7 +114,11 @@ def the_service_starts_with_these_settings(template: Template) -> Iterator[str]:
     """Settings.read takes what the template sets, with a partner client and without one."""
     given = app_settings(template)
     for branch in ("true_value", "false_value"):
-        environment = {name: _example(value, branch) for name, value in given.items() if name not in _OPTIONAL_ROUTES}
+        environment = {
+            name: _example(value, branch)
+            for name, value in given.items()
+            if name not in _OPTIONAL_ROUTES
+        }
         try:
             settings = Settings.read(environment)
         except Misconfigured as error:
@@ -128,11 +149,23 @@ def python_is_the_same_everywhere(template: Template) -> Iterator[str]:
 
 @rule
 def scale_is_a_parameter_with_bounds(template: Template) -> Iterator[str]:
-    """How the app scales is chosen by parameters that have bounds, and the service's own limit follows from them."""
-    scale = at(template.file(APP).section("resources")["app"], "config", "properties", "functionAppConfig", "scaleAndConcurrency")
+    """How the app scales is chosen by parameters that have bounds, and the service's own limit
+    follows from them.
+    """
+    scale = at(
+        template.file(APP).section("resources")["app"],
+        "config",
+        "properties",
+        "functionAppConfig",
+        "scaleAndConcurrency",
+    )
     if at(scale, "triggers", "http", "perInstanceConcurrency") != "perInstanceConcurrency":
         yield "the concurrency of an instance is not the parameter"
-    yield from (f"{name} is not the parameter" for name in ("maximumInstanceCount", "instanceMemoryMB") if at(scale, name) != name)
+    yield from (
+        f"{name} is not the parameter"
+        for name in ("maximumInstanceCount", "instanceMemoryMB")
+        if at(scale, name) != name
+    )
     if "alwaysReadyInstances" not in json.dumps(at(scale, "alwaysReady")):
         yield "no instance is kept ready"
     parameters = template.file(MAIN).section("parameters")
@@ -142,12 +175,20 @@ def scale_is_a_parameter_with_bounds(template: Template) -> Iterator[str]:
             decorator_of(parameters[name], "max_value"),
             parameters[name]["default"],
         )
-        if not (isinstance(low, int) and isinstance(high, int) and isinstance(chosen, int) and low <= chosen <= high):
+        if not (
+            isinstance(low, int)
+            and isinstance(high, int)
+            and isinstance(chosen, int)
+            and low <= chosen <= high
+        ):
             yield f"{name} has no bounds"
     if decorator_of(parameters["instanceMemoryMB"], "allowed") != [512, 2048, 4096]:
         yield "memory is not one of the sizes that there are"
     model = Assumptions()
-    if (parameters["perInstanceConcurrency"]["default"], parameters["instanceMemoryMB"]["default"]) != (
+    if (
+        parameters["perInstanceConcurrency"]["default"],
+        parameters["instanceMemoryMB"]["default"],
+    ) != (
         model.instance_concurrency,
         model.instance_memory_gb * 1024,
     ):
@@ -161,7 +202,9 @@ def scale_is_a_parameter_with_bounds(template: Template) -> Iterator[str]:
 
 @rule
 def azd_finds_its_way(template: Template) -> Iterator[str]:
-    """azure.yaml names a folder with a Function App, its service is the tag of the app, and its template is there."""
+    """azure.yaml names a folder with a Function App, its service is the tag of the app, and its
+    template is there.
+    """
     text = template.text("azure.yaml")
     services = re.findall(r"^  (\w+):[^\n]*\n    project: (\S+)", text, re.MULTILINE)
     if len(services) != 1:
@@ -172,19 +215,25 @@ def azd_finds_its_way(template: Template) -> Iterator[str]:
         yield f"there is no Function App in {project}"
     if "    language: python\n    host: function\n" not in text:
         yield "the service is no Python Function App"
-    path, module = (re.search(rf"^  {name}: (\S+)$", text, re.MULTILINE) for name in ("path", "module"))
+    path, module = (
+        re.search(rf"^  {name}: (\S+)$", text, re.MULTILINE) for name in ("path", "module")
+    )
     if path is None or module is None or not template.text(f"{path[1]}/{module[1]}.bicep"):
         yield "the template is not where azure.yaml says"
     tags = json.dumps(at(template.file(APP).section("resources")["app"], "config", "tags"))
     if f'"\'azd-service-name\'": "{service}"' not in tags:
         yield f"the app is not tagged as the service {service}"
-    if at(template.file(MAIN).section("variables")["tags"], "value") != {"'azd-env-name'": "environmentName"}:
+    if at(template.file(MAIN).section("variables")["tags"], "value") != {
+        "'azd-env-name'": "environmentName"
+    }:
         yield "the resources are not tagged with the environment"
 
 
 @rule
 def the_parameters_file_agrees(template: Template) -> Iterator[str]:
-    """Each parameter comes from one variable of the azd environment, with the default that the template has."""
+    """Each parameter comes from one variable of the azd environment, with the default that the
+    template has.
+    """
     given = at(cast("Json", json.loads(template.text("infra/main.parameters.json"))), "parameters")
     declared = template.file(MAIN).section("parameters")
     names = set(given) if isinstance(given, Mapping) else set()
@@ -206,19 +255,38 @@ def the_parameters_file_agrees(template: Template) -> Iterator[str]:
 
 @rule
 def every_alert_watches_something_real(template: Template) -> Iterator[str]:
-    """Alerts and tiles ask for codes that the contract has and events that the code logs; the runbook says what to do at each."""
+    """Alerts and tiles ask for codes that the contract has and events that the code logs; the
+    runbook says what to do at each.
+    """
     rules = cast("list[Json]", at(template.file(MONITORING).section("variables")["rules"], "value"))
     workbook = cast("Json", json.loads(template.text("infra/workbook.json")))
-    tiles = [str(at(item, "content", "query")) for item in cast("list[Json]", at(workbook, "items")) if at(item, "type") == 3]
+    tiles = [
+        str(at(item, "content", "query"))
+        for item in cast("list[Json]", at(workbook, "items"))
+        if at(item, "type") == 3
+    ]
     prelude = template.text("infra/queries/requests.kql")
     asked = [str(at(entry, "query")) for entry in rules]
-    known = {row.code for row in TABLE.values()} | {BUG.code} | {outcome.value for outcome in Outcome}
+    known = (
+        {row.code for row in TABLE.values()} | {BUG.code} | {outcome.value for outcome in Outcome}
+    )
     for query in (*asked, *tiles):
-        yield from (f"no answer has the code {code}" for code in re.findall(r'code == "(\w+)"', query) if code not in known)
-        columns = set(re.findall(r"extend (\w+) =", prelude)) if "${requests}" in query or query.startswith(prelude) else set()
+        yield from (
+            f"no answer has the code {code}"
+            for code in re.findall(r'code == "(\w+)"', query)
+            if code not in known
+        )
+        columns = (
+            set(re.findall(r"extend (\w+) =", prelude))
+            if "${requests}" in query or query.startswith(prelude)
+            else set()
+        )
         yield from (
             f"{name} is not a column: {query[-60:]}"
-            for name in re.findall(r"\b(action|code|ms|status|client|mailbox)\b(?= ==|,| in| >)", query.removeprefix(prelude))
+            for name in re.findall(
+                r"\b(action|code|ms|status|client|mailbox)\b(?= ==|,| in| >)",
+                query.removeprefix(prelude),
+            )
             if name not in columns
         )
     for entry in rules:
@@ -232,7 +300,10 @@ def every_alert_watches_something_real(template: Template) -> Iterator[str]:
         if "<component resource id>" not in template.text(file):
             yield f"the workbook is not tied to the component: {file}"
     alerts = body_of(template.file(MONITORING).section("resources")["alerts"])
-    if at(alerts, "properties", "enabled") is not True or dotted(at(alerts, "properties", "scopes", 0)) != "component.outputs.resourceId":
+    if (
+        at(alerts, "properties", "enabled") is not True
+        or dotted(at(alerts, "properties", "scopes", 0)) != "component.outputs.resourceId"
+    ):
         yield "the alerts do not watch this component"
     yield from (
         f"the tile {tile[-40:]!r} begins in another way than the alerts"
@@ -244,7 +315,14 @@ def every_alert_watches_something_real(template: Template) -> Iterator[str]:
 def _watches(asked: list[str]) -> Iterator[str]:
     """What an operator has to be told of, and is not."""
     together = "\n".join(asked)
-    for code in ("misconfigured", "internal_error", "outcome_unknown", "not_found", "throttled", "overloaded"):
+    for code in (
+        "misconfigured",
+        "internal_error",
+        "outcome_unknown",
+        "not_found",
+        "throttled",
+        "overloaded",
+    ):
         if f'"{code}"' not in together:
             yield f"nobody is told of {code}"
     for event in ("credential_refused", "exchange_identity_mismatch", "store_unavailable", "late"):
@@ -272,7 +350,9 @@ _EXAMPLES: Mapping[str, str] = {
 def _example(value: Json, branch: str) -> str:
     """Return what a setting might hold; ``branch`` is the side taken at a condition."""
     if isinstance(value, str):
-        return _EXAMPLES.get(value, re.sub(r"\$\{([^}]+)\}", lambda match: _EXAMPLES.get(match[1], "x"), value))
+        return _EXAMPLES.get(
+            value, re.sub(r"\$\{([^}]+)\}", lambda match: _EXAMPLES.get(match[1], "x"), value)
+        )
     if at(value, "operator", "type") == "conditional":
         return _example(at(value, "operator", "operands", branch), branch)
     if at(value, "function", "type") == "join":

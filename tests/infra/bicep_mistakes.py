@@ -1,8 +1,19 @@
-"""Mistakes that somebody may make in the deployment template, and the rule of which each has to be caught."""
+"""Mistakes that somebody may make in the deployment template, and the rule of which each has to be
+caught.
+"""
 
 from dataclasses import dataclass
 
-from tests.infra.bicep_rules import APP, MAIN, MONITORING, NETWORK, REGISTRATION, ROLES, STORAGE, VAULT
+from tests.infra.bicep_rules import (
+    APP,
+    MAIN,
+    MONITORING,
+    NETWORK,
+    REGISTRATION,
+    ROLES,
+    STORAGE,
+    VAULT,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +31,34 @@ _BLOB_ROLE = "  name: guid(storage.id, principalId, storageBlobDataOwner)\n  sco
 
 MISTAKES = (
     # Syntax and references
-    Mistake("a bracket too few", "every_file_is_bicep", STORAGE, "    tableServices: {\n", "    tableServices: \n"),
-    Mistake("a function that does not exist", "every_file_is_bicep", MAIN, "toLower(uniqueString(", "lower(uniqueString("),
-    Mistake("a dangling reference", "every_reference_resolves", APP, "    serverFarmId: plan.id\n", "    serverFarmId: hostingPlan.id\n"),
-    Mistake("a dangling reference in a text", "every_reference_resolves", APP, "'ClientId=${identityClientId};", "'ClientId=${clientId};"),
+    Mistake(
+        "a bracket too few",
+        "every_file_is_bicep",
+        STORAGE,
+        "    tableServices: {\n",
+        "    tableServices: \n",
+    ),
+    Mistake(
+        "a function that does not exist",
+        "every_file_is_bicep",
+        MAIN,
+        "toLower(uniqueString(",
+        "lower(uniqueString(",
+    ),
+    Mistake(
+        "a dangling reference",
+        "every_reference_resolves",
+        APP,
+        "    serverFarmId: plan.id\n",
+        "    serverFarmId: hostingPlan.id\n",
+    ),
+    Mistake(
+        "a dangling reference in a text",
+        "every_reference_resolves",
+        APP,
+        "'ClientId=${identityClientId};",
+        "'ClientId=${clientId};",
+    ),
     Mistake(
         "a parameter that nothing uses",
         "every_reference_resolves",
@@ -31,9 +66,23 @@ MISTAKES = (
         "        instanceMemoryMB: instanceMemoryMB\n",
         "        instanceMemoryMB: 2048\n",
     ),
-    Mistake("an extension that is not declared", "every_reference_resolves", "infra/bicepconfig.json", '"microsoftGraphV1"', '"graph"'),
-    Mistake("a module that is not there", "every_module_fits", MAIN, "'modules/vault.bicep'", "'modules/keyvault.bicep'"),
-    Mistake("a module parameter left out", "every_module_fits", MAIN, "    skuName: storageSku\n", ""),
+    Mistake(
+        "an extension that is not declared",
+        "every_reference_resolves",
+        "infra/bicepconfig.json",
+        '"microsoftGraphV1"',
+        '"graph"',
+    ),
+    Mistake(
+        "a module that is not there",
+        "every_module_fits",
+        MAIN,
+        "'modules/vault.bicep'",
+        "'modules/keyvault.bicep'",
+    ),
+    Mistake(
+        "a module parameter left out", "every_module_fits", MAIN, "    skuName: storageSku\n", ""
+    ),
     Mistake(
         "a module parameter that it has not",
         "every_module_fits",
@@ -42,7 +91,11 @@ MISTAKES = (
         "    skuName: storageSku\n    sku: storageSku\n",
     ),
     Mistake(
-        "a verified module's parameter misspelt", "every_module_fits", STORAGE, "allowSharedKeyAccess: false", "allowSharedKeyAcces: false"
+        "a verified module's parameter misspelt",
+        "every_module_fits",
+        STORAGE,
+        "allowSharedKeyAccess: false",
+        "allowSharedKeyAcces: false",
     ),
     Mistake(
         "an output that does not exist",
@@ -87,10 +140,28 @@ MISTAKES = (
         "    apiClientId: registration.outputs.clientId\n",
         "    apiClientId: identity.outputs.clientId\n",
     ),
-    Mistake("an app that does not wait for its roles", "identities_go_where_they_belong", MAIN, "  dependsOn: [roles]\n", ""),
+    Mistake(
+        "an app that does not wait for its roles",
+        "identities_go_where_they_belong",
+        MAIN,
+        "  dependsOn: [roles]\n",
+        "",
+    ),
     # Versions
-    Mistake("a module that floats", "every_version_is_pinned", STORAGE, "storage-account:0.31.0", "storage-account:latest"),
-    Mistake("a module raised without a look", "every_version_is_pinned", VAULT, "vault:0.13.3", "vault:0.14.0"),
+    Mistake(
+        "a module that floats",
+        "every_version_is_pinned",
+        STORAGE,
+        "storage-account:0.31.0",
+        "storage-account:latest",
+    ),
+    Mistake(
+        "a module raised without a look",
+        "every_version_is_pinned",
+        VAULT,
+        "vault:0.13.3",
+        "vault:0.14.0",
+    ),
     Mistake(
         "a preview API",
         "every_version_is_pinned",
@@ -105,10 +176,28 @@ MISTAKES = (
         "'Microsoft.Graph/servicePrincipals@v1.0'",
         "'Microsoft.Graph/servicePrincipals@beta'",
     ),
-    Mistake("an extension that floats", "every_version_is_pinned", "infra/bicepconfig.json", "v1.0:1.0.0", "v1.0:latest"),
+    Mistake(
+        "an extension that floats",
+        "every_version_is_pinned",
+        "infra/bicepconfig.json",
+        "v1.0:1.0.0",
+        "v1.0:latest",
+    ),
     # Descriptions and secrets
-    Mistake("a parameter without description", "everything_is_described", STORAGE, "@description('Redundancy.')\n", ""),
-    Mistake("an output without description", "everything_is_described", APP, "@description('Name of the Function App.')\noutput", "output"),
+    Mistake(
+        "a parameter without description",
+        "everything_is_described",
+        STORAGE,
+        "@description('Redundancy.')\n",
+        "",
+    ),
+    Mistake(
+        "an output without description",
+        "everything_is_described",
+        APP,
+        "@description('Name of the Function App.')\noutput",
+        "output",
+    ),
     Mistake(
         "a key in an output",
         "no_secret_passes_through",
@@ -145,12 +234,34 @@ MISTAKES = (
         "  identifierUris: ['api://${registration.appId}']\n  passwordCredentials: [{ displayName: 'app' }]\n",
     ),
     # Settings
-    Mistake("a setting left out", "settings_are_those_that_are_read", APP, "  IDEMPOTENCY_STORE: 'table'\n", ""),
     Mistake(
-        "a setting that nobody reads", "settings_are_those_that_are_read", APP, "  CLOUD: cloud\n", "  CLOUD: cloud\n  LOG_LEVEL: 'info'\n"
+        "a setting left out",
+        "settings_are_those_that_are_read",
+        APP,
+        "  IDEMPOTENCY_STORE: 'table'\n",
+        "",
     ),
-    Mistake("a setting misspelt", "settings_are_those_that_are_read", APP, "  MANAGED_IDENTITY_CLIENT_ID:", "  MANAGED_IDENTITY_CLIENTID:"),
-    Mistake("a body limit left out", "settings_are_those_that_are_read", APP, "  FUNCTIONS_REQUEST_BODY_SIZE_LIMIT: '1048576'\n", ""),
+    Mistake(
+        "a setting that nobody reads",
+        "settings_are_those_that_are_read",
+        APP,
+        "  CLOUD: cloud\n",
+        "  CLOUD: cloud\n  LOG_LEVEL: 'info'\n",
+    ),
+    Mistake(
+        "a setting misspelt",
+        "settings_are_those_that_are_read",
+        APP,
+        "  MANAGED_IDENTITY_CLIENT_ID:",
+        "  MANAGED_IDENTITY_CLIENTID:",
+    ),
+    Mistake(
+        "a body limit left out",
+        "settings_are_those_that_are_read",
+        APP,
+        "  FUNCTIONS_REQUEST_BODY_SIZE_LIMIT: '1048576'\n",
+        "",
+    ),
     Mistake(
         "a setting of another plan",
         "settings_are_those_that_are_read",
@@ -179,9 +290,19 @@ MISTAKES = (
         "      http20Enabled: true\n",
         "      http20Enabled: true\n      appSettings: [{ name: 'DEBUG', value: 'true' }]\n",
     ),
-    Mistake("two credentials", "the_service_starts_with_these_settings", APP, "  CLOUD: cloud\n", "  CLOUD: cloud\n  CLIENT_SECRET: 'x'\n"),
     Mistake(
-        "records in memory", "the_service_starts_with_these_settings", APP, "IDEMPOTENCY_STORE: 'table'", "IDEMPOTENCY_STORE: 'memory'"
+        "two credentials",
+        "the_service_starts_with_these_settings",
+        APP,
+        "  CLOUD: cloud\n",
+        "  CLOUD: cloud\n  CLIENT_SECRET: 'x'\n",
+    ),
+    Mistake(
+        "records in memory",
+        "the_service_starts_with_these_settings",
+        APP,
+        "IDEMPOTENCY_STORE: 'table'",
+        "IDEMPOTENCY_STORE: 'memory'",
     ),
     Mistake(
         "open to every application",
@@ -191,12 +312,48 @@ MISTAKES = (
         "empty(allowedClientIds) ? ''",
     ),
     # Storage and vault
-    Mistake("keys on", "storage_is_closed", STORAGE, "allowSharedKeyAccess: false", "allowSharedKeyAccess: true"),
-    Mistake("public blobs", "storage_is_closed", STORAGE, "allowBlobPublicAccess: false", "allowBlobPublicAccess: true"),
-    Mistake("a public container", "storage_is_closed", STORAGE, "publicAccess: 'None'", "publicAccess: 'Blob'"),
-    Mistake("TLS 1.0 for storage", "storage_is_closed", STORAGE, "minimumTlsVersion: 'TLS1_2'", "minimumTlsVersion: 'TLS1_0'"),
-    Mistake("http for storage", "storage_is_closed", STORAGE, "supportsHttpsTrafficOnly: true", "supportsHttpsTrafficOnly: false"),
-    Mistake("storage open beside the network", "storage_is_closed", STORAGE, "reachableFromOutside ? 'Enabled' : 'Disabled'", "'Enabled'"),
+    Mistake(
+        "keys on",
+        "storage_is_closed",
+        STORAGE,
+        "allowSharedKeyAccess: false",
+        "allowSharedKeyAccess: true",
+    ),
+    Mistake(
+        "public blobs",
+        "storage_is_closed",
+        STORAGE,
+        "allowBlobPublicAccess: false",
+        "allowBlobPublicAccess: true",
+    ),
+    Mistake(
+        "a public container",
+        "storage_is_closed",
+        STORAGE,
+        "publicAccess: 'None'",
+        "publicAccess: 'Blob'",
+    ),
+    Mistake(
+        "TLS 1.0 for storage",
+        "storage_is_closed",
+        STORAGE,
+        "minimumTlsVersion: 'TLS1_2'",
+        "minimumTlsVersion: 'TLS1_0'",
+    ),
+    Mistake(
+        "http for storage",
+        "storage_is_closed",
+        STORAGE,
+        "supportsHttpsTrafficOnly: true",
+        "supportsHttpsTrafficOnly: false",
+    ),
+    Mistake(
+        "storage open beside the network",
+        "storage_is_closed",
+        STORAGE,
+        "reachableFromOutside ? 'Enabled' : 'Disabled'",
+        "'Enabled'",
+    ),
     Mistake(
         "storage told that it is open",
         "storage_is_closed",
@@ -205,9 +362,19 @@ MISTAKES = (
         "    tableName: tableName\n    reachableFromOutside: true\n",
     ),
     Mistake(
-        "access policies instead of roles", "the_vault_is_closed", VAULT, "enableRbacAuthorization: true", "enableRbacAuthorization: false"
+        "access policies instead of roles",
+        "the_vault_is_closed",
+        VAULT,
+        "enableRbacAuthorization: true",
+        "enableRbacAuthorization: false",
     ),
-    Mistake("a vault that can be purged", "the_vault_is_closed", VAULT, "enablePurgeProtection: true", "enablePurgeProtection: false"),
+    Mistake(
+        "a vault that can be purged",
+        "the_vault_is_closed",
+        VAULT,
+        "enablePurgeProtection: true",
+        "enablePurgeProtection: false",
+    ),
     # Telemetry
     Mistake(
         "a connection string alone opens telemetry",
@@ -223,7 +390,13 @@ MISTAKES = (
         "  APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identityClientId};Authorization=AAD'\n",
         "",
     ),
-    Mistake("OpenTelemetry asked of the host alone", "telemetry_needs_an_identity", APP, "  TELEMETRY: 'azure_monitor'\n", ""),
+    Mistake(
+        "OpenTelemetry asked of the host alone",
+        "telemetry_needs_an_identity",
+        APP,
+        "  TELEMETRY: 'azure_monitor'\n",
+        "",
+    ),
     Mistake(
         "OpenTelemetry asked of the service alone",
         "telemetry_needs_an_identity",
@@ -240,8 +413,16 @@ MISTAKES = (
     ),
     # The app
     Mistake("http answered", "only_https_and_tls_1_2", APP, "httpsOnly: true", "httpsOnly: false"),
-    Mistake("TLS 1.0", "only_https_and_tls_1_2", APP, "      minTlsVersion: '1.2'", "      minTlsVersion: '1.0'"),
-    Mistake("FTP on", "only_https_and_tls_1_2", APP, "ftpsState: 'Disabled'", "ftpsState: 'AllAllowed'"),
+    Mistake(
+        "TLS 1.0",
+        "only_https_and_tls_1_2",
+        APP,
+        "      minTlsVersion: '1.2'",
+        "      minTlsVersion: '1.0'",
+    ),
+    Mistake(
+        "FTP on", "only_https_and_tls_1_2", APP, "ftpsState: 'Disabled'", "ftpsState: 'AllAllowed'"
+    ),
     Mistake(
         "publishing with a password",
         "only_https_and_tls_1_2",
@@ -249,9 +430,23 @@ MISTAKES = (
         "  name: 'scm'\n  properties: {\n    allow: false",
         "  name: 'scm'\n  properties: {\n    allow: true",
     ),
-    Mistake("any origin", "cors_names_its_origins", APP, "allowedOrigins: corsAllowedOrigins", "allowedOrigins: ['*']"),
-    Mistake("origins unchecked", "cors_names_its_origins", MAIN, "corsAllowedOrigins: checkedOrigins", "corsAllowedOrigins: origins"),
-    Mistake("a wildcard let through", "cors_names_its_origins", MAIN, " || contains(origin, '*')", ""),
+    Mistake(
+        "any origin",
+        "cors_names_its_origins",
+        APP,
+        "allowedOrigins: corsAllowedOrigins",
+        "allowedOrigins: ['*']",
+    ),
+    Mistake(
+        "origins unchecked",
+        "cors_names_its_origins",
+        MAIN,
+        "corsAllowedOrigins: checkedOrigins",
+        "corsAllowedOrigins: origins",
+    ),
+    Mistake(
+        "a wildcard let through", "cors_names_its_origins", MAIN, " || contains(origin, '*')", ""
+    ),
     Mistake(
         "any origin from the start",
         "cors_names_its_origins",
@@ -259,7 +454,9 @@ MISTAKES = (
         "param corsAllowedOrigins string = ''",
         "param corsAllowedOrigins string = '*'",
     ),
-    Mistake("another Python", "python_is_the_same_everywhere", APP, "version: '3.13'", "version: '3.12'"),
+    Mistake(
+        "another Python", "python_is_the_same_everywhere", APP, "version: '3.13'", "version: '3.12'"
+    ),
     Mistake(
         "the project moves to another Python",
         "python_is_the_same_everywhere",
@@ -268,7 +465,11 @@ MISTAKES = (
         'requires-python = ">=3.14,<3.15"',
     ),
     Mistake(
-        "another plan", "python_is_the_same_everywhere", APP, "name: 'FC1'\n    tier: 'FlexConsumption'", "name: 'Y1'\n    tier: 'Dynamic'"
+        "another plan",
+        "python_is_the_same_everywhere",
+        APP,
+        "name: 'FC1'\n    tier: 'FlexConsumption'",
+        "name: 'Y1'\n    tier: 'Dynamic'",
     ),
     Mistake(
         "the package fetched with a connection string",
@@ -364,7 +565,11 @@ MISTAKES = (
         "7f36b48e-542f-4d3b-9bcb-8406f0ab9fdb",
     ),
     Mistake(
-        "another scope", "the_registration_gives_v2_tokens_of_one_tenant", REGISTRATION, "'Appointments.Cancel'", "'user_impersonation'"
+        "another scope",
+        "the_registration_gives_v2_tokens_of_one_tenant",
+        REGISTRATION,
+        "'Appointments.Cancel'",
+        "'user_impersonation'",
     ),
     Mistake(
         "trust in the client id",
@@ -388,11 +593,23 @@ MISTAKES = (
         "param perInstanceConcurrency int = 16",
         "param perInstanceConcurrency int = 100",
     ),
-    Mistake("no bound on instances", "scale_is_a_parameter_with_bounds", MAIN, "@minValue(40)\n@maxValue(1000)\n", ""),
     Mistake(
-        "a size that there is not", "scale_is_a_parameter_with_bounds", MAIN, "@allowed([512, 2048, 4096])", "@allowed([512, 1024, 4096])"
+        "no bound on instances",
+        "scale_is_a_parameter_with_bounds",
+        MAIN,
+        "@minValue(40)\n@maxValue(1000)\n",
+        "",
     ),
-    Mistake("bodies of any size", "scale_is_a_parameter_with_bounds", APP, "'1048576'", "'104857600'"),
+    Mistake(
+        "a size that there is not",
+        "scale_is_a_parameter_with_bounds",
+        MAIN,
+        "@allowed([512, 2048, 4096])",
+        "@allowed([512, 1024, 4096])",
+    ),
+    Mistake(
+        "bodies of any size", "scale_is_a_parameter_with_bounds", APP, "'1048576'", "'104857600'"
+    ),
     Mistake(
         "a concurrency that is nobody's choice",
         "scale_is_a_parameter_with_bounds",
@@ -400,7 +617,13 @@ MISTAKES = (
         "perInstanceConcurrency: perInstanceConcurrency\n",
         "perInstanceConcurrency: 1\n",
     ),
-    Mistake("the table left outside", "the_network_reaches_everything", NETWORK, "    groupId: 'table'\n", "    groupId: 'queue'\n"),
+    Mistake(
+        "the table left outside",
+        "the_network_reaches_everything",
+        NETWORK,
+        "    groupId: 'table'\n",
+        "    groupId: 'queue'\n",
+    ),
     Mistake(
         "a subnet of another kind",
         "the_network_reaches_everything",
@@ -410,9 +633,19 @@ MISTAKES = (
     ),
     # azd
     Mistake("another service name", "azd_finds_its_way", "azure.yaml", "  api:  ", "  web:  "),
-    Mistake("another project folder", "azd_finds_its_way", "azure.yaml", "project: . ", "project: ./src "),
     Mistake(
-        "a parameter that azd does not know", "the_parameters_file_agrees", "infra/main.parameters.json", '"alertEmail"', '"alertMail"'
+        "another project folder",
+        "azd_finds_its_way",
+        "azure.yaml",
+        "project: . ",
+        "project: ./src ",
+    ),
+    Mistake(
+        "a parameter that azd does not know",
+        "the_parameters_file_agrees",
+        "infra/main.parameters.json",
+        '"alertEmail"',
+        '"alertMail"',
     ),
     Mistake(
         "another default",
@@ -430,7 +663,11 @@ MISTAKES = (
         'code == "misconfiguration"',
     ),
     Mistake(
-        "an event that nobody watches", "every_alert_watches_something_real", MONITORING, "event=store_unavailable", "event=store_down"
+        "an event that nobody watches",
+        "every_alert_watches_something_real",
+        MONITORING,
+        "event=store_unavailable",
+        "event=store_down",
     ),
     Mistake(
         "an alert without a word in the runbook",
@@ -440,7 +677,11 @@ MISTAKES = (
         "    name: 'latency'\n",
     ),
     Mistake(
-        "a workbook tied to nothing", "every_alert_watches_something_real", "infra/workbook.json", "<component resource id>", "component"
+        "a workbook tied to nothing",
+        "every_alert_watches_something_real",
+        "infra/workbook.json",
+        "<component resource id>",
+        "component",
     ),
     Mistake(
         "a vault without a name where there is none",

@@ -1,11 +1,13 @@
-"""Rules on what a security review would ask: secrets, roles, identities, encryption, who can reach what."""
+"""Rules on what a security review would ask: secrets, roles, identities, encryption, who can reach
+what.
+"""
 
 import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import cast
 
-from shared.credentials import _EXCHANGE_AUDIENCES as TOKEN_EXCHANGE_AUDIENCES
+from shared.entra.credentials import _EXCHANGE_AUDIENCES as TOKEN_EXCHANGE_AUDIENCES
 from shared.settings import Settings
 from tests.infra.bicep import Json, Template, at, body_of, dotted
 from tests.infra.bicep_rules import (
@@ -24,9 +26,18 @@ from tests.infra.bicep_rules import (
 
 # Which built-in role may be given on what: (role, type of resource).
 _ROLES: Mapping[str, tuple[str, str]] = {
-    "b7e6dc6d-f1e8-4753-8033-0f276bb0955b": ("Storage Blob Data Owner", "Microsoft.Storage/storageAccounts"),
-    "0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3": ("Storage Table Data Contributor", "Microsoft.Storage/storageAccounts"),
-    "3913510d-42f4-4e42-8a64-420c390055eb": ("Monitoring Metrics Publisher", "Microsoft.Insights/components"),
+    "b7e6dc6d-f1e8-4753-8033-0f276bb0955b": (
+        "Storage Blob Data Owner",
+        "Microsoft.Storage/storageAccounts",
+    ),
+    "0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3": (
+        "Storage Table Data Contributor",
+        "Microsoft.Storage/storageAccounts",
+    ),
+    "3913510d-42f4-4e42-8a64-420c390055eb": (
+        "Monitoring Metrics Publisher",
+        "Microsoft.Insights/components",
+    ),
     "4633458b-17de-408a-b874-0445c86b69e6": ("Key Vault Secrets User", "Microsoft.KeyVault/vaults"),
 }
 
@@ -42,10 +53,15 @@ _SECRET_SOURCE = re.compile(
 def no_secret_passes_through(template: Template) -> Iterator[str]:
     """No key is listed, no secret is a plain parameter, none is put out, none stands in the files."""
     for file in template.files():
-        code = "\n".join(line.split("//")[0] if "'" not in line else line for line in file.source.splitlines())
+        code = "\n".join(
+            line.split("//")[0] if "'" not in line else line for line in file.source.splitlines()
+        )
         yield from (f"{file.path}: {found.group()}" for found in _SECRET_SOURCE.finditer(code))
         for name, parameter in file.section("parameters").items():
-            secure = any(at(decorator, "type") == "secure" for decorator in cast("list[Json]", parameter["decorators"]))
+            secure = any(
+                at(decorator, "type") == "secure"
+                for decorator in cast("list[Json]", parameter["decorators"])
+            )
             if SECRET_NAME.search(name) and not secure:
                 yield f"{file.path}: the parameter {name} sounds secret and is not @secure()"
             if secure and parameter.get("default") is not None:
@@ -67,7 +83,11 @@ def storage_is_closed(template: Template) -> Iterator[str]:
         "minimumTlsVersion": "TLS1_2",
         "defaultToOAuthAuthentication": True,
     }
-    yield from (f"{name} is {at(account, name)}" for name, value in wanted.items() if at(account, name) != value)
+    yield from (
+        f"{name} is {at(account, name)}"
+        for name, value in wanted.items()
+        if at(account, name) != value
+    )
     if at(account, "blobServices", "containers", 0, "publicAccess") != "None":
         yield "the container may be public"
     if at(account, "tableServices", "tables", 0, "name") != "tableName":
@@ -78,12 +98,20 @@ def storage_is_closed(template: Template) -> Iterator[str]:
 
 @rule
 def the_vault_is_closed(template: Template) -> Iterator[str]:
-    """Roles instead of access policies, nothing lost by a deletion, nothing from outside where there is a network."""
+    """Roles instead of access policies, nothing lost by a deletion, nothing from outside where
+    there is a network.
+    """
     vault = at(body_of(template.file(VAULT).section("modules")["vault"]), "params")
     yield from (
-        f"{name} is off" for name in ("enableRbacAuthorization", "enablePurgeProtection", "enableSoftDelete") if at(vault, name) is not True
+        f"{name} is off"
+        for name in ("enableRbacAuthorization", "enablePurgeProtection", "enableSoftDelete")
+        if at(vault, name) is not True
     )
-    opened = ("enableVaultForDeployment", "enableVaultForDiskEncryption", "enableVaultForTemplateDeployment")
+    opened = (
+        "enableVaultForDeployment",
+        "enableVaultForDiskEncryption",
+        "enableVaultForTemplateDeployment",
+    )
     yield from (f"{name} is on" for name in opened if at(vault, name) is not False)
     yield from _closed_inside_a_network(vault)
     yield from _follows_the_network(template, "vault")
@@ -101,7 +129,12 @@ def _closed_inside_a_network(parameters: Json) -> Iterator[str]:
 
 
 def _follows_the_network(template: Template, module: str) -> Iterator[str]:
-    handed = at(body_of(template.file(MAIN).section("modules")[module]), "params", "reachableFromOutside", "operator")
+    handed = at(
+        body_of(template.file(MAIN).section("modules")[module]),
+        "params",
+        "reachableFromOutside",
+        "operator",
+    )
     if at(handed, "type") != "not" or at(handed, "operands", "bool_value") != "networkEnabled":
         yield f"{module} stays reachable from outside of the network"
 
@@ -109,7 +142,14 @@ def _follows_the_network(template: Template, module: str) -> Iterator[str]:
 @rule
 def telemetry_needs_an_identity(template: Template) -> Iterator[str]:
     """Application Insights takes no keys, and the app sends as its managed identity."""
-    if at(body_of(template.file(MONITORING).section("modules")["component"]), "params", "disableLocalAuth") is not True:
+    if (
+        at(
+            body_of(template.file(MONITORING).section("modules")["component"]),
+            "params",
+            "disableLocalAuth",
+        )
+        is not True
+    ):
         yield "Application Insights takes a connection string alone"
     sends_as = app_settings(template).get("APPLICATIONINSIGHTS_AUTHENTICATION_STRING")
     if sends_as != "ClientId=${identityClientId};Authorization=AAD":
@@ -135,25 +175,44 @@ def only_https_and_tls_1_2(template: Template) -> Iterator[str]:
     if at(properties, "siteConfig", "ftpsState") != "Disabled":
         yield "FTP is on"
     policies = [
-        body_of(resource) for resource in resources.values() if str(resource["type"]).endswith("/basicPublishingCredentialsPolicies")
+        body_of(resource)
+        for resource in resources.values()
+        if str(resource["type"]).endswith("/basicPublishingCredentialsPolicies")
     ]
-    closed = {str(at(policy, "name")) for policy in policies if at(policy, "properties", "allow") is False}
-    yield from (f"publishing with a password is on: {name}" for name in sorted({"ftp", "scm"} - closed))
+    closed = {
+        str(at(policy, "name")) for policy in policies if at(policy, "properties", "allow") is False
+    }
+    yield from (
+        f"publishing with a password is on: {name}" for name in sorted({"ftp", "scm"} - closed)
+    )
 
 
 @rule
 def cors_names_its_origins(template: Template) -> Iterator[str]:
     """Browsers may call from listed origins alone; a wildcard ends the deployment; no credentials."""
-    cors = at(template.file(APP).section("resources")["app"], "config", "properties", "siteConfig", "cors")
-    if at(cors, "allowedOrigins") != "corsAllowedOrigins" or at(cors, "supportCredentials") is not False:
+    cors = at(
+        template.file(APP).section("resources")["app"], "config", "properties", "siteConfig", "cors"
+    )
+    if (
+        at(cors, "allowedOrigins") != "corsAllowedOrigins"
+        or at(cors, "supportCredentials") is not False
+    ):
         yield f"cors is {cors}"
     main = template.file(MAIN)
-    if at(body_of(main.section("modules")["app"]), "params", "corsAllowedOrigins") != "checkedOrigins":
+    if (
+        at(body_of(main.section("modules")["app"]), "params", "corsAllowedOrigins")
+        != "checkedOrigins"
+    ):
         yield "the origins are not the checked ones"
     if main.section("parameters")["corsAllowedOrigins"]["default"] not in ("", None):
         yield "some origins are allowed from the start"
     check = main.source.partition("var refusedOrigins")[2].partition("\nresource ")[0]
-    for part in ("contains(origin, '*')", "!startsWith(origin, 'https://')", "length(split(origin, '/')) != 3", "fail("):
+    for part in (
+        "contains(origin, '*')",
+        "!startsWith(origin, 'https://')",
+        "length(split(origin, '/')) != 3",
+        "fail(",
+    ):
         if part not in check:
             yield f"origins are not checked: {part}"
 
@@ -162,12 +221,21 @@ def cors_names_its_origins(template: Template) -> Iterator[str]:
 def the_package_is_fetched_as_the_identity(template: Template) -> Iterator[str]:
     """The app runs as the user-assigned identity and nothing else, and fetches its package as it."""
     app = at(template.file(APP).section("resources")["app"], "config")
-    if at(app, "identity") != {"type": "UserAssigned", "userAssignedIdentities": {"'${identityResourceId}'": {}}}:
+    if at(app, "identity") != {
+        "type": "UserAssigned",
+        "userAssignedIdentities": {"'${identityResourceId}'": {}},
+    }:
         yield f"the app runs as {at(app, 'identity')}"
     storage = at(app, "properties", "functionAppConfig", "deployment", "storage")
-    if at(storage, "authentication") != {"type": "UserAssignedIdentity", "userAssignedIdentityResourceId": "identityResourceId"}:
+    if at(storage, "authentication") != {
+        "type": "UserAssignedIdentity",
+        "userAssignedIdentityResourceId": "identityResourceId",
+    }:
         yield f"the package is fetched with {at(storage, 'authentication')}"
-    if at(storage, "value") != "${storage.properties.primaryEndpoints.blob}${deploymentContainerName}":
+    if (
+        at(storage, "value")
+        != "${storage.properties.primaryEndpoints.blob}${deploymentContainerName}"
+    ):
         yield "the package is fetched from elsewhere"
     if at(app, "properties", "keyVaultReferenceIdentity") != "identityResourceId":
         yield "the vault is read as somebody else"
@@ -175,20 +243,35 @@ def the_package_is_fetched_as_the_identity(template: Template) -> Iterator[str]:
 
 @rule
 def roles_are_few_and_on_single_resources(template: Template) -> Iterator[str]:
-    """Each role is on the list, on the kind of resource that it is for, and given to the managed identity; no file but one gives any."""
+    """Each role is on the list, on the kind of resource that it is for, and given to the managed
+    identity; no file but one gives any.
+    """
     for file in template.files():
-        if str(file.path) != ROLES and ("roleAssignments" in file.source or "roleDefinition" in file.source):
+        if str(file.path) != ROLES and (
+            "roleAssignments" in file.source or "roleDefinition" in file.source
+        ):
             yield f"{file.path} gives roles"
     roles = template.file(ROLES)
     resources = roles.section("resources")
     given = {
-        name: body_of(resource) for name, resource in resources.items() if resource["type"] == "Microsoft.Authorization/roleAssignments"
+        name: body_of(resource)
+        for name, resource in resources.items()
+        if resource["type"] == "Microsoft.Authorization/roleAssignments"
     }
     missing = set(_ROLES)
     if at(resources["vault"], "config", "name", "operator", "type") != "conditional":
         yield "the vault has no name where there is none, and Azure works the name out all the same"
     for name, assignment in given.items():
-        variable = str(at(assignment, "properties", "roleDefinitionId", "function", "parameters", "resource_name_1"))
+        variable = str(
+            at(
+                assignment,
+                "properties",
+                "roleDefinitionId",
+                "function",
+                "parameters",
+                "resource_name_1",
+            )
+        )
         guid = str(at(roles.section("variables").get(variable), "value"))
         scope = resources.get(str(at(assignment, "scope")))
         missing.discard(guid)
@@ -208,11 +291,19 @@ def roles_are_few_and_on_single_resources(template: Template) -> Iterator[str]:
 
 @rule
 def the_registration_gives_v2_tokens_of_one_tenant(template: Template) -> Iterator[str]:
-    """Both steps register the same: one tenant, v2.0 tokens, the scope that the service asks for, no mapped claims."""
+    """Both steps register the same: one tenant, v2.0 tokens, the scope that the service asks for,
+    no mapped claims.
+    """
     file = template.file(REGISTRATION)
     variables = file.section("variables")
-    steps = [at(file.section("resources")[name], "config") for name in ("registration", "identified")]
-    for name, value in (("signInAudience", "AzureADMyOrg"), ("api", "api"), ("requiredResourceAccess", "graphAccess")):
+    steps = [
+        at(file.section("resources")[name], "config") for name in ("registration", "identified")
+    ]
+    for name, value in (
+        ("signInAudience", "AzureADMyOrg"),
+        ("api", "api"),
+        ("requiredResourceAccess", "graphAccess"),
+    ):
         yield from (f"{name} is {at(step, name)}" for step in steps if at(step, name) != value)
     if at(variables["api"], "value", "requestedAccessTokenVersion") != 2:
         yield "tokens are not v2.0"
@@ -241,19 +332,30 @@ def the_registration_asks_for_little(template: Template) -> Iterator[str]:
         "cancelAsUser": {"id": "02a5a114-36a6-46ff-a102-954d89d9ab02", "type": "Scope"},
         "cancelAsApp": {"id": "0c4b2d20-7919-468d-8668-c54b09d4dee8", "type": "Role"},
     }
-    yield from (f"{name} is another permission" for name, value in expected.items() if at(variables.get(name), "value") != value)
+    yield from (
+        f"{name} is another permission"
+        for name, value in expected.items()
+        if at(variables.get(name), "value") != value
+    )
     if at(variables["graphAppId"], "value") != "00000003-0000-0000-c000-000000000000":
         yield "the permissions are not those of Microsoft Graph"
 
 
 @rule
 def the_registration_trusts_the_managed_identity_alone(template: Template) -> Iterator[str]:
-    """The one credential is the managed identity of this deployment, in the words that its tokens have."""
+    """The one credential is the managed identity of this deployment, in the words that its tokens
+    have.
+    """
     file = template.file(REGISTRATION)
     trust = at(file.section("resources")["federatedCredential"], "config")
-    if at(trust, "subject") != "identityPrincipalId" or at(trust, "audiences") != ["tokenExchangeAudience"]:
+    if at(trust, "subject") != "identityPrincipalId" or at(trust, "audiences") != [
+        "tokenExchangeAudience"
+    ]:
         yield "the credential is not the managed identity"
-    if at(trust, "issuer") != "${environment().authentication.loginEndpoint}${tenant().tenantId}/v2.0":
+    if (
+        at(trust, "issuer")
+        != "${environment().authentication.loginEndpoint}${tenant().tenantId}/v2.0"
+    ):
         yield "the issuer is not the tenant"
     yield from (
         f"{audience} is not among the audiences"
@@ -264,18 +366,31 @@ def the_registration_trusts_the_managed_identity_alone(template: Template) -> It
 
 @rule
 def the_network_reaches_everything(template: Template) -> Iterator[str]:
-    """The app's subnet is delegated and has a way out; blob, table and vault have a private endpoint and its zone."""
+    """The app's subnet is delegated and has a way out; blob, table and vault have a private
+    endpoint and its zone.
+    """
     file = template.file(NETWORK)
     subnets = at(body_of(file.section("modules")["network"]), "params", "subnets")
-    app_subnet = next((subnet for subnet in cast("list[Json]", subnets) if at(subnet, "name") == "appSubnetName"), None)
+    app_subnet = next(
+        (subnet for subnet in cast("list[Json]", subnets) if at(subnet, "name") == "appSubnetName"),
+        None,
+    )
     if (
         at(app_subnet, "delegation") != "Microsoft.App/environments"
         or dotted(at(app_subnet, "natGatewayResourceId")) != "outboundGateway.id"
     ):
         yield "the app's subnet is not delegated, or has no way out"
     links = [
-        link for name in ("storageLinks", "vaultLinks") for link in cast("list[Json]", at(file.section("variables").get(name), "value"))
+        link
+        for name in ("storageLinks", "vaultLinks")
+        for link in cast("list[Json]", at(file.section("variables").get(name), "value"))
     ]
     groups = {str(at(link, "groupId")) for link in links}
-    yield from (f"{group} has no private endpoint" for group in sorted({"blob", "table", "vault"} - groups))
-    yield from (f"{at(link, 'groupId')} has no private zone" for link in links if not str(at(link, "zone")).startswith("privatelink"))
+    yield from (
+        f"{group} has no private endpoint" for group in sorted({"blob", "table", "vault"} - groups)
+    )
+    yield from (
+        f"{at(link, 'groupId')} has no private zone"
+        for link in links
+        if not str(at(link, "zone")).startswith("privatelink")
+    )

@@ -1,7 +1,7 @@
 """The rules to which the deployment template is held: their list, and what several of them need.
 
-A rule says in words what it finds wrong, and nothing where all is well. The rules themselves stand by subject in ``bicep_wholeness``, ``bicep_posture``
-and ``bicep_agreement``.
+A rule says in words what it finds wrong, and nothing where all is well. The rules themselves stand
+by subject in ``bicep_wholeness``, ``bicep_posture`` and ``bicep_agreement``.
 """
 
 import re
@@ -38,11 +38,20 @@ def rule(check: Rule) -> Rule:
 def app_settings(template: Template) -> Mapping[str, Json]:
     """Return all app settings, those of the options included, as the template writes them."""
     file = template.file(APP)
-    parts = [at(variable, "value") for name, variable in file.section("variables").items() if name.endswith("Settings")]
-    return {name: value for part in parts if isinstance(part, Mapping) for name, value in part.items()}
+    parts = [
+        at(variable, "value")
+        for name, variable in file.section("variables").items()
+        if name.endswith("Settings")
+    ]
+    return {
+        name: value for part in parts if isinstance(part, Mapping) for name, value in part.items()
+    }
 
 
 def decorator_of(declaration: Mapping[str, Json], kind: str) -> Json:
     """Return the argument of a decorator; None where there is none."""
     decorators = cast("list[Json]", declaration["decorators"])
-    return next((at(decorator, "argument") for decorator in decorators if at(decorator, "type") == kind), None)
+    return next(
+        (at(decorator, "argument") for decorator in decorators if at(decorator, "type") == kind),
+        None,
+    )

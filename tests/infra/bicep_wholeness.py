@@ -1,4 +1,6 @@
-"""Rules on what a compiler would refuse, and on what comes in from outside: syntax, references, modules, versions, names."""
+"""Rules on what a compiler would refuse, and on what comes in from outside: syntax, references,
+modules, versions, names.
+"""
 
 import json
 import re
@@ -13,7 +15,8 @@ from tests.infra.bicep_rules import (
     rule,
 )
 
-# The interface of each Azure Verified Module at the version in use, as far as it is in use: who raises a version reads the module and this line again.
+# The interface of each Azure Verified Module at the version in use, as far as it is in use: who
+# raises a version reads the module and this line again.
 VERIFIED_MODULES: Mapping[str, tuple[str, frozenset[str], frozenset[str]]] = {
     "avm/res/managed-identity/user-assigned-identity": (
         "0.4.1",
@@ -23,8 +26,23 @@ VERIFIED_MODULES: Mapping[str, tuple[str, frozenset[str], frozenset[str]]] = {
     "avm/res/storage/storage-account": (
         "0.31.0",
         frozenset(
-            {"name", "location", "tags", "kind", "skuName", "allowSharedKeyAccess", "defaultToOAuthAuthentication", "allowBlobPublicAccess"}
-            | {"allowCrossTenantReplication", "supportsHttpsTrafficOnly", "minimumTlsVersion", "publicNetworkAccess", "networkAcls"}
+            {
+                "name",
+                "location",
+                "tags",
+                "kind",
+                "skuName",
+                "allowSharedKeyAccess",
+                "defaultToOAuthAuthentication",
+                "allowBlobPublicAccess",
+            }
+            | {
+                "allowCrossTenantReplication",
+                "supportsHttpsTrafficOnly",
+                "minimumTlsVersion",
+                "publicNetworkAccess",
+                "networkAcls",
+            }
             | {"blobServices", "tableServices"}
         ),
         frozenset({"name", "resourceId"}),
@@ -32,8 +50,21 @@ VERIFIED_MODULES: Mapping[str, tuple[str, frozenset[str], frozenset[str]]] = {
     "avm/res/key-vault/vault": (
         "0.13.3",
         frozenset(
-            {"name", "location", "tags", "sku", "enableRbacAuthorization", "enableSoftDelete", "softDeleteRetentionInDays"}
-            | {"enablePurgeProtection", "enableVaultForDeployment", "enableVaultForDiskEncryption", "enableVaultForTemplateDeployment"}
+            {
+                "name",
+                "location",
+                "tags",
+                "sku",
+                "enableRbacAuthorization",
+                "enableSoftDelete",
+                "softDeleteRetentionInDays",
+            }
+            | {
+                "enablePurgeProtection",
+                "enableVaultForDeployment",
+                "enableVaultForDiskEncryption",
+                "enableVaultForTemplateDeployment",
+            }
             | {"publicNetworkAccess", "networkAcls"}
         ),
         frozenset({"name", "resourceId", "uri"}),
@@ -60,7 +91,16 @@ VERIFIED_MODULES: Mapping[str, tuple[str, frozenset[str], frozenset[str]]] = {
     ),
     "avm/res/network/private-endpoint": (
         "0.11.0",
-        frozenset({"name", "location", "tags", "subnetResourceId", "privateLinkServiceConnections", "privateDnsZoneGroup"}),
+        frozenset(
+            {
+                "name",
+                "location",
+                "tags",
+                "subnetResourceId",
+                "privateLinkServiceConnections",
+                "privateDnsZoneGroup",
+            }
+        ),
         frozenset({"name", "resourceId"}),
     ),
 }
@@ -159,7 +199,9 @@ def every_file_is_bicep(template: Template) -> Iterator[str]:
         except Unreadable as error:
             yield str(error)
             continue
-        yield from (f"{path}: no such function: {name}" for name in sorted(file.functions() - _FUNCTIONS))
+        yield from (
+            f"{path}: no such function: {name}" for name in sorted(file.functions() - _FUNCTIONS)
+        )
 
 
 @rule
@@ -168,21 +210,31 @@ def every_reference_resolves(template: Template) -> Iterator[str]:
     extensions = at(cast("Json", json.loads(template.text("infra/bicepconfig.json"))), "extensions")
     for file in template.files():
         used = {reference.name for reference in file.references()}
-        yield from (f"{file.path}: {name} is declared nowhere" for name in sorted(used - file.declared))
+        yield from (
+            f"{file.path}: {name} is declared nowhere" for name in sorted(used - file.declared)
+        )
         idle = (set(file.section("parameters")) | set(file.section("variables"))) - used
         yield from (f"{file.path}: {name} is never used" for name in sorted(idle))
         for name in re.findall(r"^extension (\w+)$", file.source, re.MULTILINE):
             if at(extensions, name) is None:
                 yield f"{file.path}: the extension {name} is not in bicepconfig.json"
-        if "'Microsoft.Graph/" in file.source and "\nextension microsoftGraphV1\n" not in file.source:
+        if (
+            "'Microsoft.Graph/" in file.source
+            and "\nextension microsoftGraphV1\n" not in file.source
+        ):
             yield f"{file.path}: Microsoft.Graph without its extension"
 
 
 @rule
 def every_module_fits(template: Template) -> Iterator[str]:
-    """Each module exists, is given what it asks for and nothing else, and is asked for outputs that it has."""
+    """Each module exists, is given what it asks for and nothing else, and is asked for outputs that
+    it has.
+    """
     for file in template.files():
-        interfaces = {name: _interface(template, file, module) for name, module in file.section("modules").items()}
+        interfaces = {
+            name: _interface(template, file, module)
+            for name, module in file.section("modules").items()
+        }
         for name, module in file.section("modules").items():
             interface = interfaces[name]
             if interface is None:
@@ -191,8 +243,13 @@ def every_module_fits(template: Template) -> Iterator[str]:
             required, known, _ = interface
             given = at(body_of(module), "params")
             passed = frozenset(given) if isinstance(given, Mapping) else frozenset()
-            yield from (f"{file.path}: {name} has no parameter {extra}" for extra in sorted(passed - known))
-            yield from (f"{file.path}: {name} lacks the parameter {missing}" for missing in sorted(required - passed))
+            yield from (
+                f"{file.path}: {name} has no parameter {extra}" for extra in sorted(passed - known)
+            )
+            yield from (
+                f"{file.path}: {name} lacks the parameter {missing}"
+                for missing in sorted(required - passed)
+            )
         for reference in file.references():
             interface = interfaces.get(reference.name)
             if interface is None or reference.properties[:1] != ("outputs",):
@@ -205,7 +262,9 @@ def every_module_fits(template: Template) -> Iterator[str]:
 def _interface(
     template: Template, file: BicepFile, module: Mapping[str, Json]
 ) -> tuple[frozenset[str], frozenset[str], frozenset[str]] | None:
-    """Return what a module needs, what it takes and what it puts out; None where there is no such module."""
+    """Return what a module needs, what it takes and what it puts out; None where there is no such
+    module.
+    """
     if module["type"] != "local":
         known = VERIFIED_MODULES.get(str(at(module, "detail", "path")))
         return None if known is None else (frozenset({"name"}), known[1], known[2])
@@ -215,7 +274,9 @@ def _interface(
     target = template.file(str(path))
     parameters = target.section("parameters")
     required = frozenset(
-        name for name, parameter in parameters.items() if not re.search(rf"^param {name} [^\n=]+=", target.source, re.MULTILINE)
+        name
+        for name, parameter in parameters.items()
+        if not re.search(rf"^param {name} [^\n=]+=", target.source, re.MULTILINE)
     )
     return required, frozenset(parameters), frozenset(target.section("outputs"))
 
@@ -227,8 +288,16 @@ def nothing_else_is_made(template: Template) -> Iterator[str]:
         f"{file.path.name}: {what}"
         for file in template.files()
         for what in (
-            *(str(resource["type"]) for resource in file.section("resources").values() if resource["existing"] is not True),
-            *(str(at(module, "detail", "path")) for module in file.section("modules").values() if module["type"] != "local"),
+            *(
+                str(resource["type"])
+                for resource in file.section("resources").values()
+                if resource["existing"] is not True
+            ),
+            *(
+                str(at(module, "detail", "path"))
+                for module in file.section("modules").values()
+                if module["type"] != "local"
+            ),
         )
     )
     yield from (f"not on the list, or too often: {what}" for what in sorted(made - _MADE))
@@ -237,7 +306,9 @@ def nothing_else_is_made(template: Template) -> Iterator[str]:
 
 @rule
 def identities_go_where_they_belong(template: Template) -> Iterator[str]:
-    """The client id, the object id and the resource id of an identity look alike: each reaches the parameter that means it; the app waits for its roles."""
+    """The client id, the object id and the resource id of an identity look alike: each reaches the
+    parameter that means it; the app waits for its roles.
+    """
     modules = template.file(MAIN).section("modules")
     for (module, parameter), source in _WIRES.items():
         found = dotted(at(body_of(modules[module]), "params", parameter))
@@ -249,9 +320,17 @@ def identities_go_where_they_belong(template: Template) -> Iterator[str]:
 
 @rule
 def every_deployment_has_a_name_of_its_own(template: Template) -> Iterator[str]:
-    """Modules of one resource group are deployments side by side: two of one name overwrite each other."""
-    named = [str(at(body_of(module), "name")) for file in template.files() for module in file.section("modules").values()]
-    yield from (f"two deployments are named {name}" for name in sorted(set(named)) if named.count(name) > 1)
+    """Modules of one resource group are deployments side by side: two of one name overwrite each
+    other.
+    """
+    named = [
+        str(at(body_of(module), "name"))
+        for file in template.files()
+        for module in file.section("modules").values()
+    ]
+    yield from (
+        f"two deployments are named {name}" for name in sorted(set(named)) if named.count(name) > 1
+    )
 
 
 @rule
@@ -263,7 +342,12 @@ def every_version_is_pinned(template: Template) -> Iterator[str]:
                 continue
             known = VERIFIED_MODULES.get(str(at(module, "detail", "path")))
             tag = str(at(module, "detail", "tag"))
-            if at(module, "detail", "alias") != "public" or not re.fullmatch(r"\d+\.\d+\.\d+", tag) or known is None or known[0] != tag:
+            if (
+                at(module, "detail", "alias") != "public"
+                or not re.fullmatch(r"\d+\.\d+\.\d+", tag)
+                or known is None
+                or known[0] != tag
+            ):
                 yield f"{file.path}: {name} is not pinned to a version that was looked at: {tag}"
         for name, resource in file.section("resources").items():
             version = str(resource["api_version"])
@@ -272,7 +356,9 @@ def every_version_is_pinned(template: Template) -> Iterator[str]:
                 yield f"{file.path}: {name} has the API version {version}"
     extensions = at(cast("Json", json.loads(template.text("infra/bicepconfig.json"))), "extensions")
     for name, address in extensions.items() if isinstance(extensions, Mapping) else ():
-        if not re.fullmatch(r"br:mcr\.microsoft\.com/bicep/extensions/[\w/.]+:\d+\.\d+\.\d+", str(address)):
+        if not re.fullmatch(
+            r"br:mcr\.microsoft\.com/bicep/extensions/[\w/.]+:\d+\.\d+\.\d+", str(address)
+        ):
             yield f"the extension {name} is not pinned: {address}"
 
 

@@ -1,7 +1,10 @@
-"""Checks a flow (Workflow Definition Language) against the connector that it uses: names, order, parameters, and what its expressions refer to.
+"""Checks a flow (Workflow Definition Language) against the connector that it uses: names, order,
+parameters, and what its expressions refer to.
 
-The language is that of learn.microsoft.com/azure/logic-apps/logic-apps-workflow-definition-language; only the functions listed here are known, so a
-misspelt one is found. Nothing is executed: an expression's *shape* is worked out, which is enough to find a member that no answer has.
+The language is that of
+learn.microsoft.com/azure/logic-apps/logic-apps-workflow-definition-language; only the functions
+listed here are known, so a misspelt one is found. Nothing is executed: an expression's *shape* is
+worked out, which is enough to find a member that no answer has.
 """
 
 import re
@@ -18,13 +21,43 @@ _TEXT: Shape = ({"type": "string"},)
 _NUMBER: Shape = ({"type": "integer"},)
 _TRUTH: Shape = ({"type": "boolean"},)
 _PLAIN: Mapping[str, Shape] = {
-    **dict.fromkeys(("utcNow", "addDays", "addHours", "startOfDay", "formatDateTime", "convertFromUtc", "concat", "string", "guid"), _TEXT),
+    **dict.fromkeys(
+        (
+            "utcNow",
+            "addDays",
+            "addHours",
+            "startOfDay",
+            "formatDateTime",
+            "convertFromUtc",
+            "concat",
+            "string",
+            "guid",
+        ),
+        _TEXT,
+    ),
     **dict.fromkeys(("toLower", "toUpper", "trim", "replace"), _TEXT),
     **dict.fromkeys(("length", "int", "add", "sub", "mul", "div", "min", "max"), _NUMBER),
-    **dict.fromkeys(("equals", "contains", "empty", "not", "and", "or", "greater", "greaterOrEquals", "less", "startsWith"), _TRUTH),
+    **dict.fromkeys(
+        (
+            "equals",
+            "contains",
+            "empty",
+            "not",
+            "and",
+            "or",
+            "greater",
+            "greaterOrEquals",
+            "less",
+            "startsWith",
+        ),
+        _TRUTH,
+    ),
 }
 _WORKFLOW: Json = {
-    "properties": {"run": {"properties": {"name": {"type": "string"}, "id": {"type": "string"}}}, "name": {"type": "string"}}
+    "properties": {
+        "run": {"properties": {"name": {"type": "string"}, "id": {"type": "string"}}},
+        "name": {"type": "string"},
+    }
 }
 
 
@@ -60,7 +93,9 @@ class Access:
 
 type Expression = Literal | Call | Access
 
-_TOKEN = re.compile(r"\s*(?:(?P<text>'(?:[^']|'')*')|(?P<number>-?\d+(?:\.\d+)?)|(?P<name>[A-Za-z_]\w*)|(?P<sign>\?\[|\[|\]|\(|\)|,))")
+_TOKEN = re.compile(
+    r"\s*(?:(?P<text>'(?:[^']|'')*')|(?P<number>-?\d+(?:\.\d+)?)|(?P<name>[A-Za-z_]\w*)|(?P<sign>\?\[|\[|\]|\(|\)|,))"
+)
 
 
 def parse(text: str) -> Expression:
@@ -105,7 +140,9 @@ def _parse(tokens: list[tuple[str, str]]) -> tuple[Expression, list[tuple[str, s
     return tree, tokens
 
 
-def _parse_arguments(tokens: list[tuple[str, str]]) -> tuple[tuple[Expression, ...], list[tuple[str, str]]]:
+def _parse_arguments(
+    tokens: list[tuple[str, str]],
+) -> tuple[tuple[Expression, ...], list[tuple[str, str]]]:
     tokens = _expect("(", tokens)
     given: list[Expression] = []
     while tokens and tokens[0][1] != ")":
@@ -123,7 +160,9 @@ def _expect(sign: str, tokens: list[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def expressions_in(text: str) -> Iterator[str]:
-    """Yield the expressions of a value, without their @: the whole of it, or those between @{ and }."""
+    """Yield the expressions of a value, without their @: the whole of it, or those between @{ and
+    }.
+    """
     if text.startswith("@@"):
         return
     if text.startswith("@") and not text.startswith("@{"):
@@ -146,7 +185,10 @@ def expressions_in(text: str) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Action:
-    """An action of a flow. ``before``: the actions that have ended, one way or the other, when it begins."""
+    """An action of a flow.
+
+    ``before``: the actions that have ended, one way or the other, when it begins.
+    """
 
     name: str
     spec: Json
@@ -161,16 +203,24 @@ class Action:
 
 
 def _branches(spec: Json) -> list[Json]:
-    branches = [spec.get("actions", {}), spec.get("else", {}).get("actions", {}), spec.get("default", {}).get("actions", {})]
+    branches = [
+        spec.get("actions", {}),
+        spec.get("else", {}).get("actions", {}),
+        spec.get("default", {}).get("actions", {}),
+    ]
     return branches + [case.get("actions", {}) for case in spec.get("cases", {}).values()]
 
 
 def _names(actions: Json) -> set[str]:
-    return set(actions).union(*(_names(branch) for spec in actions.values() for branch in _branches(spec)))
+    return set(actions).union(
+        *(_names(branch) for spec in actions.values() for branch in _branches(spec))
+    )
 
 
 def _earlier(actions: Json, name: str, seen: frozenset[str] = frozenset()) -> set[str]:
-    """Return the siblings that end before this one begins; a cycle ends the search (``run_after_has_no_cycle`` says so)."""
+    """Return the siblings that end before this one begins; a cycle ends the search
+    (``run_after_has_no_cycle`` says so).
+    """
     found: set[str] = set()
     for previous in actions[name].get("runAfter", {}):
         if previous in actions and previous not in seen:
@@ -203,7 +253,10 @@ class Flow:
         return self.operations.get(str(action.inputs.get("host", {}).get("operationId")))
 
     def check(self, expression: str, place: Action | None = None) -> Shape:
-        """Work out an expression's shape where ``place`` stands; None for a place after everything. Errors: ExpressionError."""
+        """Work out an expression's shape where ``place`` stands; None for a place after everything.
+
+        Errors: ExpressionError.
+        """
         return self._shape(parse(expression), place)
 
     def _shape(self, tree: Expression, place: Action | None) -> Shape:
@@ -223,12 +276,18 @@ class Flow:
             return _PLAIN[name]
         if name in ("coalesce", "if"):
             chosen = shapes if name == "coalesce" else shapes[1:]
-            return None if any(shape is None for shape in chosen) else tuple(entry for shape in chosen for entry in shape or ())
+            return (
+                None
+                if any(shape is None for shape in chosen)
+                else tuple(entry for shape in chosen for entry in shape or ())
+            )
         if name in ("first", "last"):
             return self._items(shapes[0])
         return self._surroundings(name, arguments, place)
 
-    def _surroundings(self, name: str, arguments: tuple[Expression, ...], place: Action | None) -> Shape:
+    def _surroundings(
+        self, name: str, arguments: tuple[Expression, ...], place: Action | None
+    ) -> Shape:
         match name, arguments:
             case "triggerBody", ():
                 (trigger,) = self.flow["triggers"].values()
@@ -241,7 +300,9 @@ class Flow:
                 return None
         raise ExpressionError(f"calls {name}, which is not known here")
 
-    def _of_action(self, function: str, arguments: tuple[Expression, ...], place: Action | None) -> Shape:
+    def _of_action(
+        self, function: str, arguments: tuple[Expression, ...], place: Action | None
+    ) -> Shape:
         match arguments:
             case (Literal(str() as name),) if name in self.by_name:
                 action = self.by_name[name]
@@ -250,7 +311,9 @@ class Flow:
         if place is not None and action.name not in place.before:
             raise ExpressionError(f"refers to {action.name}, which has not ended by then")
         if function == "actions":
-            return ({"properties": {"status": {"enum": sorted(_STATUSES)}, "code": {"type": "string"}}},)
+            return (
+                {"properties": {"status": {"enum": sorted(_STATUSES)}, "code": {"type": "string"}}},
+            )
         return self._output(action, function)
 
     def _output(self, action: Action, function: str) -> Shape:
@@ -264,9 +327,20 @@ class Flow:
         if kind == "OpenApiConnection":
             operation = self.operation(action)
             answers = operation.spec.get("responses", {}).values() if operation else ()
-            bodies = tuple(resolve(self.definition, resolve(self.definition, answer).get("schema", {})) for answer in answers)
-            statuses = [int(code) for code in operation.spec.get("responses", {}) if str(code).isdigit()] if operation else []
-            return bodies if function == "body" else ({"properties": {"statusCode": {"enum": statuses}, "headers": {}}},)
+            bodies = tuple(
+                resolve(self.definition, resolve(self.definition, answer).get("schema", {}))
+                for answer in answers
+            )
+            statuses = (
+                [int(code) for code in operation.spec.get("responses", {}) if str(code).isdigit()]
+                if operation
+                else []
+            )
+            return (
+                bodies
+                if function == "body"
+                else ({"properties": {"statusCode": {"enum": statuses}, "headers": {}}},)
+            )
         raise ExpressionError(f"takes {function} of {action.name}, which has none")
 
     def _member(self, shape: Shape, key: object) -> Shape:
@@ -274,7 +348,11 @@ class Flow:
             return None
         if isinstance(key, int):
             return self._items(shape)
-        found = [resolve(self.definition, entry["properties"][key]) for entry in shape if key in entry.get("properties", {})]
+        found = [
+            resolve(self.definition, entry["properties"][key])
+            for entry in shape
+            if key in entry.get("properties", {})
+        ]
         if not found:
             raise ExpressionError(f"reads {key!r}, which no answer has")
         return tuple(found)
@@ -282,7 +360,11 @@ class Flow:
     def _items(self, shape: Shape) -> Shape:
         if shape is None:
             return None
-        found = [resolve(self.definition, entry.get("items", {})) for entry in shape if entry.get("type") == "array"]
+        found = [
+            resolve(self.definition, entry.get("items", {}))
+            for entry in shape
+            if entry.get("type") == "array"
+        ]
         if not found:
             raise ExpressionError("takes an entry of something that is no list")
         return tuple(found)
@@ -319,12 +401,18 @@ def _strings(node: Any) -> Iterator[str]:
 
 def _own(action: Action) -> Json:
     """Return the action without the actions inside it."""
-    return {key: value for key, value in action.spec.items() if key not in ("actions", "else", "cases", "default", "runAfter")}
+    return {
+        key: value
+        for key, value in action.spec.items()
+        if key not in ("actions", "else", "cases", "default", "runAfter")
+    }
 
 
 @_rule
 def names_are_unique(flow: Flow) -> Iterator[str]:
-    """A name occurs once in the whole flow, has no character that the designer refuses, and at most 80."""
+    """A name occurs once in the whole flow, has no character that the designer refuses, and at most
+    80.
+    """
     seen: set[str] = set()
     for action in flow.actions:
         if action.name in seen or not re.fullmatch(r"[A-Za-z0-9_ -]{1,80}", action.name):
@@ -346,7 +434,9 @@ def run_after_has_no_cycle(flow: Flow) -> Iterator[str]:
     """Nothing waits for itself, and each branch has something to begin with."""
 
     def visit(actions: Json) -> Iterator[str]:
-        left = {name: set(spec.get("runAfter", {})) & set(actions) for name, spec in actions.items()}
+        left = {
+            name: set(spec.get("runAfter", {})) & set(actions) for name, spec in actions.items()
+        }
         while ready := {name for name, waits in left.items() if not waits}:
             left = {name: waits - ready for name, waits in left.items() if name not in ready}
         if left:
@@ -378,17 +468,28 @@ def parameters_exist_and_the_required_are_given(flow: Flow) -> Iterator[str]:
         for parameter in parameters(flow.definition, operation):
             if parameter.get("in") == "body":
                 body = resolve(flow.definition, parameter.get("schema", {}))
-                known |= {f"body/{name}": name in body.get("required", []) for name in body.get("properties", {})}
+                known |= {
+                    f"body/{name}": name in body.get("required", [])
+                    for name in body.get("properties", {})
+                }
             else:
                 known[str(parameter.get("name"))] = bool(parameter.get("required"))
         given = set(action.inputs.get("parameters", {}))
-        yield from (f"{action.name}: {operation.id} takes no {name}" for name in sorted(given - set(known)))
-        yield from (f"{action.name} gives no {name}" for name, required in known.items() if required and name not in given)
+        yield from (
+            f"{action.name}: {operation.id} takes no {name}" for name in sorted(given - set(known))
+        )
+        yield from (
+            f"{action.name} gives no {name}"
+            for name, required in known.items()
+            if required and name not in given
+        )
 
 
 @_rule
 def expressions_refer_to_what_exists(flow: Flow) -> Iterator[str]:
-    """Every expression can be read, and refers to actions that have ended by then and to members that an answer has."""
+    """Every expression can be read, and refers to actions that have ended by then and to members
+    that an answer has.
+    """
     for action in flow.actions:
         for text in _strings(_own(action)):
             try:
@@ -400,12 +501,17 @@ def expressions_refer_to_what_exists(flow: Flow) -> Iterator[str]:
 
 @_rule
 def switches_are_closed(flow: Flow) -> Iterator[str]:
-    """A switch has a default that stops the run, no case twice, and no case that the service never answers."""
+    """A switch has a default that stops the run, no case twice, and no case that the service never
+    answers.
+    """
     for action in flow.actions:
         if action.spec.get("type") != "Switch":
             continue
         defaults = action.spec.get("default", {}).get("actions", {}).values()
-        if not any(spec.get("type") == "Terminate" and spec["inputs"].get("runStatus") == "Failed" for spec in defaults):
+        if not any(
+            spec.get("type") == "Terminate" and spec["inputs"].get("runStatus") == "Failed"
+            for spec in defaults
+        ):
             yield f"{action.name}: its default does not fail the run"
         values = [case.get("case") for case in action.spec.get("cases", {}).values()]
         if len(set(values)) != len(values):
@@ -415,19 +521,33 @@ def switches_are_closed(flow: Flow) -> Iterator[str]:
         except ExpressionError:
             continue  # said by another rule
         possible = {value for entry in shape for value in entry.get("enum", [])}
-        yield from (f"{action.name}: {value!r} is never answered" for value in values if possible and value not in possible)
+        yield from (
+            f"{action.name}: {value!r} is never answered"
+            for value in values
+            if possible and value not in possible
+        )
 
 
 @_rule
 def retry_policies_are_valid(flow: Flow) -> Iterator[str]:
-    """Known type, 1 to 90 repeats, ISO 8601 durations (learn.microsoft.com/azure/logic-apps/error-exception-handling)."""
+    """Known type, 1 to 90 repeats, ISO 8601 durations
+    (learn.microsoft.com/azure/logic-apps/error-exception-handling).
+    """
     for action in flow.actions:
         policy = action.inputs.get("retryPolicy")
         if policy is None:
             continue
-        durations = [policy[name] for name in ("interval", "minimumInterval", "maximumInterval") if name in policy]
+        durations = [
+            policy[name]
+            for name in ("interval", "minimumInterval", "maximumInterval")
+            if name in policy
+        ]
         known = policy.get("type") in ("default", "none", "fixed", "exponential")
         lasting = all(re.fullmatch(r"PT\d+[SMH]", duration) for duration in durations)
         timed = policy.get("type") in ("fixed", "exponential")
-        if not known or not lasting or (timed and not (1 <= policy.get("count", 0) <= 90 and durations)):
+        if (
+            not known
+            or not lasting
+            or (timed and not (1 <= policy.get("count", 0) <= 90 and durations))
+        ):
             yield f"{action.name}: {policy}"

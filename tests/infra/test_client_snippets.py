@@ -1,6 +1,8 @@
-"""The client snippets of docs/clients do what they promise: against the local stack, and against answers that the stack gives seldom.
+"""The client snippets of docs/clients do what they promise: against the local stack, and against
+answers that the stack gives seldom.
 
-The curl, Python and Node.js snippets are run as they are, configured by their environment. The C# one is only parsed: there is no .NET here.
+The curl, Python and Node.js snippets are run as they are, configured by their environment. The C#
+one is only parsed: there is no .NET here.
 """
 
 import base64
@@ -27,18 +29,32 @@ import tree_sitter
 import tree_sitter_c_sharp
 
 from infra.local import seed
-from shared.errors import FacadeError, InteractionRequired, OutcomeUnknown, Overloaded, Throttled, TokenRejected, UpstreamBroken
-from shared.problems import problem
+from shared.errors import (
+    FacadeError,
+    InteractionRequired,
+    OutcomeUnknown,
+    Overloaded,
+    Throttled,
+    TokenRejected,
+    UpstreamBroken,
+)
+from shared.serving.problems import problem
 from tests.client import Facade
 
 CLIENTS = Path(__file__).resolve().parents[2] / "docs" / "clients"
-REQUEST = {"businessId": seed.LUNCH_DELIVERY, "appointmentId": "AAMk'AD\"+/=", "cancellationMessage": 'Bye\n"for now" \\ ü'}
+REQUEST = {
+    "businessId": seed.LUNCH_DELIVERY,
+    "appointmentId": "AAMk'AD\"+/=",
+    "cancellationMessage": 'Bye\n"for now" \\ ü',
+}
 CLAIMS = '{"access_token":{"acrs":{"essential":true,"value":"c1"}}}'
 
 
 def needs(*programs: str) -> pytest.MarkDecorator:
     missing = [program for program in programs if shutil.which(program) is None]
-    return pytest.mark.skipif(bool(missing), reason=f"not checked: {', '.join(missing)} is not installed")
+    return pytest.mark.skipif(
+        bool(missing), reason=f"not checked: {', '.join(missing)} is not installed"
+    )
 
 
 SHELL, NODE = needs("bash", "curl", "jq"), needs("node")
@@ -69,7 +85,11 @@ class Ran:
 
 
 def run(language: str, api: str, token: str, request: dict[str, str], **more: str) -> Ran:
-    values = [request[name] for name in ("businessId", "appointmentId", "cancellationMessage") if name in request]
+    values = [
+        request[name]
+        for name in ("businessId", "appointmentId", "cancellationMessage")
+        if name in request
+    ]
     commands = {
         "curl": ["bash", str(CLIENTS / "cancel-appointment.sh")],
         "Python": [sys.executable, str(CLIENTS / "bookings_client.py"), *values],
@@ -87,16 +107,24 @@ def run(language: str, api: str, token: str, request: dict[str, str], **more: st
     return Ran(ended.returncode, ended.stdout + ended.stderr)
 
 
-each_language = pytest.mark.parametrize("language", [pytest.param("curl", marks=SHELL), "Python", pytest.param("Node.js", marks=NODE)])
+each_language = pytest.mark.parametrize(
+    "language", [pytest.param("curl", marks=SHELL), "Python", pytest.param("Node.js", marks=NODE)]
+)
 
 
 @each_language
 def test_an_appointment_is_cancelled(facade: Facade, language: str) -> None:
     appointment = facade.book()
-    request = {"businessId": seed.LUNCH_DELIVERY, "appointmentId": appointment, "cancellationMessage": f"Bye, says {language}."}
+    request = {
+        "businessId": seed.LUNCH_DELIVERY,
+        "appointmentId": appointment,
+        "cancellationMessage": f"Bye, says {language}.",
+    }
     ran = run(language, f"{facade.url}/api", facade.stack.entra.user_token(), request)
     assert (ran.code, "was cancelled" in ran.printed) == (0, True), ran.printed
-    assert [mail.message for mail in facade.stack.graph.bookings.outbox] == [f"Bye, says {language}."] * 2
+    assert [mail.message for mail in facade.stack.graph.bookings.outbox] == [
+        f"Bye, says {language}."
+    ] * 2
 
 
 @each_language
@@ -107,7 +135,9 @@ def test_what_is_not_there_is_told_apart_from_a_failure(facade: Facade, language
 
 
 @each_language
-def test_a_refusal_is_a_failure_that_names_its_code_and_not_the_token(facade: Facade, language: str) -> None:
+def test_a_refusal_is_a_failure_that_names_its_code_and_not_the_token(
+    facade: Facade, language: str
+) -> None:
     token = facade.stack.entra.user_token(scopes="User.Read")
     request = {"businessId": seed.LUNCH_DELIVERY, "appointmentId": facade.book()}
     ran = run(language, f"{facade.url}/api", token, request)
@@ -137,12 +167,19 @@ class Script:
 
 def http(status: int, body: bytes, content_type: str = "application/json") -> bytes:
     return (
-        f"HTTP/1.1 {status} X\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body
+        f"HTTP/1.1 {status} X\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode()
+        + body
     )
 
 
 def outcome(name: str) -> bytes:
-    body = {"outcome": name, "confirmed": True, "replayed": False, "message": "So it ended.", "requestId": "r-1"}
+    body = {
+        "outcome": name,
+        "confirmed": True,
+        "replayed": False,
+        "message": "So it ended.",
+        "requestId": "r-1",
+    }
     return http(200, json.dumps(body).encode())
 
 
@@ -164,7 +201,12 @@ def scripted() -> Iterator[Callable[..., Script]]:
             def do_POST(self) -> None:
                 assert self.path == "/api/v1/cancel-appointment"
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                script.received.append(({name.lower(): value for name, value in self.headers.items()}, json.loads(body)))
+                script.received.append(
+                    (
+                        {name.lower(): value for name, value in self.headers.items()},
+                        json.loads(body),
+                    )
+                )
                 answer = script.answers.pop(0)
                 self.close_connection = True
                 if answer is not None:
@@ -175,7 +217,9 @@ def scripted() -> Iterator[Callable[..., Script]]:
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         running.append(server)
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        threading.Thread(
+            target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+        ).start()
         script.api = f"http://127.0.0.1:{server.server_port}/api"
         return script
 
@@ -187,7 +231,11 @@ def scripted() -> Iterator[Callable[..., Script]]:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a client made of it. ``ended``: the outcome, or the code of the failure. ``asked``: the claims with which tokens were asked for."""
+    """What a client made of it.
+
+    ``ended``: the outcome, or the code of the failure. ``asked``: the claims with which tokens were
+    asked for.
+    """
 
     ended: str
     waited: list[float]
@@ -206,7 +254,9 @@ def in_python(script: Script, _: Path) -> Seen:
     with requests.Session() as session:
         session.trust_env = False
         try:
-            ended = client.cancel_appointment(script.api, REQUEST, acquire, session=session, sleep=waited.append)["outcome"]
+            ended = client.cancel_appointment(
+                script.api, REQUEST, acquire, session=session, sleep=waited.append
+            )["outcome"]
         except client.CancelFailedError as error:
             ended = error.code
     return Seen(ended, waited, asked)
@@ -247,7 +297,9 @@ def node(source: str, **more: str) -> str:
 
 
 def no_sleep(folder: Path) -> tuple[str, Path]:
-    """Return a PATH whose first ``sleep`` only writes down how long, and the file that it writes to."""
+    """Return a PATH whose first ``sleep`` only writes down how long, and the file that it writes
+    to.
+    """
     log = folder / "waited"
     log.touch()
     shim = folder / "sleep"
@@ -258,13 +310,16 @@ def no_sleep(folder: Path) -> tuple[str, Path]:
 
 def in_shell(script: Script, folder: Path) -> Seen:
     path, log = no_sleep(folder)
-    ran = run("curl", script.api, "token-1", REQUEST, PATH=path, SCOPE="api://a/Appointments.Cancel")
+    ran = run(
+        "curl", script.api, "token-1", REQUEST, PATH=path, SCOPE="api://a/Appointments.Cancel"
+    )
     found = {0: "cancelled", 3: "not_found"}.get(ran.code)
     if found is None and "Unknown outcome" in ran.printed:
         found = "unknown_outcome"
     if found is None:
         codes = re.findall(
-            r"\b(?:throttled|invalid_token|upstream_error|outcome_unknown|overloaded|no_answer|interaction_required)\b", ran.printed
+            r"\b(?:throttled|invalid_token|upstream_error|outcome_unknown|overloaded|no_answer|interaction_required)\b",
+            ran.printed,
         )
         found = codes[0] if codes else "no_answer"
     asked: list[str | None] = [None]
@@ -286,7 +341,9 @@ type Drive = Callable[[Script, Path], Seen]
 
 
 @each_client
-def test_the_request_arrives_as_it_was_meant(scripted: Callable[..., Script], tmp_path: Path, drive: Drive) -> None:
+def test_the_request_arrives_as_it_was_meant(
+    scripted: Callable[..., Script], tmp_path: Path, drive: Drive
+) -> None:
     script = scripted(outcome("cancelled"))
     assert drive(script, tmp_path).ended == "cancelled"
     ((headers, body),) = script.received
@@ -297,8 +354,14 @@ def test_the_request_arrives_as_it_was_meant(scripted: Callable[..., Script], tm
 
 
 @each_client
-def test_a_wait_is_kept_and_the_same_request_is_sent_again(scripted: Callable[..., Script], tmp_path: Path, drive: Drive) -> None:
-    script = scripted(failure(Throttled("Slowly.", retry_after_s=41)), failure(Overloaded("Busy.", retry_after_s=2)), outcome("cancelled"))
+def test_a_wait_is_kept_and_the_same_request_is_sent_again(
+    scripted: Callable[..., Script], tmp_path: Path, drive: Drive
+) -> None:
+    script = scripted(
+        failure(Throttled("Slowly.", retry_after_s=41)),
+        failure(Overloaded("Busy.", retry_after_s=2)),
+        outcome("cancelled"),
+    )
     seen = drive(script, tmp_path)
     assert (seen.ended, seen.waited) == ("cancelled", [41, 2])
     assert len({headers["idempotency-key"] for headers, _ in script.received}) == 1
@@ -306,7 +369,9 @@ def test_a_wait_is_kept_and_the_same_request_is_sent_again(scripted: Callable[..
 
 
 @each_client
-def test_after_a_lost_answer_the_same_request_is_sent_again(scripted: Callable[..., Script], tmp_path: Path, drive: Drive) -> None:
+def test_after_a_lost_answer_the_same_request_is_sent_again(
+    scripted: Callable[..., Script], tmp_path: Path, drive: Drive
+) -> None:
     script = scripted(None, outcome("cancelled"))
     seen = drive(script, tmp_path)
     assert (seen.ended, seen.waited) == ("cancelled", [5])
@@ -314,7 +379,9 @@ def test_after_a_lost_answer_the_same_request_is_sent_again(scripted: Callable[.
 
 
 @each_client
-def test_an_unknown_outcome_is_a_failure(scripted: Callable[..., Script], tmp_path: Path, drive: Drive) -> None:
+def test_an_unknown_outcome_is_a_failure(
+    scripted: Callable[..., Script], tmp_path: Path, drive: Drive
+) -> None:
     script = scripted(outcome("postponed"))
     assert drive(script, tmp_path).ended == "unknown_outcome"
     assert len(script.received) == 1
@@ -335,7 +402,9 @@ def test_what_a_repeat_cannot_help_is_not_repeated(
 
 
 @each_client
-def test_a_page_of_something_in_between_is_a_failure(scripted: Callable[..., Script], tmp_path: Path, drive: Drive) -> None:
+def test_a_page_of_something_in_between_is_a_failure(
+    scripted: Callable[..., Script], tmp_path: Path, drive: Drive
+) -> None:
     script = scripted(http(502, b"<html>Bad Gateway</html>", "text/html"))
     assert (drive(script, tmp_path).ended, len(script.received)) == ("no_answer", 1)
 
@@ -347,13 +416,21 @@ def test_attempts_end(scripted: Callable[..., Script], tmp_path: Path, drive: Dr
     assert (seen.ended, seen.waited, len(script.received)) == ("outcome_unknown", [1, 1, 1], 4)
 
 
-@pytest.mark.parametrize("drive", [pytest.param(in_python, id="Python"), pytest.param(in_node, marks=NODE, id="JavaScript")])
-def test_a_challenge_is_answered_once_with_a_new_token(scripted: Callable[..., Script], tmp_path: Path, drive: Drive) -> None:
+@pytest.mark.parametrize(
+    "drive",
+    [pytest.param(in_python, id="Python"), pytest.param(in_node, marks=NODE, id="JavaScript")],
+)
+def test_a_challenge_is_answered_once_with_a_new_token(
+    scripted: Callable[..., Script], tmp_path: Path, drive: Drive
+) -> None:
     challenge = failure(InteractionRequired("More.", claims=CLAIMS))
     script = scripted(challenge, outcome("cancelled"))
     seen = drive(script, tmp_path)
     assert (seen.ended, seen.asked, seen.waited) == ("cancelled", [None, CLAIMS], [])
-    assert [headers["authorization"] for headers, _ in script.received] == ["Bearer token-1", "Bearer token-2"]
+    assert [headers["authorization"] for headers, _ in script.received] == [
+        "Bearer token-1",
+        "Bearer token-2",
+    ]
     assert len({headers["idempotency-key"] for headers, _ in script.received}) == 1
 
     seen = drive(scripted(challenge, challenge), tmp_path)
@@ -361,13 +438,17 @@ def test_a_challenge_is_answered_once_with_a_new_token(scripted: Callable[..., S
 
 
 @SHELL
-def test_the_shell_says_how_to_answer_a_challenge(scripted: Callable[..., Script], tmp_path: Path) -> None:
+def test_the_shell_says_how_to_answer_a_challenge(
+    scripted: Callable[..., Script], tmp_path: Path
+) -> None:
     script = scripted(failure(InteractionRequired("More.", claims=CLAIMS)))
     assert in_shell(script, tmp_path) == Seen("interaction_required", [], [None, CLAIMS])
 
 
 def test_a_challenge_of_the_real_chain_is_answered(facade: Facade) -> None:
-    """Entra asks for MFA in the exchange; the client shows the challenge to its sign-in, and comes back with a token that has it."""
+    """Entra asks for MFA in the exchange; the client shows the challenge to its sign-in, and comes
+    back with a token that has it.
+    """
     entra = facade.stack.entra
     entra.require_mfa(seed.ADELE)
     client, appointment = load("bookings_client"), facade.book()
@@ -376,9 +457,16 @@ def test_a_challenge_of_the_real_chain_is_answered(facade: Facade) -> None:
     def acquire(claims: str | None) -> str:
         asked.append(claims)
         capable = {"xms_cc": ["cp1"]}
-        return entra.user_token(claims=capable | ({"amr": ["pwd", "mfa"], "acrs": ["c1"]} if claims else {}))
+        return entra.user_token(
+            claims=capable | ({"amr": ["pwd", "mfa"], "acrs": ["c1"]} if claims else {})
+        )
 
-    answer = client.cancel_appointment(f"{facade.url}/api", REQUEST | {"appointmentId": appointment}, acquire, session=facade.session)
+    answer = client.cancel_appointment(
+        f"{facade.url}/api",
+        REQUEST | {"appointmentId": appointment},
+        acquire,
+        session=facade.session,
+    )
     assert answer["outcome"] == "cancelled"
     assert asked[0] is None
     assert "access_token" in json.loads(asked[1] or "")
@@ -439,8 +527,14 @@ console.log("ok");
 
 
 @NODE
-@pytest.mark.parametrize(("source", "module"), [(BROWSER, "signInBrowser.mjs"), (TERMINAL, "signInNode.mjs")], ids=["browser", "terminal"])
-def test_a_token_comes_from_the_cache_where_it_can_and_claims_are_passed_on(source: str, module: str) -> None:
+@pytest.mark.parametrize(
+    ("source", "module"),
+    [(BROWSER, "signInBrowser.mjs"), (TERMINAL, "signInNode.mjs")],
+    ids=["browser", "terminal"],
+)
+def test_a_token_comes_from_the_cache_where_it_can_and_claims_are_passed_on(
+    source: str, module: str
+) -> None:
     assert node(source % json.dumps((CLIENTS / module).as_uri())) == "ok\n"
 
 
@@ -449,21 +543,31 @@ def test_python_signs_in_once_and_passes_claims_on(monkeypatch: pytest.MonkeyPat
     calls: list[tuple[Any, ...]] = []
 
     class Application:
-        def __init__(self, client_id: str, *, authority: str, client_capabilities: list[str]) -> None:
+        def __init__(
+            self, client_id: str, *, authority: str, client_capabilities: list[str]
+        ) -> None:
             calls.append((client_id, authority, client_capabilities))
             self.accounts: list[str] = []
 
         def get_accounts(self) -> list[str]:
             return self.accounts
 
-        def acquire_token_silent(self, scopes: list[str], *, account: str, claims_challenge: str | None) -> dict[str, str] | None:
+        def acquire_token_silent(
+            self, scopes: list[str], *, account: str, claims_challenge: str | None
+        ) -> dict[str, str] | None:
             calls.append(("silent", scopes, account, claims_challenge))
             return None if claims_challenge else {"access_token": "silent"}
 
-        def acquire_token_interactive(self, scopes: list[str], *, claims_challenge: str | None) -> dict[str, str]:
+        def acquire_token_interactive(
+            self, scopes: list[str], *, claims_challenge: str | None
+        ) -> dict[str, str]:
             calls.append(("interactive", scopes, claims_challenge))
             self.accounts = ["me"]
-            return {"access_token": "interactive"} if claims_challenge != "no" else {"error": "access_denied"}
+            return (
+                {"access_token": "interactive"}
+                if claims_challenge != "no"
+                else {"error": "access_denied"}
+            )
 
     for name in (
         "__init__",
@@ -476,7 +580,9 @@ def test_python_signs_in_once_and_passes_claims_on(monkeypatch: pytest.MonkeyPat
             if name.endswith("interactive")
             else getattr(msal.ClientApplication, name)
         )
-        assert set(inspect.signature(getattr(Application, name)).parameters) <= set(inspect.signature(real).parameters)
+        assert set(inspect.signature(getattr(Application, name)).parameters) <= set(
+            inspect.signature(real).parameters
+        )
 
     monkeypatch.setattr(client.msal, "PublicClientApplication", Application)
     acquire = client.sign_in("t", "c", "s")

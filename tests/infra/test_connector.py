@@ -1,4 +1,6 @@
-"""The Power Platform connector keeps every rule that can be checked without a tenant, its flow fits it, and its package is filled as the readme says."""
+"""The Power Platform connector keeps every rule that can be checked without a tenant, its flow fits
+it, and its package is filled as the readme says.
+"""
 
 import copy
 import json
@@ -15,9 +17,19 @@ import pytest
 
 from cancel_appointment.outcome import Outcome
 from infra.connector import icon
-from infra.connector.package import DEFINITION, FLOW, FOLDER, ICON, PROPERTIES, Deployment, PackageRefused, fill, main
+from infra.connector.package import (
+    DEFINITION,
+    FLOW,
+    FOLDER,
+    ICON,
+    PROPERTIES,
+    Deployment,
+    PackageRefused,
+    fill,
+    main,
+)
 from infra.local import seed
-from shared.problems import BUG, TABLE
+from shared.serving.problems import BUG, TABLE
 from tests.infra import connector_lint, flow_lint
 from tests.infra.connector_lint import Json, Package, lint, read_png
 from tests.infra.flow_lint import ExpressionError, Flow, expressions_in, lint_flow
@@ -37,8 +49,15 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def package(filled: Path) -> Package:
-    definition, properties = (json.loads((filled / name).read_text()) for name in (DEFINITION, PROPERTIES))
-    return Package(definition, properties, (filled / ICON).read_bytes(), {file.name: file.stat().st_size for file in filled.iterdir()})
+    definition, properties = (
+        json.loads((filled / name).read_text()) for name in (DEFINITION, PROPERTIES)
+    )
+    return Package(
+        definition,
+        properties,
+        (filled / ICON).read_bytes(),
+        {file.name: file.stat().st_size for file in filled.iterdir()},
+    )
 
 
 @pytest.fixture
@@ -92,13 +111,34 @@ IN_THE_DEFINITION: dict[str, tuple[str, Callable[[Json], None]]] = {
     "a port behind the host": ("host_is_bare", put("host", to="localhost:7071")),
     "a slash behind the base path": ("base_path_is_a_path", put("basePath", to="/api/")),
     "plain http": ("schemes_are_https", put("schemes", to=["https", "http"])),
-    "a long title": ("title_is_short_and_free_of_product_names", put("info", "title", to="Cancel Microsoft Bookings Appointments")),
-    "a title with API": ("title_is_short_and_free_of_product_names", put("info", "title", to="Bookings API")),
-    "a title with Connector": ("title_is_short_and_free_of_product_names", put("info", "title", to="Bookings Connector")),
-    "a title with a product": ("title_is_short_and_free_of_product_names", put("info", "title", to="Bookings for Power Apps")),
-    "a title that ends in a dot": ("title_is_short_and_free_of_product_names", put("info", "title", to="Cancel Bookings.")),
-    "a short description": ("description_is_30_to_500_characters", put("info", "description", to="Cancels appointments.")),
-    "a long description": ("description_is_30_to_500_characters", put("info", "description", to="Cancels. " * 60)),
+    "a long title": (
+        "title_is_short_and_free_of_product_names",
+        put("info", "title", to="Cancel Microsoft Bookings Appointments"),
+    ),
+    "a title with API": (
+        "title_is_short_and_free_of_product_names",
+        put("info", "title", to="Bookings API"),
+    ),
+    "a title with Connector": (
+        "title_is_short_and_free_of_product_names",
+        put("info", "title", to="Bookings Connector"),
+    ),
+    "a title with a product": (
+        "title_is_short_and_free_of_product_names",
+        put("info", "title", to="Bookings for Power Apps"),
+    ),
+    "a title that ends in a dot": (
+        "title_is_short_and_free_of_product_names",
+        put("info", "title", to="Cancel Bookings."),
+    ),
+    "a short description": (
+        "description_is_30_to_500_characters",
+        put("info", "description", to="Cancels appointments."),
+    ),
+    "a long description": (
+        "description_is_30_to_500_characters",
+        put("info", "description", to="Cancels. " * 60),
+    ),
     "a product in the description": (
         "description_is_30_to_500_characters",
         put("info", "description", to="Cancels appointments of Bookings from Power Automate."),
@@ -109,42 +149,99 @@ IN_THE_DEFINITION: dict[str, tuple[str, Callable[[Json], None]]] = {
     "no metadata": ("connector_metadata_is_complete", drop("x-ms-connector-metadata")),
     "no privacy policy": (
         "connector_metadata_is_complete",
-        put("x-ms-connector-metadata", to=[{"propertyName": "Website", "propertyValue": "https://contoso.com"}]),
+        put(
+            "x-ms-connector-metadata",
+            to=[{"propertyName": "Website", "propertyValue": "https://contoso.com"}],
+        ),
     ),
     "no media type": ("bodies_are_json", put("consumes", to=["application/xml"])),
     "no security scheme": ("sign_in_is_declared", put("securityDefinitions", to={})),
     "an open operation": ("sign_in_is_declared", put(*LIST, "security", to=[])),
-    "a dangling reference": ("references_resolve", put(*CANCEL, "responses", "200", "schema", to={"$ref": "#/definitions/Gone"})),
+    "a dangling reference": (
+        "references_resolve",
+        put(*CANCEL, "responses", "200", "schema", to={"$ref": "#/definitions/Gone"}),
+    ),
     "a reference to elsewhere": (
         "references_resolve",
         put(*CANCEL, "responses", "200", "schema", to={"$ref": "https://contoso.com/a.json"}),
     ),
-    "oneOf": ("keywords_are_those_of_swagger", put(*ANSWER, "outcome", "oneOf", to=[{"type": "string"}])),
-    "anyOf": ("keywords_are_those_of_swagger", put(*REQUEST, "cancellationMessage", "anyOf", to=[{"type": "string"}])),
+    "oneOf": (
+        "keywords_are_those_of_swagger",
+        put(*ANSWER, "outcome", "oneOf", to=[{"type": "string"}]),
+    ),
+    "anyOf": (
+        "keywords_are_those_of_swagger",
+        put(*REQUEST, "cancellationMessage", "anyOf", to=[{"type": "string"}]),
+    ),
     "const": ("keywords_are_those_of_swagger", put(*ANSWER, "outcome", "const", to="cancelled")),
-    "a null type": ("keywords_are_those_of_swagger", put(*REQUEST, "cancellationMessage", "type", to=["string", "null"])),
-    "x-nullable": ("keywords_are_those_of_swagger", put(*REQUEST, "cancellationMessage", "x-nullable", to=True)),
+    "a null type": (
+        "keywords_are_those_of_swagger",
+        put(*REQUEST, "cancellationMessage", "type", to=["string", "null"]),
+    ),
+    "x-nullable": (
+        "keywords_are_those_of_swagger",
+        put(*REQUEST, "cancellationMessage", "x-nullable", to=True),
+    ),
     "a numeric exclusive bound": (
         "keywords_are_those_of_swagger",
         put("definitions", "Problem", "properties", "retryAfterSeconds", "exclusiveMinimum", to=0),
     ),
     "a property without a type": ("schemas_have_types", drop(*ANSWER, "message", "type")),
-    "a list of nothing": ("schemas_have_types", drop("definitions", "BusinessesAnswer", "properties", "businesses", "items")),
+    "a list of nothing": (
+        "schemas_have_types",
+        drop("definitions", "BusinessesAnswer", "properties", "businesses", "items"),
+    ),
     "a required member that is not there": ("schemas_have_types", drop(*ANSWER, "confirmed")),
-    "an unknown extension": ("extensions_are_known", put(*REQUEST, "businessId", "x-ms-sumary", to="Business ID")),
-    "a snake_case operation id": ("operation_ids_are_pascal_case_and_unique", put(*CANCEL, "operationId", to="cancel_appointment")),
-    "an operation id in lower case": ("operation_ids_are_pascal_case_and_unique", put(*CANCEL, "operationId", to="cancelAppointment")),
-    "an operation id twice": ("operation_ids_are_pascal_case_and_unique", put(*LIST, "operationId", to="CancelAppointment")),
+    "an unknown extension": (
+        "extensions_are_known",
+        put(*REQUEST, "businessId", "x-ms-sumary", to="Business ID"),
+    ),
+    "a snake_case operation id": (
+        "operation_ids_are_pascal_case_and_unique",
+        put(*CANCEL, "operationId", to="cancel_appointment"),
+    ),
+    "an operation id in lower case": (
+        "operation_ids_are_pascal_case_and_unique",
+        put(*CANCEL, "operationId", to="cancelAppointment"),
+    ),
+    "an operation id twice": (
+        "operation_ids_are_pascal_case_and_unique",
+        put(*LIST, "operationId", to="CancelAppointment"),
+    ),
     "no summary": ("summaries_are_in_sentence_case", drop(*CANCEL, "summary")),
-    "a summary in title case": ("summaries_are_in_sentence_case", put(*CANCEL, "summary", to="Cancel An Appointment")),
-    "a summary with a slash": ("summaries_are_in_sentence_case", put(*CANCEL, "summary", to="Cancel/decline")),
-    "a summary that ends in a dot": ("summaries_are_in_sentence_case", put(*CANCEL, "summary", to="Cancel an appointment.")),
-    "a long summary": ("summaries_are_in_sentence_case", put(*CANCEL, "summary", to="Cancel " + "a" * 80)),
+    "a summary in title case": (
+        "summaries_are_in_sentence_case",
+        put(*CANCEL, "summary", to="Cancel An Appointment"),
+    ),
+    "a summary with a slash": (
+        "summaries_are_in_sentence_case",
+        put(*CANCEL, "summary", to="Cancel/decline"),
+    ),
+    "a summary that ends in a dot": (
+        "summaries_are_in_sentence_case",
+        put(*CANCEL, "summary", to="Cancel an appointment."),
+    ),
+    "a long summary": (
+        "summaries_are_in_sentence_case",
+        put(*CANCEL, "summary", to="Cancel " + "a" * 80),
+    ),
     "no description": ("descriptions_are_sentences", drop(*CANCEL, "description")),
-    "a description like the summary": ("descriptions_are_sentences", put(*CANCEL, "description", to="Cancel an appointment.")),
-    "a description without a full stop": ("descriptions_are_sentences", put(*LIST, "description", to="Lists the businesses")),
-    "a parameter without a description": ("descriptions_are_sentences", drop(*APPOINTMENTS, "parameters", 0, "description")),
-    "an answer's member without a description": ("descriptions_are_sentences", drop(*ANSWER, "confirmed", "description")),
+    "a description like the summary": (
+        "descriptions_are_sentences",
+        put(*CANCEL, "description", to="Cancel an appointment."),
+    ),
+    "a description without a full stop": (
+        "descriptions_are_sentences",
+        put(*LIST, "description", to="Lists the businesses"),
+    ),
+    "a parameter without a description": (
+        "descriptions_are_sentences",
+        drop(*APPOINTMENTS, "parameters", 0, "description"),
+    ),
+    "an answer's member without a description": (
+        "descriptions_are_sentences",
+        drop(*ANSWER, "confirmed", "description"),
+    ),
     "a member's title in sentence case": (
         "titles_of_entities_are_in_title_case",
         put(*ANSWER, "requestId", "x-ms-summary", to="Request id"),
@@ -153,32 +250,82 @@ IN_THE_DEFINITION: dict[str, tuple[str, Callable[[Json], None]]] = {
         "titles_of_entities_are_in_title_case",
         drop("definitions", "Problem", "properties", "code", "x-ms-summary"),
     ),
-    "a parameter without a title": ("titles_of_entities_are_in_title_case", drop(*LIST, "parameters", 0, "x-ms-summary")),
+    "a parameter without a title": (
+        "titles_of_entities_are_in_title_case",
+        drop(*LIST, "parameters", 0, "x-ms-summary"),
+    ),
     "an unknown visibility": ("visibility_is_known", put(*CANCEL, "x-ms-visibility", to="hidden")),
-    "required and unseen": ("internal_and_required_has_a_default", put(*REQUEST, "businessId", "x-ms-visibility", to="internal")),
+    "required and unseen": (
+        "internal_and_required_has_a_default",
+        put(*REQUEST, "businessId", "x-ms-visibility", to="internal"),
+    ),
     "a required header that is not seen": (
         "internal_and_required_has_a_default",
-        put(*CANCEL, "parameters", 0, to={"name": "a", "in": "header", "required": True, "x-ms-visibility": "internal"}),
+        put(
+            *CANCEL,
+            "parameters",
+            0,
+            to={"name": "a", "in": "header", "required": True, "x-ms-visibility": "internal"},
+        ),
     ),
     "default alone": (
         "success_is_explicit_and_has_a_schema",
-        put(*CANCEL, "responses", to={"default": {"description": "All.", "schema": {"$ref": "#/definitions/Problem"}}}),
+        put(
+            *CANCEL,
+            "responses",
+            to={"default": {"description": "All.", "schema": {"$ref": "#/definitions/Problem"}}},
+        ),
     ),
-    "a success without a schema": ("success_is_explicit_and_has_a_schema", drop(*CANCEL, "responses", "200", "schema")),
-    "a failure without a schema": ("failures_are_listed_with_a_schema", drop(*CANCEL, "responses", "429", "schema")),
-    "no failures": ("failures_are_listed_with_a_schema", put(*LIST, "responses", to={"200": {"description": "All."}})),
-    "an answer without a description": ("answers_are_described", put(*LIST, "responses", "200", "description", to="")),
-    "an optional path parameter": ("path_parameters_fit_the_path", put(*APPOINTMENTS, "parameters", 0, "required", to=False)),
+    "a success without a schema": (
+        "success_is_explicit_and_has_a_schema",
+        drop(*CANCEL, "responses", "200", "schema"),
+    ),
+    "a failure without a schema": (
+        "failures_are_listed_with_a_schema",
+        drop(*CANCEL, "responses", "429", "schema"),
+    ),
+    "no failures": (
+        "failures_are_listed_with_a_schema",
+        put(*LIST, "responses", to={"200": {"description": "All."}}),
+    ),
+    "an answer without a description": (
+        "answers_are_described",
+        put(*LIST, "responses", "200", "description", to=""),
+    ),
+    "an optional path parameter": (
+        "path_parameters_fit_the_path",
+        put(*APPOINTMENTS, "parameters", 0, "required", to=False),
+    ),
     "a path parameter that is encoded twice": (
         "path_parameters_fit_the_path",
         put(*APPOINTMENTS, "parameters", 0, "x-ms-url-encoding", to="double"),
     ),
-    "a placeholder that nobody fills": ("path_parameters_fit_the_path", put(*APPOINTMENTS, "parameters", 0, "name", to="business")),
-    "a GET with a body": ("get_has_no_body", put(*LIST, "parameters", 0, to={"name": "body", "in": "body", "schema": {"type": "object"}})),
-    "a drop-down from nowhere": ("drop_downs_lead_to_members_that_exist", put(*PICK, "operationId", to="ListEverything")),
-    "a drop-down without a list": ("drop_downs_lead_to_members_that_exist", put(*PICK, "itemsPath", to="value")),
-    "a drop-down with a wrong value": ("drop_downs_lead_to_members_that_exist", put(*PICK, "itemValuePath", to="id")),
-    "a drop-down with a wrong title": ("drop_downs_lead_to_members_that_exist", put(*PICK, "itemTitlePath", to="name")),
+    "a placeholder that nobody fills": (
+        "path_parameters_fit_the_path",
+        put(*APPOINTMENTS, "parameters", 0, "name", to="business"),
+    ),
+    "a GET with a body": (
+        "get_has_no_body",
+        put(
+            *LIST, "parameters", 0, to={"name": "body", "in": "body", "schema": {"type": "object"}}
+        ),
+    ),
+    "a drop-down from nowhere": (
+        "drop_downs_lead_to_members_that_exist",
+        put(*PICK, "operationId", to="ListEverything"),
+    ),
+    "a drop-down without a list": (
+        "drop_downs_lead_to_members_that_exist",
+        put(*PICK, "itemsPath", to="value"),
+    ),
+    "a drop-down with a wrong value": (
+        "drop_downs_lead_to_members_that_exist",
+        put(*PICK, "itemValuePath", to="id"),
+    ),
+    "a drop-down with a wrong title": (
+        "drop_downs_lead_to_members_that_exist",
+        put(*PICK, "itemTitlePath", to="name"),
+    ),
     "a drop-down that takes no such parameter": (
         "drop_downs_lead_to_members_that_exist",
         put(*PICK, "parameters", "day", to={"value": "monday"}),
@@ -187,7 +334,10 @@ IN_THE_DEFINITION: dict[str, tuple[str, Callable[[Json], None]]] = {
         "drop_downs_lead_to_members_that_exist",
         put(*PICK, "parameters", "businessId", to={"parameterReference": "body/business"}),
     ),
-    "a drop-down that lacks what the list needs": ("drop_downs_lead_to_members_that_exist", put(*PICK, "parameters", to={})),
+    "a drop-down that lacks what the list needs": (
+        "drop_downs_lead_to_members_that_exist",
+        put(*PICK, "parameters", to={}),
+    ),
     "two drop-downs that differ": (
         "drop_downs_lead_to_members_that_exist",
         put(*REQUEST, "appointmentId", "x-ms-dynamic-values", "operationId", to="ListBusinesses"),
@@ -211,26 +361,52 @@ def test_a_mistake_in_the_definition_is_named(package: Package, name: str) -> No
 SETTINGS = ("properties", "connectionParameters", "token", "oAuthSettings")
 
 IN_THE_PROPERTIES: dict[str, tuple[str, Callable[[Json], None]]] = {
-    "an unknown member": ("properties_have_their_members", put("properties", "colour", to="#0b5a6e")),
+    "an unknown member": (
+        "properties_have_their_members",
+        put("properties", "colour", to="#0b5a6e"),
+    ),
     "no publisher": ("properties_have_their_members", drop("properties", "publisher")),
-    "policies that are no list": ("properties_have_their_members", put("properties", "policyTemplateInstances", to={})),
-    "another provider": ("sign_in_is_entra_with_our_api_as_resource", put(*SETTINGS, "identityProvider", to="oauth2")),
+    "policies that are no list": (
+        "properties_have_their_members",
+        put("properties", "policyTemplateInstances", to={}),
+    ),
+    "another provider": (
+        "sign_in_is_entra_with_our_api_as_resource",
+        put(*SETTINGS, "identityProvider", to="oauth2"),
+    ),
     "Graph as the resource": (
         "sign_in_is_entra_with_our_api_as_resource",
-        put(*SETTINGS, "customParameters", "resourceUri", "value", to="https://graph.microsoft.com"),
+        put(
+            *SETTINGS, "customParameters", "resourceUri", "value", to="https://graph.microsoft.com"
+        ),
     ),
     "an unknown parameter": (
         "sign_in_is_entra_with_our_api_as_resource",
         put(*SETTINGS, "customParameters", "enableOnbehalfOfLogin", to={"value": "true"}),
     ),
-    "the API as its own client": ("sign_in_is_entra_with_our_api_as_resource", put(*SETTINGS, "clientId", to=seed.API_CLIENT_ID)),
-    "one redirect address for all": ("redirect_is_per_connector", put(*SETTINGS, "redirectMode", to="Global")),
-    "a redirect address of somebody": ("redirect_is_per_connector", put(*SETTINGS, "redirectUrl", to="https://contoso.com/redirect")),
+    "the API as its own client": (
+        "sign_in_is_entra_with_our_api_as_resource",
+        put(*SETTINGS, "clientId", to=seed.API_CLIENT_ID),
+    ),
+    "one redirect address for all": (
+        "redirect_is_per_connector",
+        put(*SETTINGS, "redirectMode", to="Global"),
+    ),
+    "a redirect address of somebody": (
+        "redirect_is_per_connector",
+        put(*SETTINGS, "redirectUrl", to="https://contoso.com/redirect"),
+    ),
     "a client secret": ("there_is_no_secret", put(*SETTINGS, "clientSecret", to="made up")),
     "white": ("brand_colour_is_allowed", put("properties", "iconBrandColor", to="#FFFFFF")),
-    "Microsoft's own blue": ("brand_colour_is_allowed", put("properties", "iconBrandColor", to="#007EE5")),
+    "Microsoft's own blue": (
+        "brand_colour_is_allowed",
+        put("properties", "iconBrandColor", to="#007EE5"),
+    ),
     "a colour by name": ("brand_colour_is_allowed", put("properties", "iconBrandColor", to="teal")),
-    "another colour than the icon's": ("icon_is_230_square_on_the_brand_colour", put("properties", "iconBrandColor", to="#aa0000")),
+    "another colour than the icon's": (
+        "icon_is_230_square_on_the_brand_colour",
+        put("properties", "iconBrandColor", to="#aa0000"),
+    ),
 }
 
 
@@ -247,7 +423,9 @@ def test_a_large_file_is_named(package: Package) -> None:
 
 
 @pytest.mark.parametrize(
-    "picture", [b"GIF89a", b"\x89PNG\r\n\x1a\n", (FOLDER / ICON).read_bytes()[:900]], ids=["another format", "no picture", "half of one"]
+    "picture",
+    [b"GIF89a", b"\x89PNG\r\n\x1a\n", (FOLDER / ICON).read_bytes()[:900]],
+    ids=["another format", "no picture", "half of one"],
 )
 def test_a_picture_that_is_none_is_named(package: Package, picture: bytes) -> None:
     assert "icon_is_230_square_on_the_brand_colour" in lint(replace(package, icon=picture))
@@ -255,7 +433,9 @@ def test_a_picture_that_is_none_is_named(package: Package, picture: bytes) -> No
 
 @pytest.mark.parametrize("name", [*connector_lint.RULES])
 def test_every_rule_has_been_seen_to_speak(name: str) -> None:
-    seen = {rule for rule, _ in [*IN_THE_DEFINITION.values(), *IN_THE_PROPERTIES.values()]} | {"files_are_small"}
+    seen = {rule for rule, _ in [*IN_THE_DEFINITION.values(), *IN_THE_PROPERTIES.values()]} | {
+        "files_are_small"
+    }
     assert name in seen
     assert connector_lint.RULES[name].__doc__
 
@@ -271,11 +451,32 @@ FAILED = ("actions", "Cancel_failed")
 ENDED = ("actions", "How_it_ended")
 
 IN_THE_FLOW: dict[str, tuple[str, Callable[[Json], None]]] = {
-    "a name twice": ("names_are_unique", put(*ENDED, "default", "actions", "Answer", to={"type": "Compose", "runAfter": {}, "inputs": ""})),
-    "after nothing that exists": ("run_after_names_siblings", put(*CANCELLING, "runAfter", to={"Pick": ["Succeeded"]})),
-    "after an unknown status": ("run_after_names_siblings", put(*FAILED, "runAfter", "Cancel_appointment", to=["Error"])),
-    "in a circle": ("run_after_has_no_cycle", put("actions", "List_businesses", "runAfter", to={"How_it_ended": ["Succeeded"]})),
-    "an operation that is none": ("operations_exist", put(*CANCELLING, "inputs", "host", "operationId", to="CancelBooking")),
+    "a name twice": (
+        "names_are_unique",
+        put(
+            *ENDED,
+            "default",
+            "actions",
+            "Answer",
+            to={"type": "Compose", "runAfter": {}, "inputs": ""},
+        ),
+    ),
+    "after nothing that exists": (
+        "run_after_names_siblings",
+        put(*CANCELLING, "runAfter", to={"Pick": ["Succeeded"]}),
+    ),
+    "after an unknown status": (
+        "run_after_names_siblings",
+        put(*FAILED, "runAfter", "Cancel_appointment", to=["Error"]),
+    ),
+    "in a circle": (
+        "run_after_has_no_cycle",
+        put("actions", "List_businesses", "runAfter", to={"How_it_ended": ["Succeeded"]}),
+    ),
+    "an operation that is none": (
+        "operations_exist",
+        put(*CANCELLING, "inputs", "host", "operationId", to="CancelBooking"),
+    ),
     "a parameter that is none": (
         "parameters_exist_and_the_required_are_given",
         put(*CANCELLING, "inputs", "parameters", "body/id", to="1"),
@@ -284,26 +485,64 @@ IN_THE_FLOW: dict[str, tuple[str, Callable[[Json], None]]] = {
         "parameters_exist_and_the_required_are_given",
         drop(*CANCELLING, "inputs", "parameters", "body/businessId"),
     ),
-    "a member that no answer has": ("expressions_refer_to_what_exists", put(*ENDED, "expression", to="@outputs('Answer')?['result']")),
-    "an action that is none": ("expressions_refer_to_what_exists", put(*ENDED, "expression", to="@body('Cancel')?['outcome']")),
+    "a member that no answer has": (
+        "expressions_refer_to_what_exists",
+        put(*ENDED, "expression", to="@outputs('Answer')?['result']"),
+    ),
+    "an action that is none": (
+        "expressions_refer_to_what_exists",
+        put(*ENDED, "expression", to="@body('Cancel')?['outcome']"),
+    ),
     "an action that has not ended": (
         "expressions_refer_to_what_exists",
-        put("actions", "List_appointments", "inputs", "parameters", "start", to="@body('Cancel_appointment')?['message']"),
+        put(
+            "actions",
+            "List_appointments",
+            "inputs",
+            "parameters",
+            "start",
+            to="@body('Cancel_appointment')?['message']",
+        ),
     ),
-    "an expression without an end": ("expressions_refer_to_what_exists", put(*ENDED, "expression", to="@outputs('Answer'")),
-    "a function that is none": ("expressions_refer_to_what_exists", put(*ENDED, "expression", to="@ouputs('Answer')")),
+    "an expression without an end": (
+        "expressions_refer_to_what_exists",
+        put(*ENDED, "expression", to="@outputs('Answer'"),
+    ),
+    "a function that is none": (
+        "expressions_refer_to_what_exists",
+        put(*ENDED, "expression", to="@ouputs('Answer')"),
+    ),
     "an input that the trigger lacks": (
         "expressions_refer_to_what_exists",
-        put("actions", "List_businesses", "inputs", "parameters", "query", to="@triggerBody()?['text_9']"),
+        put(
+            "actions",
+            "List_businesses",
+            "inputs",
+            "parameters",
+            "query",
+            to="@triggerBody()?['text_9']",
+        ),
     ),
-    "a switch that lets the unknown pass": ("switches_are_closed", put(*ENDED, "default", "actions", to={})),
-    "a case that is never answered": ("switches_are_closed", put(*ENDED, "cases", "Not_found", "case", to="notFound")),
+    "a switch that lets the unknown pass": (
+        "switches_are_closed",
+        put(*ENDED, "default", "actions", to={}),
+    ),
+    "a case that is never answered": (
+        "switches_are_closed",
+        put(*ENDED, "cases", "Not_found", "case", to="notFound"),
+    ),
     "a status that is never answered": (
         "switches_are_closed",
         put(*FAILED, "else", "actions", "Why", "cases", "Sign_in_again", "case", to=402),
     ),
-    "endless repeats": ("retry_policies_are_valid", put(*CANCELLING, "inputs", "retryPolicy", "count", to=500)),
-    "a wait in words": ("retry_policies_are_valid", put(*CANCELLING, "inputs", "retryPolicy", "interval", to="10 seconds")),
+    "endless repeats": (
+        "retry_policies_are_valid",
+        put(*CANCELLING, "inputs", "retryPolicy", "count", to=500),
+    ),
+    "a wait in words": (
+        "retry_policies_are_valid",
+        put(*CANCELLING, "inputs", "retryPolicy", "interval", to="10 seconds"),
+    ),
 }
 
 
@@ -321,31 +560,51 @@ def test_every_rule_for_flows_has_been_seen_to_speak(name: str) -> None:
 
 
 def test_the_flow_knows_every_outcome_of_the_service(flow: Json) -> None:
-    assert {case["case"] for case in at(flow, *ENDED, "cases").values()} == {outcome.value for outcome in Outcome}
+    assert {case["case"] for case in at(flow, *ENDED, "cases").values()} == {
+        outcome.value for outcome in Outcome
+    }
 
 
-DOCUMENTS = [FOLDER / "readme.md", FOLDER / "flow.md", REPOSITORY / "docs" / "clients" / "power-automate.md"]
+DOCUMENTS = [
+    FOLDER / "readme.md",
+    FOLDER / "flow.md",
+    REPOSITORY / "docs" / "clients" / "power-automate.md",
+]
 
 
 def code_spans(document: Path) -> list[str]:
     text = re.sub(r"^```.*?^```$", "", document.read_text(), flags=re.DOTALL | re.MULTILINE)
-    fenced: list[str] = re.findall(r"^```(?:text)?\n(.*?)^```$", document.read_text(), flags=re.DOTALL | re.MULTILINE)
-    return [*re.findall(r"`([^`\n]+)`", text), *(line.strip() for block in fenced for line in block.splitlines())]
+    fenced: list[str] = re.findall(
+        r"^```(?:text)?\n(.*?)^```$", document.read_text(), flags=re.DOTALL | re.MULTILINE
+    )
+    return [
+        *re.findall(r"`([^`\n]+)`", text),
+        *(line.strip() for block in fenced for line in block.splitlines()),
+    ]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
-def test_every_expression_in_the_documents_refers_to_what_exists(package: Package, flow: Json, document: Path) -> None:
+def test_every_expression_in_the_documents_refers_to_what_exists(
+    package: Package, flow: Json, document: Path
+) -> None:
     whole = Flow(flow, package.definition)
     found = [span for span in code_spans(document) if span.startswith("@") or "@{" in span]
     assert len(found) >= (0 if document.name == "readme.md" else 8)
     for span in found:
         for expression in expressions_in(span):
-            whole.check(expression, whole.by_name["Appointments_of_the_customer"] if "item()" in expression else None)
+            whole.check(
+                expression,
+                whole.by_name["Appointments_of_the_customer"] if "item()" in expression else None,
+            )
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
-def test_the_documents_name_codes_actions_and_members_that_exist(package: Package, flow: Json, document: Path) -> None:
-    """A word in code with an underscore is a code of the contract, an outcome, an action of the sample flow, or, in capitals, a name of the other documents."""
+def test_the_documents_name_codes_actions_and_members_that_exist(
+    package: Package, flow: Json, document: Path
+) -> None:
+    """A word in code with an underscore is a code of the contract, an outcome, an action of the
+    sample flow, or, in capitals, a name of the other documents.
+    """
     known = (
         {row.code for row in [*TABLE.values(), BUG]}
         | {outcome.value for outcome in Outcome}
@@ -354,7 +613,9 @@ def test_the_documents_name_codes_actions_and_members_that_exist(package: Packag
     known |= {action.name for action in Flow(flow, package.definition).actions}
     for place in ("README.md", "Makefile", "docs/operations.md"):
         known |= set(re.findall(r"[A-Z]+(?:_[A-Z]+)+", (REPOSITORY / place).read_text()))
-    words = {span for span in code_spans(document) if re.fullmatch(r"[A-Za-z]+(_[A-Za-z0-9]+)+", span)}
+    words = {
+        span for span in code_spans(document) if re.fullmatch(r"[A-Za-z]+(_[A-Za-z0-9]+)+", span)
+    }
     assert words <= known
 
 
@@ -369,7 +630,9 @@ def test_the_documents_name_codes_actions_and_members_that_exist(package: Packag
         "lenght('a')",
     ],
 )
-def test_an_expression_that_means_nothing_is_refused(package: Package, flow: Json, expression: str) -> None:
+def test_an_expression_that_means_nothing_is_refused(
+    package: Package, flow: Json, expression: str
+) -> None:
     with pytest.raises(ExpressionError):
         Flow(flow, package.definition).check(expression)
 
@@ -400,7 +663,12 @@ def test_the_package_is_filled_for_one_deployment(package: Package, filled: Path
 
 def test_the_package_says_what_it_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*arguments(GOOD), "--target", str(tmp_path / "new")]) == 0
-    assert {file.name for file in (tmp_path / "new").iterdir()} == {DEFINITION, PROPERTIES, ICON, FLOW}
+    assert {file.name for file in (tmp_path / "new").iterdir()} == {
+        DEFINITION,
+        PROPERTIES,
+        ICON,
+        FLOW,
+    }
     assert str(tmp_path / "new" / PROPERTIES) in capsys.readouterr().out
 
 
@@ -425,7 +693,9 @@ def test_the_package_says_what_it_wrote(tmp_path: Path, capsys: pytest.CaptureFi
         ("--connector-client-id", f'{seed.CONNECTOR_CLIENT_ID}"'),
     ],
 )
-def test_a_bad_value_is_refused_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, value: str) -> None:
+def test_a_bad_value_is_refused_in_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, value: str
+) -> None:
     assert main([*arguments(GOOD | {name: value}), "--target", str(tmp_path / "new")]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
@@ -434,7 +704,16 @@ def test_a_bad_value_is_refused_in_one_sentence(tmp_path: Path, capsys: pytest.C
 
 
 def test_what_is_copied_from_a_portal_may_have_spaces_and_capitals(tmp_path: Path) -> None:
-    assert main([*arguments(GOOD | {"--tenant": f" {seed.TENANT_ID.upper()} "}), "--target", str(tmp_path)]) == 0
+    assert (
+        main(
+            [
+                *arguments(GOOD | {"--tenant": f" {seed.TENANT_ID.upper()} "}),
+                "--target",
+                str(tmp_path),
+            ]
+        )
+        == 0
+    )
     assert seed.TENANT_ID in (tmp_path / PROPERTIES).read_text()
 
 
@@ -449,14 +728,25 @@ def test_a_placeholder_that_nothing_fills_is_refused(tmp_path: Path) -> None:
 
 def test_make_hands_its_values_on() -> None:
     run = subprocess.run(
-        ["make", "--dry-run", "connector", f"HOST={HOST}", "TENANT=t", "API_CLIENT_ID=a", "CONNECTOR_CLIENT_ID=c"],
+        [
+            "make",
+            "--dry-run",
+            "connector",
+            f"HOST={HOST}",
+            "TENANT=t",
+            "API_CLIENT_ID=a",
+            "CONNECTOR_CLIENT_ID=c",
+        ],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
         check=True,
     )
     said = " ".join(run.stdout.replace("\\\n", "").split())
-    assert f'-m infra.connector.package --host="{HOST}" --tenant="t" --api-client-id="a" --connector-client-id="c"' in said
+    assert (
+        f'-m infra.connector.package --host="{HOST}" --tenant="t" --api-client-id="a" --connector-client-id="c"'
+        in said
+    )
 
 
 # The readme.
@@ -490,19 +780,28 @@ def test_links_lead_somewhere(document: Path) -> None:
             assert (document.parent / target).exists(), target
 
 
-# Microsoft's own schemas, where somebody has a copy. They are not shipped here, and a skip says nothing about them.
+# Microsoft's own schemas, where somebody has a copy. They are not shipped here, and a skip says
+# nothing about them.
 
 SCHEMAS = os.environ.get("POWER_PLATFORM_SCHEMAS")
 
 
 def without_comments(text: str) -> Any:
     """Read JSON with // comments and trailing commas, which Microsoft's schema files have."""
-    bare = re.sub(r'("(?:[^"\\]|\\.)*")|//[^\n]*|/\*.*?\*/', lambda found: found[1] or "", text, flags=re.DOTALL)
-    return json.loads(re.sub(r'("(?:[^"\\]|\\.)*")|,(?=\s*[}\]])', lambda found: found[1] or "", bare))
+    bare = re.sub(
+        r'("(?:[^"\\]|\\.)*")|//[^\n]*|/\*.*?\*/',
+        lambda found: found[1] or "",
+        text,
+        flags=re.DOTALL,
+    )
+    return json.loads(
+        re.sub(r'("(?:[^"\\]|\\.)*")|,(?=\s*[}\]])', lambda found: found[1] or "", bare)
+    )
 
 
 @pytest.mark.skipif(
-    SCHEMAS is None, reason="not checked: POWER_PLATFORM_SCHEMAS names no folder with a copy of microsoft/PowerPlatformConnectors/schemas"
+    SCHEMAS is None,
+    reason="not checked: POWER_PLATFORM_SCHEMAS names no folder with a copy of microsoft/PowerPlatformConnectors/schemas",
 )
 @pytest.mark.parametrize(
     ("schema", "file", "validator"),
@@ -514,4 +813,7 @@ def without_comments(text: str) -> Any:
 )
 def test_microsofts_own_schemas_agree(filled: Path, schema: str, file: str, validator: Any) -> None:
     rules = without_comments((Path(str(SCHEMAS)) / schema).read_text("utf-8-sig"))
-    assert [error.message for error in validator(rules).iter_errors(json.loads((filled / file).read_text()))] == []
+    assert [
+        error.message
+        for error in validator(rules).iter_errors(json.loads((filled / file).read_text()))
+    ] == []

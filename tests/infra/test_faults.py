@@ -1,4 +1,6 @@
-"""Instructed faults: which one a request takes, and what it puts on the wire, before and after the effect."""
+"""Instructed faults: which one a request takes, and what it puts on the wire, before and after the
+effect.
+"""
 
 import json
 import socket
@@ -17,7 +19,9 @@ from infra.local.server import LocalServer
 
 
 class Stage:
-    """A server of one step, ``act``, whose effect is counted and whose ordinary answer is ``{"effects": n}``."""
+    """A server of one step, ``act``, whose effect is counted and whose ordinary answer is
+    ``{"effects": n}``.
+    """
 
     def __init__(self) -> None:
         self.faults = Faults()
@@ -37,7 +41,9 @@ class Stage:
     async def _act_without_answer(self, request: web.Request) -> web.StreamResponse:
         return await self._play(request, lambda: web.Response(status=204))
 
-    async def _play(self, request: web.Request, answer: Callable[[], web.Response]) -> web.StreamResponse:
+    async def _play(
+        self, request: web.Request, answer: Callable[[], web.Response]
+    ) -> web.StreamResponse:
         await request.read()
 
         def ordinary() -> web.Response:
@@ -50,10 +56,15 @@ class Stage:
             self.finished.set()
 
     def call(self, path: str = "/act", *, timeout_s: float = 10) -> bytes:
-        """Send one request and return every byte that comes before the connection ends. Errors: those of the socket."""
+        """Send one request and return every byte that comes before the connection ends.
+
+        Errors: those of the socket.
+        """
         host, port = self.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), timeout=timeout_s) as connection:
-            connection.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".encode())
+            connection.sendall(
+                f"POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".encode()
+            )
             answer = b""
             while chunk := connection.recv(65536):
                 answer += chunk
@@ -71,7 +82,11 @@ def stage() -> Iterator[Stage]:
 def split(answer: bytes) -> tuple[int, Mapping[str, str], bytes]:
     head, _, body = answer.partition(b"\r\n\r\n")
     status_line, *lines = head.decode().split("\r\n")
-    return int(status_line.split(" ")[1]), {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}, body
+    return (
+        int(status_line.split(" ")[1]),
+        {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)},
+        body,
+    )
 
 
 def test_without_a_fault_the_answer_is_the_ordinary_one(stage: Stage) -> None:
@@ -84,17 +99,35 @@ def test_without_a_fault_the_answer_is_the_ordinary_one(stage: Stage) -> None:
     ("fault", "content_type", "sent"),
     [
         pytest.param({"status": 503}, None, b"", id="no body"),
-        pytest.param({"status": 500, "body": {"error": {"code": ""}}}, "application/json", b'{"error": {"code": ""}}', id="json"),
+        pytest.param(
+            {"status": 500, "body": {"error": {"code": ""}}},
+            "application/json",
+            b'{"error": {"code": ""}}',
+            id="json",
+        ),
         pytest.param({"status": 429, "body": []}, "application/json", b"[]", id="json list"),
-        pytest.param({"status": 502, "body": "<h1>Bad gateway</h1>"}, "text/html", b"<h1>Bad gateway</h1>", id="html"),
+        pytest.param(
+            {"status": 502, "body": "<h1>Bad gateway</h1>"},
+            "text/html",
+            b"<h1>Bad gateway</h1>",
+            id="html",
+        ),
         pytest.param({"status": 200, "body": ""}, "text/html", b"", id="empty text"),
         pytest.param(
-            {"status": 400, "body": "a=b", "headers": {"content-type": "text/plain"}}, "text/plain", b"a=b", id="own content type"
+            {"status": 400, "body": "a=b", "headers": {"content-type": "text/plain"}},
+            "text/plain",
+            b"a=b",
+            id="own content type",
         ),
     ],
 )
 def test_an_instructed_answer_replaces_the_ordinary_one(
-    stage: Stage, when: str, effects: int, fault: dict[str, Any], content_type: str | None, sent: bytes
+    stage: Stage,
+    when: str,
+    effects: int,
+    fault: dict[str, Any],
+    content_type: str | None,
+    sent: bytes,
 ) -> None:
     stage.faults.add(Fault.model_validate({"step": "act", "when": when, **fault}))
     status, headers, body = split(stage.call())
@@ -105,10 +138,22 @@ def test_an_instructed_answer_replaces_the_ordinary_one(
 @pytest.mark.parametrize(("when", "effects"), [("before", 0), ("after", 1)])
 def test_a_redirect_carries_its_headers(stage: Stage, when: str, effects: int) -> None:
     stage.faults.add(
-        Fault.model_validate({"step": "act", "when": when, "status": 302, "headers": {"Location": "/elsewhere", "Retry-After": "7"}})
+        Fault.model_validate(
+            {
+                "step": "act",
+                "when": when,
+                "status": 302,
+                "headers": {"Location": "/elsewhere", "Retry-After": "7"},
+            }
+        )
     )
     status, headers, _ = split(stage.call())
-    assert (status, headers["location"], headers["retry-after"], stage.effects) == (302, "/elsewhere", "7", effects)
+    assert (status, headers["location"], headers["retry-after"], stage.effects) == (
+        302,
+        "/elsewhere",
+        "7",
+        effects,
+    )
 
 
 @pytest.mark.parametrize(("when", "effects"), [("before", 0), ("after", 1)])
@@ -135,7 +180,11 @@ def test_raw_bytes_are_sent_as_they_are(stage: Stage, when: str, effects: int) -
 
 @pytest.mark.parametrize(("when", "effects"), [("before", 0), ("after", 1)])
 def test_a_truncated_answer_breaks_off_in_its_body(stage: Stage, when: str, effects: int) -> None:
-    stage.faults.add(Fault.model_validate({"step": "act", "when": when, "status": 500, "body": {"a": 1}, "truncate": True}))
+    stage.faults.add(
+        Fault.model_validate(
+            {"step": "act", "when": when, "status": 500, "body": {"a": 1}, "truncate": True}
+        )
+    )
     status, headers, body = split(stage.call())
     assert (status, headers["content-length"], body, stage.effects) == (500, "8", b'{"a"', effects)
 
@@ -153,7 +202,9 @@ def test_an_answer_without_a_body_breaks_off_in_its_status_line(stage: Stage) ->
 
 
 @pytest.mark.parametrize(("when", "effects"), [("before", 0), ("after", 1)])
-def test_the_delay_stands_between_request_and_effect_or_between_effect_and_answer(stage: Stage, when: str, effects: int) -> None:
+def test_the_delay_stands_between_request_and_effect_or_between_effect_and_answer(
+    stage: Stage, when: str, effects: int
+) -> None:
     stage.faults.add(Fault.model_validate({"step": "act", "when": when, "delay_s": 0.5}))
     started = time.monotonic()
     with pytest.raises(TimeoutError):
@@ -206,7 +257,10 @@ def test_planned_says_how_often_a_fault_will_still_strike() -> None:
 def test_the_oldest_that_fits_is_taken_first() -> None:
     faults = Faults()
     faults.add(
-        Fault(step="other", status=501), Fault(step="act", status=502, match={"user": "b"}), Fault(step="*", status=503), Fault(step="act")
+        Fault(step="other", status=501),
+        Fault(step="act", status=502, match={"user": "b"}),
+        Fault(step="*", status=503),
+        Fault(step="act"),
     )
     taken = [faults.take("act", user=user) for user in ("a", "b", "a", "a")]
     assert [fault and fault.status for fault in taken] == [503, 502, None, None]
@@ -278,7 +332,9 @@ def test_delays_of_several_requests_run_side_by_side(stage: Stage) -> None:
     assert stage.effects == 10
 
 
-def test_a_client_that_is_gone_before_a_cut_breaks_nothing(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_client_that_is_gone_before_a_cut_breaks_nothing(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
     stage.faults.add(Fault(step="act", when="after", delay_s=0.15, drop=True))
     with pytest.raises(TimeoutError):
         stage.call(timeout_s=0.05)
@@ -288,7 +344,12 @@ def test_a_client_that_is_gone_before_a_cut_breaks_nothing(stage: Stage, caplog:
 
 
 def test_a_cut_leaves_no_error_in_the_log(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
-    stage.faults.add(*(Fault.model_validate({"step": "act", **cut}) for cut in ({"drop": True}, {"raw": "x"}, {"truncate": True})))
+    stage.faults.add(
+        *(
+            Fault.model_validate({"step": "act", **cut})
+            for cut in ({"drop": True}, {"raw": "x"}, {"truncate": True})
+        )
+    )
     for _ in range(3):
         stage.call()
     assert split(stage.call())[0] == 200

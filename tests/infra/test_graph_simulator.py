@@ -1,4 +1,6 @@
-"""The Graph Bookings simulator over TLS: addresses, tokens, rights, cancelling, faults with the truth beside them, and its local control."""
+"""The Graph Bookings simulator over TLS: addresses, tokens, rights, cancelling, faults with the
+truth beside them, and its local control.
+"""
 
 import base64
 import json
@@ -18,20 +20,31 @@ import pytest
 import requests
 
 from infra.local import seed
-from infra.local.bookings import Bookings
 from infra.local.faults import Fault
-from infra.local.graph import GraphSimulator
-from infra.local.graph_tokens import GraphTokenClaims, GraphTokenInvalid
+from infra.local.graph.bookings import Bookings
+from infra.local.graph.simulator import GraphSimulator
+from infra.local.graph.tokens import GraphTokenClaims, GraphTokenInvalid
 from infra.local.server import LocalServer
 from infra.local.tls import LocalAuthority
 
 SOLUTIONS = "/v1.0/solutions/bookingBusinesses"
 ADELE = GraphTokenClaims(
-    seed.ADELE.object_id, seed.TENANT_ID, seed.API_CLIENT_ID, frozenset({seed.GRAPH_SCOPE}), frozenset(), app_only=False
+    seed.ADELE.object_id,
+    seed.TENANT_ID,
+    seed.API_CLIENT_ID,
+    frozenset({seed.GRAPH_SCOPE}),
+    frozenset(),
+    app_only=False,
 )
 MEGAN = replace(ADELE, object_id=seed.MEGAN.object_id)
 LYNNE = replace(ADELE, object_id=seed.LYNNE.object_id)
-APP = replace(ADELE, object_id="service-principal", scopes=frozenset(), roles=frozenset({"Bookings.ReadWrite.All"}), app_only=True)
+APP = replace(
+    ADELE,
+    object_id="service-principal",
+    scopes=frozenset(),
+    roles=frozenset({"Bookings.ReadWrite.All"}),
+    app_only=True,
+)
 
 
 class Tokens:
@@ -84,17 +97,27 @@ class Client:
         if token is not None:
             self._session.headers["Authorization"] = f"Bearer {token}"
 
-    def send(self, method: str, path: str, *, timeout: float = 10, **options: Any) -> requests.Response:
-        return self._session.request(method, self.url + path, timeout=timeout, allow_redirects=False, **options)
+    def send(
+        self, method: str, path: str, *, timeout: float = 10, **options: Any
+    ) -> requests.Response:
+        return self._session.request(
+            method, self.url + path, timeout=timeout, allow_redirects=False, **options
+        )
 
     def cancel(
-        self, appointment_id: str = seed.EXAMPLE_APPOINTMENT, business_id: str = seed.LUNCH_DELIVERY, **options: Any
+        self,
+        appointment_id: str = seed.EXAMPLE_APPOINTMENT,
+        business_id: str = seed.LUNCH_DELIVERY,
+        **options: Any,
     ) -> requests.Response:
         options.setdefault("json", {"cancellationMessage": seed.EXAMPLE_MESSAGE})
         return self.send("POST", f"{address(appointment_id, business_id)}/cancel", **options)
 
     def get(
-        self, appointment_id: str = seed.EXAMPLE_APPOINTMENT, business_id: str = seed.LUNCH_DELIVERY, **options: Any
+        self,
+        appointment_id: str = seed.EXAMPLE_APPOINTMENT,
+        business_id: str = seed.LUNCH_DELIVERY,
+        **options: Any,
     ) -> requests.Response:
         return self.send("GET", address(appointment_id, business_id), **options)
 
@@ -123,7 +146,9 @@ def adele(connect: Connect) -> Client:
     return connect("adele")
 
 
-def address(appointment_id: str, business_id: str = seed.LUNCH_DELIVERY, root: str = SOLUTIONS) -> str:
+def address(
+    appointment_id: str, business_id: str = seed.LUNCH_DELIVERY, root: str = SOLUTIONS
+) -> str:
     return f"{root}/{quote(business_id, safe='')}/appointments/{quote(appointment_id, safe='')}"
 
 
@@ -153,11 +178,16 @@ def test_the_documented_example_is_cancelled(adele: Client, graph: GraphSimulato
         ("staff", f"{seed.ADELE.username}; {seed.MEGAN.username}", seed.EXAMPLE_MESSAGE),
     ]
     [cancellation] = graph.bookings.cancellations
-    assert (cancellation.business_id, cancellation.appointment_id) == (seed.LUNCH_DELIVERY, seed.EXAMPLE_APPOINTMENT)
+    assert (cancellation.business_id, cancellation.appointment_id) == (
+        seed.LUNCH_DELIVERY,
+        seed.EXAMPLE_APPOINTMENT,
+    )
     assert (cancellation.message, cancellation.by) == (seed.EXAMPLE_MESSAGE, seed.ADELE.object_id)
 
 
-def test_a_second_cancel_is_not_found_and_mails_nobody(adele: Client, graph: GraphSimulator) -> None:
+def test_a_second_cancel_is_not_found_and_mails_nobody(
+    adele: Client, graph: GraphSimulator
+) -> None:
     adele.cancel()
     assert error_of(adele.cancel()) == (404, "ErrorItemNotFound")
     assert len(graph.bookings.outbox) == 2
@@ -165,7 +195,9 @@ def test_a_second_cancel_is_not_found_and_mails_nobody(adele: Client, graph: Gra
 
 def test_a_cancelled_appointment_is_gone_everywhere(adele: Client) -> None:
     adele.cancel()
-    listed = adele.send("GET", f"{SOLUTIONS}/{quote(seed.LUNCH_DELIVERY)}/appointments").json()["value"]
+    listed = adele.send("GET", f"{SOLUTIONS}/{quote(seed.LUNCH_DELIVERY)}/appointments").json()[
+        "value"
+    ]
     assert error_of(adele.get()) == (404, "ErrorItemNotFound")
     assert seed.EXAMPLE_APPOINTMENT not in [item["id"] for item in listed]
 
@@ -186,9 +218,14 @@ def test_64_racing_cancels_have_one_effect(connect: Connect, graph: GraphSimulat
     assert len(graph.bookings.outbox) == 2
 
 
-@pytest.mark.parametrize("body", [b"{}", b'{"cancellationMessage": null}', b'{"cancellationMessage": ""}'])
+@pytest.mark.parametrize(
+    "body", [b"{}", b'{"cancellationMessage": null}', b'{"cancellationMessage": ""}']
+)
 def test_the_message_may_be_missing(adele: Client, graph: GraphSimulator, body: bytes) -> None:
-    assert adele.cancel(json=None, data=body, headers={"Content-Type": "application/json"}).status_code == 204
+    assert (
+        adele.cancel(json=None, data=body, headers={"Content-Type": "application/json"}).status_code
+        == 204
+    )
     assert [mail.message for mail in graph.bookings.outbox] == ["", ""]
 
 
@@ -197,20 +234,38 @@ def test_the_message_may_be_missing(adele: Client, graph: GraphSimulator, body: 
     [
         pytest.param(b"", {"Content-Type": "application/json"}, (400, "BadRequest"), id="empty"),
         pytest.param(b"{", {"Content-Type": "application/json"}, (400, "BadRequest"), id="half"),
-        pytest.param(b"\xff", {"Content-Type": "application/json"}, (400, "BadRequest"), id="no UTF-8"),
-        pytest.param(b"[" * 100_000, {"Content-Type": "application/json"}, (400, "BadRequest"), id="deep"),
+        pytest.param(
+            b"\xff", {"Content-Type": "application/json"}, (400, "BadRequest"), id="no UTF-8"
+        ),
+        pytest.param(
+            b"[" * 100_000, {"Content-Type": "application/json"}, (400, "BadRequest"), id="deep"
+        ),
         pytest.param(b"[]", {"Content-Type": "application/json"}, (400, "BadRequest"), id="list"),
         pytest.param(b"null", {"Content-Type": "application/json"}, (400, "BadRequest"), id="null"),
-        pytest.param(b"{}", {"Content-Type": "text/plain"}, (400, "BadRequest"), id="no JSON by its type"),
+        pytest.param(
+            b"{}", {"Content-Type": "text/plain"}, (400, "BadRequest"), id="no JSON by its type"
+        ),
         pytest.param(b"{}", {}, (400, "BadRequest"), id="no type"),
         pytest.param(
-            b'{"cancellationMessage": 7}', {"Content-Type": "application/json"}, (400, "BadRequest"), id="message of a wrong type"
+            b'{"cancellationMessage": 7}',
+            {"Content-Type": "application/json"},
+            (400, "BadRequest"),
+            id="message of a wrong type",
         ),
-        pytest.param(b'{"comment": "x"}', {"Content-Type": "application/json"}, (500, "UnknownError"), id="the body of another action"),
+        pytest.param(
+            b'{"comment": "x"}',
+            {"Content-Type": "application/json"},
+            (500, "UnknownError"),
+            id="the body of another action",
+        ),
     ],
 )
 def test_a_body_graph_cannot_use_changes_nothing(
-    adele: Client, graph: GraphSimulator, body: bytes, headers: dict[str, str], refused: tuple[int, str]
+    adele: Client,
+    graph: GraphSimulator,
+    body: bytes,
+    headers: dict[str, str],
+    refused: tuple[int, str],
 ) -> None:
     assert error_of(adele.cancel(json=None, data=body, headers=headers)) == refused
     assert graph.bookings.exists(seed.LUNCH_DELIVERY, seed.EXAMPLE_APPOINTMENT)
@@ -218,7 +273,9 @@ def test_a_body_graph_cannot_use_changes_nothing(
 
 
 def test_a_body_too_large_is_refused_in_graphs_format(adele: Client) -> None:
-    answer = adele.cancel(json=None, data=b" " * (4 * 1024 * 1024 + 1), headers={"Content-Type": "application/json"})
+    answer = adele.cancel(
+        json=None, data=b" " * (4 * 1024 * 1024 + 1), headers={"Content-Type": "application/json"}
+    )
     assert error_of(answer) == (413, "BadRequest")
 
 
@@ -243,33 +300,56 @@ ODD_IDS = [
 
 
 @pytest.mark.parametrize("appointment_id", ODD_IDS)
-def test_an_id_is_decoded_exactly_once(stack: Stack, connect: Connect, graph: GraphSimulator, appointment_id: str) -> None:
+def test_an_id_is_decoded_exactly_once(
+    stack: Stack, connect: Connect, graph: GraphSimulator, appointment_id: str
+) -> None:
     graph.bookings.add(appointment(appointment_id))
     target = address(appointment_id).replace("/..", "/%2E%2E") + "/cancel"
     head = f"POST {target} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer adele\r\nContent-Type: application/json\r\n"
-    answer = exchange_bytes(stack, f"{head}Connection: close\r\nContent-Length: 2\r\n\r\n{{}}".encode())
+    answer = exchange_bytes(
+        stack, f"{head}Connection: close\r\nContent-Length: 2\r\n\r\n{{}}".encode()
+    )
     assert answer.startswith(b"HTTP/1.1 204 ")
     assert [mail.appointment_id for mail in graph.bookings.outbox] == [appointment_id] * 2
     [received] = graph.received
     assert received.raw_path == target
-    assert received.segments == ("v1.0", "solutions", "bookingBusinesses", seed.LUNCH_DELIVERY, "appointments", appointment_id, "cancel")
+    assert received.segments == (
+        "v1.0",
+        "solutions",
+        "bookingBusinesses",
+        seed.LUNCH_DELIVERY,
+        "appointments",
+        appointment_id,
+        "cancel",
+    )
     assert received.path == "/" + "/".join(received.segments)
 
 
 @pytest.mark.parametrize("business_id", ["a/b@contoso.com", "ü+x@contoso.com", "50%@contoso.com"])
-def test_a_business_id_is_decoded_exactly_once(adele: Client, graph: GraphSimulator, business_id: str) -> None:
-    graph.bookings.add_business(seed.Business(business_id, "Odd", frozenset({seed.ADELE.object_id})))
+def test_a_business_id_is_decoded_exactly_once(
+    adele: Client, graph: GraphSimulator, business_id: str
+) -> None:
+    graph.bookings.add_business(
+        seed.Business(business_id, "Odd", frozenset({seed.ADELE.object_id}))
+    )
     graph.bookings.add(appointment("x", business_id))
     assert adele.get("x", business_id).status_code == 200
     assert adele.cancel("x", business_id).status_code == 204
 
 
 @pytest.mark.parametrize("raw_id", ["%ZZ", "100%", "%FF", "%00", "a%0Ab"])
-def test_an_id_that_no_mailbox_could_hold_is_malformed(stack: Stack, graph: GraphSimulator, raw_id: str) -> None:
+def test_an_id_that_no_mailbox_could_hold_is_malformed(
+    stack: Stack, graph: GraphSimulator, raw_id: str
+) -> None:
     target = f"{SOLUTIONS}/{quote(seed.LUNCH_DELIVERY)}/appointments/{raw_id}"
-    answer = exchange_bytes(stack, f"GET {target} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer adele\r\nConnection: close\r\n\r\n".encode())
+    answer = exchange_bytes(
+        stack,
+        f"GET {target} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer adele\r\nConnection: close\r\n\r\n".encode(),
+    )
     assert answer.startswith(b"HTTP/1.1 400 ")
-    assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "ErrorInvalidIdMalformed"
+    assert (
+        json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "ErrorInvalidIdMalformed"
+    )
 
 
 def exchange_bytes(stack: Stack, request: bytes) -> bytes:
@@ -287,13 +367,23 @@ def exchange_bytes(stack: Stack, request: bytes) -> bytes:
         return answer
 
 
-@pytest.mark.parametrize("root", [SOLUTIONS, "/beta/solutions/bookingBusinesses", "/beta/bookingBusinesses"])
+@pytest.mark.parametrize(
+    "root", [SOLUTIONS, "/beta/solutions/bookingBusinesses", "/beta/bookingBusinesses"]
+)
 def test_every_address_of_bookings_answers(adele: Client, graph: GraphSimulator, root: str) -> None:
     business = quote(seed.LUNCH_DELIVERY, safe="")
     assert [item["id"] for item in adele.send("GET", root).json()["value"]] == [seed.LUNCH_DELIVERY]
     assert len(adele.send("GET", f"{root}/{business}/appointments").json()["value"]) == 3
-    assert adele.send("GET", address(seed.EXAMPLE_APPOINTMENT, root=root)).json()["id"] == seed.EXAMPLE_APPOINTMENT
-    assert adele.send("POST", address(seed.EXAMPLE_APPOINTMENT, root=root) + "/cancel", json={}).status_code == 204
+    assert (
+        adele.send("GET", address(seed.EXAMPLE_APPOINTMENT, root=root)).json()["id"]
+        == seed.EXAMPLE_APPOINTMENT
+    )
+    assert (
+        adele.send(
+            "POST", address(seed.EXAMPLE_APPOINTMENT, root=root) + "/cancel", json={}
+        ).status_code
+        == 204
+    )
     assert len(graph.bookings.cancellations) == 1
 
 
@@ -301,7 +391,10 @@ def test_every_address_of_bookings_answers(adele: Client, graph: GraphSimulator,
     ("path", "message"),
     [
         ("/v1.0/bookingBusinesses", "Resource not found for the segment 'bookingBusinesses'."),
-        (address("x", root="/v1.0/bookingBusinesses"), "Resource not found for the segment 'bookingBusinesses'."),
+        (
+            address("x", root="/v1.0/bookingBusinesses"),
+            "Resource not found for the segment 'bookingBusinesses'.",
+        ),
         ("/v1.0/me", "Resource not found for the segment 'me'."),
         ("/v1.0/solutions/virtualEvents", "Resource not found for the segment 'virtualEvents'."),
         (f"{SOLUTIONS}/a@b.c/appointments/AAMk/z", "Resource not found for the segment 'z'."),
@@ -325,7 +418,9 @@ def test_an_unknown_address_is_refused_with_400(adele: Client, path: str, messag
         ("PATCH", address("x"), "GET"),
     ],
 )
-def test_a_method_that_does_not_go_with_the_address_is_405(adele: Client, method: str, path: str, allowed: str) -> None:
+def test_a_method_that_does_not_go_with_the_address_is_405(
+    adele: Client, method: str, path: str, allowed: str
+) -> None:
     answer = adele.send(method, path)
     assert (answer.status_code, answer.headers["Allow"]) == (405, allowed)
 
@@ -352,8 +447,12 @@ def test_an_appointment_shows_utc_times_under_the_names_the_service_uses(adele: 
         ("app", None, [seed.LUNCH_DELIVERY, seed.REPAIRS]),
     ],
 )
-def test_a_list_shows_the_calendars_of_the_caller(connect: Connect, token: str, query: str | None, listed: list[str]) -> None:
-    answer = connect(token).send("GET", SOLUTIONS, params={"query": query} if query else None).json()
+def test_a_list_shows_the_calendars_of_the_caller(
+    connect: Connect, token: str, query: str | None, listed: list[str]
+) -> None:
+    answer = (
+        connect(token).send("GET", SOLUTIONS, params={"query": query} if query else None).json()
+    )
     assert [item["id"] for item in answer["value"]] == listed
     assert all(item.keys() == {"id", "displayName"} for item in answer["value"])
 
@@ -361,19 +460,40 @@ def test_a_list_shows_the_calendars_of_the_caller(connect: Connect, token: str, 
 @pytest.mark.parametrize(
     ("window", "listed"),
     [
-        pytest.param({"start": "2027-05-01T00:00:00Z", "end": "2027-05-02T00:00:00Z"}, 1, id="a day"),
-        pytest.param({"start": "2027-05-01T00:00:00Z", "end": "2027-06-01T00:00:00Z"}, 3, id="a month"),
-        pytest.param({"start": "2027-05-01T14:30:00+02:00", "end": "2027-05-01T15:00:00+02:00"}, 0, id="after its end, elsewhere"),
-        pytest.param({"start": "2027-05-01T14:29:00+02:00", "end": "2027-05-01T15:00:00+02:00"}, 1, id="before its end, elsewhere"),
-        pytest.param({"start": "2027-05-01T12:00:00", "end": "2027-05-01T12:30:00"}, 1, id="no offset is UTC"),
+        pytest.param(
+            {"start": "2027-05-01T00:00:00Z", "end": "2027-05-02T00:00:00Z"}, 1, id="a day"
+        ),
+        pytest.param(
+            {"start": "2027-05-01T00:00:00Z", "end": "2027-06-01T00:00:00Z"}, 3, id="a month"
+        ),
+        pytest.param(
+            {"start": "2027-05-01T14:30:00+02:00", "end": "2027-05-01T15:00:00+02:00"},
+            0,
+            id="after its end, elsewhere",
+        ),
+        pytest.param(
+            {"start": "2027-05-01T14:29:00+02:00", "end": "2027-05-01T15:00:00+02:00"},
+            1,
+            id="before its end, elsewhere",
+        ),
+        pytest.param(
+            {"start": "2027-05-01T12:00:00", "end": "2027-05-01T12:30:00"}, 1, id="no offset is UTC"
+        ),
     ],
 )
-def test_a_calendar_view_shows_what_overlaps(adele: Client, window: dict[str, str], listed: int) -> None:
-    answer = adele.send("GET", f"{SOLUTIONS}/{quote(seed.LUNCH_DELIVERY)}/calendarView", params=window)
+def test_a_calendar_view_shows_what_overlaps(
+    adele: Client, window: dict[str, str], listed: int
+) -> None:
+    answer = adele.send(
+        "GET", f"{SOLUTIONS}/{quote(seed.LUNCH_DELIVERY)}/calendarView", params=window
+    )
     assert len(answer.json()["value"]) == listed
 
 
-@pytest.mark.parametrize("query", ["", "?start=2027-05-01T00:00:00Z", "?end=2027-05-01T00:00:00Z", "?start=now&end=later"])
+@pytest.mark.parametrize(
+    "query",
+    ["", "?start=2027-05-01T00:00:00Z", "?end=2027-05-01T00:00:00Z", "?start=now&end=later"],
+)
 def test_a_calendar_view_needs_start_and_end(adele: Client, query: str) -> None:
     answer = adele.send("GET", f"{SOLUTIONS}/{quote(seed.LUNCH_DELIVERY)}/calendarView{query}")
     assert error_of(answer) == (400, "ErrorInvalidRequest")
@@ -388,7 +508,9 @@ def test_an_unquoted_offset_in_a_calendar_view_is_understood(adele: Client) -> N
 
 
 @pytest.mark.parametrize("authorization", [None, "", "Bearer", "Bearer ", "Basic YTpi", "adele"])
-def test_without_a_bearer_token_the_answer_is_a_challenge(connect: Connect, graph: GraphSimulator, authorization: str | None) -> None:
+def test_without_a_bearer_token_the_answer_is_a_challenge(
+    connect: Connect, graph: GraphSimulator, authorization: str | None
+) -> None:
     headers = {} if authorization is None else {"Authorization": authorization}
     answer = connect(None).cancel(headers=headers)
     assert error_of(answer) == (401, "InvalidAuthenticationToken")
@@ -410,22 +532,54 @@ def test_a_stranger_learns_nothing_of_the_addresses(connect: Connect) -> None:
 @pytest.mark.parametrize(
     ("claims", "may_cancel", "may_read"),
     [
-        pytest.param(replace(ADELE, scopes=frozenset({"BookingsAppointment.ReadWrite.All"})), True, True, id="least"),
-        pytest.param(replace(ADELE, scopes=frozenset({"Bookings.ReadWrite.All", "User.Read"})), True, True, id="more"),
-        pytest.param(replace(ADELE, scopes=frozenset({"Bookings.Manage.All"})), True, True, id="most"),
-        pytest.param(replace(ADELE, scopes=frozenset({"Bookings.Read.All"})), False, True, id="read"),
+        pytest.param(
+            replace(ADELE, scopes=frozenset({"BookingsAppointment.ReadWrite.All"})),
+            True,
+            True,
+            id="least",
+        ),
+        pytest.param(
+            replace(ADELE, scopes=frozenset({"Bookings.ReadWrite.All", "User.Read"})),
+            True,
+            True,
+            id="more",
+        ),
+        pytest.param(
+            replace(ADELE, scopes=frozenset({"Bookings.Manage.All"})), True, True, id="most"
+        ),
+        pytest.param(
+            replace(ADELE, scopes=frozenset({"Bookings.Read.All"})), False, True, id="read"
+        ),
         pytest.param(replace(ADELE, scopes=frozenset({"User.Read"})), False, False, id="other"),
         pytest.param(
-            replace(ADELE, roles=frozenset({"Bookings.Manage.All"}), scopes=frozenset()), False, False, id="a user's role is no scope"
+            replace(ADELE, roles=frozenset({"Bookings.Manage.All"}), scopes=frozenset()),
+            False,
+            False,
+            id="a user's role is no scope",
         ),
-        pytest.param(replace(APP, roles=frozenset({"Bookings.ReadWrite.All"})), True, True, id="app"),
-        pytest.param(replace(APP, roles=frozenset({"Bookings.Manage.All"})), True, True, id="app, most"),
-        pytest.param(replace(APP, roles=frozenset({"BookingsAppointment.ReadWrite.All"})), False, True, id="app, appointments"),
+        pytest.param(
+            replace(APP, roles=frozenset({"Bookings.ReadWrite.All"})), True, True, id="app"
+        ),
+        pytest.param(
+            replace(APP, roles=frozenset({"Bookings.Manage.All"})), True, True, id="app, most"
+        ),
+        pytest.param(
+            replace(APP, roles=frozenset({"BookingsAppointment.ReadWrite.All"})),
+            False,
+            True,
+            id="app, appointments",
+        ),
         pytest.param(replace(APP, roles=frozenset()), False, False, id="app without a role"),
     ],
 )
 def test_the_scope_decides(
-    stack: Stack, connect: Connect, graph: GraphSimulator, claims: GraphTokenClaims, *, may_cancel: bool, may_read: bool
+    stack: Stack,
+    connect: Connect,
+    graph: GraphSimulator,
+    claims: GraphTokenClaims,
+    *,
+    may_cancel: bool,
+    may_read: bool,
 ) -> None:
     stack.tokens.give("someone", claims)
     client = connect("someone")
@@ -434,32 +588,84 @@ def test_the_scope_decides(
         client.send("GET", SOLUTIONS),
         client.send("GET", f"{SOLUTIONS}/{quote(seed.LUNCH_DELIVERY)}/appointments"),
     ):
-        assert answer.status_code == 200 if may_read else error_of(answer) == (403, "ErrorAccessDenied")
+        assert (
+            answer.status_code == 200
+            if may_read
+            else error_of(answer) == (403, "ErrorAccessDenied")
+        )
     answer = client.cancel()
-    assert answer.status_code == 204 if may_cancel else error_of(answer) == (403, "ErrorAccessDenied")
+    assert (
+        answer.status_code == 204 if may_cancel else error_of(answer) == (403, "ErrorAccessDenied")
+    )
     assert graph.bookings.exists(seed.LUNCH_DELIVERY, seed.EXAMPLE_APPOINTMENT) is not may_cancel
 
 
-def test_an_app_cancels_anywhere_in_its_tenant_under_its_client_id(connect: Connect, graph: GraphSimulator) -> None:
+def test_an_app_cancels_anywhere_in_its_tenant_under_its_client_id(
+    connect: Connect, graph: GraphSimulator
+) -> None:
     assert connect("app").cancel("AAMkADrepair1=", seed.REPAIRS).status_code == 204
-    assert [cancellation.by for cancellation in graph.bookings.cancellations] == [seed.API_CLIENT_ID]
+    assert [cancellation.by for cancellation in graph.bookings.cancellations] == [
+        seed.API_CLIENT_ID
+    ]
 
 
 @pytest.mark.parametrize(
     ("token", "business_id", "appointment_id", "code"),
     [
-        pytest.param("adele", seed.REPAIRS, "AAMkADrepair1=", "ErrorFolderNotFound", id="not staff"),
-        pytest.param("adele", seed.REPAIRS, "unknown", "ErrorFolderNotFound", id="not staff, unknown appointment"),
-        pytest.param("adele", "nobody@contoso.com", "x", "ErrorNonExistentMailbox", id="unknown business"),
-        pytest.param("app", "nobody@contoso.com", "x", "ErrorNonExistentMailbox", id="unknown business, app"),
-        pytest.param("adele", seed.LUNCH_DELIVERY, "AAMkADunknown=", "ErrorItemNotFound", id="unknown appointment"),
-        pytest.param("adele", seed.LUNCH_DELIVERY, "00000000-0000-0000-0000-000000000000", "ErrorItemNotFound", id="the other id"),
-        pytest.param("elsewhere", seed.LUNCH_DELIVERY, seed.EXAMPLE_APPOINTMENT, "ErrorNonExistentMailbox", id="other tenant"),
-        pytest.param("other-app", seed.LUNCH_DELIVERY, seed.EXAMPLE_APPOINTMENT, "ErrorNonExistentMailbox", id="app of another tenant"),
+        pytest.param(
+            "adele", seed.REPAIRS, "AAMkADrepair1=", "ErrorFolderNotFound", id="not staff"
+        ),
+        pytest.param(
+            "adele",
+            seed.REPAIRS,
+            "unknown",
+            "ErrorFolderNotFound",
+            id="not staff, unknown appointment",
+        ),
+        pytest.param(
+            "adele", "nobody@contoso.com", "x", "ErrorNonExistentMailbox", id="unknown business"
+        ),
+        pytest.param(
+            "app", "nobody@contoso.com", "x", "ErrorNonExistentMailbox", id="unknown business, app"
+        ),
+        pytest.param(
+            "adele",
+            seed.LUNCH_DELIVERY,
+            "AAMkADunknown=",
+            "ErrorItemNotFound",
+            id="unknown appointment",
+        ),
+        pytest.param(
+            "adele",
+            seed.LUNCH_DELIVERY,
+            "00000000-0000-0000-0000-000000000000",
+            "ErrorItemNotFound",
+            id="the other id",
+        ),
+        pytest.param(
+            "elsewhere",
+            seed.LUNCH_DELIVERY,
+            seed.EXAMPLE_APPOINTMENT,
+            "ErrorNonExistentMailbox",
+            id="other tenant",
+        ),
+        pytest.param(
+            "other-app",
+            seed.LUNCH_DELIVERY,
+            seed.EXAMPLE_APPOINTMENT,
+            "ErrorNonExistentMailbox",
+            id="app of another tenant",
+        ),
     ],
 )
 def test_what_is_not_there_or_not_visible_is_404(
-    stack: Stack, connect: Connect, graph: GraphSimulator, token: str, business_id: str, appointment_id: str, code: str
+    stack: Stack,
+    connect: Connect,
+    graph: GraphSimulator,
+    token: str,
+    business_id: str,
+    appointment_id: str,
+    code: str,
 ) -> None:
     stack.tokens.give("elsewhere", replace(ADELE, tenant_id="0a5c9d9c-0d9a-44ae-9f3b-f4d39a2c2f1b"))
     stack.tokens.give("other-app", replace(APP, tenant_id="0a5c9d9c-0d9a-44ae-9f3b-f4d39a2c2f1b"))
@@ -469,14 +675,18 @@ def test_what_is_not_there_or_not_visible_is_404(
     assert graph.bookings.cancellations == []
 
 
-def test_after_revocation_tokens_held_before_are_challenged(stack: Stack, connect: Connect, graph: GraphSimulator) -> None:
+def test_after_revocation_tokens_held_before_are_challenged(
+    stack: Stack, connect: Connect, graph: GraphSimulator
+) -> None:
     old, megan = connect("adele"), connect("megan")
     assert old.get().status_code == 200
     graph.revoke(seed.ADELE.object_id)
     stack.tokens.give("adele-again", ADELE)
     answer = old.cancel()
     assert error_of(answer) == (401, "InvalidAuthenticationToken")
-    challenge = re.search(r'error="insufficient_claims", claims="([^"]+)"', answer.headers["WWW-Authenticate"])
+    challenge = re.search(
+        r'error="insufficient_claims", claims="([^"]+)"', answer.headers["WWW-Authenticate"]
+    )
     assert challenge is not None
     claims = json.loads(base64.b64decode(challenge.group(1)))
     assert claims["access_token"]["nbf"]["essential"] is True
@@ -486,13 +696,19 @@ def test_after_revocation_tokens_held_before_are_challenged(stack: Stack, connec
 
 
 @pytest.mark.parametrize(("age_s", "status"), [(3600.5, 401), (-0.25, 200), (-3600.0, 200)])
-def test_revocation_compares_the_time_of_issue(stack: Stack, connect: Connect, graph: GraphSimulator, age_s: float, status: int) -> None:
-    graph.revoke(seed.ADELE.object_id, claims='{"access_token":{"acrs":{"essential":true,"value":"c1"}}}')
+def test_revocation_compares_the_time_of_issue(
+    stack: Stack, connect: Connect, graph: GraphSimulator, age_s: float, status: int
+) -> None:
+    graph.revoke(
+        seed.ADELE.object_id, claims='{"access_token":{"acrs":{"essential":true,"value":"c1"}}}'
+    )
     stack.tokens.give("timed", replace(ADELE, issued_at=time.time() - age_s))
     answer = connect("timed").get()
     assert answer.status_code == status
     if status == 401:
-        encoded = base64.b64encode(b'{"access_token":{"acrs":{"essential":true,"value":"c1"}}}').decode()
+        encoded = base64.b64encode(
+            b'{"access_token":{"acrs":{"essential":true,"value":"c1"}}}'
+        ).decode()
         assert f'claims="{encoded}"' in answer.headers["WWW-Authenticate"]
 
 
@@ -500,7 +716,10 @@ def test_revocation_compares_the_time_of_issue(stack: Stack, connect: Connect, g
 
 
 def test_every_answer_carries_its_ids(adele: Client) -> None:
-    for answer in (adele.get(headers={"client-request-id": "c-1"}), adele.get("unknown", headers={"client-request-id": "c-1"})):
+    for answer in (
+        adele.get(headers={"client-request-id": "c-1"}),
+        adele.get("unknown", headers={"client-request-id": "c-1"}),
+    ):
         assert answer.headers["client-request-id"] == "c-1"
         assert re.fullmatch(r"[0-9a-f-]{36}", answer.headers["request-id"])
         assert "ServerInfo" in json.loads(answer.headers["x-ms-ags-diagnostic"])
@@ -521,18 +740,30 @@ def test_an_error_is_in_graphs_format(adele: Client) -> None:
 
 def test_without_a_client_request_id_graph_uses_its_own(adele: Client) -> None:
     answer = adele.get("unknown")
-    assert answer.headers["client-request-id"] == answer.headers["request-id"] == answer.json()["error"]["innerError"]["client-request-id"]
+    assert (
+        answer.headers["client-request-id"]
+        == answer.headers["request-id"]
+        == answer.json()["error"]["innerError"]["client-request-id"]
+    )
 
 
 # What was received
 
 
-def test_requests_are_remembered_as_they_came(adele: Client, connect: Connect, graph: GraphSimulator) -> None:
+def test_requests_are_remembered_as_they_came(
+    adele: Client, connect: Connect, graph: GraphSimulator
+) -> None:
     adele.cancel(headers={"Client-Request-Id": "c-1"})
     connect("forged").get()
     first, second = graph.received
-    assert (first.method, first.path) == ("POST", f"{SOLUTIONS}/{seed.LUNCH_DELIVERY}/appointments/{seed.EXAMPLE_APPOINTMENT}/cancel")
-    assert first.raw_path == f"{SOLUTIONS}/Contosolunchdelivery%40M365B489948.onmicrosoft.com/appointments/AAMkADKoAAA%3D/cancel"
+    assert (first.method, first.path) == (
+        "POST",
+        f"{SOLUTIONS}/{seed.LUNCH_DELIVERY}/appointments/{seed.EXAMPLE_APPOINTMENT}/cancel",
+    )
+    assert (
+        first.raw_path
+        == f"{SOLUTIONS}/Contosolunchdelivery%40M365B489948.onmicrosoft.com/appointments/AAMkADKoAAA%3D/cancel"
+    )
     assert json.loads(first.body) == {"cancellationMessage": seed.EXAMPLE_MESSAGE}
     assert first.headers["authorization"] == "Bearer adele"
     assert first.headers["client-request-id"] == "c-1"
@@ -544,7 +775,13 @@ def test_requests_are_remembered_as_they_came(adele: Client, connect: Connect, g
 
 # Faults, with the truth beside them
 
-UNKNOWN_ERROR = {"error": {"code": "UnknownError", "message": "", "innerError": {"date": "2025-04-03T05:10:05", "request-id": "1eb4bd9a"}}}
+UNKNOWN_ERROR = {
+    "error": {
+        "code": "UnknownError",
+        "message": "",
+        "innerError": {"date": "2025-04-03T05:10:05", "request-id": "1eb4bd9a"},
+    }
+}
 CUTS = [
     pytest.param({"drop": True}, id="drop"),
     pytest.param({"reset": True}, id="reset"),
@@ -554,7 +791,10 @@ CUTS = [
 ]
 WRONG = [
     pytest.param({"status": 500, "body": UNKNOWN_ERROR}, id="UnknownError"),
-    pytest.param({"status": 500, "body": {"error": {"code": "", "message": "An error has occurred."}}}, id="empty code"),
+    pytest.param(
+        {"status": 500, "body": {"error": {"code": "", "message": "An error has occurred."}}},
+        id="empty code",
+    ),
     pytest.param({"status": 429, "headers": {"Retry-After": "41"}}, id="throttled"),
     pytest.param({"status": 503}, id="unavailable"),
     pytest.param({"status": 504, "body": "<html>Gateway Timeout</html>"}, id="HTML"),
@@ -574,7 +814,9 @@ def assert_truth(graph: GraphSimulator, *, stands: bool) -> None:
 
 @WHEN
 @pytest.mark.parametrize("cut", CUTS)
-def test_a_cut_cancel_gives_no_answer(adele: Client, graph: GraphSimulator, cut: dict[str, Any], when: str, *, stands: bool) -> None:
+def test_a_cut_cancel_gives_no_answer(
+    adele: Client, graph: GraphSimulator, cut: dict[str, Any], when: str, *, stands: bool
+) -> None:
     graph.faults.add(Fault.model_validate({"step": "cancel", "when": when, **cut}))
     with pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
         adele.cancel()
@@ -595,7 +837,9 @@ def test_a_wrong_answer_hides_what_happened(
 
 
 @WHEN
-def test_a_client_that_gives_up_does_not_stop_the_cancel(adele: Client, graph: GraphSimulator, when: str, *, stands: bool) -> None:
+def test_a_client_that_gives_up_does_not_stop_the_cancel(
+    adele: Client, graph: GraphSimulator, when: str, *, stands: bool
+) -> None:
     graph.faults.add(Fault.model_validate({"step": "cancel", "when": when, "delay_s": 0.5}))
     with pytest.raises(requests.ReadTimeout):
         adele.cancel(timeout=0.1)
@@ -609,14 +853,21 @@ def test_a_fault_after_the_effect_does_not_invent_one(adele: Client, graph: Grap
     assert_truth(graph, stands=True)
 
 
-def test_an_instructed_error_carries_graphs_ids_but_html_does_not(adele: Client, graph: GraphSimulator) -> None:
-    graph.faults.add(Fault(step="get", status=500, body=UNKNOWN_ERROR), Fault(step="get", status=502, body="<html></html>"))
+def test_an_instructed_error_carries_graphs_ids_but_html_does_not(
+    adele: Client, graph: GraphSimulator
+) -> None:
+    graph.faults.add(
+        Fault(step="get", status=500, body=UNKNOWN_ERROR),
+        Fault(step="get", status=502, body="<html></html>"),
+    )
     assert "request-id" in adele.get().headers
     assert "request-id" not in adele.get().headers
 
 
 def test_an_instructed_request_id_wins(adele: Client, graph: GraphSimulator) -> None:
-    graph.faults.add(Fault(step="get", status=500, body=UNKNOWN_ERROR, headers={"request-id": "1eb4bd9a"}))
+    graph.faults.add(
+        Fault(step="get", status=500, body=UNKNOWN_ERROR, headers={"request-id": "1eb4bd9a"})
+    )
     assert adele.get().headers["request-id"] == "1eb4bd9a"
 
 
@@ -629,7 +880,9 @@ def test_an_instructed_request_id_wins(adele: Client, graph: GraphSimulator) -> 
         ("list_appointments", f"{SOLUTIONS}/{quote(seed.LUNCH_DELIVERY)}/calendarView"),
     ],
 )
-def test_each_step_has_faults_of_its_own(adele: Client, graph: GraphSimulator, step: str, path: str) -> None:
+def test_each_step_has_faults_of_its_own(
+    adele: Client, graph: GraphSimulator, step: str, path: str
+) -> None:
     graph.faults.add(Fault(step="cancel", status=599), Fault(step=step, status=418))
     assert adele.send("GET", path).status_code == 418
     assert [fault.step for fault in graph.faults.planned()] == ["cancel"]
@@ -644,23 +897,42 @@ def test_each_step_has_faults_of_its_own(adele: Client, graph: GraphSimulator, s
     ],
     ids=lambda match: " and ".join(match),
 )
-def test_a_fault_strikes_what_it_matches(connect: Connect, graph: GraphSimulator, match: dict[str, str]) -> None:
+def test_a_fault_strikes_what_it_matches(
+    connect: Connect, graph: GraphSimulator, match: dict[str, str]
+) -> None:
     graph.faults.add(Fault(step="get", status=418, match=match, times=None))
     odd = "AAMk/AD+Ko_-AAA%3D å="
-    calls = [("megan", seed.EXAMPLE_APPOINTMENT), ("megan", seed.EXAMPLE_APPOINTMENT), ("adele", "AAMkADKnAAA="), ("megan", odd)]
-    struck = [connect(token).get(appointment_id).status_code == 418 for token, appointment_id in calls]
+    calls = [
+        ("megan", seed.EXAMPLE_APPOINTMENT),
+        ("megan", seed.EXAMPLE_APPOINTMENT),
+        ("adele", "AAMkADKnAAA="),
+        ("megan", odd),
+    ]
+    struck = [
+        connect(token).get(appointment_id).status_code == 418 for token, appointment_id in calls
+    ]
     name = next(iter(match))
     assert (
         struck
-        == {"business_id": [False, False, False, True], "user": [False, False, True, False], "attempt": [False, True, False, False]}[name]
+        == {
+            "business_id": [False, False, False, True],
+            "user": [False, False, True, False],
+            "attempt": [False, True, False, False],
+        }[name]
     )
 
 
 def test_attempts_are_counted_by_step_and_appointment(adele: Client, graph: GraphSimulator) -> None:
     graph.faults.add(
-        Fault(step="cancel", status=503, match={"attempt": "1"}, times=None), Fault(step="cancel", status=504, match={"attempt": "3"})
+        Fault(step="cancel", status=503, match={"attempt": "1"}, times=None),
+        Fault(step="cancel", status=504, match={"attempt": "3"}),
     )
-    statuses = [adele.cancel().status_code, adele.get().status_code, adele.cancel("AAMkADKnAAA=").status_code, adele.cancel().status_code]
+    statuses = [
+        adele.cancel().status_code,
+        adele.get().status_code,
+        adele.cancel("AAMkADKnAAA=").status_code,
+        adele.cancel().status_code,
+    ]
     assert [*statuses, adele.cancel().status_code] == [503, 200, 503, 204, 504]
 
 
@@ -678,11 +950,16 @@ def test_the_peak_counts_each_mailbox_for_itself(connect: Connect, graph: GraphS
     calls = [("adele", seed.LUNCH_DELIVERY)] * 6 + [("megan", seed.REPAIRS)] * 2
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda call: connect(call[0]).get("x", call[1]), calls))
-    assert (graph.peak_concurrency(seed.LUNCH_DELIVERY), graph.peak_concurrency(seed.REPAIRS)) == (6, 2)
+    assert (graph.peak_concurrency(seed.LUNCH_DELIVERY), graph.peak_concurrency(seed.REPAIRS)) == (
+        6,
+        2,
+    )
     assert graph.peak_concurrency("nobody@contoso.com") == 0
 
 
-def test_calls_one_after_the_other_never_count_as_two(adele: Client, connect: Connect, graph: GraphSimulator) -> None:
+def test_calls_one_after_the_other_never_count_as_two(
+    adele: Client, connect: Connect, graph: GraphSimulator
+) -> None:
     other = connect("megan")
     for _ in range(50):
         adele.get()
@@ -695,7 +972,9 @@ def test_lists_do_not_count_for_a_mailbox(adele: Client, graph: GraphSimulator) 
     assert graph.peak_concurrency(seed.LUNCH_DELIVERY) == 0
 
 
-def test_beyond_an_enforced_concurrency_calls_are_throttled(connect: Connect, graph: GraphSimulator) -> None:
+def test_beyond_an_enforced_concurrency_calls_are_throttled(
+    connect: Connect, graph: GraphSimulator
+) -> None:
     graph.latency_s = 0.5
     graph.enforce_mailbox_concurrency = 4
     with ThreadPoolExecutor(6) as pool:
@@ -703,7 +982,10 @@ def test_beyond_an_enforced_concurrency_calls_are_throttled(connect: Connect, gr
     throttled = [answer for answer in answers if answer.status_code == 429]
     assert len(throttled) == 2
     assert throttled[0].json() == {
-        "error": {"code": "ApplicationThrottled", "message": "Application is over its MailboxConcurrency limit."}
+        "error": {
+            "code": "ApplicationThrottled",
+            "message": "Application is over its MailboxConcurrency limit.",
+        }
     }
     graph.latency_s = 0
     assert connect("adele").get().status_code == 200
@@ -715,7 +997,9 @@ def test_a_throttled_cancel_has_no_effect(connect: Connect, graph: GraphSimulato
     assert_truth(graph, stands=True)
 
 
-def test_state_may_change_from_any_thread_while_it_serves(connect: Connect, graph: GraphSimulator) -> None:
+def test_state_may_change_from_any_thread_while_it_serves(
+    connect: Connect, graph: GraphSimulator
+) -> None:
     def book_and_cancel(worker: int) -> list[int]:
         client, statuses = connect("adele"), []
         for number in range(15):
@@ -743,12 +1027,22 @@ def test_reset_returns_to_the_seed(adele: Client, graph: GraphSimulator) -> None
     adele.cancel()
     graph.latency_s = 9
     graph.reset()
-    assert [business.business_id for business in graph.bookings.businesses()] == [seed.LUNCH_DELIVERY, seed.REPAIRS]
-    assert (graph.received, graph.bookings.outbox, graph.faults.planned(), graph.latency_s) == ([], [], [], 0)
+    assert [business.business_id for business in graph.bookings.businesses()] == [
+        seed.LUNCH_DELIVERY,
+        seed.REPAIRS,
+    ]
+    assert (graph.received, graph.bookings.outbox, graph.faults.planned(), graph.latency_s) == (
+        [],
+        [],
+        [],
+        0,
+    )
     assert adele.get().status_code == 200
 
 
-def test_a_call_from_before_a_reset_changes_and_counts_nothing_after_it(adele: Client, connect: Connect, graph: GraphSimulator) -> None:
+def test_a_call_from_before_a_reset_changes_and_counts_nothing_after_it(
+    adele: Client, connect: Connect, graph: GraphSimulator
+) -> None:
     graph.faults.add(Fault(step="cancel", delay_s=0.5))
     with ThreadPoolExecutor(1) as pool:
         late = pool.submit(adele.cancel)
@@ -761,7 +1055,10 @@ def test_a_call_from_before_a_reset_changes_and_counts_nothing_after_it(adele: C
 
 
 def test_an_appointment_needs_a_business() -> None:
-    with pytest.raises(ValueError, match=re.escape("There is no business 'nobody@contoso.com' to book an appointment with.")):
+    with pytest.raises(
+        ValueError,
+        match=re.escape("There is no business 'nobody@contoso.com' to book an appointment with."),
+    ):
         Bookings().add(appointment("x", "nobody@contoso.com"))
 
 
@@ -786,8 +1083,13 @@ def test_snapshots_do_not_change_afterwards() -> None:
 def test_local_control_shows_what_happened_but_no_token(adele: Client, connect: Connect) -> None:
     adele.cancel()
     anyone = connect(None)
-    assert [mail["kind"] for mail in anyone.send("GET", "/_local/outbox").json()] == ["customer", "staff"]
-    assert [item["by"] for item in anyone.send("GET", "/_local/cancellations").json()] == [seed.ADELE.object_id]
+    assert [mail["kind"] for mail in anyone.send("GET", "/_local/outbox").json()] == [
+        "customer",
+        "staff",
+    ]
+    assert [item["by"] for item in anyone.send("GET", "/_local/cancellations").json()] == [
+        seed.ADELE.object_id
+    ]
     received = anyone.send("GET", "/_local/received")
     assert [item["method"] for item in received.json()] == ["POST"]
     assert received.json()[0]["headers"]["authorization"] == "Bearer ..."
@@ -797,17 +1099,26 @@ def test_local_control_shows_what_happened_but_no_token(adele: Client, connect: 
 def test_local_control_places_and_clears_faults(adele: Client, connect: Connect) -> None:
     anyone = connect(None)
     placed = anyone.send(
-        "POST", "/_local/faults", json=[{"step": "get", "status": 500, "body": UNKNOWN_ERROR}, {"step": "*", "status": 503, "times": None}]
+        "POST",
+        "/_local/faults",
+        json=[
+            {"step": "get", "status": 500, "body": UNKNOWN_ERROR},
+            {"step": "*", "status": 503, "times": None},
+        ],
     )
     assert (placed.status_code, [fault["step"] for fault in placed.json()]) == (201, ["get", "*"])
     assert [adele.get().status_code for _ in range(3)] == [500, 503, 503]
     assert [fault["status"] for fault in anyone.send("GET", "/_local/faults").json()] == [503]
     assert anyone.send("DELETE", "/_local/faults").status_code == 204
     assert adele.get().status_code == 200
-    assert anyone.send("POST", "/_local/faults", json={"step": "get", "drop": True}).status_code == 201
+    assert (
+        anyone.send("POST", "/_local/faults", json={"step": "get", "drop": True}).status_code == 201
+    )
 
 
-def test_local_control_books_and_resets(adele: Client, connect: Connect, graph: GraphSimulator) -> None:
+def test_local_control_books_and_resets(
+    adele: Client, connect: Connect, graph: GraphSimulator
+) -> None:
     anyone = connect(None)
     booked = anyone.send(
         "POST",
@@ -831,21 +1142,37 @@ def test_local_control_books_and_resets(adele: Client, connect: Connect, graph: 
     [
         ("faults", b"{", "The body is not JSON."),
         ("faults", b"", "The body is not JSON."),
-        ("faults", b'{"step": "cancle"}', "There is no step 'cancle'; the steps are cancel, get, list_businesses, list_appointments, *."),
+        (
+            "faults",
+            b'{"step": "cancle"}',
+            "There is no step 'cancle'; the steps are cancel, get, list_businesses, list_appointments, *.",
+        ),
         (
             "faults",
             b'{"step": "get", "match": {"id": "x"}}',
             "Nothing can be matched by 'id'; the attributes are business_id, appointment_id, user, attempt.",
         ),
-        ("faults", b'{"step": "get", "delay_s": -1}', "0.delay_s: Input should be greater than or equal to 0."),
+        (
+            "faults",
+            b'{"step": "get", "delay_s": -1}',
+            "0.delay_s: Input should be greater than or equal to 0.",
+        ),
         (
             "faults",
             b'{"step": "get", "drop": true, "raw": "x"}',
             "0: Value error, a fault has one answer; drop and raw exclude each other.",
         ),
-        ("appointments", b"[]", "Input should be a valid dictionary or instance of NewAppointment."),
+        (
+            "appointments",
+            b"[]",
+            "Input should be a valid dictionary or instance of NewAppointment.",
+        ),
         ("appointments", b'{"business_id": "x@y.z"}', "appointment_id: Field required."),
-        ("appointments", b'{"business_id": "x@y.z", "appointment_id": "1"}', "There is no business 'x@y.z' to book an appointment with."),
+        (
+            "appointments",
+            b'{"business_id": "x@y.z", "appointment_id": "1"}',
+            "There is no business 'x@y.z' to book an appointment with.",
+        ),
         (
             "appointments",
             b'{"business_id": "x@y.z", "appointment_id": "1", "start": "2027-01-01T00:00:00"}',
@@ -861,8 +1188,12 @@ def test_bad_input_to_local_control_is_one_clear_sentence(
     assert graph.faults.planned() == []
 
 
-@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/_local/nothing", 404), ("PUT", "/_local/faults", 405)])
-def test_an_unknown_local_address_is_json_too(connect: Connect, graph: GraphSimulator, method: str, path: str, status: int) -> None:
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/_local/nothing", 404), ("PUT", "/_local/faults", 405)]
+)
+def test_an_unknown_local_address_is_json_too(
+    connect: Connect, graph: GraphSimulator, method: str, path: str, status: int
+) -> None:
     answer = connect(None).send(method, path)
     assert (answer.status_code, answer.json().keys()) == (status, {"error"})
     assert graph.received == []
@@ -880,10 +1211,18 @@ def with_console(graph: GraphSimulator) -> Iterator[None]:
 
 @pytest.mark.usefixtures("with_console")
 def test_the_console_may_use_local_control(connect: Connect) -> None:
-    preflight = connect(None).send("OPTIONS", "/_local/faults", headers={"Origin": CONSOLE, "Access-Control-Request-Method": "POST"})
+    preflight = connect(None).send(
+        "OPTIONS",
+        "/_local/faults",
+        headers={"Origin": CONSOLE, "Access-Control-Request-Method": "POST"},
+    )
     answer = connect(None).send("GET", "/_local/outbox", headers={"Origin": CONSOLE})
     assert (preflight.status_code, answer.status_code) == (204, 200)
-    assert preflight.headers["Access-Control-Allow-Origin"] == answer.headers["Access-Control-Allow-Origin"] == CONSOLE
+    assert (
+        preflight.headers["Access-Control-Allow-Origin"]
+        == answer.headers["Access-Control-Allow-Origin"]
+        == CONSOLE
+    )
     assert preflight.headers["Access-Control-Allow-Headers"] == "Content-Type"
 
 
@@ -900,7 +1239,9 @@ def test_the_console_may_use_local_control(connect: Connect) -> None:
     ],
 )
 def test_pages_from_elsewhere_may_not(connect: Connect, graph: GraphSimulator, origin: str) -> None:
-    answer = connect(None).send("POST", "/_local/faults", json={"step": "get", "drop": True}, headers={"Origin": origin})
+    answer = connect(None).send(
+        "POST", "/_local/faults", json={"step": "get", "drop": True}, headers={"Origin": origin}
+    )
     assert answer.status_code == 403
     assert "Access-Control-Allow-Origin" not in answer.headers
     assert graph.faults.planned() == []

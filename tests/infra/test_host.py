@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from infra.local import seed
-from infra.local.host_routing import HostError, compile_route, decode_path, join_headers, join_query
-from infra.local.host_settings import read_json
-from infra.local.process import HostProcess
+from infra.local.host.process import HostProcess
+from infra.local.host.routing import HostError, compile_route, decode_path, join_headers, join_query
+from infra.local.host.settings import read_json
 
 APP = """
 import json
@@ -133,7 +133,12 @@ def send(
         connection.endheaders(body, encode_chunked=chunked)
         with connection.getresponse() as response:
             cookies = response.headers.get_all("set-cookie", [])
-            return Reply(response.status, {name.lower(): value for name, value in response.getheaders()}, cookies, response.read())
+            return Reply(
+                response.status,
+                {name.lower(): value for name, value in response.getheaders()},
+                cookies,
+                response.read(),
+            )
     finally:
         connection.close()
 
@@ -153,12 +158,19 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostProcess]:
             {
                 "IsEncrypted": False,
                 "Values": {"FROM_FILE": "file", "FROM_BOTH": "file"},
-                "Host": {"CORS": "http://localhost:7070,https://partner.example", "CORSCredentials": True},
+                "Host": {
+                    "CORS": "http://localhost:7070,https://partner.example",
+                    "CORSCredentials": True,
+                },
             }
         ),
         "utf-8",
     )
-    environment = {"FROM_BOTH": "environment", "FUNCTIONS_REQUEST_BODY_SIZE_LIMIT": "100000", "PYTHON_THREADPOOL_THREAD_COUNT": "8"}
+    environment = {
+        "FROM_BOTH": "environment",
+        "FUNCTIONS_REQUEST_BODY_SIZE_LIMIT": "100000",
+        "PYTHON_THREADPOOL_THREAD_COUNT": "8",
+    }
     with HostProcess(folder, environment, local_settings=settings) as running:
         yield running
 
@@ -171,7 +183,9 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostProcess]:
     [
         pytest.param("GET", "/api/echo", 200, id="as written"),
         pytest.param("POST", "/api/echo", 200, id="its other method"),
-        pytest.param("GET", "/API/Echo/", 200, id="letter case and a slash at the end do not matter"),
+        pytest.param(
+            "GET", "/API/Echo/", 200, id="letter case and a slash at the end do not matter"
+        ),
         pytest.param("PUT", "/api/echo", 404, id="wrong method"),
         pytest.param("HEAD", "/api/echo", 404, id="HEAD is not answered by a GET trigger"),
         pytest.param("OPTIONS", "/api/echo", 404, id="OPTIONS without a browser's question"),
@@ -179,11 +193,15 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostProcess]:
         pytest.param("GET", "/api/unknown", 404, id="unknown"),
         pytest.param("POST", "/api/v1/things", 404, id="parameter missing"),
         pytest.param("POST", "/api/v1/things/1/2", 404, id="a segment too many"),
-        pytest.param("DELETE", "/api/unnamed", 200, id="no route and no methods: the name, any method"),
+        pytest.param(
+            "DELETE", "/api/unnamed", 200, id="no route and no methods: the name, any method"
+        ),
         pytest.param("GET", "/", 404, id="root"),
     ],
 )
-def test_a_request_finds_its_function_as_on_the_platform(host: HostProcess, method: str, path: str, status: int) -> None:
+def test_a_request_finds_its_function_as_on_the_platform(
+    host: HostProcess, method: str, path: str, status: int
+) -> None:
     reply = send(host, method, path)
 
     assert reply.status == status
@@ -204,8 +222,17 @@ def test_a_literal_segment_wins_over_a_parameter(host: HostProcess) -> None:
 # What the function sees
 
 
-def test_repeated_headers_are_joined_with_a_comma_and_names_are_lower_case(host: HostProcess) -> None:
-    reply = send(host, "GET", "/api/echo", ("Authorization", "Bearer a"), ("AUTHORIZATION", "Bearer b"), ("X-Empty", ""))
+def test_repeated_headers_are_joined_with_a_comma_and_names_are_lower_case(
+    host: HostProcess,
+) -> None:
+    reply = send(
+        host,
+        "GET",
+        "/api/echo",
+        ("Authorization", "Bearer a"),
+        ("AUTHORIZATION", "Bearer b"),
+        ("X-Empty", ""),
+    )
 
     headers = json.loads(reply.body)["headers"]
     assert headers["authorization"] == "Bearer a,Bearer b"
@@ -225,15 +252,23 @@ def test_the_query_arrives_decoded_joined_and_without_empty_values(host: HostPro
     seen = json.loads(send(host, "GET", "/api/echo?a=1&A=2&b=x%26y+z&c=&d").body)
 
     assert seen["query"] == {"a": "1,2", "b": "x&y z"}
-    assert seen["url"] == f"http://127.0.0.1:{urlsplit(host.url).port}/api/echo?a=1&A=2&b=x%26y+z&c=&d"
+    assert (
+        seen["url"] == f"http://127.0.0.1:{urlsplit(host.url).port}/api/echo?a=1&A=2&b=x%26y+z&c=&d"
+    )
 
 
 def test_a_binary_body_goes_in_and_out_unchanged(host: HostProcess) -> None:
     body = bytes(range(256)) * 300
 
-    reply = send(host, "POST", "/api/mirror", ("Content-Type", "application/octet-stream"), body=body)
+    reply = send(
+        host, "POST", "/api/mirror", ("Content-Type", "application/octet-stream"), body=body
+    )
 
-    assert (reply.status, reply.body, reply.headers["content-type"]) == (201, body, "application/octet-stream")
+    assert (reply.status, reply.body, reply.headers["content-type"]) == (
+        201,
+        body,
+        "application/octet-stream",
+    )
 
 
 def test_a_chunked_body_arrives_empty_as_on_the_platform(host: HostProcess) -> None:
@@ -243,7 +278,9 @@ def test_a_chunked_body_arrives_empty_as_on_the_platform(host: HostProcess) -> N
 
 
 @pytest.mark.parametrize(("size", "status"), [(100_000, 201), (100_001, 413), (3_000_000, 413)])
-def test_a_body_over_the_limit_never_reaches_the_function(host: HostProcess, size: int, status: int) -> None:
+def test_a_body_over_the_limit_never_reaches_the_function(
+    host: HostProcess, size: int, status: int
+) -> None:
     assert send(host, "POST", "/api/mirror", body=b"x" * size).status == status
 
 
@@ -257,7 +294,9 @@ def test_a_body_over_the_limit_never_reaches_the_function(host: HostProcess, siz
         pytest.param("/api/echo?" + "q" * 8_200, [], 414, id="a line of 8,200 bytes"),
     ],
 )
-def test_a_head_over_kestrels_limits_is_refused(host: HostProcess, path: str, headers: list[tuple[str, str]], status: int) -> None:
+def test_a_head_over_kestrels_limits_is_refused(
+    host: HostProcess, path: str, headers: list[tuple[str, str]], status: int
+) -> None:
     assert send(host, "GET", path, *headers).status == status
 
 
@@ -321,13 +360,29 @@ def test_a_listed_origin_may_call(host: HostProcess, origin: str) -> None:
         assert answer.headers["vary"] == "Origin"
 
 
-@pytest.mark.parametrize("origin", ["http://localhost:7070.evil.example", "http://localhost", "HTTP://LOCALHOST:7070", "null", "*"])
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://localhost:7070.evil.example",
+        "http://localhost",
+        "HTTP://LOCALHOST:7070",
+        "null",
+        "*",
+    ],
+)
 def test_another_origin_is_told_nothing(host: HostProcess, origin: str) -> None:
-    preflight = send(host, "OPTIONS", "/api/echo", ("Origin", origin), ("Access-Control-Request-Method", "GET"))
+    preflight = send(
+        host, "OPTIONS", "/api/echo", ("Origin", origin), ("Access-Control-Request-Method", "GET")
+    )
     reply = send(host, "GET", "/api/echo", ("Origin", origin))
 
     assert (preflight.status, reply.status) == (204, 200)
-    assert not [name for answer in (preflight, reply) for name in answer.headers if name.startswith("access-control")]
+    assert not [
+        name
+        for answer in (preflight, reply)
+        for name in answer.headers
+        if name.startswith("access-control")
+    ]
 
 
 # Settings
@@ -335,20 +390,34 @@ def test_another_origin_is_told_nothing(host: HostProcess, origin: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("FROM_FILE", "file"), ("FROM_BOTH", "environment"), ("FROM_SHELL", "<unset>"), ("AZURE_FUNCTIONS_ENVIRONMENT", "Development")],
+    [
+        ("FROM_FILE", "file"),
+        ("FROM_BOTH", "environment"),
+        ("FROM_SHELL", "<unset>"),
+        ("AZURE_FUNCTIONS_ENVIRONMENT", "Development"),
+    ],
 )
-def test_a_setting_comes_from_the_environment_first_then_from_the_file(host: HostProcess, name: str, value: str) -> None:
+def test_a_setting_comes_from_the_environment_first_then_from_the_file(
+    host: HostProcess, name: str, value: str
+) -> None:
     assert send(host, "GET", f"/api/setting/{name}").body.decode() == value
 
 
-def test_the_shell_and_the_folders_settings_stay_out_unless_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_shell_and_the_folders_settings_stay_out_unless_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = write_app(tmp_path)
     (folder / "local.settings.json").write_text('{"Values": {"FROM_FILE": "file"}}', "utf-8")
-    (folder / "host.json").write_text('{"version": "2.0", "extensions": {"http": {"routePrefix": ""}}}', "utf-8")
+    (folder / "host.json").write_text(
+        '{"version": "2.0", "extensions": {"http": {"routePrefix": ""}}}', "utf-8"
+    )
     monkeypatch.setenv("FROM_SHELL", "shell")
 
     with HostProcess(folder, {"GIVEN": "given"}) as alone:
-        seen = [send(alone, "GET", f"/setting/{name}").body for name in ("FROM_SHELL", "FROM_FILE", "GIVEN")]
+        seen = [
+            send(alone, "GET", f"/setting/{name}").body
+            for name in ("FROM_SHELL", "FROM_FILE", "GIVEN")
+        ]
 
     assert seen == [b"<unset>", b"<unset>", b"given"]
 
@@ -357,20 +426,36 @@ def test_the_shell_and_the_folders_settings_stay_out_unless_asked_for(tmp_path: 
     ("files", "sentence"),
     [
         pytest.param({"host.json": "{"}, "host.json is not valid JSON", id="host.json is broken"),
-        pytest.param({"local.settings.json": "[]"}, "local.settings.json does not hold a JSON object", id="settings are a list"),
-        pytest.param({"local.settings.json": '{"IsEncrypted": true}'}, "is encrypted", id="settings are encrypted"),
+        pytest.param(
+            {"local.settings.json": "[]"},
+            "local.settings.json does not hold a JSON object",
+            id="settings are a list",
+        ),
+        pytest.param(
+            {"local.settings.json": '{"IsEncrypted": true}'},
+            "is encrypted",
+            id="settings are encrypted",
+        ),
         pytest.param(
             {"local.settings.json": '{"Host": {"CORS": "*", "CORSCredentials": true}}'},
             "list the origins",
             id="any origin with credentials",
         ),
-        pytest.param({"function_app.py": "import no_such_module"}, "No module named 'no_such_module'", id="a module is missing"),
         pytest.param(
-            {"function_app.py": "import azure.functions as func\napp = func.FunctionApp()"}, "No HTTP-triggered function", id="no function"
+            {"function_app.py": "import no_such_module"},
+            "No module named 'no_such_module'",
+            id="a module is missing",
+        ),
+        pytest.param(
+            {"function_app.py": "import azure.functions as func\napp = func.FunctionApp()"},
+            "No HTTP-triggered function",
+            id="no function",
         ),
     ],
 )
-def test_what_cannot_be_served_is_refused_with_a_sentence(tmp_path: Path, files: dict[str, str], sentence: str) -> None:
+def test_what_cannot_be_served_is_refused_with_a_sentence(
+    tmp_path: Path, files: dict[str, str], sentence: str
+) -> None:
     write_app(tmp_path)
     for name, text in files.items():
         (tmp_path / name).write_text(text, "utf-8")
@@ -406,7 +491,10 @@ def test_a_busy_port_is_one_sentence_and_exit_code_2(tmp_path: Path) -> None:
         with pytest.raises(RuntimeError):
             second.start()
 
-    assert second.output() == f"Cannot listen on port {port}: Address already in use. Stop what uses it or choose another with --port.\n"
+    assert (
+        second.output()
+        == f"Cannot listen on port {port}: Address already in use. Stop what uses it or choose another with --port.\n"
+    )
     assert second.wait() == 2
 
 
@@ -449,7 +537,10 @@ def test_a_killed_host_is_gone_at_once_and_can_be_started_again(tmp_path: Path) 
 
 
 def test_a_host_that_does_not_get_ready_is_ended_and_its_output_shown(tmp_path: Path) -> None:
-    endless = HostProcess(write_app(tmp_path, "import threading\nprint('waiting')\nthreading.Event().wait()"), timeout_s=1.5)
+    endless = HostProcess(
+        write_app(tmp_path, "import threading\nprint('waiting')\nthreading.Event().wait()"),
+        timeout_s=1.5,
+    )
 
     with pytest.raises(RuntimeError, match=r"(?s)did not print .* within 1.5 s.*waiting"):
         endless.start()
@@ -468,18 +559,30 @@ def test_a_host_that_does_not_get_ready_is_ended_and_its_output_shown(tmp_path: 
         ("api/a/{id=5}", "/api/a", {"id": "5"}),
         ("api/a/{id:int}", "/api/a/x", None),
         ("api/a/{id:int}", "/api/a/12", {"id": "12"}),
-        ("api/a/{id:guid}/b", "/api/a/0af76519-16cd-43dd-8448-eb211c80319c/b", {"id": "0af76519-16cd-43dd-8448-eb211c80319c"}),
+        (
+            "api/a/{id:guid}/b",
+            "/api/a/0af76519-16cd-43dd-8448-eb211c80319c/b",
+            {"id": "0af76519-16cd-43dd-8448-eb211c80319c"},
+        ),
         ("api/{*rest}", "/api/a/b", {"rest": "a/b"}),
         ("api/{name}.{kind}", "/api/report.pdf", {"name": "report", "kind": "pdf"}),
         ("a.b", "/axb", None),
         ("", "/", {}),
     ],
 )
-def test_a_route_template_means_what_it_means_in_asp_net_core(template: str, path: str, expected: dict[str, str] | None) -> None:
+def test_a_route_template_means_what_it_means_in_asp_net_core(
+    template: str, path: str, expected: dict[str, str] | None
+) -> None:
     pattern, names, defaults, _ = compile_route(template)
     found = pattern.fullmatch(path)
 
-    assert (found and {**defaults, **{name: value for name, value in zip(names, found.groups(), strict=True) if value}}) == expected
+    assert (
+        found
+        and {
+            **defaults,
+            **{name: value for name, value in zip(names, found.groups(), strict=True) if value},
+        }
+    ) == expected
 
 
 def test_an_unknown_constraint_is_refused() -> None:
@@ -490,17 +593,31 @@ def test_an_unknown_constraint_is_refused() -> None:
 def test_literals_come_before_parameters_and_those_before_the_rest() -> None:
     templates = ["api/{*rest}", "api/{id}", "api/all"]
 
-    assert sorted(templates, key=lambda template: compile_route(template)[3]) == ["api/all", "api/{id}", "api/{*rest}"]
+    assert sorted(templates, key=lambda template: compile_route(template)[3]) == [
+        "api/all",
+        "api/{id}",
+        "api/{*rest}",
+    ]
 
 
 def test_maps_are_built_as_the_host_builds_them() -> None:
-    assert join_headers([(b"Accept", b"a"), (b"accept", b"b"), (b"x", b"")]) == {"accept": "a,b", "x": ""}
+    assert join_headers([(b"Accept", b"a"), (b"accept", b"b"), (b"x", b"")]) == {
+        "accept": "a,b",
+        "x": "",
+    }
     assert join_query(b"a=%C3%A5&a=&b=") == {"a": "å,"}
     assert decode_path(b"/a%2fb%20c") == "/a%2Fb c"
 
 
 def test_the_command_explains_itself(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "infra.local.host", "--help"]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2], timeout=20)
+    command = [sys.executable, "-m", "infra.local.host.server", "--help"]
+    shown = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+        timeout=20,
+    )
 
     assert "--app" in shown.stdout

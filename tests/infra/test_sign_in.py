@@ -1,4 +1,6 @@
-"""Signing in at the Entra simulator, as a single-page application does it: authorization code, PKCE, and what is refused."""
+"""Signing in at the Entra simulator, as a single-page application does it: authorization code,
+PKCE, and what is refused.
+"""
 
 import base64
 import hashlib
@@ -14,15 +16,17 @@ import pytest
 import requests
 
 from infra.local import seed
-from infra.local.entra import EntraSimulator
-from infra.local.entra_sign_in import CODE_LIFETIME_S
+from infra.local.entra.sign_in import CODE_LIFETIME_S
+from infra.local.entra.simulator import EntraSimulator
 from infra.local.server import LocalServer
 
 PAGE = "http://localhost:7070"
 REDIRECT_URI = f"{PAGE}/"
 SCOPE = f"api://{seed.API_CLIENT_ID}/{seed.REQUIRED_SCOPE}"
 VERIFIER = secrets.token_urlsafe(48)
-CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
+CHALLENGE = (
+    base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
+)
 Form = dict[str, str]
 
 
@@ -56,7 +60,9 @@ class Browser:
         self.url = f"{url}/{seed.TENANT_ID}/oauth2/v2.0"
         self.session = session
 
-    def ask(self, *, user: seed.User | None = None, tenant: str | None = None, **changes: str | None) -> requests.Response:
+    def ask(
+        self, *, user: seed.User | None = None, tenant: str | None = None, **changes: str | None
+    ) -> requests.Response:
         """Open the sign-in page, or with ``user`` choose somebody there."""
         query: dict[str, str | None] = {
             "client_id": seed.PARTNER_CLIENT_ID,
@@ -72,12 +78,21 @@ class Browser:
         address = f"{self.url}/authorize".replace(seed.TENANT_ID, tenant or seed.TENANT_ID)
         if user is None:
             return self.session.get(address, params=sent, allow_redirects=False, timeout=10)
-        return self.session.post(address, data={**sent, "user": user.object_id}, allow_redirects=False, timeout=10)
+        return self.session.post(
+            address, data={**sent, "user": user.object_id}, allow_redirects=False, timeout=10
+        )
 
     def code(self, user: seed.User = seed.ADELE, **changes: str | None) -> str:
         return returned(self.ask(user=user, **changes))["code"]
 
-    def redeem(self, code: str, *, origin: str | None = PAGE, tenant: str | None = None, **changes: str | None) -> requests.Response:
+    def redeem(
+        self,
+        code: str,
+        *,
+        origin: str | None = PAGE,
+        tenant: str | None = None,
+        **changes: str | None,
+    ) -> requests.Response:
         form: dict[str, str | None] = {
             "grant_type": "authorization_code",
             "client_id": seed.PARTNER_CLIENT_ID,
@@ -88,7 +103,9 @@ class Browser:
         }
         address = f"{self.url}/token".replace(seed.TENANT_ID, tenant or seed.TENANT_ID)
         sent = {name: value for name, value in form.items() if value is not None}
-        return self.session.post(address, data=sent, headers={"Origin": origin} if origin else {}, timeout=10)
+        return self.session.post(
+            address, data=sent, headers={"Origin": origin} if origin else {}, timeout=10
+        )
 
 
 @pytest.fixture
@@ -103,7 +120,10 @@ def returned(answer: requests.Response, *, part: str = "query") -> Form:
     """Return what the browser takes back to the page."""
     assert answer.status_code == 303
     assert answer.headers["Location"].startswith(REDIRECT_URI)
-    return {name: values[0] for name, values in parse_qs(getattr(urlsplit(answer.headers["Location"]), part)).items()}
+    return {
+        name: values[0]
+        for name, values in parse_qs(getattr(urlsplit(answer.headers["Location"]), part)).items()
+    }
 
 
 def refusal(answer: requests.Response) -> tuple[int, str, int]:
@@ -135,9 +155,18 @@ def test_a_person_signs_in_and_the_page_gets_a_token_for_the_api(browser: Browse
         seed.MEGAN.object_id,
         seed.REQUIRED_SCOPE,
     )
-    assert (who["aud"], who["nonce"], who["name"]) == (seed.PARTNER_CLIENT_ID, "n-1", seed.MEGAN.name)
-    assert browser.entra.keys.find(jwt.get_unverified_header(body["access_token"])["kid"]) is not None
-    assert json.loads(base64.urlsafe_b64decode(body["client_info"] + "==")) == {"uid": seed.MEGAN.object_id, "utid": seed.TENANT_ID}
+    assert (who["aud"], who["nonce"], who["name"]) == (
+        seed.PARTNER_CLIENT_ID,
+        "n-1",
+        seed.MEGAN.name,
+    )
+    assert (
+        browser.entra.keys.find(jwt.get_unverified_header(body["access_token"])["kid"]) is not None
+    )
+    assert json.loads(base64.urlsafe_b64decode(body["client_info"] + "==")) == {
+        "uid": seed.MEGAN.object_id,
+        "utid": seed.TENANT_ID,
+    }
     assert "refresh_token" not in body
 
 
@@ -150,7 +179,10 @@ def test_the_code_can_travel_in_the_fragment_which_no_server_sees(browser: Brows
 @pytest.mark.parametrize("tenant", ["common", "organizations", "M365B489948.onmicrosoft.com"])
 def test_the_shared_addresses_lead_to_the_first_tenant(browser: Browser, tenant: str) -> None:
     code = browser.code(tenant=tenant)
-    assert claims_of(browser.redeem(code, tenant=tenant).json()["access_token"])["tid"] == seed.TENANT_ID
+    assert (
+        claims_of(browser.redeem(code, tenant=tenant).json()["access_token"])["tid"]
+        == seed.TENANT_ID
+    )
 
 
 @pytest.mark.parametrize(
@@ -178,7 +210,9 @@ def test_a_request_that_cannot_be_trusted_with_an_answer_ends_on_a_page(
 @pytest.mark.parametrize(
     ("changes", "error", "code"),
     [
-        pytest.param({"response_type": "token"}, "unsupported_response_type", 700054, id="implicit flow"),
+        pytest.param(
+            {"response_type": "token"}, "unsupported_response_type", 700054, id="implicit flow"
+        ),
         pytest.param({"response_mode": "form_post"}, "invalid_request", 9002313, id="form_post"),
         pytest.param({"code_challenge": None}, "invalid_request", 9002325, id="no challenge"),
         pytest.param({"code_challenge": "short"}, "invalid_request", 9002313, id="no SHA-256"),
@@ -186,14 +220,31 @@ def test_a_request_that_cannot_be_trusted_with_an_answer_ends_on_a_page(
         pytest.param({"code_challenge_method": None}, "invalid_request", 9002313, id="no method"),
         pytest.param({"scope": None}, "invalid_scope", 70011, id="no scope"),
         pytest.param({"scope": "openid profile"}, "invalid_scope", 70011, id="no scope of the API"),
-        pytest.param({"scope": "https://graph.microsoft.com/User.Read"}, "invalid_resource", 500011, id="Graph's scope"),
-        pytest.param({"scope": f"api://{seed.API_CLIENT_ID}/Everything"}, "invalid_client", 650053, id="an unknown scope"),
+        pytest.param(
+            {"scope": "https://graph.microsoft.com/User.Read"},
+            "invalid_resource",
+            500011,
+            id="Graph's scope",
+        ),
+        pytest.param(
+            {"scope": f"api://{seed.API_CLIENT_ID}/Everything"},
+            "invalid_client",
+            650053,
+            id="an unknown scope",
+        ),
         pytest.param({"claims": "{"}, "invalid_request", 9002313, id="claims that are no JSON"),
-        pytest.param({"claims": '{"id_token": {}}'}, "invalid_request", 9002313, id="claims for another token"),
+        pytest.param(
+            {"claims": '{"id_token": {}}'},
+            "invalid_request",
+            9002313,
+            id="claims for another token",
+        ),
         pytest.param({"prompt": "none"}, "login_required", 50058, id="silent"),
     ],
 )
-def test_a_wrong_request_goes_back_to_the_page(browser: Browser, changes: dict[str, Any], error: str, code: int) -> None:
+def test_a_wrong_request_goes_back_to_the_page(
+    browser: Browser, changes: dict[str, Any], error: str, code: int
+) -> None:
     back = returned(browser.ask(**changes))
     assert (back["error"], back["state"]) == (error, "s t&te")
     assert back["error_description"].startswith(f"AADSTS{code}: ")
@@ -204,15 +255,49 @@ def test_a_wrong_request_goes_back_to_the_page(browser: Browser, changes: dict[s
     ("changes", "status", "error", "code"),
     [
         pytest.param({"origin": None}, 400, "invalid_request", 9002327, id="no origin"),
-        pytest.param({"origin": "http://localhost:7071"}, 400, "invalid_request", 9002326, id="another origin"),
-        pytest.param({"code_verifier": secrets.token_urlsafe(48)}, 400, "invalid_grant", 501481, id="another verifier"),
-        pytest.param({"code_verifier": CHALLENGE}, 400, "invalid_grant", 501481, id="the challenge itself"),
+        pytest.param(
+            {"origin": "http://localhost:7071"},
+            400,
+            "invalid_request",
+            9002326,
+            id="another origin",
+        ),
+        pytest.param(
+            {"code_verifier": secrets.token_urlsafe(48)},
+            400,
+            "invalid_grant",
+            501481,
+            id="another verifier",
+        ),
+        pytest.param(
+            {"code_verifier": CHALLENGE}, 400, "invalid_grant", 501481, id="the challenge itself"
+        ),
         pytest.param({"code_verifier": None}, 400, "invalid_request", 900144, id="no verifier"),
         pytest.param({"code": "1.Amade-up"}, 400, "invalid_grant", 70000, id="an unknown code"),
-        pytest.param({"redirect_uri": f"{PAGE}/other"}, 400, "invalid_grant", 500112, id="another redirect URI"),
-        pytest.param({"client_id": seed.API_CLIENT_ID}, 400, "unauthorized_client", 700016, id="another client"),
-        pytest.param({"client_secret": seed.API_CLIENT_SECRET}, 401, "invalid_client", 700025, id="a secret"),
-        pytest.param({"scope": "https://graph.microsoft.com/.default"}, 400, "invalid_scope", 70011, id="more than was authorized"),
+        pytest.param(
+            {"redirect_uri": f"{PAGE}/other"},
+            400,
+            "invalid_grant",
+            500112,
+            id="another redirect URI",
+        ),
+        pytest.param(
+            {"client_id": seed.API_CLIENT_ID},
+            400,
+            "unauthorized_client",
+            700016,
+            id="another client",
+        ),
+        pytest.param(
+            {"client_secret": seed.API_CLIENT_SECRET}, 401, "invalid_client", 700025, id="a secret"
+        ),
+        pytest.param(
+            {"scope": "https://graph.microsoft.com/.default"},
+            400,
+            "invalid_scope",
+            70011,
+            id="more than was authorized",
+        ),
     ],
 )
 def test_a_code_is_redeemed_by_its_own_page_alone(
@@ -242,19 +327,32 @@ def test_a_code_ends_after_ten_minutes(browser: Browser, clock: Clock) -> None:
 def test_other_pages_cannot_read_the_token_endpoint(browser: Browser, origin: str) -> None:
     refused = browser.redeem(browser.code(), origin=origin)
     preflight = browser.session.options(
-        f"{browser.url}/token", headers={"Origin": origin, "Access-Control-Request-Method": "POST"}, timeout=10
+        f"{browser.url}/token",
+        headers={"Origin": origin, "Access-Control-Request-Method": "POST"},
+        timeout=10,
     )
     assert "Access-Control-Allow-Origin" not in {**refused.headers, **preflight.headers}
 
 
 def test_a_page_that_asks_first_is_allowed_to_send_its_form(browser: Browser) -> None:
-    question = {"Origin": PAGE, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+    question = {
+        "Origin": PAGE,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "content-type",
+    }
     preflight = browser.session.options(f"{browser.url}/token", headers=question, timeout=10)
     assert (preflight.status_code, preflight.headers["Access-Control-Allow-Origin"]) == (204, PAGE)
 
 
 def test_a_claims_challenge_is_met_by_signing_in_again(browser: Browser) -> None:
-    claims = json.dumps({"access_token": {"acrs": {"essential": True, "value": "c1"}, "xms_cc": {"values": ["cp1"]}}})
+    claims = json.dumps(
+        {
+            "access_token": {
+                "acrs": {"essential": True, "value": "c1"},
+                "xms_cc": {"values": ["cp1"]},
+            }
+        }
+    )
     assert "More proof is asked for" in browser.ask(claims=claims).text
     token = claims_of(browser.redeem(browser.code(claims=claims)).json()["access_token"])
     assert (token["amr"], token["acrs"], token["xms_cc"]) == (["pwd", "mfa"], ["c1"], ["CP1"])
@@ -281,7 +379,11 @@ def test_nobody_else_can_be_signed_in(browser: Browser) -> None:
 
 def test_the_page_runs_no_script_and_shows_what_it_is_given_as_text(browser: Browser) -> None:
     hostile = '"><script>alert(1)</script>'
-    for page in (browser.ask(state=hostile), browser.ask(client_id=hostile), browser.ask(redirect_uri=hostile)):
+    for page in (
+        browser.ask(state=hostile),
+        browser.ask(client_id=hostile),
+        browser.ask(redirect_uri=hostile),
+    ):
         policy = page.headers["Content-Security-Policy"]
         assert "<script" not in page.text
         assert "default-src 'none'" in policy

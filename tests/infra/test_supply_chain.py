@@ -1,4 +1,6 @@
-"""What is deployed and what builds it is pinned and known: locked requirements, the deployment package, the bill of materials, the workflows."""
+"""What is deployed and what builds it is pinned and known: locked requirements, the deployment
+package, the bill of materials, the workflows.
+"""
 
 import ast
 import json
@@ -52,7 +54,9 @@ def pins_of(name: str) -> Pins:
     """Read ``name``.in and what it takes over from another."""
     text = (REPOSITORY / f"{name}.in").read_text("utf-8")
     taken_over = re.findall(r"^-r (\S+)\.in", text, re.MULTILINE)
-    return {key: pin for other in taken_over for key, pin in pins_of(other).items()} | read_pins(text)
+    return {key: pin for other in taken_over for key, pin in pins_of(other).items()} | read_pins(
+        text
+    )
 
 
 ENTRY = re.compile(
@@ -63,7 +67,10 @@ ENTRY = re.compile(
 
 
 def read_lock(text: str) -> dict[str, Locked]:
-    """Read a lock file: entries of one form, and nothing else. Errors: ValueError with the first line that is of another form."""
+    """Read a lock file: entries of one form, and nothing else.
+
+    Errors: ValueError with the first line that is of another form.
+    """
     at = text.index("\n", text.index("make lock")) + 1
     entries: dict[str, Locked] = {}
     while at < len(text):
@@ -87,7 +94,11 @@ def disagreements(pins: Pins, lock: dict[str, Locked]) -> Iterator[str]:
             yield f"{name} is not locked"
         elif str(pin.specifier) != f"=={lock[name].version}":
             yield f"{pin} is locked as {lock[name].version}"
-    yield from (f"{name} is locked, but no input names it any more" for name, entry in lock.items() if entry.direct and name not in pins)
+    yield from (
+        f"{name} is locked, but no input names it any more"
+        for name, entry in lock.items()
+        if entry.direct and name not in pins
+    )
 
 
 @pytest.mark.parametrize("name", LOCKS)
@@ -97,7 +108,11 @@ def test_a_lock_agrees_with_its_input(name: str) -> None:
 
 @pytest.mark.parametrize("name", LOCKS)
 def test_an_input_pins_one_version_and_says_why(name: str) -> None:
-    lines = [line for line in (REPOSITORY / f"{name}.in").read_text("utf-8").splitlines() if line and not line.startswith(("#", "-"))]
+    lines = [
+        line
+        for line in (REPOSITORY / f"{name}.in").read_text("utf-8").splitlines()
+        if line and not line.startswith(("#", "-"))
+    ]
     assert lines
     for line in lines:
         assert re.fullmatch(r"[A-Za-z0-9._-]+(\[[a-z,]+\])?==[0-9][0-9a-z.]* +# \S.+", line), line
@@ -110,26 +125,53 @@ def test_what_is_deployed_is_what_is_tested() -> None:
 
 
 def test_only_what_runs_is_deployed() -> None:
-    assert not {"azure-functions-runtime", "uvicorn", "pytest", "mypy", "uv", "azure-functions-worker"} & lock_of("requirements").keys()
+    assert (
+        not {"azure-functions-runtime", "uvicorn", "pytest", "mypy", "uv", "azure-functions-worker"}
+        & lock_of("requirements").keys()
+    )
 
 
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        pytest.param(r"\nmsal==", r"\n--index-url https://packages.example/simple\nmsal==", id="names a registry"),
-        pytest.param(r"\nmsal==", r"\n-i https://packages.example/simple\nmsal==", id="names a registry in short"),
+        pytest.param(
+            r"\nmsal==",
+            r"\n--index-url https://packages.example/simple\nmsal==",
+            id="names a registry",
+        ),
+        pytest.param(
+            r"\nmsal==",
+            r"\n-i https://packages.example/simple\nmsal==",
+            id="names a registry in short",
+        ),
         pytest.param(r"\nmsal==", r"\n--find-links packages\nmsal==", id="looks elsewhere"),
-        pytest.param(r"\nmsal==[^ ]+", r"\nmsal @ https://packages.example/msal.whl", id="comes from an address"),
-        pytest.param(r"\nmsal==[^\\]+\\\n(    --hash\S+( \\)?\n)+", r"\nmsal==1.39.0\n", id="has no hash"),
-        pytest.param(r"\nmsal==[^\\]+\\\n    --hash=sha256:", r"\nmsal==1.39.0 \\\n    --hash=md5:", id="has a weak hash"),
+        pytest.param(
+            r"\nmsal==[^ ]+",
+            r"\nmsal @ https://packages.example/msal.whl",
+            id="comes from an address",
+        ),
+        pytest.param(
+            r"\nmsal==[^\\]+\\\n(    --hash\S+( \\)?\n)+", r"\nmsal==1.39.0\n", id="has no hash"
+        ),
+        pytest.param(
+            r"\nmsal==[^\\]+\\\n    --hash=sha256:",
+            r"\nmsal==1.39.0 \\\n    --hash=md5:",
+            id="has a weak hash",
+        ),
         pytest.param(r"\nmsal==", r"\nmsal>=", id="is no single version"),
         pytest.param(r"\nmsal==[^ ]+", r"\nmsal==1.0.0", id="is another version"),
         pytest.param(r"\nmsal==[^#]+# via [^\n]+\n", r"\n", id="is missing"),
-        pytest.param(r"# via requests\n", r"# via requests, -r requirements.in\n", id="was removed from the input"),
+        pytest.param(
+            r"# via requests\n",
+            r"# via requests, -r requirements.in\n",
+            id="was removed from the input",
+        ),
     ],
 )
 def test_a_lock_that_does_not_fit_is_found(before: str, after: str) -> None:
-    spoilt, count = re.subn(before, after, (REPOSITORY / "requirements.txt").read_text("utf-8"), count=1)
+    spoilt, count = re.subn(
+        before, after, (REPOSITORY / "requirements.txt").read_text("utf-8"), count=1
+    )
     assert count == 1
     assert findings(spoilt)
 
@@ -152,13 +194,26 @@ def test_nothing_is_installed_without_its_hash() -> None:
 
 
 def let_through(root: Path) -> set[str]:
-    """Return what func and azd would upload from a clean checkout: what neither .gitignore nor .funcignore keeps away."""
-    ignored = [read_ignored(root), GitIgnoreSpec.from_lines((root / ".gitignore").read_text("utf-8").splitlines())]
+    """Return what func and azd would upload from a clean checkout: what neither .gitignore nor
+    .funcignore keeps away.
+    """
+    ignored = [
+        read_ignored(root),
+        GitIgnoreSpec.from_lines((root / ".gitignore").read_text("utf-8").splitlines()),
+    ]
     found = set()
     for folder, folders, files in os.walk(root):
         here = Path(folder).relative_to(root)
-        folders[:] = [name for name in folders if not any(spec.match_file(f"{(here / name).as_posix()}/") for spec in ignored)]
-        found |= {path for name in files if not any(spec.match_file(path := (here / name).as_posix()) for spec in ignored)}
+        folders[:] = [
+            name
+            for name in folders
+            if not any(spec.match_file(f"{(here / name).as_posix()}/") for spec in ignored)
+        ]
+        found |= {
+            path
+            for name in files
+            if not any(spec.match_file(path := (here / name).as_posix()) for spec in ignored)
+        }
     return found
 
 
@@ -167,11 +222,23 @@ def test_the_package_holds_what_func_and_azd_would_upload_and_no_more() -> None:
 
 
 def test_what_git_must_not_see_is_not_uploaded_either() -> None:
-    """Core Tools puts .python_packages there for its own upload; everything else is a secret, a tool's or a build's."""
-    patterns = [line for line in (REPOSITORY / ".gitignore").read_text("utf-8").splitlines() if line and not line.startswith("#")]
-    samples = [re.sub(r"\[(.).*\]", r"\1", pattern).replace("*", "x") + ("x" if pattern.endswith("/") else "") for pattern in patterns]
+    """Core Tools puts .python_packages there for its own upload; everything else is a secret, a
+    tool's or a build's.
+    """
+    patterns = [
+        line
+        for line in (REPOSITORY / ".gitignore").read_text("utf-8").splitlines()
+        if line and not line.startswith("#")
+    ]
+    samples = [
+        re.sub(r"\[(.).*\]", r"\1", pattern).replace("*", "x")
+        + ("x" if pattern.endswith("/") else "")
+        for pattern in patterns
+    ]
     assert {"local.settings.json", ".env", "x.pem"} <= set(samples)
-    assert [sample for sample in samples if not read_ignored(REPOSITORY).match_file(sample)] == [".python_packages/x"]
+    assert [sample for sample in samples if not read_ignored(REPOSITORY).match_file(sample)] == [
+        ".python_packages/x"
+    ]
 
 
 def test_every_module_in_the_package_is_reached_from_the_app() -> None:
@@ -197,7 +264,9 @@ def modules_named_in(file: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def test_a_capability_that_the_app_imports_is_packed_and_any_other_file_is_not(tmp_path: Path) -> None:
+def test_a_capability_that_the_app_imports_is_packed_and_any_other_file_is_not(
+    tmp_path: Path,
+) -> None:
     copy_product(tmp_path)
     (tmp_path / "reschedule_appointment/texts").mkdir(parents=True)
     (tmp_path / "reschedule_appointment/__init__.py").write_text("import later\n")
@@ -209,9 +278,17 @@ def test_a_capability_that_the_app_imports_is_packed_and_any_other_file_is_not(t
     (tmp_path / "notes/todo.py").write_text("")
     app = tmp_path / "function_app.py"
     app.write_text(f"{app.read_text('utf-8')}import reschedule_appointment\n", "utf-8")
-    added = {file.as_posix() for file in set(find_product(tmp_path)) - set(find_product(REPOSITORY))}
-    assert added == {"later.py", "reschedule_appointment/__init__.py", "reschedule_appointment/texts/mail.txt"}
-    assert let_through(tmp_path) - {file.as_posix() for file in find_product(tmp_path)} == {"notes/todo.py"}
+    added = {
+        file.as_posix() for file in set(find_product(tmp_path)) - set(find_product(REPOSITORY))
+    }
+    assert added == {
+        "later.py",
+        "reschedule_appointment/__init__.py",
+        "reschedule_appointment/texts/mail.txt",
+    }
+    assert let_through(tmp_path) - {file.as_posix() for file in find_product(tmp_path)} == {
+        "notes/todo.py"
+    }
 
 
 def copy_product(folder: Path) -> None:
@@ -243,8 +320,17 @@ def test_the_package_is_small_and_has_what_the_host_looks_for_at_its_root(tmp_pa
 
 def make(*arguments: str) -> str:
     """Run make with this interpreter in the place of .venv's, and return what it printed."""
-    command = ["make", "--no-print-directory", "-o", ".venv/.ready", f"BIN={Path(sys.executable).parent}", *arguments]
-    run = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False)
+    command = [
+        "make",
+        "--no-print-directory",
+        "-o",
+        ".venv/.ready",
+        f"BIN={Path(sys.executable).parent}",
+        *arguments,
+    ]
+    run = subprocess.run(
+        command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False
+    )
     assert run.returncode == 0, run.stderr
     return run.stdout
 
@@ -263,7 +349,11 @@ def test_the_bill_lists_what_is_deployed_and_nothing_else(bill: str) -> None:
     for name, entry in locked.items():
         assert components[name]["version"] == entry.version
         assert components[name]["purl"] == f"pkg:pypi/{name}@{entry.version}"
-        hashes = [listed for reference in components[name]["externalReferences"] for listed in reference["hashes"]]
+        hashes = [
+            listed
+            for reference in components[name]["externalReferences"]
+            for listed in reference["hashes"]
+        ]
         assert {listed["alg"] for listed in hashes} == {"SHA-256"}
         assert {listed["content"] for listed in hashes} == entry.hashes
 
@@ -293,10 +383,14 @@ TARGETS = set(re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE))
 def mistakes(text: str) -> Iterator[str]:
     """Say what a reviewer would refuse in a workflow."""
     for line in re.findall(r"^.*\buses:.*$", text, re.MULTILINE):
-        if not re.fullmatch(r"\s*- uses: [A-Za-z-]+/[A-Za-z-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line):
+        if not re.fullmatch(
+            r"\s*- uses: [A-Za-z-]+/[A-Za-z-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line
+        ):
             yield f"not pinned by hash with its version: {line.strip()}"
     workflow = yaml.safe_load(text)
-    if {"pull_request_target", "workflow_run"} & set(workflow[True]):  # YAML 1.1 takes the word `on` for a truth value
+    if {"pull_request_target", "workflow_run"} & set(
+        workflow[True]
+    ):  # YAML 1.1 takes the word `on` for a truth value
         yield "runs strangers' code with this repository's rights"
     if workflow.get("permissions") != {"contents": "read"}:
         yield "may do more than read by default"
@@ -311,7 +405,10 @@ def rights_mistakes(job: dict[str, Any]) -> Iterator[str]:
     rights = job.get("permissions", {})
     if rights not in ({}, {"id-token": "write"}):
         yield "may do more than it has to"
-    if rights and ("actions/checkout" in uses or not all(step.get("run", "az ").startswith("az ") for step in job["steps"])):
+    if rights and (
+        "actions/checkout" in uses
+        or not all(step.get("run", "az ").startswith("az ") for step in job["steps"])
+    ):
         yield "runs code of the repository while it may sign in"
     if "azure/login" in uses and not (rights and "environment" in job):
         yield "signs in without an environment's protection"
@@ -321,7 +418,10 @@ def rights_mistakes(job: dict[str, Any]) -> Iterator[str]:
 
 def step_mistakes(job: dict[str, Any]) -> Iterator[str]:
     for step in job["steps"]:
-        if step.get("uses", "").startswith("actions/checkout") and step.get("with", {}).get("persist-credentials") is not False:
+        if (
+            step.get("uses", "").startswith("actions/checkout")
+            and step.get("with", {}).get("persist-credentials") is not False
+        ):
             yield "leaves the token in the checkout"
         if "${{" in step.get("run", ""):
             yield "pastes an expression into a command"
@@ -336,20 +436,36 @@ def test_a_workflow_is_as_a_reviewer_wants_it(file: Path) -> None:
 
 
 def test_there_is_a_workflow_that_checks_and_one_that_deploys() -> None:
-    commands = {file.stem: set(re.findall(r"run: make (\S+)", file.read_text("utf-8"))) for file in WORKFLOWS}
-    assert commands == {"ci": {"lint", "test", "package", "sbom", "audit"}, "deploy": {"lint", "test", "package", "sbom"}}
+    commands = {
+        file.stem: set(re.findall(r"run: make (\S+)", file.read_text("utf-8")))
+        for file in WORKFLOWS
+    }
+    assert commands == {
+        "ci": {"lint", "test", "package", "sbom", "audit"},
+        "deploy": {"lint", "test", "package", "sbom"},
+    }
 
 
 def test_an_action_has_one_pin_everywhere() -> None:
-    pins = {pin for file in WORKFLOWS for pin in re.findall(r"uses: (\S+@.+)", file.read_text("utf-8"))}
+    pins = {
+        pin for file in WORKFLOWS for pin in re.findall(r"uses: (\S+@.+)", file.read_text("utf-8"))
+    }
     assert len({pin.partition("@")[0] for pin in pins}) == len(pins) > 0
 
 
 def test_what_is_deployed_is_the_file_that_was_built() -> None:
     """Several paths are put into an artifact below what they have in common: .local here."""
     jobs = yaml.safe_load((REPOSITORY / ".github/workflows/deploy.yml").read_text("utf-8"))["jobs"]
-    (upload,) = [step["with"] for step in jobs["package"]["steps"] if step.get("uses", "").startswith("actions/upload-artifact")]
-    (download,) = [step["with"] for step in jobs["deploy"]["steps"] if step.get("uses", "").startswith("actions/download-artifact")]
+    (upload,) = [
+        step["with"]
+        for step in jobs["package"]["steps"]
+        if step.get("uses", "").startswith("actions/upload-artifact")
+    ]
+    (download,) = [
+        step["with"]
+        for step in jobs["deploy"]["steps"]
+        if step.get("uses", "").startswith("actions/download-artifact")
+    ]
     assert upload["path"].split() == [".local/package/app.zip", ".local/sbom.json"]
     assert upload["name"] == download["name"]
     assert "path" not in download
@@ -365,18 +481,32 @@ def test_what_is_deployed_is_the_file_that_was_built() -> None:
         pytest.param(r"(uses: azure/login@\S+) # \S+", r"\1", id="hash without its version"),
         pytest.param(r"\npermissions:\n  contents: read\n", "\n", id="default permissions"),
         pytest.param(r"\n  contents: read\n", "\n  contents: write\n", id="may write"),
-        pytest.param(r"id-token: write", "id-token: write\n      contents: write", id="job may write"),
+        pytest.param(
+            r"id-token: write", "id-token: write\n      contents: write", id="job may write"
+        ),
         pytest.param(r"vars.AZURE_CLIENT_ID", "secrets.AZURE_CREDENTIALS", id="secret"),
-        pytest.param(r"workflow_dispatch:", "pull_request_target:", id="strangers' code with rights"),
+        pytest.param(
+            r"workflow_dispatch:", "pull_request_target:", id="strangers' code with rights"
+        ),
         pytest.param(r"    environment: \S+ \S+ \S+\n", "", id="no environment"),
-        pytest.param(r"          persist-credentials: false", "          fetch-depth: 0", id="token left behind"),
+        pytest.param(
+            r"          persist-credentials: false",
+            "          fetch-depth: 0",
+            id="token left behind",
+        ),
         pytest.param(r"--name \"\$APP\"", "--name ${{ inputs.app }}", id="expression in a command"),
-        pytest.param(r"- run: az ", "- run: make package\n      - run: az ", id="repository's code where it may sign in"),
+        pytest.param(
+            r"- run: az ",
+            "- run: make package\n      - run: az ",
+            id="repository's code where it may sign in",
+        ),
         pytest.param(r"run: make sbom", "run: make bill", id="target that does not exist"),
         pytest.param(r"ubuntu-24.04", "ubuntu-latest", id="any machine"),
     ],
 )
 def test_a_mistake_in_a_workflow_is_found(before: str, after: str) -> None:
-    spoilt, count = re.subn(before, after, (REPOSITORY / ".github/workflows/deploy.yml").read_text("utf-8"), count=1)
+    spoilt, count = re.subn(
+        before, after, (REPOSITORY / ".github/workflows/deploy.yml").read_text("utf-8"), count=1
+    )
     assert count == 1
     assert list(mistakes(spoilt))

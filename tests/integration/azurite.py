@@ -34,7 +34,10 @@ def install() -> Path:
 
 
 class Azurite:
-    """The table service on a free loopback port, empty, for as long as the context lasts. With ``certificate`` (PEM files) it speaks https and takes bearer tokens."""
+    """The table service on a free loopback port, empty, for as long as the context lasts.
+
+    With ``certificate`` (PEM files) it speaks https and takes bearer tokens.
+    """
 
     def __init__(self, certificate: tuple[Path, Path] | None = None) -> None:
         self._certificate = certificate
@@ -58,7 +61,9 @@ class Azurite:
         self._folder = tempfile.TemporaryDirectory(prefix="azurite-", ignore_cleanup_errors=True)
         with contextlib.ExitStack() as undo:
             undo.callback(self.__exit__, None, None, None)
-            for _ in range(3):  # another process may take the port between our look and Azurite's start
+            for _ in range(
+                3
+            ):  # another process may take the port between our look and Azurite's start
                 self.port = _free_port()
                 self._start(program)
                 if self._answers():
@@ -67,7 +72,12 @@ class Azurite:
                 self._stop()
             raise AzuriteMissing(f"Azurite does not start:\n{self._log.read_text()[-2000:]}")
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._stop()
         self._folder.cleanup()
 
@@ -76,7 +86,14 @@ class Azurite:
         return Path(self._folder.name) / "azurite.log"
 
     def _start(self, program: Path) -> None:
-        command: list[str | Path] = [program, "--silent", "--disableTelemetry", "--skipApiVersionCheck", "--location", self._folder.name]
+        command: list[str | Path] = [
+            program,
+            "--silent",
+            "--disableTelemetry",
+            "--skipApiVersionCheck",
+            "--location",
+            self._folder.name,
+        ]
         command += ["--tableHost", "127.0.0.1", "--tablePort", str(self.port)]
         if self._certificate:
             cert, key = self._certificate
@@ -84,7 +101,12 @@ class Azurite:
         environment = {**os.environ, "AZURITE_ACCOUNTS": f"{_ACCOUNT}:{self._key}"}
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
 
     def _answers(self) -> bool:
@@ -102,7 +124,9 @@ class Azurite:
         if self._process is None:
             return
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)  # its data is thrown away: nothing to end in order
+            os.killpg(
+                self._process.pid, signal.SIGKILL
+            )  # its data is thrown away: nothing to end in order
         self._process.wait(timeout=10)
         self._process = None
 

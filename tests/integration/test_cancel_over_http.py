@@ -1,4 +1,6 @@
-"""The main job over HTTP: the official runtime, validated callers, the on-behalf-of exchange, Graph, the contract."""
+"""The main job over HTTP: the official runtime, validated callers, the on-behalf-of exchange,
+Graph, the contract.
+"""
 
 import json
 
@@ -23,7 +25,9 @@ def test_the_documented_example_is_cancelled_and_both_sides_get_mail(fresh_facad
     mails = fresh_facade.stack.graph.bookings.outbox
     assert {mail.kind for mail in mails} == {"customer", "staff"}
     assert {mail.message for mail in mails} == {seed.EXAMPLE_MESSAGE}
-    assert not fresh_facade.stack.graph.bookings.exists(seed.LUNCH_DELIVERY, seed.EXAMPLE_APPOINTMENT)
+    assert not fresh_facade.stack.graph.bookings.exists(
+        seed.LUNCH_DELIVERY, seed.EXAMPLE_APPOINTMENT
+    )
 
 
 def test_graph_receives_the_request_as_its_documentation_shows_it(facade: Facade) -> None:
@@ -32,7 +36,10 @@ def test_graph_receives_the_request_as_its_documentation_shows_it(facade: Facade
 
     (received,) = facade.stack.graph.received
     assert received.method == "POST"
-    assert received.path == f"/v1.0/solutions/bookingBusinesses/{seed.LUNCH_DELIVERY}/appointments/{appointment_id}/cancel"
+    assert (
+        received.path
+        == f"/v1.0/solutions/bookingBusinesses/{seed.LUNCH_DELIVERY}/appointments/{appointment_id}/cancel"
+    )
     assert received.headers["content-type"] == "application/json"
     assert received.headers["authorization"].startswith("Bearer ")
     assert json.loads(received.body) == {"cancellationMessage": seed.EXAMPLE_MESSAGE}

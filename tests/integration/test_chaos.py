@@ -1,6 +1,8 @@
-"""The fault alphabet of the protocol, sampled: many callers, real sockets, TLS, the official runtime, and a judge who knows the truth.
+"""The fault alphabet of the protocol, sampled: many callers, real sockets, TLS, the official
+runtime, and a judge who knows the truth.
 
-``CHAOS_SEED`` repeats a storm (the faults of an appointment depend on the seed alone; how threads interleave does not), ``CHAOS_CASES`` sets its length.
+``CHAOS_SEED`` repeats a storm (the faults of an appointment depend on the seed alone; how threads
+interleave does not), ``CHAOS_CASES`` sets its length.
 """
 
 import os
@@ -22,12 +24,22 @@ import requests
 
 from infra.local import seed
 from infra.local.faults import Fault
-from infra.local.process import HostProcess
+from infra.local.host.process import HostProcess
 from infra.local.stack import LocalStack
 from infra.local.tls import LocalAuthority
 from tests.conftest import REPOSITORY
 from tests.integration.azurite import Azurite
-from tests.integration.violations import Caller, Ids, Told, Truth, Violation, Watch, ask, judge, tell
+from tests.integration.violations import (
+    Caller,
+    Ids,
+    Told,
+    Truth,
+    Violation,
+    Watch,
+    ask,
+    judge,
+    tell,
+)
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -76,7 +88,10 @@ def _unanswered(when: When) -> Mapping[str, Fault]:
         "200": {"status": 200, "body": _APPOINTMENT},
         "202": {"status": 202},
         "redirected": {"status": 302, "headers": {"Location": "https://localhost:1/v1.0/"}},
-        "redirected with its method": {"status": 307, "headers": {"Location": "/v1.0/solutions/bookingBusinesses"}},
+        "redirected with its method": {
+            "status": 307,
+            "headers": {"Location": "/v1.0/solutions/bookingBusinesses"},
+        },
     }
     return {f"{name}, {when} the effect": _cancel(when, **what) for name, what in ways.items()}
 
@@ -87,7 +102,9 @@ _CANCEL_LETTERS: Mapping[str, Fault] = {
     "429": _cancel(status=429, body=_SORRY),
     "429 with Retry-After": _cancel(status=429, body=_SORRY, headers={"Retry-After": "1"}),
     "429 with a long Retry-After": _cancel(status=429, body=_SORRY, headers={"Retry-After": "120"}),
-    "429 with a date": _cancel(status=429, headers={"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}),
+    "429 with a date": _cancel(
+        status=429, headers={"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}
+    ),
     "429 with nonsense": _cancel(status=429, body=_PAGE, headers={"Retry-After": "soon"}),
     "late": _cancel("after", delay_s=0.3),
 }
@@ -109,7 +126,9 @@ _LOOK_LETTERS: Mapping[str, Fault] = {
 
 
 class Storm(Watch):
-    """Strikes calls by chance: the seed, the appointment and the number of the call decide whether, and with which letter."""
+    """Strikes calls by chance: the seed, the appointment and the number of the call decide whether,
+    and with which letter.
+    """
 
     def __init__(self, chosen: str) -> None:
         super().__init__(slow_s=SLOW_S)
@@ -161,9 +180,14 @@ class Errand:
 
 
 class Chaos:
-    """A world with callers, appointments and weather, and a running service. ``told`` is everything that anybody was told."""
+    """A world with callers, appointments and weather, and a running service.
 
-    def __init__(self, stack: LocalStack, storm: Storm, authority: StormyAuthority, url: str) -> None:
+    ``told`` is everything that anybody was told.
+    """
+
+    def __init__(
+        self, stack: LocalStack, storm: Storm, authority: StormyAuthority, url: str
+    ) -> None:
         self.stack = stack
         self.storm = storm
         self.authority = authority
@@ -177,7 +201,15 @@ class Chaos:
         if not hasattr(self._mine, "session"):
             self._mine.session = requests.Session()
             self._mine.session.trust_env = False
-        told = ask(self._mine.session, self._url, errand.caller, errand.ids, errand.key, self.stack.graph.bookings, healthy=healthy)
+        told = ask(
+            self._mine.session,
+            self._url,
+            errand.caller,
+            errand.ids,
+            errand.key,
+            self.stack.graph.bookings,
+            healthy=healthy,
+        )
         self.told.append(told)
         return told
 
@@ -187,10 +219,14 @@ class Chaos:
             wait_s = self.ask(errand).retry_after_s
             if wait_s is None:
                 return
-            time.sleep(min(LONGEST_WAIT_S, wait_s))  # the manners of a caller, not the synchronisation of a test
+            time.sleep(
+                min(LONGEST_WAIT_S, wait_s)
+            )  # the manners of a caller, not the synchronisation of a test
 
     def settle(self, errand: Errand) -> None:
-        """Send an errand until it ends, now that nothing is amiss: at the latest when a lease that somebody lost is over."""
+        """Send an errand until it ends, now that nothing is amiss: at the latest when a lease that
+        somebody lost is over.
+        """
         give_up_at = time.monotonic() + 40
         while self.ask(errand, healthy=True).status != 200 and time.monotonic() < give_up_at:
             time.sleep(LONGEST_WAIT_S)
@@ -199,7 +235,11 @@ class Chaos:
         """Book an appointment that never was."""
         times = "2027-06-01T09:00:00.0000000Z", "2027-06-01T10:00:00.0000000Z"
         self.booked[ids] = time.time()
-        self.stack.graph.bookings.add(seed.Appointment(ids.appointment_id, ids.business_id, "Test", "C", "customer@contoso.com", *times))
+        self.stack.graph.bookings.add(
+            seed.Appointment(
+                ids.appointment_id, ids.business_id, "Test", "C", "customer@contoso.com", *times
+            )
+        )
 
     def rage(self, *, on: bool) -> None:
         """Begin or end the storm."""
@@ -214,7 +254,11 @@ def chaos(environment: Mapping[str, str], chosen: str) -> Iterator[tuple[Chaos, 
         authorities.append(StormyAuthority())
         return authorities[-1]
 
-    settings = {"REQUEST_DEADLINE_SECONDS": str(DEADLINE_S), "MAX_CONCURRENCY": str(THREADS), **environment}
+    settings = {
+        "REQUEST_DEADLINE_SECONDS": str(DEADLINE_S),
+        "MAX_CONCURRENCY": str(THREADS),
+        **environment,
+    }
     with patch("infra.local.stack.LocalAuthority", make), LocalStack() as stack:
         storm = Storm(chosen)
         stack.graph.faults = storm
@@ -224,14 +268,24 @@ def chaos(environment: Mapping[str, str], chosen: str) -> Iterator[tuple[Chaos, 
 
 def people(stack: LocalStack, number: int) -> list[Caller]:
     ids = [f"00000000-0000-4000-8000-{n:012d}" for n in range(number)]
-    return [Caller(one, stack.entra.user_token(seed.User(one, f"user{n}@contoso.com", f"User {n}"))) for n, one in enumerate(ids)]
+    return [
+        Caller(one, stack.entra.user_token(seed.User(one, f"user{n}@contoso.com", f"User {n}")))
+        for n, one in enumerate(ids)
+    ]
 
 
 def plan(world: Chaos, cases: int, chance: random.Random) -> list[Errand]:
-    """Make businesses, appointments and errands: of ten cases about eight stand, one never did, one is not this user's to see; most have duplicates."""
+    """Make businesses, appointments and errands: of ten cases about eight stand, one never did, one
+    is not this user's to see; most have duplicates.
+    """
     callers = people(world.stack, 24)
     businesses = [
-        seed.Business(f"chaos{n}@contoso.com", "Chaos", frozenset(c.object_id for c in chance.sample(callers, 12))) for n in range(32)
+        seed.Business(
+            f"chaos{n}@contoso.com",
+            "Chaos",
+            frozenset(c.object_id for c in chance.sample(callers, 12)),
+        )
+        for n in range(32)
     ]
     for business in businesses:
         world.stack.graph.bookings.add_business(business)
@@ -242,11 +296,20 @@ def plan(world: Chaos, cases: int, chance: random.Random) -> list[Errand]:
         ids = Ids(business.business_id, f"AAMk/chaos+{case:05d}=")
         if kind != "never was":
             world.book(ids)
-        caller, other = chance.sample([c for c in callers if (c.object_id in business.staff) == (kind != "not seen")], 2)
+        caller, other = chance.sample(
+            [c for c in callers if (c.object_id in business.staff) == (kind != "not seen")], 2
+        )
         key = chance.choice([None, f"key-{case}", f'"quoted key {case}"'])
         senders = [Errand(caller, ids, key)]
         senders += [
-            chance.choice([senders[0], Errand(caller, ids, None), Errand(caller, ids, f"another-{case}-{n}"), Errand(other, ids, key)])
+            chance.choice(
+                [
+                    senders[0],
+                    Errand(caller, ids, None),
+                    Errand(caller, ids, f"another-{case}-{n}"),
+                    Errand(other, ids, key),
+                ]
+            )
             for n in range(chance.choices([0, 1, 2, 3], [25, 40, 25, 10])[0])
         ]
         errands += [(case + chance.uniform(0, 12), sender) for sender in senders]
@@ -263,7 +326,9 @@ def everybody[T](work: Callable[[T], object], what: Sequence[T]) -> None:
 def test_in_a_storm_of_faults_nobody_is_told_anything_untrue_and_no_second_mail_is_sent(
     store: str, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """64 callers, a fault at every tenth appointment at least: every answer is of the contract, in time and true, and what stayed open ends true afterwards."""
+    """64 callers, a fault at every tenth appointment at least: every answer is of the contract, in
+    time and true, and what stayed open ends true afterwards.
+    """
     chosen = os.environ.get("CHAOS_SEED") or secrets.token_hex(4)
     cases = int(os.environ.get("CHAOS_CASES") or CASES[store])
     environment = {}
@@ -284,23 +349,52 @@ def test_in_a_storm_of_faults_nobody_is_told_anything_untrue_and_no_second_mail_
         took_s = time.monotonic() - started
         world.rage(on=False)
         last = {(told.caller, told.ids, told.key): told for told in world.told}
-        open_ends = [errand for errand in dict.fromkeys(errands) if last[errand.caller.object_id, errand.ids, errand.key].status != 200]
+        open_ends = [
+            errand
+            for errand in dict.fromkeys(errands)
+            if last[errand.caller.object_id, errand.ids, errand.key].status != 200
+        ]
         everybody(world.settle, open_ends)
-        missed = {errand.ids: Errand(errand.caller, errand.ids, None) for errand in errands if errand.ids not in world.booked}
-        for ids in missed:  # what somebody was told of, before it was, must not be repeated to them now
+        missed = {
+            errand.ids: Errand(errand.caller, errand.ids, None)
+            for errand in errands
+            if errand.ids not in world.booked
+        }
+        for (
+            ids
+        ) in missed:  # what somebody was told of, before it was, must not be repeated to them now
             world.book(ids)
         everybody(world.settle, list(missed.values()))
         truth = Truth.of(world.stack.graph.bookings, world.booked, world.storm.calls)
-        violations = judge(world.told, truth, within_s=DEADLINE_S + MARGIN_S, recorded="event=store_unavailable" not in host.output())
+        violations = judge(
+            world.told,
+            truth,
+            within_s=DEADLINE_S + MARGIN_S,
+            recorded="event=store_unavailable" not in host.output(),
+        )
         with capsys.disabled():
-            report(f"{store} CHAOS_SEED={chosen} cases={cases}", world, took_s, len(open_ends), len(missed), host.output(), violations)
+            report(
+                f"{store} CHAOS_SEED={chosen} cases={cases}",
+                world,
+                took_s,
+                len(open_ends),
+                len(missed),
+                host.output(),
+                violations,
+            )
         assert not violations, f"CHAOS_SEED={chosen}\n{tell(violations)}"
         assert len(world.storm.struck) > (len(_CANCEL_LETTERS) + len(_LOOK_LETTERS)) / 2
         assert {"cancelled", "not_found", "outcome_unknown"} <= {told.code for told in world.told}
 
 
 def report(
-    title: str, world: Chaos, took_s: float, open_ends: int, booked_afterwards: int, printed: str, violations: Sequence[Violation]
+    title: str,
+    world: Chaos,
+    took_s: float,
+    open_ends: int,
+    booked_afterwards: int,
+    printed: str,
+    violations: Sequence[Violation],
 ) -> None:
     slowest = max(told.answered_at - told.asked_at for told in world.told)
     calls = Counter(call.step for call in world.storm.calls)

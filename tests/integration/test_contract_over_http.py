@@ -1,4 +1,6 @@
-"""Each row of the contract's table as a caller sees it: over HTTP, through the official runtime, provoked at Entra, at Graph or in the request."""
+"""Each row of the contract's table as a caller sees it: over HTTP, through the official runtime,
+provoked at Entra, at Graph or in the request.
+"""
 
 import base64
 import json
@@ -20,9 +22,9 @@ from pydantic import ConfigDict
 from cancel_appointment.contract import CancelAnswer
 from infra.local import seed
 from infra.local.faults import Fault
-from infra.local.process import HostProcess
+from infra.local.host.process import HostProcess
 from infra.local.stack import LocalStack
-from shared.problems import TABLE, Problem
+from shared.serving.problems import TABLE, Problem
 from tests.client import Facade
 from tests.conftest import REPOSITORY
 
@@ -54,7 +56,9 @@ def problem_of(answer: requests.Response, content_type: str = "application/json"
     assert problem.status == answer.status_code
     assert problem.type == f"urn:bookings-cancel:problem:{problem.code}"
     assert problem.instance == f"urn:uuid:{problem.request_id}"
-    assert answer.headers.get("Retry-After") == (None if problem.retry_after_seconds is None else str(problem.retry_after_seconds))
+    assert answer.headers.get("Retry-After") == (
+        None if problem.retry_after_seconds is None else str(problem.retry_after_seconds)
+    )
     assert b"null" not in answer.content
     check_headers(answer, content_type)
     return problem
@@ -70,12 +74,17 @@ def check_headers(answer: requests.Response, content_type: str) -> None:
 @contextmanager
 def service(stack: LocalStack, folder: Path = REPOSITORY, **environment: str) -> Iterator[Facade]:
     """Run a service of one's own, with other settings."""
-    with HostProcess(folder, {**stack.environment, **environment}) as host, requests.Session() as session:
+    with (
+        HostProcess(folder, {**stack.environment, **environment}) as host,
+        requests.Session() as session,
+    ):
         session.trust_env = False
         yield Facade(host.url, session, stack)
 
 
-def raw(facade: Facade, body: bytes, content_type: str | None = "application/json", **headers: str) -> requests.Response:
+def raw(
+    facade: Facade, body: bytes, content_type: str | None = "application/json", **headers: str
+) -> requests.Response:
     """Send bytes as they are."""
     kind = {} if content_type is None else {"Content-Type": content_type}
     return facade.session.post(
@@ -107,7 +116,10 @@ def cancel(facade: Facade) -> requests.Response:
 
 @dataclass(frozen=True)
 class Row:
-    """How to meet a row, and what it has to say. ``challenge``: what the challenge holds, None for no challenge."""
+    """How to meet a row, and what it has to say.
+
+    ``challenge``: what the challenge holds, None for no challenge.
+    """
 
     status: int
     code: str
@@ -133,13 +145,29 @@ def at_entra(*faults: Fault) -> Callable[[LocalStack], None]:
 
 
 def graph_says(status: int, code: str, **headers: str) -> Fault:
-    return Fault(step="cancel", status=status, body={"error": {"code": code, "message": PROSE}}, headers=headers, times=None)
+    return Fault(
+        step="cancel",
+        status=status,
+        body={"error": {"code": code, "message": PROSE}},
+        headers=headers,
+        times=None,
+    )
 
 
 BODY = {"businessId": "a", "appointmentId": "b"}
 ROWS: dict[str, Row] = {
-    "an id is missing": Row(400, "invalid_request", lambda facade: facade.post({"businessId": "a"}), fields=("appointmentId",)),
-    "a member too many": Row(400, "invalid_request", lambda facade: facade.post({**BODY, "bookingId": "c"}), fields=("bookingId",)),
+    "an id is missing": Row(
+        400,
+        "invalid_request",
+        lambda facade: facade.post({"businessId": "a"}),
+        fields=("appointmentId",),
+    ),
+    "a member too many": Row(
+        400,
+        "invalid_request",
+        lambda facade: facade.post({**BODY, "bookingId": "c"}),
+        fields=("bookingId",),
+    ),
     "no JSON": Row(400, "invalid_request", lambda facade: raw(facade, b"{"), fields=("body",)),
     "no body": Row(400, "invalid_request", lambda facade: raw(facade, b""), fields=("body",)),
     "an idempotency key that is none": Row(
@@ -161,18 +189,34 @@ ROWS: dict[str, Row] = {
         lambda facade: facade.post(BODY, headers={"Authorization": "Bearer a, Bearer b"}, token=""),
         challenge={"error": "invalid_request"},
     ),
-    "a body too large": Row(413, "payload_too_large", lambda facade: raw(facade, json.dumps(BODY).encode() + b" " * 65536)),
-    "another media type": Row(
-        415, "unsupported_media_type", lambda facade: raw(facade, b"businessId=a", "application/x-www-form-urlencoded")
+    "a body too large": Row(
+        413,
+        "payload_too_large",
+        lambda facade: raw(facade, json.dumps(BODY).encode() + b" " * 65536),
     ),
-    "no media type": Row(415, "unsupported_media_type", lambda facade: raw(facade, json.dumps(BODY).encode(), None)),
+    "another media type": Row(
+        415,
+        "unsupported_media_type",
+        lambda facade: raw(facade, b"businessId=a", "application/x-www-form-urlencoded"),
+    ),
+    "no media type": Row(
+        415, "unsupported_media_type", lambda facade: raw(facade, json.dumps(BODY).encode(), None)
+    ),
     "no token": Row(401, "missing_token", lambda facade: facade.post(BODY, token=""), challenge={}),
     "another scheme": Row(
-        401, "missing_token", lambda facade: facade.post(BODY, token="", headers={"Authorization": "Basic YTpi"}), challenge={}
+        401,
+        "missing_token",
+        lambda facade: facade.post(BODY, token="", headers={"Authorization": "Basic YTpi"}),
+        challenge={},
     ),
-    "a token that is none": Row(401, "invalid_token", with_token(lambda _: "a.b.c"), challenge={"error": "invalid_token"}),
+    "a token that is none": Row(
+        401, "invalid_token", with_token(lambda _: "a.b.c"), challenge={"error": "invalid_token"}
+    ),
     "an expired token": Row(
-        401, "invalid_token", with_token(lambda stack: stack.entra.user_token(lifetime_s=-1)), challenge={"error": "invalid_token"}
+        401,
+        "invalid_token",
+        with_token(lambda stack: stack.entra.user_token(lifetime_s=-1)),
+        challenge={"error": "invalid_token"},
     ),
     "Entra has revoked the sign-in": Row(
         401,
@@ -201,8 +245,14 @@ ROWS: dict[str, Row] = {
         with_token(lambda stack: stack.entra.user_token(scopes="User.Read")),
         challenge={"error": "insufficient_scope", "scope": seed.REQUIRED_SCOPE},
     ),
-    "an app's token": Row(403, "user_token_required", with_token(lambda stack: stack.entra.app_token())),
-    "another tenant": Row(403, "caller_not_allowed", with_token(lambda stack: stack.entra.user_token(tenant_id=ELSEWHERE))),
+    "an app's token": Row(
+        403, "user_token_required", with_token(lambda stack: stack.entra.app_token())
+    ),
+    "another tenant": Row(
+        403,
+        "caller_not_allowed",
+        with_token(lambda stack: stack.entra.user_token(tenant_id=ELSEWHERE)),
+    ),
     "nobody has consented": Row(
         403,
         "consent_required",
@@ -234,7 +284,11 @@ ROWS: dict[str, Row] = {
         "throttled",
         arrange=at_entra(
             Fault(
-                step="token", status=429, body={"error": "slow_down", "error_description": PROSE}, headers={"Retry-After": "31"}, times=None
+                step="token",
+                status=429,
+                body={"error": "slow_down", "error_description": PROSE},
+                headers={"Retry-After": "31"},
+                times=None,
             )
         ),
         retryable=True,
@@ -259,7 +313,12 @@ ROWS: dict[str, Row] = {
         502,
         "upstream_error",
         arrange=at_entra(
-            Fault(step="token", status=200, body={"token_type": "Bearer", "access_token": "a", "expires_in": 3600}, times=None)
+            Fault(
+                step="token",
+                status=200,
+                body={"token_type": "Bearer", "access_token": "a", "expires_in": 3600},
+                times=None,
+            )
         ),
         upstream={"service": "entra", "status": 200},
     ),
@@ -278,7 +337,9 @@ ROWS: dict[str, Row] = {
     "nobody knows what became of it": Row(
         504,
         "outcome_unknown",
-        arrange=at_graph(Fault(step="cancel", drop=True, times=None), Fault(step="get", status=403, times=None)),
+        arrange=at_graph(
+            Fault(step="cancel", drop=True, times=None), Fault(step="get", status=403, times=None)
+        ),
         retryable=True,
         retry_after=5,
         upstream={"service": "graph", "status": 403},
@@ -292,7 +353,11 @@ def test_each_row_is_answered_as_the_contract_says(facade: Facade, row: Row) -> 
     answer = row.ask(facade)
     problem = problem_of(answer)
 
-    assert (answer.status_code, problem.code, problem.retryable) == (row.status, row.code, row.retryable)
+    assert (answer.status_code, problem.code, problem.retryable) == (
+        row.status,
+        row.code,
+        row.retryable,
+    )
     assert problem.retry_after_seconds == row.retry_after
     assert tuple(fault.field for fault in problem.errors or ()) == row.fields
     upstream = {} if problem.upstream is None else problem.upstream.model_dump(exclude_none=True)
@@ -304,21 +369,37 @@ def test_each_row_is_answered_as_the_contract_says(facade: Facade, row: Row) -> 
         check_challenge(answer, row.challenge, facade.stack)
 
 
-def check_challenge(answer: requests.Response, expected: Mapping[str, str], stack: LocalStack) -> None:
+def check_challenge(
+    answer: requests.Response, expected: Mapping[str, str], stack: LocalStack
+) -> None:
     challenge = answer.headers["WWW-Authenticate"]
     parameters = dict(re.findall(r'([a-z_]+)="([^"\\]*)"', challenge))
-    assert challenge == "Bearer " + ", ".join(f'{name}="{value}"' for name, value in parameters.items())
+    assert challenge == "Bearer " + ", ".join(
+        f'{name}="{value}"' for name, value in parameters.items()
+    )
     assert parameters.pop("realm") == ""
-    assert parameters.pop("authorization_uri") == f"{stack.entra_url}/{seed.TENANT_ID}/oauth2/v2.0/authorize"
+    assert (
+        parameters.pop("authorization_uri")
+        == f"{stack.entra_url}/{seed.TENANT_ID}/oauth2/v2.0/authorize"
+    )
     assert parameters.pop("claims", None) == answer.json().get("claims")
-    assert parameters.pop("error_description", None) == (answer.json()["detail"] if expected else None)
+    assert parameters.pop("error_description", None) == (
+        answer.json()["detail"] if expected else None
+    )
     assert parameters == expected
 
 
 def test_every_code_of_the_table_is_met_in_this_file() -> None:
-    with_services_of_their_own = {"idempotency_key_reused", "request_in_progress", "overloaded", "misconfigured"}
+    with_services_of_their_own = {
+        "idempotency_key_reused",
+        "request_in_progress",
+        "overloaded",
+        "misconfigured",
+    }
     of_other_routes = {"business_not_found", "invalid_signature", "webhooks_not_enabled"}
-    assert {row.code for row in ROWS.values()} | with_services_of_their_own | of_other_routes == {row.code for row in TABLE.values()}
+    assert {row.code for row in ROWS.values()} | with_services_of_their_own | of_other_routes == {
+        row.code for row in TABLE.values()
+    }
 
 
 def test_claims_are_handed_on_in_base64(facade: Facade) -> None:
@@ -333,7 +414,9 @@ def test_claims_are_handed_on_in_base64(facade: Facade) -> None:
 def test_what_graph_asks_for_is_handed_on_too(facade: Facade) -> None:
     wanted = '{"access_token":{"nbf":{"essential":true,"value":"1600000000"}}}'
     challenge = f'Bearer realm="", error="insufficient_claims", claims="{base64.b64encode(wanted.encode()).decode()}"'
-    facade.stack.graph.faults.add(graph_says(401, "InvalidAuthenticationToken", **{"WWW-Authenticate": challenge}))
+    facade.stack.graph.faults.add(
+        graph_says(401, "InvalidAuthenticationToken", **{"WWW-Authenticate": challenge})
+    )
     answer = cancel(facade)
     problem = problem_of(answer)
 
@@ -342,7 +425,9 @@ def test_what_graph_asks_for_is_handed_on_too(facade: Facade) -> None:
     check_challenge(answer, {"error": "insufficient_claims"}, facade.stack)
 
 
-@pytest.mark.parametrize("accept", ["application/problem+json", "application/json, application/problem+json;q=0.5"])
+@pytest.mark.parametrize(
+    "accept", ["application/problem+json", "application/json, application/problem+json;q=0.5"]
+)
 def test_a_problem_is_named_so_to_those_who_ask_for_it(facade: Facade, accept: str) -> None:
     problem_of(facade.post({}, headers={"Accept": accept}), "application/problem+json")
 
@@ -358,8 +443,15 @@ def test_a_cancel_again_without_a_key_is_the_same_answer_again(facade: Facade) -
     appointment_id = facade.book()
     first, second = (outcome_of(facade.cancel(appointment_id)) for _ in range(2))
 
-    assert (first.outcome, first.cancelled, first.confirmed, first.replayed) == ("cancelled", True, True, False)
-    assert second.model_dump(exclude={"request_id", "replayed"}) == first.model_dump(exclude={"request_id", "replayed"})
+    assert (first.outcome, first.cancelled, first.confirmed, first.replayed) == (
+        "cancelled",
+        True,
+        True,
+        False,
+    )
+    assert second.model_dump(exclude={"request_id", "replayed"}) == first.model_dump(
+        exclude={"request_id", "replayed"}
+    )
     assert second.replayed
     assert second.request_id != first.request_id
     assert len(facade.stack.graph.bookings.cancellations) == 1
@@ -383,7 +475,11 @@ def test_a_key_again_is_the_same_answer_and_with_another_body_refused(facade: Fa
 
     answer = facade.cancel(other, headers=key)
     problem = problem_of(answer)
-    assert (answer.status_code, problem.code, problem.retryable) == (422, "idempotency_key_reused", False)
+    assert (answer.status_code, problem.code, problem.retryable) == (
+        422,
+        "idempotency_key_reused",
+        False,
+    )
     assert facade.stack.graph.bookings.exists(seed.LUNCH_DELIVERY, other)
 
 
@@ -398,7 +494,11 @@ def test_the_same_request_while_the_first_is_running_is_told_so(facade: Facade) 
         assert outcome_of(first.result(PATIENCE_S)).cancelled
 
     problem = problem_of(answer)
-    assert (answer.status_code, problem.code, problem.retryable) == (409, "request_in_progress", True)
+    assert (answer.status_code, problem.code, problem.retryable) == (
+        409,
+        "request_in_progress",
+        True,
+    )
     assert problem.retry_after_seconds == 1
     assert outcome_of(facade.cancel(appointment_id)).replayed
 
@@ -419,47 +519,84 @@ def until(true: Callable[[], bool]) -> None:
 def test_a_client_that_is_not_on_the_list_is_refused(stack: LocalStack) -> None:
     with service(stack, ALLOWED_CLIENT_IDS=seed.CONNECTOR_CLIENT_ID) as facade:
         refused = facade.cancel(facade.book())
-        assert outcome_of(facade.cancel(facade.book(), token=stack.entra.user_token(client_id=seed.CONNECTOR_CLIENT_ID))).cancelled
+        assert outcome_of(
+            facade.cancel(
+                facade.book(), token=stack.entra.user_token(client_id=seed.CONNECTOR_CLIENT_ID)
+            )
+        ).cancelled
 
     assert (refused.status_code, problem_of(refused).code) == (403, "caller_not_allowed")
     assert stack.entra.exchanges() == 1
 
 
 def test_a_graph_that_cannot_be_reached_is_told_as_never_sent(stack: LocalStack) -> None:
-    with closed_port() as port, service(stack, GRAPH_ENDPOINT=f"https://localhost:{port}", REQUEST_DEADLINE_SECONDS="2") as facade:
+    with (
+        closed_port() as port,
+        service(
+            stack, GRAPH_ENDPOINT=f"https://localhost:{port}", REQUEST_DEADLINE_SECONDS="2"
+        ) as facade,
+    ):
         answer = cancel(facade)
 
     problem = problem_of(answer)
-    assert (answer.status_code, problem.code, problem.retryable) == (503, "upstream_unavailable", True)
+    assert (answer.status_code, problem.code, problem.retryable) == (
+        503,
+        "upstream_unavailable",
+        True,
+    )
     assert problem.upstream is not None
     assert problem.upstream.model_dump(exclude_none=True) == {"service": "graph"}
 
 
-def test_an_entra_that_cannot_be_reached_lets_nobody_in_and_health_answers(stack: LocalStack) -> None:
-    with closed_port() as port, service(stack, ENTRA_AUTHORITY_HOST=f"https://localhost:{port}", REQUEST_DEADLINE_SECONDS="2") as facade:
+def test_an_entra_that_cannot_be_reached_lets_nobody_in_and_health_answers(
+    stack: LocalStack,
+) -> None:
+    with (
+        closed_port() as port,
+        service(
+            stack, ENTRA_AUTHORITY_HOST=f"https://localhost:{port}", REQUEST_DEADLINE_SECONDS="2"
+        ) as facade,
+    ):
         answer = cancel(facade)
         assert facade.session.get(f"{facade.url}/api/health", timeout=PATIENCE_S).status_code == 200
 
     problem = problem_of(answer)
-    assert (answer.status_code, problem.code, problem.retryable) == (503, "upstream_unavailable", True)
+    assert (answer.status_code, problem.code, problem.retryable) == (
+        503,
+        "upstream_unavailable",
+        True,
+    )
     assert not stack.graph.received
 
 
-def test_a_credential_that_entra_refuses_is_our_fault_and_not_the_callers(stack: LocalStack) -> None:
+def test_a_credential_that_entra_refuses_is_our_fault_and_not_the_callers(
+    stack: LocalStack,
+) -> None:
     with service(stack) as facade:
         stack.entra.set_client_secret("another")
         answers = [cancel(facade) for _ in range(3)]
 
     for answer in answers:
         problem = problem_of(answer)
-        assert (answer.status_code, problem.code, problem.retryable) == (500, "misconfigured", False)
+        assert (answer.status_code, problem.code, problem.retryable) == (
+            500,
+            "misconfigured",
+            False,
+        )
     assert "AADSTS7000215" in answers[0].text
 
 
-def test_more_than_there_is_room_for_is_refused_at_once_and_health_answers_meanwhile(stack: LocalStack) -> None:
+def test_more_than_there_is_room_for_is_refused_at_once_and_health_answers_meanwhile(
+    stack: LocalStack,
+) -> None:
     inside, asking = 3, 16  # one at Graph, and two that may wait for the mailbox
     with (
-        service(stack, MAX_CONCURRENCY="2", MAX_CONCURRENCY_PER_BUSINESS="1", REQUEST_DEADLINE_SECONDS="40") as facade,
+        service(
+            stack,
+            MAX_CONCURRENCY="2",
+            MAX_CONCURRENCY_PER_BUSINESS="1",
+            REQUEST_DEADLINE_SECONDS="40",
+        ) as facade,
         ThreadPoolExecutor(asking) as threads,
     ):
         stack.graph.faults.add(Fault(step="cancel", delay_s=2.0, times=None))
@@ -482,9 +619,17 @@ def test_more_than_there_is_room_for_is_refused_at_once_and_health_answers_meanw
 
 
 def test_a_cancel_that_finds_no_thread_in_time_is_never_begun(stack: LocalStack) -> None:
-    """One thread, held by the first; the second is told that we are busy, not that its outcome is unknown, and nothing of it reaches Graph."""
-    with service(stack, MAX_CONCURRENCY="1", REQUEST_DEADLINE_SECONDS="2") as facade, ThreadPoolExecutor(1) as threads:
-        first, second = facade.book(business_id=seed.LUNCH_DELIVERY), facade.book(business_id=seed.REPAIRS)
+    """One thread, held by the first; the second is told that we are busy, not that its outcome is
+    unknown, and nothing of it reaches Graph.
+    """
+    with (
+        service(stack, MAX_CONCURRENCY="1", REQUEST_DEADLINE_SECONDS="2") as facade,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        first, second = (
+            facade.book(business_id=seed.LUNCH_DELIVERY),
+            facade.book(business_id=seed.REPAIRS),
+        )
         stack.graph.faults.add(Fault(step="*", delay_s=10.0, times=None))
         token = stack.entra.user_token(seed.MEGAN)
         held = threads.submit(facade.cancel, first)
@@ -500,9 +645,13 @@ def test_a_cancel_that_finds_no_thread_in_time_is_never_begun(stack: LocalStack)
 def copy_app(folder: Path, *, before: str = "", after: str = "") -> Path:
     """Copy the Function App, with lines of a test's own around function_app.py."""
     for package in ("cancel_appointment", "describe_api", "list_bookings", "shared"):
-        shutil.copytree(REPOSITORY / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            REPOSITORY / package, folder / package, ignore=shutil.ignore_patterns("__pycache__")
+        )
     shutil.copy(REPOSITORY / "host.json", folder)
-    (folder / "function_app.py").write_text(f"{before}\n{(REPOSITORY / 'function_app.py').read_text()}\n{after}")
+    (folder / "function_app.py").write_text(
+        f"{before}\n{(REPOSITORY / 'function_app.py').read_text()}\n{after}"
+    )
     return folder
 
 
@@ -517,7 +666,10 @@ CancelOperation.carry_out = fail
 
 
 def test_a_bug_of_ours_is_an_answer_of_the_contract_too(stack: LocalStack, tmp_path: Path) -> None:
-    with HostProcess(copy_app(tmp_path, after=BROKEN), stack.environment) as host, requests.Session() as session:
+    with (
+        HostProcess(copy_app(tmp_path, after=BROKEN), stack.environment) as host,
+        requests.Session() as session,
+    ):
         session.trust_env = False
         facade = Facade(host.url, session, stack)
         answer = cancel(facade)
@@ -550,9 +702,14 @@ CancelOperation.carry_out = overrun
 """
 
 
-def test_a_thread_that_overruns_the_deadline_is_not_waited_for_and_told_of_later(stack: LocalStack, tmp_path: Path) -> None:
+def test_a_thread_that_overruns_the_deadline_is_not_waited_for_and_told_of_later(
+    stack: LocalStack, tmp_path: Path
+) -> None:
     environment = {**stack.environment, "REQUEST_DEADLINE_SECONDS": "2"}
-    with HostProcess(copy_app(tmp_path, after=SLOW), environment) as host, requests.Session() as session:
+    with (
+        HostProcess(copy_app(tmp_path, after=SLOW), environment) as host,
+        requests.Session() as session,
+    ):
         session.trust_env = False
         facade = Facade(host.url, session, stack)
         appointment_id = facade.book()
@@ -562,7 +719,9 @@ def test_a_thread_that_overruns_the_deadline_is_not_waited_for_and_told_of_later
 
     problem = problem_of(answer)
     assert (answer.status_code, problem.code, problem.retryable) == (504, "outcome_unknown", True)
-    answered, late = (line for line in printed.splitlines() if f"requestId={problem.request_id}" in line)
+    answered, late = (
+        line for line in printed.splitlines() if f"requestId={problem.request_id}" in line
+    )
     assert "event=request status=504 code=outcome_unknown" in answered
     assert "event=late ending=done" in late
     assert "graph=cancel:204:answered:" in late
@@ -574,9 +733,18 @@ def test_a_thread_that_overruns_the_deadline_is_not_waited_for_and_told_of_later
 
 
 @pytest.mark.parametrize(
-    ("sent", "echoed"), [("flow-run:08dd.3c_8f", "flow-run:08dd.3c_8f"), ("a b", None), ("a" * 200, None), (None, None)], ids=ascii
+    ("sent", "echoed"),
+    [
+        ("flow-run:08dd.3c_8f", "flow-run:08dd.3c_8f"),
+        ("a b", None),
+        ("a" * 200, None),
+        (None, None),
+    ],
+    ids=ascii,
 )
-def test_a_correlation_id_comes_back_if_it_is_one(facade: Facade, sent: str | None, echoed: str | None) -> None:
+def test_a_correlation_id_comes_back_if_it_is_one(
+    facade: Facade, sent: str | None, echoed: str | None
+) -> None:
     headers = {} if sent is None else {"x-correlation-id": sent}
     for answer in (facade.cancel(facade.book(), headers=headers), facade.post({}, headers=headers)):
         assert answer.headers.get("x-correlation-id") == echoed
@@ -584,7 +752,9 @@ def test_a_correlation_id_comes_back_if_it_is_one(facade: Facade, sent: str | No
 
 def test_every_request_has_an_id_of_its_own_that_graph_hears_too(facade: Facade) -> None:
     answers = [outcome_of(cancel(facade)) for _ in range(2)]
-    assert [request.headers["client-request-id"] for request in facade.stack.graph.received] == [answer.request_id for answer in answers]
+    assert [request.headers["client-request-id"] for request in facade.stack.graph.received] == [
+        answer.request_id for answer in answers
+    ]
     assert len({answer.request_id for answer in answers}) == 2
 
 
@@ -612,7 +782,9 @@ def test_health_says_that_the_worker_answers(facade: Facade) -> None:
         ("GET", "/"),
     ],
 )
-def test_other_methods_and_routes_are_the_platforms_to_refuse(facade: Facade, method: str, path: str) -> None:
+def test_other_methods_and_routes_are_the_platforms_to_refuse(
+    facade: Facade, method: str, path: str
+) -> None:
     answer = facade.session.request(method, f"{facade.url}{path}", json={}, timeout=PATIENCE_S)
 
     assert (answer.status_code, answer.content) == (404, b"")

@@ -1,4 +1,6 @@
-"""The deployment package alone: unpacked in an empty folder, with the locked requirements and nothing else, on the official runtime."""
+"""The deployment package alone: unpacked in an empty folder, with the locked requirements and
+nothing else, on the official runtime.
+"""
 
 import json
 import platform
@@ -16,7 +18,7 @@ import requests
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from infra.local.process import HostProcess
+from infra.local.host.process import HostProcess
 from infra.local.stack import LocalStack
 from scripts.package import DEPENDENCIES, REPOSITORY, build, imported_names
 from tests.client import Facade
@@ -52,22 +54,39 @@ class Deployed:
 
 
 def run_python(python: Path, code: str, *arguments: str, options: tuple[str, ...] = ("-I",)) -> str:
-    run = subprocess.run([python, *options, "-c", code, *arguments], cwd="/", capture_output=True, text=True, timeout=60, check=False)
+    run = subprocess.run(
+        [python, *options, "-c", code, *arguments],
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert run.returncode == 0, run.stderr
     return run.stdout
 
 
-def functions_of(python: Path, *paths: Path, options: tuple[str, ...] = ("-I",)) -> dict[str, list[object]]:
-    functions: dict[str, list[object]] = json.loads(run_python(python, FUNCTIONS, json.dumps(list(map(str, paths))), options=options))
+def functions_of(
+    python: Path, *paths: Path, options: tuple[str, ...] = ("-I",)
+) -> dict[str, list[object]]:
+    functions: dict[str, list[object]] = json.loads(
+        run_python(python, FUNCTIONS, json.dumps(list(map(str, paths))), options=options)
+    )
     return functions
 
 
 def locked_names(requirements: Path) -> set[str]:
-    return {line.partition("==")[0] for line in requirements.read_text("utf-8").splitlines() if "==" in line}
+    return {
+        line.partition("==")[0]
+        for line in requirements.read_text("utf-8").splitlines()
+        if "==" in line
+    }
 
 
 def link_host(folder: Path, locked: set[str]) -> None:
-    """Make a folder from which the local host can be imported, and the packages it needs that the app does not declare; nothing else is in it."""
+    """Make a folder from which the local host can be imported, and the packages it needs that the
+    app does not declare; nothing else is in it.
+    """
     folder.mkdir()
     (folder / "infra").symlink_to(REPOSITORY / "infra")
     waiting, seen = list(OF_THE_HOST), set(locked)
@@ -77,10 +96,18 @@ def link_host(folder: Path, locked: set[str]) -> None:
             continue
         seen.add(name)
         installed = distribution(name)
-        for top in {file.parts[0] for file in installed.files or () if file.suffix in {".py", ".so"} and file.parts[0] != ".."}:
+        for top in {
+            file.parts[0]
+            for file in installed.files or ()
+            if file.suffix in {".py", ".so"} and file.parts[0] != ".."
+        }:
             (folder / top).symlink_to(Path(str(installed.locate_file(top))))
         needed = map(Requirement, installed.requires or ())
-        waiting += [requirement.name for requirement in needed if requirement.marker is None or requirement.marker.evaluate({"extra": ""})]
+        waiting += [
+            requirement.name
+            for requirement in needed
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        ]
 
 
 @pytest.fixture(scope="module")
@@ -89,17 +116,44 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Deployed:
     build(here / "app.zip")
     with zipfile.ZipFile(here / "app.zip") as package:
         package.extractall(here / "app")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", here / "environment"], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "venv", "--without-pip", here / "environment"], check=True
+    )
     python = here / "environment/bin/python"
-    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
-    subprocess.run([*pip, "--require-hashes", "--only-binary", ":all:", "--requirement", here / "app/requirements.txt"], check=True)
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        str(python),
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-compile",
+    ]
+    subprocess.run(
+        [
+            *pip,
+            "--require-hashes",
+            "--only-binary",
+            ":all:",
+            "--requirement",
+            here / "app/requirements.txt",
+        ],
+        check=True,
+    )
     link_host(here / "host", locked_names(here / "app/requirements.txt"))
     return Deployed(here / "app", python, here / "host")
 
 
 @pytest.fixture(scope="module")
 def package_host(deployed: Deployed, running_stack: LocalStack) -> Iterator[HostProcess]:
-    with HostProcess(deployed.folder, running_stack.environment, interpreter=deployed.python, host_folder=deployed.host_folder) as host:
+    with HostProcess(
+        deployed.folder,
+        running_stack.environment,
+        interpreter=deployed.python,
+        host_folder=deployed.host_folder,
+    ) as host:
         yield host
 
 
@@ -114,16 +168,24 @@ def test_an_appointment_is_cancelled_once_and_the_answer_replayed(package_facade
     appointment_id = package_facade.book()
     first, second = package_facade.cancel(appointment_id), package_facade.cancel(appointment_id)
     assert [answer.status_code for answer in (first, second)] == [200, 200]
-    assert [(answer.json()["outcome"], answer.json()["replayed"]) for answer in (first, second)] == [
+    assert [
+        (answer.json()["outcome"], answer.json()["replayed"]) for answer in (first, second)
+    ] == [
         ("cancelled", False),
         ("cancelled", True),
     ]
-    assert [received.path.rsplit("/", 1)[1] for received in package_facade.stack.graph.received] == ["cancel"]
+    assert [
+        received.path.rsplit("/", 1)[1] for received in package_facade.stack.graph.received
+    ] == ["cancel"]
 
 
 def test_an_unknown_appointment_is_not_found(package_facade: Facade) -> None:
     answer = package_facade.cancel("AAMkADunknown=")
-    assert (answer.status_code, answer.json()["outcome"], answer.json()["confirmed"]) == (200, "not_found", True)
+    assert (answer.status_code, answer.json()["outcome"], answer.json()["confirmed"]) == (
+        200,
+        "not_found",
+        True,
+    )
 
 
 def test_a_caller_without_a_token_is_turned_away(package_facade: Facade) -> None:
@@ -141,19 +203,35 @@ def test_every_function_of_the_repository_is_in_the_package(deployed: Deployed) 
     site = Path(sysconfig.get_path("purelib"))
     packed = functions_of(deployed.python, deployed.folder)
     assert packed == functions_of(Path(sys.executable), REPOSITORY, site)
-    assert {"api/v1/cancel-appointment", "api/health"} <= {f"api/{route}" for route, _ in packed.values()}
+    assert {"api/v1/cancel-appointment", "api/health"} <= {
+        f"api/{route}" for route, _ in packed.values()
+    }
 
 
 def test_all_that_the_app_imports_is_declared(deployed: Deployed) -> None:
     names = {name for file in deployed.folder.rglob("*.py") for name in imported_names(file)}
     assert {"azure", "msal", "requests", "shared"} <= names
-    strangers = ["azure_functions_runtime", "infra", "jsonschema", "pytest", "scripts", "tests", "uvicorn"]
-    missing = json.loads(run_python(deployed.python, MISSING, str(deployed.folder), json.dumps(sorted(names) + strangers)))
+    strangers = [
+        "azure_functions_runtime",
+        "infra",
+        "jsonschema",
+        "pytest",
+        "scripts",
+        "tests",
+        "uvicorn",
+    ]
+    missing = json.loads(
+        run_python(
+            deployed.python, MISSING, str(deployed.folder), json.dumps(sorted(names) + strangers)
+        )
+    )
     assert missing == strangers
 
 
 @pytest.mark.parametrize("name", ["jsonschema", "aiohttp", "tests.client", "scripts.package"])
-def test_an_import_that_is_not_declared_fails_in_the_host_too(deployed: Deployed, tmp_path: Path, name: str) -> None:
+def test_an_import_that_is_not_declared_fails_in_the_host_too(
+    deployed: Deployed, tmp_path: Path, name: str
+) -> None:
     for file in deployed.folder.iterdir():
         (tmp_path / file.name).symlink_to(file)
     entry = tmp_path / "function_app.py"
@@ -173,9 +251,13 @@ def vendored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return here / "app"
 
 
-def test_the_vendored_package_holds_the_locked_requirements_for_azures_machines(vendored: Path) -> None:
+def test_the_vendored_package_holds_the_locked_requirements_for_azures_machines(
+    vendored: Path,
+) -> None:
     site = vendored / DEPENDENCIES
-    installed = {canonicalize_name(folder.name.split("-")[0]) for folder in site.glob("*.dist-info")}
+    installed = {
+        canonicalize_name(folder.name.split("-")[0]) for folder in site.glob("*.dist-info")
+    }
     assert installed == locked_names(vendored / "requirements.txt")
     libraries = {file.name.split(".", 1)[1] for file in site.rglob("*.so")}
     assert libraries
@@ -188,5 +270,9 @@ def test_the_vendored_package_needs_nothing_but_python(vendored: Path) -> None:
     python, bare = Path(sys.executable), ("-I", "-S")
     packed = functions_of(python, vendored, vendored / DEPENDENCIES, options=bare)
     assert "health" in json.dumps(packed)
-    missing = json.loads(run_python(python, MISSING, str(vendored), json.dumps(["azure", "msal", "pydantic"]), options=bare))
+    missing = json.loads(
+        run_python(
+            python, MISSING, str(vendored), json.dumps(["azure", "msal", "pydantic"]), options=bare
+        )
+    )
     assert missing == ["azure", "msal", "pydantic"]

@@ -1,4 +1,6 @@
-"""The exchange over HTTP, through the official runtime: what a caller gets when Entra or Graph asks for more, says no, or is in trouble."""
+"""The exchange over HTTP, through the official runtime: what a caller gets when Entra or Graph asks
+for more, says no, or is in trouble.
+"""
 
 import base64
 import json
@@ -11,9 +13,9 @@ import pytest
 import requests
 
 from infra.local import seed
-from infra.local.entra_errors import CONDITIONAL_ACCESS_CLAIMS, REFUSALS
+from infra.local.entra.errors import CONDITIONAL_ACCESS_CLAIMS, REFUSALS
 from infra.local.faults import Fault
-from infra.local.process import HostProcess
+from infra.local.host.process import HostProcess
 from infra.local.server import LocalServer
 from infra.local.stack import LocalStack
 from tests.client import Facade
@@ -40,23 +42,35 @@ def assert_quiet(printed: str) -> None:
 
 
 def capable(facade: Facade, **token: Any) -> str:
-    """Return the token of a client that can answer challenges (learn.microsoft.com/entra/identity-platform/claims-challenge)."""
-    return facade.stack.entra.user_token(claims={"xms_cc": ["cp1"], **token.pop("claims", {})}, **token)
+    """Return the token of a client that can answer challenges
+    (learn.microsoft.com/entra/identity-platform/claims-challenge).
+    """
+    return facade.stack.entra.user_token(
+        claims={"xms_cc": ["cp1"], **token.pop("claims", {})}, **token
+    )
 
 
 def challenge_of(answer: requests.Response) -> dict[str, str]:
-    """Return the parameters of the one Bearer challenge, each of which may come once (RFC 6750 section 3)."""
+    """Return the parameters of the one Bearer challenge, each of which may come once (RFC 6750
+    section 3).
+    """
     header = answer.headers["WWW-Authenticate"]
     assert header.startswith("Bearer ")
     parameters: list[tuple[str, str]] = re.findall(r'([a-z_]+)="([^"]*)"', header)
-    assert ", ".join(f'{name}="{value}"' for name, value in parameters) == header.removeprefix("Bearer ")
+    assert ", ".join(f'{name}="{value}"' for name, value in parameters) == header.removeprefix(
+        "Bearer "
+    )
     assert len(dict(parameters)) == len(parameters)
     return dict(parameters)
 
 
 def assert_challenged(answer: requests.Response, claims: str) -> None:
     body, challenge = answer.json(), challenge_of(answer)
-    assert (answer.status_code, body["code"], body["retryable"]) == (401, "interaction_required", False)
+    assert (answer.status_code, body["code"], body["retryable"]) == (
+        401,
+        "interaction_required",
+        False,
+    )
     assert challenge["error"] == "insufficient_claims"
     assert challenge["authorization_uri"].endswith(f"/{seed.TENANT_ID}/oauth2/v2.0/authorize")
     assert challenge["claims"] == body["claims"]
@@ -67,13 +81,20 @@ def assert_challenged(answer: requests.Response, claims: str) -> None:
 # More is asked for
 
 
-def test_mfa_demanded_by_entra_reaches_the_caller_as_a_challenge_that_can_be_met(facade: Facade) -> None:
+def test_mfa_demanded_by_entra_reaches_the_caller_as_a_challenge_that_can_be_met(
+    facade: Facade,
+) -> None:
     facade.stack.entra.require_mfa(seed.ADELE)
     appointment_id = facade.book()
 
     answer = facade.cancel(appointment_id, token=capable(facade))
     assert_challenged(answer, CONDITIONAL_ACCESS_CLAIMS)
-    assert answer.json()["upstream"] | {"requestId": ""} == {"service": "entra", "status": 400, "code": "AADSTS50076", "requestId": ""}
+    assert answer.json()["upstream"] | {"requestId": ""} == {
+        "service": "entra",
+        "status": 400,
+        "code": "AADSTS50076",
+        "requestId": "",
+    }
     assert facade.stack.graph.received == []
 
     signed_in_again = capable(facade, claims={"amr": ["pwd", "mfa"]})
@@ -82,7 +103,9 @@ def test_mfa_demanded_by_entra_reaches_the_caller_as_a_challenge_that_can_be_met
 
 @pytest.mark.parametrize("odd", ['"', "\\", "\r\nX-Injected: 1", "ä", "\u2028", "\x00"], ids=ascii)
 def test_no_claim_breaks_out_of_the_header(facade: Facade, odd: str) -> None:
-    claims = json.dumps({"access_token": {"acrs": {"value": f"before{odd}after"}}}, separators=(",", ":"))
+    claims = json.dumps(
+        {"access_token": {"acrs": {"value": f"before{odd}after"}}}, separators=(",", ":")
+    )
     facade.stack.entra.refuse(seed.ADELE, 50076, claims=claims)
     answer = facade.cancel(facade.book(), token=capable(facade))
     assert_challenged(answer, claims)
@@ -97,7 +120,11 @@ def test_a_revoked_graph_token_is_replaced_without_asking_the_user(facade: Facad
 
     answer = facade.cancel(facade.book(), token=token)
 
-    assert (answer.status_code, answer.json()["outcome"], answer.json()["confirmed"]) == (200, "cancelled", True)
+    assert (answer.status_code, answer.json()["outcome"], answer.json()["confirmed"]) == (
+        200,
+        "cancelled",
+        True,
+    )
     first, again = [request for request in entra.received if "assertion" in request.form]
     assert "nbf" not in json.loads(first.form["claims"])["access_token"]
     assert json.loads(again.form["claims"])["access_token"].keys() == {"nbf", "xms_cc"}
@@ -123,7 +150,11 @@ def test_a_graph_that_refuses_the_new_token_too_is_asked_no_third_time(facade: F
     encoded = base64.b64encode(STRONGER.encode()).decode()
     header = f'Bearer realm="", authorization_uri="https://login.example", error="insufficient_claims", claims="{encoded}"'
     body = {"error": {"code": "InvalidAuthenticationToken", "message": "Contoso"}}
-    facade.stack.graph.faults.add(Fault(step="cancel", status=401, body=body, headers={"WWW-Authenticate": header}, times=None))
+    facade.stack.graph.faults.add(
+        Fault(
+            step="cancel", status=401, body=body, headers={"WWW-Authenticate": header}, times=None
+        )
+    )
 
     answer = facade.cancel(facade.book(), token=capable(facade, claims={"acrs": ["c1"]}))
 
@@ -132,7 +163,9 @@ def test_a_graph_that_refuses_the_new_token_too_is_asked_no_third_time(facade: F
 
 
 @pytest.mark.parametrize(
-    ("capabilities", "for_makers"), [(["cp1"], False), (["CP1"], False), ([], True), ("cp1", True), (None, True)], ids=repr
+    ("capabilities", "for_makers"),
+    [(["cp1"], False), (["CP1"], False), ([], True), ("cp1", True), (None, True)],
+    ids=repr,
 )
 def test_a_caller_that_cannot_answer_a_challenge_gets_words_that_a_maker_understands(
     facade: Facade, capabilities: object, for_makers: bool
@@ -167,7 +200,9 @@ ENDINGS = {
 
 
 @pytest.mark.parametrize("code", ENDINGS)
-def test_what_entra_says_becomes_an_answer_of_the_contract_and_graph_is_not_asked(facade: Facade, code: int) -> None:
+def test_what_entra_says_becomes_an_answer_of_the_contract_and_graph_is_not_asked(
+    facade: Facade, code: int
+) -> None:
     facade.stack.entra.refuse(seed.ADELE, code)
     appointment_id = facade.book()
     answer = facade.cancel(appointment_id)
@@ -184,7 +219,11 @@ def test_what_entra_says_becomes_an_answer_of_the_contract_and_graph_is_not_aske
 def test_the_wait_that_entra_asks_for_is_passed_on(facade: Facade) -> None:
     facade.stack.entra.faults.add(Fault(step="token", status=429, headers={"Retry-After": "33"}))
     answer = facade.cancel(facade.book())
-    assert (answer.status_code, answer.headers["Retry-After"], answer.json()["retryAfterSeconds"]) == (429, "33", 33)
+    assert (
+        answer.status_code,
+        answer.headers["Retry-After"],
+        answer.json()["retryAfterSeconds"],
+    ) == (429, "33", 33)
 
 
 def test_consent_taken_back_and_given_again(facade: Facade) -> None:
@@ -214,7 +253,11 @@ def test_the_same_token_sixty_four_times_is_one_exchange(facade: Facade) -> None
     token = facade.stack.entra.user_token()
     appointments = [facade.book() for _ in range(64)]
     with ThreadPoolExecutor(64) as pool:
-        answers = list(pool.map(lambda appointment_id: facade.cancel(appointment_id, token=token), appointments))
+        answers = list(
+            pool.map(
+                lambda appointment_id: facade.cancel(appointment_id, token=token), appointments
+            )
+        )
     assert [answer.json()["outcome"] for answer in answers] == ["cancelled"] * 64
     assert facade.stack.entra.exchanges() == 1
 
@@ -222,15 +265,18 @@ def test_the_same_token_sixty_four_times_is_one_exchange(facade: Facade) -> None
 # Hosts of their own
 
 
-def test_a_wrong_credential_is_misconfigured_once_for_entra_and_for_everybody_else_at_once(fresh_host: tuple[HostProcess, Facade]) -> None:
+def test_a_wrong_credential_is_misconfigured_once_for_entra_and_for_everybody_else_at_once(
+    fresh_host: tuple[HostProcess, Facade],
+) -> None:
     host, facade = fresh_host
     facade.stack.entra.set_client_secret("another")
     appointment_id = facade.book()
     answers = [facade.cancel(appointment_id) for _ in range(5)]
 
-    assert {(answer.status_code, answer.json()["code"], answer.json()["retryable"]) for answer in answers} == {
-        (500, "misconfigured", False)
-    }
+    assert {
+        (answer.status_code, answer.json()["code"], answer.json()["retryable"])
+        for answer in answers
+    } == {(500, "misconfigured", False)}
     assert {answer.json()["upstream"]["code"] for answer in answers} == {"AADSTS7000215"}
     assert facade.stack.entra.exchanges() == 1
     printed = host.wait_for("event=credential_refused code=AADSTS7000215")
@@ -245,27 +291,41 @@ def fresh_host(stack: LocalStack) -> Iterator[tuple[HostProcess, Facade]]:
         yield host, Facade(host.url, session, stack)
 
 
-def test_a_guest_is_exchanged_where_they_are_a_guest(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_guest_is_exchanged_where_they_are_a_guest(
+    stack: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(stack.entra, "tenant_ids", (seed.TENANT_ID, OTHER_TENANT))
     environment = {**stack.environment, "ALLOWED_TENANTS": f"{seed.TENANT_ID}, {OTHER_TENANT}"}
     with HostProcess(REPOSITORY, environment) as host, requests.Session() as session:
         session.trust_env = False
         facade = Facade(host.url, session, stack)
         appointment_id = facade.book()
-        as_guest = facade.cancel(appointment_id, token=stack.entra.user_token(tenant_id=OTHER_TENANT))
+        as_guest = facade.cancel(
+            appointment_id, token=stack.entra.user_token(tenant_id=OTHER_TENANT)
+        )
         at_home = facade.cancel(appointment_id)
 
     assert as_guest.json()["outcome"] == "not_found"  # the calendar is of the other tenant
     assert at_home.json()["outcome"] == "cancelled"
     exchanged_at = [request.path for request in stack.entra.received if "assertion" in request.form]
-    assert exchanged_at == [f"/{OTHER_TENANT}/oauth2/v2.0/token", f"/{seed.TENANT_ID}/oauth2/v2.0/token"]
-    theirs, ours = (stack.entra.verify_graph_token(request.headers["authorization"].split()[1]) for request in stack.graph.received)
+    assert exchanged_at == [
+        f"/{OTHER_TENANT}/oauth2/v2.0/token",
+        f"/{seed.TENANT_ID}/oauth2/v2.0/token",
+    ]
+    theirs, ours = (
+        stack.entra.verify_graph_token(request.headers["authorization"].split()[1])
+        for request in stack.graph.received
+    )
     assert (theirs.tenant_id, ours.tenant_id) == (OTHER_TENANT, seed.TENANT_ID)
 
 
-def test_a_guest_of_a_tenant_that_is_not_on_the_list_costs_entra_nothing(facade: Facade, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_guest_of_a_tenant_that_is_not_on_the_list_costs_entra_nothing(
+    facade: Facade, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(facade.stack.entra, "tenant_ids", (seed.TENANT_ID, OTHER_TENANT))
-    answer = facade.cancel(facade.book(), token=facade.stack.entra.user_token(tenant_id=OTHER_TENANT))
+    answer = facade.cancel(
+        facade.book(), token=facade.stack.entra.user_token(tenant_id=OTHER_TENANT)
+    )
     assert (answer.status_code, answer.json()["code"]) == (403, "caller_not_allowed")
     assert facade.stack.entra.exchanges() == 0
 
@@ -283,7 +343,8 @@ def test_a_managed_identity_carries_the_whole_job_without_a_secret(stack: LocalS
             session.trust_env = False
             facade = Facade(host.url, session, stack)
             outcomes = [
-                facade.cancel(facade.book(), token=stack.entra.user_token(user)).json()["outcome"] for user in (seed.ADELE, seed.MEGAN)
+                facade.cancel(facade.book(), token=stack.entra.user_token(user)).json()["outcome"]
+                for user in (seed.ADELE, seed.MEGAN)
             ]
             printed = host.output()
 

@@ -1,6 +1,8 @@
-"""Nothing obtained for one user reaches another: two users in parallel, on 64 threads, while Entra throttles one of them.
+"""Nothing obtained for one user reaches another: two users in parallel, on 64 threads, while Entra
+throttles one of them.
 
-MSAL's own HTTP cache would hand one user's throttling, and even one user's token, to another. Tests at the end put it back and have to see it.
+MSAL's own HTTP cache would hand one user's throttling, and even one user's token, to another. Tests
+at the end put it back and have to see it.
 """
 
 import threading
@@ -14,36 +16,58 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from infra.local import seed
-from infra.local.entra import EntraSimulator
+from infra.local.entra.simulator import EntraSimulator
 from infra.local.faults import Fault
-from infra.local.process import HostProcess
+from infra.local.host.process import HostProcess
 from infra.local.stack import LocalStack
-from shared import entra_client, on_behalf_of
-from shared.caller import Caller
-from shared.entra_client import Granted
-from shared.entra_http import EntraAnswer, EntraHttp
-from shared.entra_refusals import AskedToWait
+from shared.entra import client as entra_client
+from shared.entra import on_behalf_of
+from shared.entra.client import Granted
+from shared.entra.exchange_cache import Fresh
+from shared.entra.graph_token import GraphToken
+from shared.entra.http import EntraAnswer, EntraHttp
+from shared.entra.refusals import AskedToWait
 from shared.errors import FacadeError, Throttled, UpstreamBroken
-from shared.exchange_cache import Fresh
-from shared.graph_token import GraphToken
+from shared.identity.caller import Caller
 from tests.client import Facade
 from tests.conftest import REPOSITORY
-from tests.property.exchanging import PATIENCE_S, THREADS, Worker, connection_to, make_caller, owner_of, start_worker
+from tests.property.exchanging import (
+    PATIENCE_S,
+    THREADS,
+    Worker,
+    connection_to,
+    make_caller,
+    owner_of,
+    start_worker,
+)
 
 THROTTLED, FREE = seed.ADELE, seed.MEGAN
 WAIT_S = 1234  # asked of the throttled user alone; nobody else may ever hear of it
 
 
 def disturb(entra: EntraSimulator, *, turns: int) -> None:
-    """Throttle one user in every way, again and again, for ten requests a turn; both users' successes carry Retry-After."""
+    """Throttle one user in every way, again and again, for ten requests a turn; both users'
+    successes carry Retry-After.
+    """
     mine, wait = {"user": THROTTLED.object_id}, {"Retry-After": str(WAIT_S)}
-    entra.faults.add(Fault(step="token", headers={"Retry-After": "30"}, match={"user": FREE.object_id}, times=None))
+    entra.faults.add(
+        Fault(
+            step="token", headers={"Retry-After": "30"}, match={"user": FREE.object_id}, times=None
+        )
+    )
     for _ in range(turns):
         entra.faults.add(
             Fault(step="token", status=429, headers=wait, match=mine, times=2),
             Fault(step="token", headers=wait, match=mine, times=3),
             Fault(step="token", status=503, headers=wait, match=mine, times=2),
-            Fault(step="token", status=429, headers=wait, body={"error": "temporarily_unavailable"}, match=mine, times=1),
+            Fault(
+                step="token",
+                status=429,
+                headers=wait,
+                body={"error": "temporarily_unavailable"},
+                match=mine,
+                times=1,
+            ),
             Fault(step="token", headers=wait, match=mine, times=2),
         )
 
@@ -74,7 +98,9 @@ def test_a_throttled_user_and_a_free_one_get_only_what_is_their_own(wide_facade:
     appointments = [wide_facade.book() for _ in owners]
 
     def cancel(number: int) -> requests.Response:
-        token = stack.entra.user_token(owners[number])  # one of its own: nothing is served from the cache
+        token = stack.entra.user_token(
+            owners[number]
+        )  # one of its own: nothing is served from the cache
         return wide_facade.cancel(appointments[number], token=token)
 
     with ThreadPoolExecutor(THREADS) as pool:
@@ -86,7 +112,12 @@ def test_a_throttled_user_and_a_free_one_get_only_what_is_their_own(wide_facade:
         endings[owner][body.get("code", body.get("outcome"))] += 1
         stands = stack.graph.bookings.exists(seed.LUNCH_DELIVERY, appointment_id)
         if "outcome" in body:
-            assert (answer.status_code, body["outcome"], body["confirmed"], body["appointmentId"]) == (
+            assert (
+                answer.status_code,
+                body["outcome"],
+                body["confirmed"],
+                body["appointmentId"],
+            ) == (
                 200,
                 "cancelled",
                 True,
@@ -100,10 +131,14 @@ def test_a_throttled_user_and_a_free_one_get_only_what_is_their_own(wide_facade:
     assert endings[FREE] == {"cancelled": requests_in_all // 2}
     assert endings[THROTTLED].keys() == {"cancelled", "throttled", "upstream_unavailable"}
 
-    owner_of_appointment = dict(zip(appointments, (owner.object_id for owner in owners), strict=True))
+    owner_of_appointment = dict(
+        zip(appointments, (owner.object_id for owner in owners), strict=True)
+    )
     seen = [(request.segments[-2], request.user) for request in stack.graph.received]
     assert all(owner_of_appointment[appointment_id] == user for appointment_id, user in seen)
-    assert Counter(user for _, user in seen) == {owner.object_id: endings[owner]["cancelled"] for owner in (THROTTLED, FREE)}
+    assert Counter(user for _, user in seen) == {
+        owner.object_id: endings[owner]["cancelled"] for owner in (THROTTLED, FREE)
+    }
     assert stack.entra.exchanges() == requests_in_all
 
 
@@ -116,7 +151,13 @@ def session(running_stack: LocalStack) -> Iterator[requests.Session]:
         yield session
 
 
-def crossings(worker: Worker, entra: EntraSimulator, *, exchanges: int, own_errors: tuple[type[FacadeError], ...]) -> Counter[str]:
+def crossings(
+    worker: Worker,
+    entra: EntraSimulator,
+    *,
+    exchanges: int,
+    own_errors: tuple[type[FacadeError], ...],
+) -> Counter[str]:
     """Exchange on many threads for both users; count what either got that was not their own."""
     found: Counter[str] = Counter()
     counting = threading.Lock()
@@ -128,7 +169,10 @@ def crossings(worker: Worker, entra: EntraSimulator, *, exchanges: int, own_erro
             if owner_of(worker.exchange(caller)) != caller.object_id:
                 crossed = "another's token"
         except own_errors as error:
-            if caller.object_id != THROTTLED.object_id or getattr(error, "retry_after_s", WAIT_S) != WAIT_S:
+            if (
+                caller.object_id != THROTTLED.object_id
+                or getattr(error, "retry_after_s", WAIT_S) != WAIT_S
+            ):
                 crossed = "another's error"
         except FacadeError:
             crossed = "an answer that was for another"
@@ -160,7 +204,12 @@ OWN = (Throttled, AskedToWait)
 
 def test_thousands_of_exchanges_cross_nothing(stack: LocalStack, session: requests.Session) -> None:
     disturb(stack.entra, turns=75)
-    assert crossings(start_worker(stack.environment, session), stack.entra, exchanges=1500, own_errors=OWN) == {}
+    assert (
+        crossings(
+            start_worker(stack.environment, session), stack.entra, exchanges=1500, own_errors=OWN
+        )
+        == {}
+    )
 
 
 @pytest.mark.parametrize(
@@ -183,24 +232,41 @@ def test_either_guard_alone_is_enough(
 
 
 @pytest.fixture
-def unguarded(stack: LocalStack, session: requests.Session, monkeypatch: pytest.MonkeyPatch) -> Worker:
-    """The exchange as it would be with MSAL's own HTTP cache and a client that hands it every answer."""
+def unguarded(
+    stack: LocalStack, session: requests.Session, monkeypatch: pytest.MonkeyPatch
+) -> Worker:
+    """The exchange as it would be with MSAL's own HTTP cache and a client that hands it every
+    answer.
+    """
     monkeypatch.setattr(entra_client, "_NoHttpCache", dict)
     return start_worker(stack.environment, session, http=TrustfulHttp)
 
 
-def test_with_msals_own_cache_one_users_throttling_is_seen_to_reach_the_other(stack: LocalStack, unguarded: Worker) -> None:
-    stack.entra.faults.add(Fault(step="token", status=429, headers={"Retry-After": str(WAIT_S)}, match={"user": THROTTLED.object_id}))
+def test_with_msals_own_cache_one_users_throttling_is_seen_to_reach_the_other(
+    stack: LocalStack, unguarded: Worker
+) -> None:
+    stack.entra.faults.add(
+        Fault(
+            step="token",
+            status=429,
+            headers={"Retry-After": str(WAIT_S)},
+            match={"user": THROTTLED.object_id},
+        )
+    )
     unguarded.refusal(make_caller(stack.entra, THROTTLED))
     found = crossings(unguarded, stack.entra, exchanges=100, own_errors=(UpstreamBroken,))
     assert found == {"another's error": 50}
     assert stack.entra.exchanges() == 1
 
 
-def test_with_msals_own_cache_a_token_is_seen_to_be_offered_to_the_other(stack: LocalStack, unguarded: Worker) -> None:
+def test_with_msals_own_cache_a_token_is_seen_to_be_offered_to_the_other(
+    stack: LocalStack, unguarded: Worker
+) -> None:
     stack.entra.faults.add(Fault(step="token", headers={"Retry-After": "60"}))
     unguarded.exchange(make_caller(stack.entra, FREE))
-    assert crossings(unguarded, stack.entra, exchanges=100, own_errors=OWN) == {"an answer that was for another": 50}
+    assert crossings(unguarded, stack.entra, exchanges=100, own_errors=OWN) == {
+        "an answer that was for another": 50
+    }
     assert stack.entra.exchanges() == 1
 
 
@@ -210,4 +276,6 @@ def test_with_msals_own_cache_and_no_comparison_of_ids_a_token_is_seen_to_reach_
     monkeypatch.setattr(on_behalf_of, "_read", trust_the_answer)
     stack.entra.faults.add(Fault(step="token", headers={"Retry-After": "60"}))
     unguarded.exchange(make_caller(stack.entra, FREE))
-    assert crossings(unguarded, stack.entra, exchanges=100, own_errors=OWN) == {"another's token": 50}
+    assert crossings(unguarded, stack.entra, exchanges=100, own_errors=OWN) == {
+        "another's token": 50
+    }

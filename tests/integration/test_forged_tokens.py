@@ -1,4 +1,6 @@
-"""The forged-token table over HTTP: whatever stands in the Authorization header, nobody but us is asked and nothing but the contract is answered."""
+"""The forged-token table over HTTP: whatever stands in the Authorization header, nobody but us is
+asked and nothing but the contract is answered.
+"""
 
 import http.client
 import json
@@ -12,15 +14,17 @@ import requests
 from pydantic import ConfigDict
 
 from infra.local import seed
-from infra.local.process import HostProcess
+from infra.local.host.process import HostProcess
 from infra.local.stack import LocalStack
-from shared.problems import Problem
+from shared.serving.problems import Problem
 from tests.client import Facade
 from tests.conftest import REPOSITORY
 from tests.tokens import ALLOWED_CLIENTS, FORGERIES, Forger, Forgery, Refusal
 
 SENDABLE = [forgery for forgery in FORGERIES if forgery.cannot_travel is None]
-_PARAMETER = re.compile(r'([A-Za-z_]+)="([\x20\x21\x23-\x5b\x5d-\x7e]*)"')  # RFC 6750 section 3: what error and its kin may hold
+_PARAMETER = re.compile(
+    r'([A-Za-z_]+)="([\x20\x21\x23-\x5b\x5d-\x7e]*)"'
+)  # RFC 6750 section 3: what error and its kin may hold
 
 
 class StrictProblem(Problem):
@@ -55,7 +59,9 @@ class Service:
 
     def cancel(self, authorization: Sequence[str]) -> Answer:
         """Ask to cancel an appointment that stands, with exactly these Authorization headers."""
-        body = json.dumps({"businessId": seed.LUNCH_DELIVERY, "appointmentId": self.facade.book()}).encode()
+        body = json.dumps(
+            {"businessId": seed.LUNCH_DELIVERY, "appointmentId": self.facade.book()}
+        ).encode()
         connection = http.client.HTTPConnection(urlsplit(self.host.url).netloc, timeout=30)
         try:
             connection.putrequest("POST", "/api/v1/cancel-appointment")
@@ -72,7 +78,9 @@ class Service:
 
 @pytest.fixture(scope="module")
 def running_service(running_stack: LocalStack) -> Iterator[Service]:
-    """A host of its own: made-up key ids use up the refetches of key sets, and the other tenant's key must be there from the start."""
+    """A host of its own: made-up key ids use up the refetches of key sets, and the other tenant's
+    key must be there from the start.
+    """
     forger = Forger.beside(running_stack.entra)
     environment = running_stack.environment | {"ALLOWED_CLIENT_IDS": ALLOWED_CLIENTS}
     with HostProcess(REPOSITORY, environment) as host, requests.Session() as session:
@@ -108,7 +116,10 @@ def check_challenge(answer: Answer, refusal: Refusal, reason: str, stack: LocalS
         assert answer.all("WWW-Authenticate") == []
         return
     (value,) = answer.all("WWW-Authenticate")
-    expected = {"realm": "", "authorization_uri": f"{stack.entra_url}/{seed.TENANT_ID}/oauth2/v2.0/authorize"}
+    expected = {
+        "realm": "",
+        "authorization_uri": f"{stack.entra_url}/{seed.TENANT_ID}/oauth2/v2.0/authorize",
+    }
     if refusal.error is not None:
         expected |= {"error": refusal.error, "error_description": reason}
     if refusal.error == "insufficient_scope":
@@ -120,8 +131,17 @@ def check_body(answer: Answer, refusal: Refusal) -> Problem:
     assert answer.all("Content-Type") == ["application/json"]
     assert None not in json.loads(answer.body).values(), "absent, not null"
     problem = StrictProblem.model_validate_json(answer.body)
-    assert (problem.status, problem.code, problem.retryable) == (refusal.status, refusal.code, False)
-    assert (problem.claims, problem.upstream, problem.errors, problem.retry_after_seconds) == (None, None, None, None)
+    assert (problem.status, problem.code, problem.retryable) == (
+        refusal.status,
+        refusal.code,
+        False,
+    )
+    assert (problem.claims, problem.upstream, problem.errors, problem.retry_after_seconds) == (
+        None,
+        None,
+        None,
+        None,
+    )
     return problem
 
 
@@ -132,7 +152,9 @@ def check_silence(answer: Answer, printed: str, values: Sequence[str]) -> None:
 
 
 @pytest.mark.parametrize("forgery", SENDABLE, ids=lambda forgery: forgery.id)
-def test_a_forged_token_is_refused_as_the_contract_says_and_goes_no_further(service: Service, forgery: Forgery) -> None:
+def test_a_forged_token_is_refused_as_the_contract_says_and_goes_no_further(
+    service: Service, forgery: Forgery
+) -> None:
     values = forgery.make(service.forger)
 
     answer = service.cancel(values)

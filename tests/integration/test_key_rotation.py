@@ -1,4 +1,6 @@
-"""Signing keys in the long run: real tokens, the published key sets over TLS, and a clock that the test moves."""
+"""Signing keys in the long run: real tokens, the published key sets over TLS, and a clock that the
+test moves.
+"""
 
 import threading
 import time
@@ -12,12 +14,12 @@ import pytest
 from infra.local import seed
 from infra.local.faults import Fault
 from infra.local.stack import LocalStack
-from shared.caller import CallerRules
-from shared.connections import open_session, open_trust
 from shared.errors import TokenRejected, UpstreamUnavailable
-from shared.proved import ProvedCallers
+from shared.identity.caller import CallerRules
+from shared.identity.proved import ProvedCallers
+from shared.identity.signing_keys import SigningKeys, fetch_signing_keys
 from shared.settings import Settings
-from shared.signing_keys import SigningKeys, fetch_signing_keys
+from shared.transport.connections import open_session, open_trust
 
 THREADS = 64
 HOUR_S, FIVE_MINUTES_S = 3600.0, 300.0
@@ -25,7 +27,9 @@ HOUR_S, FIVE_MINUTES_S = 3600.0, 300.0
 
 @dataclass
 class Gate:
-    """The part of the service that decides about tokens, what it remembers included, on the test's own clock. Background work runs at once, in the foreground."""
+    """The part of the service that decides about tokens, what it remembers included, on the test's
+    own clock. Background work runs at once, in the foreground.
+    """
 
     stack: LocalStack
     callers: ProvedCallers
@@ -50,7 +54,9 @@ def gate(stack: LocalStack) -> Iterator[Gate]:
     with open_session(open_trust(stack.bundle), pool_size=4) as session:
         fetch = partial(fetch_signing_keys, session, stack.entra_url, timeout_s=(2.0, 2.0))
         keys = SigningKeys(fetch, now=lambda: clock[0], run_in_background=lambda work: work())
-        yield Gate(stack, ProvedCallers(CallerRules.from_settings(settings), keys, time.time), clock)
+        yield Gate(
+            stack, ProvedCallers(CallerRules.from_settings(settings), keys, time.time), clock
+        )
 
 
 def test_rotation_under_load_refuses_no_valid_token(gate: Gate) -> None:
@@ -80,7 +86,10 @@ def test_a_storm_of_made_up_key_ids_costs_one_fetch_in_five_minutes(gate: Gate) 
     assert gate.admits(genuine)
 
     for storm in range(1, 4):
-        forged = [gate.stack.entra.user_token(header={"kid": f"made-up-{storm}-{number}"}) for number in range(THREADS * 4)]
+        forged = [
+            gate.stack.entra.user_token(header={"kid": f"made-up-{storm}-{number}"})
+            for number in range(THREADS * 4)
+        ]
         with ThreadPoolExecutor(THREADS) as pool:
             assert not any(pool.map(gate.admits, forged))
         assert gate.admits(genuine)
@@ -91,9 +100,13 @@ def test_a_storm_of_made_up_key_ids_costs_one_fetch_in_five_minutes(gate: Gate) 
 def test_an_hour_without_published_keys_changes_nothing_for_known_ones(gate: Gate) -> None:
     genuine = gate.stack.entra.user_token(lifetime_s=2 * HOUR_S)
     assert gate.admits(genuine)
-    gate.stack.entra.faults.add(Fault(step="discovery", status=503, times=None), Fault(step="jwks", status=503, times=None))
+    gate.stack.entra.faults.add(
+        Fault(step="discovery", status=503, times=None), Fault(step="jwks", status=503, times=None)
+    )
 
-    for _ in range(int(HOUR_S // 60) * 2):  # two hours, so that the hourly refresh falls due and fails again and again
+    for _ in range(
+        int(HOUR_S // 60) * 2
+    ):  # two hours, so that the hourly refresh falls due and fails again and again
         gate.clock[0] += 60
         assert gate.admits(genuine)
 

@@ -1,4 +1,6 @@
-"""The lists over HTTP, through the official runtime and the simulators: who sees what, pages, faults, and what never shows."""
+"""The lists over HTTP, through the official runtime and the simulators: who sees what, pages,
+faults, and what never shows.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,18 +13,28 @@ from infra.local import seed
 from infra.local.faults import Fault
 from infra.local.stack import LocalStack
 from list_bookings.contract import AppointmentsAnswer, BusinessesAnswer
-from shared.problems import Problem
+from shared.serving.problems import Problem
 from tests.client import Facade
 
 MAY = {"start": "2027-05-01T00:00:00Z", "end": "2027-06-01T00:00:00Z"}
 PROSE = "Prose of an upstream."
 
 
-def get(facade: Facade, path: str, token: str | None = None, headers: dict[str, str] | None = None, **query: str) -> requests.Response:
+def get(
+    facade: Facade,
+    path: str,
+    token: str | None = None,
+    headers: dict[str, str] | None = None,
+    **query: str,
+) -> requests.Response:
     token = facade.stack.entra.user_token() if token is None else token
     authorization = {"Authorization": f"Bearer {token}"} if token else {}
     return facade.session.get(
-        f"{facade.url}/api/v1/{path}", params=query, headers={**authorization, **(headers or {})}, timeout=30, allow_redirects=False
+        f"{facade.url}/api/v1/{path}",
+        params=query,
+        headers={**authorization, **(headers or {})},
+        timeout=30,
+        allow_redirects=False,
     )
 
 
@@ -30,13 +42,20 @@ def businesses(facade: Facade, **options: Any) -> requests.Response:
     return get(facade, "businesses", **options)
 
 
-def appointments(facade: Facade, business_id: str = seed.LUNCH_DELIVERY, **options: Any) -> requests.Response:
-    return get(facade, f"businesses/{quote(business_id, safe='')}/appointments", **{**MAY, **options})
+def appointments(
+    facade: Facade, business_id: str = seed.LUNCH_DELIVERY, **options: Any
+) -> requests.Response:
+    return get(
+        facade, f"businesses/{quote(business_id, safe='')}/appointments", **{**MAY, **options}
+    )
 
 
 def ids(answer: requests.Response) -> list[str]:
     assert answer.status_code == 200, answer.text
-    return [entry.appointment_id for entry in AppointmentsAnswer.model_validate_json(answer.content).appointments]
+    return [
+        entry.appointment_id
+        for entry in AppointmentsAnswer.model_validate_json(answer.content).appointments
+    ]
 
 
 def problem_of(answer: requests.Response) -> Problem:
@@ -49,7 +68,9 @@ def problem_of(answer: requests.Response) -> Problem:
 
 def test_each_of_the_staff_sees_their_own_businesses(facade: Facade) -> None:
     def seen_by(user: seed.User) -> list[str]:
-        answer = BusinessesAnswer.model_validate_json(businesses(facade, token=facade.stack.entra.user_token(user)).content)
+        answer = BusinessesAnswer.model_validate_json(
+            businesses(facade, token=facade.stack.entra.user_token(user)).content
+        )
         assert answer.complete
         return [business.business_id for business in answer.businesses]
 
@@ -66,7 +87,9 @@ def test_a_search_text_reaches_graph_as_it_was_written(facade: Facade) -> None:
     assert facade.stack.graph.received[-1].raw_path.endswith(f"?query={quote(odd, safe='')}")
 
 
-def test_the_appointments_of_a_span_come_with_one_line_each_and_nothing_else_of_the_customer(facade: Facade) -> None:
+def test_the_appointments_of_a_span_come_with_one_line_each_and_nothing_else_of_the_customer(
+    facade: Facade,
+) -> None:
     answer = appointments(facade, start="2027-05-01T14:00:00+02:00", end="2027-05-03T00:00:00Z")
     assert answer.json()["appointments"] == [
         {
@@ -103,8 +126,13 @@ def test_pages_are_followed_to_the_end(facade: Facade, size: int) -> None:
 
 
 def test_a_list_without_end_is_cut_and_says_so(facade: Facade) -> None:
-    page = {"value": [{"id": f"A{number}"} for number in range(5)], "@odata.nextLink": "https://evil.example/more?$skiptoken=1"}
-    facade.stack.graph.faults.add(Fault(step="list_appointments", status=200, body=page, times=None))
+    page = {
+        "value": [{"id": f"A{number}"} for number in range(5)],
+        "@odata.nextLink": "https://evil.example/more?$skiptoken=1",
+    }
+    facade.stack.graph.faults.add(
+        Fault(step="list_appointments", status=200, body=page, times=None)
+    )
     answer = appointments(facade)
     assert (len(ids(answer)), answer.json()["complete"]) == (50, False)
     assert len(facade.stack.graph.received) == 10
@@ -113,7 +141,11 @@ def test_a_list_without_end_is_cut_and_says_so(facade: Facade) -> None:
 def test_another_mailbox_is_not_told_from_one_that_does_not_exist(facade: Facade) -> None:
     for business_id in (seed.REPAIRS, "nobody@contoso.com", "a/b", "%41", "ä b"):
         problem = problem_of(appointments(facade, business_id))
-        assert (problem.status, problem.code, problem.retryable) == (404, "business_not_found", False)
+        assert (problem.status, problem.code, problem.retryable) == (
+            404,
+            "business_not_found",
+            False,
+        )
 
 
 def token(make: Callable[[LocalStack], str]) -> Callable[[Facade], dict[str, Any]]:
@@ -124,7 +156,11 @@ CALLERS: dict[str, tuple[Callable[[Facade], dict[str, Any]], int, str]] = {
     "no token": (token(lambda _: ""), 401, "missing_token"),
     "a token that is none": (token(lambda _: "a.b.c"), 401, "invalid_token"),
     "expired": (token(lambda stack: stack.entra.user_token(lifetime_s=-1)), 401, "invalid_token"),
-    "without our scope": (token(lambda stack: stack.entra.user_token(scopes="User.Read")), 403, "insufficient_scope"),
+    "without our scope": (
+        token(lambda stack: stack.entra.user_token(scopes="User.Read")),
+        403,
+        "insufficient_scope",
+    ),
     "an app's token": (token(lambda stack: stack.entra.app_token()), 403, "user_token_required"),
 }
 
@@ -132,7 +168,11 @@ CALLERS: dict[str, tuple[Callable[[Facade], dict[str, Any]], int, str]] = {
 @pytest.mark.parametrize("ask", [businesses, appointments], ids=["businesses", "appointments"])
 @pytest.mark.parametrize(("options", "status", "code"), CALLERS.values(), ids=CALLERS.keys())
 def test_a_stranger_gets_no_list_and_costs_no_call(
-    facade: Facade, ask: Callable[..., requests.Response], options: Callable[[Facade], dict[str, Any]], status: int, code: str
+    facade: Facade,
+    ask: Callable[..., requests.Response],
+    options: Callable[[Facade], dict[str, Any]],
+    status: int,
+    code: str,
 ) -> None:
     answer = ask(facade, **options(facade))
     problem = problem_of(answer)
@@ -146,18 +186,61 @@ def test_a_stranger_gets_no_list_and_costs_no_call(
 @pytest.mark.parametrize(
     ("faults", "status", "code", "retryable"),
     [
-        ((Fault(step="*", status=429, headers={"Retry-After": "120"}, times=None),), 429, "throttled", True),
-        ((Fault(step="*", status=503, body=f"<html>{PROSE}", times=None),), 503, "upstream_unavailable", True),
-        ((Fault(step="*", status=200, body=f"<html>{PROSE}", times=None),), 502, "upstream_error", False),
+        (
+            (Fault(step="*", status=429, headers={"Retry-After": "120"}, times=None),),
+            429,
+            "throttled",
+            True,
+        ),
+        (
+            (Fault(step="*", status=503, body=f"<html>{PROSE}", times=None),),
+            503,
+            "upstream_unavailable",
+            True,
+        ),
+        (
+            (Fault(step="*", status=200, body=f"<html>{PROSE}", times=None),),
+            502,
+            "upstream_error",
+            False,
+        ),
         ((Fault(step="*", status=200, body={"value": PROSE}),), 502, "upstream_error", False),
-        ((Fault(step="*", status=403, body={"error": {"code": "ErrorAccessDenied", "message": PROSE}}),), 403, "access_denied", False),
-        ((Fault(step="*", status=401, body={"error": {"code": "x", "message": PROSE}}, times=None),), 401, "invalid_token", False),
+        (
+            (
+                Fault(
+                    step="*",
+                    status=403,
+                    body={"error": {"code": "ErrorAccessDenied", "message": PROSE}},
+                ),
+            ),
+            403,
+            "access_denied",
+            False,
+        ),
+        (
+            (
+                Fault(
+                    step="*",
+                    status=401,
+                    body={"error": {"code": "x", "message": PROSE}},
+                    times=None,
+                ),
+            ),
+            401,
+            "invalid_token",
+            False,
+        ),
         ((Fault(step="*", drop=True, times=None),), 503, "upstream_unavailable", True),
     ],
     ids=["throttled", "503", "a page", "no list", "denied", "revoked", "dropped"],
 )
 def test_each_failure_is_a_problem_of_the_contract(
-    facade: Facade, ask: Callable[..., requests.Response], faults: tuple[Fault, ...], status: int, code: str, retryable: bool
+    facade: Facade,
+    ask: Callable[..., requests.Response],
+    faults: tuple[Fault, ...],
+    status: int,
+    code: str,
+    retryable: bool,
 ) -> None:
     facade.stack.graph.faults.add(*faults)
     problem = problem_of(ask(facade))
@@ -167,7 +250,9 @@ def test_each_failure_is_a_problem_of_the_contract(
 
 
 def test_a_passing_failure_is_not_seen_by_the_caller(facade: Facade) -> None:
-    facade.stack.graph.faults.add(Fault(step="list_appointments", status=500), Fault(step="list_appointments", reset=True))
+    facade.stack.graph.faults.add(
+        Fault(step="list_appointments", status=500), Fault(step="list_appointments", reset=True)
+    )
     assert seed.EXAMPLE_APPOINTMENT in ids(appointments(facade))
 
 
@@ -187,6 +272,8 @@ def test_faults_of_the_request_are_named_before_entra_is_asked(facade: Facade) -
 
 
 def test_accept_and_correlation_are_what_they_are_everywhere(facade: Facade) -> None:
-    answer = businesses(facade, token="", headers={"Accept": "application/problem+json", "x-correlation-id": "c-1"})
+    answer = businesses(
+        facade, token="", headers={"Accept": "application/problem+json", "x-correlation-id": "c-1"}
+    )
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert answer.headers["x-correlation-id"] == "c-1"

@@ -1,4 +1,6 @@
-"""Load manners, through the official runtime: few at once for one mailbox, nobody slowed by somebody else's mailbox, and a plain no where there is no room."""
+"""Load manners, through the official runtime: few at once for one mailbox, nobody slowed by
+somebody else's mailbox, and a plain no where there is no room.
+"""
 
 import statistics
 import threading
@@ -13,7 +15,7 @@ import requests
 
 from infra.local import seed
 from infra.local.faults import Fault
-from infra.local.process import HostProcess
+from infra.local.host.process import HostProcess
 from infra.local.stack import LocalStack
 from tests.conftest import REPOSITORY
 from tests.integration.violations import Caller, Ids, Told, Truth, Watch, ask, judge, tell
@@ -28,7 +30,9 @@ SECOND_WAVE_S = 60.0
 
 
 class World:
-    """Simulators with businesses that everybody sees, and a service with the given settings in front of them."""
+    """Simulators with businesses that everybody sees, and a service with the given settings in
+    front of them.
+    """
 
     def __init__(self, stack: LocalStack, url: str, watch: Watch) -> None:
         self.stack = stack
@@ -37,12 +41,22 @@ class World:
         self.told: list[Told] = []
         self.booked: dict[Ids, float] = {}
         self._lock = threading.Lock()
-        people = [seed.User(f"00000000-0000-4000-8000-{n:012d}", f"user{n}@contoso.com", f"User {n}") for n in range(CROWD + 1)]
-        self.somebody, *self.crowd = [Caller(user.object_id, stack.entra.user_token(user)) for user in people]
+        people = [
+            seed.User(f"00000000-0000-4000-8000-{n:012d}", f"user{n}@contoso.com", f"User {n}")
+            for n in range(CROWD + 1)
+        ]
+        self.somebody, *self.crowd = [
+            Caller(user.object_id, stack.entra.user_token(user)) for user in people
+        ]
         for business in [BUSY, QUIET, *(f"business{n}@contoso.com" for n in range(8))]:
-            stack.graph.bookings.add_business(seed.Business(business, business, frozenset(user.object_id for user in people)))
+            stack.graph.bookings.add_business(
+                seed.Business(business, business, frozenset(user.object_id for user in people))
+            )
         with open_session() as session:
-            for caller in [self.somebody, *self.crowd]:  # so that no exchange with Entra is measured
+            for caller in [
+                self.somebody,
+                *self.crowd,
+            ]:  # so that no exchange with Entra is measured
                 ask(session, url, caller, Ids(QUIET, "AAMkwarm="), None, stack.graph.bookings)
 
     def book(self, business_id: str) -> Ids:
@@ -50,7 +64,11 @@ class World:
             ids = Ids(business_id, f"AAMkload{len(self.booked):05d}=")
             self.booked[ids] = time.time()
         times = "2027-06-01T09:00:00.0000000Z", "2027-06-01T10:00:00.0000000Z"
-        self.stack.graph.bookings.add(seed.Appointment(ids.appointment_id, business_id, "Test", "C", "customer@contoso.com", *times))
+        self.stack.graph.bookings.add(
+            seed.Appointment(
+                ids.appointment_id, business_id, "Test", "C", "customer@contoso.com", *times
+            )
+        )
         return ids
 
     def ask(self, session: requests.Session, caller: Caller, ids: Ids) -> Told:
@@ -61,12 +79,20 @@ class World:
     def insist(self, session: requests.Session, caller: Caller, ids: Ids) -> Told:
         """Ask as often as the answers ask for it."""
         give_up_at = time.monotonic() + SECOND_WAVE_S
-        while (wait_s := (told := self.ask(session, caller, ids)).retry_after_s) is not None and time.monotonic() < give_up_at:
+        while (
+            wait_s := (told := self.ask(session, caller, ids)).retry_after_s
+        ) is not None and time.monotonic() < give_up_at:
             time.sleep(wait_s)  # the manners of a caller
         return told
 
     def violations(self) -> str:
-        return tell(judge(self.told, Truth.of(self.stack.graph.bookings, self.booked, self.watch.calls), within_s=15))
+        return tell(
+            judge(
+                self.told,
+                Truth.of(self.stack.graph.bookings, self.booked, self.watch.calls),
+                within_s=15,
+            )
+        )
 
 
 def open_session() -> requests.Session:
@@ -83,12 +109,18 @@ def world(**settings: str) -> Iterator[World]:
         yield World(stack, host.url, watch)
 
 
-def test_a_crowd_at_one_business_is_let_in_four_at_a_time_and_slows_nobody_else(capsys: pytest.CaptureFixture[str]) -> None:
-    """40 callers on one business and 1 on another, with no more threads than the crowd has callers: the other's p99 stays within twice that of an idle system."""
+def test_a_crowd_at_one_business_is_let_in_four_at_a_time_and_slows_nobody_else(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """40 callers on one business and 1 on another, with no more threads than the crowd has callers:
+    the other's p99 stays within twice that of an idle system.
+    """
     ratios: list[float] = []
     with world(MAX_CONCURRENCY=str(CROWD)) as here:
         here.stack.graph.latency_s = LATENCY_S
-        while len(ratios) < MEASUREMENTS and (not ratios or ratios[-1] > 2):  # what a busy machine does once does not decide
+        while len(ratios) < MEASUREMENTS and (
+            not ratios or ratios[-1] > 2
+        ):  # what a busy machine does once does not decide
             idle_s = p99_of_the_other(here)
             with crowd_at(here, BUSY):
                 loaded_s = p99_of_the_other(here)
@@ -110,12 +142,16 @@ def p99_of_the_other(here: World) -> float:
     with open_session() as session:
         told = [here.ask(session, here.somebody, here.book(QUIET)) for _ in range(SAMPLES)]
     assert {one.code for one in told} == {"cancelled"}
-    return statistics.quantiles([one.answered_at - one.asked_at for one in told], n=100, method="inclusive")[98]
+    return statistics.quantiles(
+        [one.answered_at - one.asked_at for one in told], n=100, method="inclusive"
+    )[98]
 
 
 @contextmanager
 def crowd_at(here: World, business_id: str) -> Iterator[None]:
-    """Have everybody in the crowd cancel one appointment after another, at work when the context begins."""
+    """Have everybody in the crowd cancel one appointment after another, at work when the context
+    begins.
+    """
     over = threading.Event()
 
     def be_busy(caller: Caller) -> None:
@@ -137,10 +173,23 @@ def crowd_at(here: World, business_id: str) -> Iterator[None]:
 
 @pytest.mark.parametrize("asked_s", ["2", "120"], ids=["within the deadline", "beyond it"])
 def test_a_throttle_of_one_business_slows_no_other(asked_s: str) -> None:
-    """Four callers of a throttled business keep four of five threads; the fifth serves everybody else, before the four have their answers."""
-    with world(MAX_CONCURRENCY="5", REQUEST_DEADLINE_SECONDS="4") as here, ThreadPoolExecutor(4) as pool:
+    """Four callers of a throttled business keep four of five threads; the fifth serves everybody
+    else, before the four have their answers.
+    """
+    with (
+        world(MAX_CONCURRENCY="5", REQUEST_DEADLINE_SECONDS="4") as here,
+        ThreadPoolExecutor(4) as pool,
+    ):
         before = len(here.watch.calls)
-        here.watch.add(Fault(step="cancel", status=429, headers={"Retry-After": asked_s}, match={"business_id": BUSY}, times=None))
+        here.watch.add(
+            Fault(
+                step="cancel",
+                status=429,
+                headers={"Retry-After": asked_s},
+                match={"business_id": BUSY},
+                times=None,
+            )
+        )
         errands = [(caller, here.book(BUSY)) for caller in here.crowd[:4]]
         with open_session() as session:
             throttled = [pool.submit(ask_alone, here, *errand) for errand in errands]
@@ -151,7 +200,9 @@ def test_a_throttle_of_one_business_slows_no_other(asked_s: str) -> None:
             repeated = [here.ask(session, *errand) for errand in errands]
         assert {one.code for one in others} == {"cancelled"}
         assert {(one.code, one.headers["Retry-After"]) for one in told} == {("throttled", asked_s)}
-        if asked_s == "2":  # who is asked to wait for longer than the deadline has the answer at once
+        if (
+            asked_s == "2"
+        ):  # who is asked to wait for longer than the deadline has the answer at once
             assert max(one.answered_at for one in others) < min(one.answered_at for one in told)
         assert {one.code for one in repeated} == {"cancelled"}
         assert here.violations() == ""
@@ -162,8 +213,12 @@ def ask_alone(here: World, caller: Caller, ids: Ids) -> Told:
         return here.ask(session, caller, ids)
 
 
-def test_who_finds_no_room_is_told_so_at_once_and_nothing_is_lost(capsys: pytest.CaptureFixture[str]) -> None:
-    """40 callers where 4 can be served and 12 may wait: the others are refused sooner than anybody is served, health answers all the while, and a repeat succeeds."""
+def test_who_finds_no_room_is_told_so_at_once_and_nothing_is_lost(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """40 callers where 4 can be served and 12 may wait: the others are refused sooner than anybody
+    is served, health answers all the while, and a repeat succeeds.
+    """
     over = threading.Event()
     together = threading.Barrier(CROWD + 1)
 
@@ -191,7 +246,10 @@ def test_who_finds_no_room_is_told_so_at_once_and_nothing_is_lost(capsys: pytest
         here.stack.graph.latency_s = 1.0
         watching = pool.submit(watch_health, here)
         try:
-            ends = [one.result() for one in [pool.submit(be_refused, here, number) for number in range(CROWD)]]
+            ends = [
+                one.result()
+                for one in [pool.submit(be_refused, here, number) for number in range(CROWD)]
+            ]
         finally:
             over.set()
         health = watching.result()
@@ -205,6 +263,8 @@ def test_who_finds_no_room_is_told_so_at_once_and_nothing_is_lost(capsys: pytest
         assert Counter(last.code for _, last in ends) == {"cancelled": CROWD}
         assert len(here.stack.graph.bookings.outbox) == 2 * CROWD
     assert refused
-    assert max(one.answered_at - one.asked_at for one in refused) < min(one.answered_at - one.asked_at for one in served)
+    assert max(one.answered_at - one.asked_at for one in refused) < min(
+        one.answered_at - one.asked_at for one in served
+    )
     assert set(health) == {200}
     assert len(health) > 20

@@ -1,6 +1,8 @@
-"""A setting that is missing or contradicts another: one sentence that names it, to the caller and in the log, and nothing else.
+"""A setting that is missing or contradicts another: one sentence that names it, to the caller and
+in the log, and nothing else.
 
-That a mended setting is picked up without a restart is in test_lazy: a running process's environment cannot be changed from outside.
+That a mended setting is picked up without a restart is in test_lazy: a running process's
+environment cannot be changed from outside.
 """
 
 from pathlib import Path
@@ -9,16 +11,17 @@ import pytest
 import requests
 
 from infra.local import seed
-from infra.local.process import HostProcess
+from infra.local.host.process import HostProcess
 from infra.local.stack import LocalStack
-from shared.problems import Problem
+from shared.serving.problems import Problem
 from tests.client import Facade
 from tests.conftest import REPOSITORY
 
 PATIENCE_S = 60.0
 CREDENTIALS = "CLIENT_SECRET, CLIENT_CERTIFICATE_PATH, MANAGED_IDENTITY_CLIENT_ID"
 
-# What is set, beside or instead of what is right ("" counts as not set), and what is said. Values that must not be repeated hold "mark"; FILE is a file
+# What is set, beside or instead of what is right ("" counts as not set), and what is said. Values
+# that must not be repeated hold "mark"; FILE is a file
 # that exists and holds nonsense.
 WRONG: dict[str, tuple[dict[str, str], str]] = {
     "no tenant": ({"TENANT_ID": ""}, "The setting TENANT_ID is missing."),
@@ -33,7 +36,11 @@ WRONG: dict[str, tuple[dict[str, str], str]] = {
         f"Exactly one of {CREDENTIALS} must be set; CLIENT_SECRET and MANAGED_IDENTITY_CLIENT_ID are.",
     ),
     "a certificate that is none": (
-        {"CLIENT_SECRET": "", "CLIENT_CERTIFICATE_PATH": "FILE", "CLIENT_CERTIFICATE_PASSWORD": "mark"},
+        {
+            "CLIENT_SECRET": "",
+            "CLIENT_CERTIFICATE_PATH": "FILE",
+            "CLIENT_CERTIFICATE_PASSWORD": "mark",
+        },
         "The setting CLIENT_CERTIFICATE_PATH names a file that holds no readable private key and certificate.",
     ),
     "a cloud without Bookings": (
@@ -52,8 +59,14 @@ WRONG: dict[str, tuple[dict[str, str], str]] = {
         {"REQUEST_DEADLINE_SECONDS": "0"},
         "The setting REQUEST_DEADLINE_SECONDS is not usable: input should be greater than or equal to 2.",
     ),
-    "no bundle": ({"CA_BUNDLE": "/nowhere/mark.pem"}, "The setting CA_BUNDLE names a file that cannot be read."),
-    "a bundle that is none": ({"CA_BUNDLE": "FILE"}, "The setting CA_BUNDLE names a file that holds no readable certificate (PEM)."),
+    "no bundle": (
+        {"CA_BUNDLE": "/nowhere/mark.pem"},
+        "The setting CA_BUNDLE names a file that cannot be read.",
+    ),
+    "a bundle that is none": (
+        {"CA_BUNDLE": "FILE"},
+        "The setting CA_BUNDLE names a file that holds no readable certificate (PEM).",
+    ),
     "a table and no place": (
         {"IDEMPOTENCY_STORE": "table"},
         "IDEMPOTENCY_STORE is table, so exactly one of IDEMPOTENCY_TABLE_ENDPOINT and IDEMPOTENCY_TABLE_CONNECTION_STRING must be set.",
@@ -75,7 +88,9 @@ def test_a_wrong_setting_is_one_sentence_to_the_caller_and_in_the_log(
 ) -> None:
     nonsense = tmp_path / "nonsense.pem"
     nonsense.write_text("-----BEGIN NONSENSE-----\nmark\n")
-    environment = stack.environment | {name: str(nonsense) if value == "FILE" else value for name, value in overrides.items()}
+    environment = stack.environment | {
+        name: str(nonsense) if value == "FILE" else value for name, value in overrides.items()
+    }
     with HostProcess(REPOSITORY, environment) as host, requests.Session() as session:
         session.trust_env = False
         facade = Facade(host.url, session, stack)
@@ -85,9 +100,15 @@ def test_a_wrong_setting_is_one_sentence_to_the_caller_and_in_the_log(
 
     problems = [Problem.model_validate_json(answer.content) for answer in answers]
     for answer, problem in zip(answers, problems, strict=True):
-        assert (answer.status_code, problem.code, problem.retryable) == (500, "misconfigured", False)
+        assert (answer.status_code, problem.code, problem.retryable) == (
+            500,
+            "misconfigured",
+            False,
+        )
         assert problem.detail == sentence
-        (line,) = [line for line in printed.splitlines() if f"requestId={problem.request_id}" in line]
+        (line,) = [
+            line for line in printed.splitlines() if f"requestId={problem.request_id}" in line
+        ]
         assert " ERROR facade.request: event=request status=500 code=misconfigured " in line
         assert f'reason="{sentence}"' in line
     assert (health.status_code, health.json()) == (200, {"status": "ok"})

@@ -1,4 +1,6 @@
-"""What a caller asks for is what Graph receives: the documentation's request, and any id, through two JSON parsers, one URL and real sockets."""
+"""What a caller asks for is what Graph receives: the documentation's request, and any id, through
+two JSON parsers, one URL and real sockets.
+"""
 
 import json
 from collections.abc import Iterator
@@ -10,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from infra.local import seed
-from infra.local.graph_wire import Received
-from infra.local.process import HostProcess
+from infra.local.graph.wire import Received
+from infra.local.host.process import HostProcess
 from infra.local.stack import LocalStack
 from tests.client import Facade
 from tests.conftest import REPOSITORY
@@ -39,8 +41,13 @@ def test_the_documented_request_arrives_as_the_documentation_shows_it(fresh_faca
     assert received.raw_path == (
         "/v1.0/solutions/bookingBusinesses/Contosolunchdelivery%40M365B489948.onmicrosoft.com/appointments/AAMkADKoAAA%3D/cancel"
     )
-    assert json.loads(received.body) == {"cancellationMessage": "Your appointment has been successfully cancelled. Please call us again."}
-    assert {name: received.headers.get(name) for name in ("content-type", "accept", "content-length", "client-request-id")} == {
+    assert json.loads(received.body) == {
+        "cancellationMessage": "Your appointment has been successfully cancelled. Please call us again."
+    }
+    assert {
+        name: received.headers.get(name)
+        for name in ("content-type", "accept", "content-length", "client-request-id")
+    } == {
         "content-type": "application/json",
         "accept": "application/json",
         "content-length": str(len(received.body)),
@@ -61,7 +68,14 @@ def test_the_token_that_arrives_is_graphs_own_and_acts_for_the_user(facade: Faca
 
 
 def test_nothing_of_the_callers_other_headers_reaches_graph(facade: Facade) -> None:
-    facade.cancel(facade.book(), headers={"Cookie": "a=MARKER", "x-ms-client-principal": "MARKER", "x-correlation-id": "MARKER"})
+    facade.cancel(
+        facade.book(),
+        headers={
+            "Cookie": "a=MARKER",
+            "x-ms-client-principal": "MARKER",
+            "x-correlation-id": "MARKER",
+        },
+    )
     assert "MARKER" not in repr(only_call(facade).headers)
 
 
@@ -96,40 +110,70 @@ UNUSUAL = {
 
 
 @pytest.mark.parametrize("appointment_id", UNUSUAL.values(), ids=UNUSUAL.keys())
-def test_an_unusual_appointment_is_the_one_that_is_cancelled(facade: Facade, appointment_id: str) -> None:
+def test_an_unusual_appointment_is_the_one_that_is_cancelled(
+    facade: Facade, appointment_id: str
+) -> None:
     neighbour = facade.book()
     chosen = facade.book(f"{appointment_id}{neighbour}")
     outcome = facade.cancel(chosen).json()
 
     assert (outcome["outcome"], outcome["appointmentId"]) == ("cancelled", chosen)
-    assert only_call(facade).segments[2:] == ("bookingBusinesses", seed.LUNCH_DELIVERY, "appointments", chosen, "cancel")
-    assert [cancellation.appointment_id for cancellation in facade.stack.graph.bookings.cancellations] == [chosen]
+    assert only_call(facade).segments[2:] == (
+        "bookingBusinesses",
+        seed.LUNCH_DELIVERY,
+        "appointments",
+        chosen,
+        "cancel",
+    )
+    assert [
+        cancellation.appointment_id for cancellation in facade.stack.graph.bookings.cancellations
+    ] == [chosen]
     assert facade.stack.graph.bookings.exists(seed.LUNCH_DELIVERY, neighbour)
 
 
 @pytest.mark.parametrize("business_id", UNUSUAL.values(), ids=UNUSUAL.keys())
 def test_an_unusual_business_is_the_one_that_is_asked(facade: Facade, business_id: str) -> None:
-    facade.stack.graph.bookings.add_business(seed.Business(business_id, "Unusual", frozenset({seed.ADELE.object_id})))
+    facade.stack.graph.bookings.add_business(
+        seed.Business(business_id, "Unusual", frozenset({seed.ADELE.object_id}))
+    )
     chosen = facade.book(business_id=business_id)
     outcome = facade.cancel(chosen, business_id=business_id).json()
 
     assert (outcome["outcome"], outcome["businessId"]) == ("cancelled", business_id)
-    assert only_call(facade).segments[2:] == ("bookingBusinesses", business_id, "appointments", chosen, "cancel")
+    assert only_call(facade).segments[2:] == (
+        "bookingBusinesses",
+        business_id,
+        "appointments",
+        chosen,
+        "cancel",
+    )
 
 
-ids = st.text(st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from("/%+=.?#;\\ @&"), min_size=1, max_size=40).filter(
-    lambda text: any(character != "." and not character.isspace() for character in text)
+ids = st.text(
+    st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from("/%+=.?#;\\ @&"),
+    min_size=1,
+    max_size=40,
+).filter(lambda text: any(character != "." and not character.isspace() for character in text))
+
+
+@settings(
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-
-
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(business_id=ids, appointment_id=ids)
-def test_every_id_that_is_accepted_arrives_exactly(facade: Facade, business_id: str, appointment_id: str) -> None:
+def test_every_id_that_is_accepted_arrives_exactly(
+    facade: Facade, business_id: str, appointment_id: str
+) -> None:
     facade.stack.graph.clear_received()
     outcome = facade.cancel(appointment_id, business_id=business_id).json()
     received = only_call(facade)
 
-    assert (outcome["outcome"], outcome["businessId"], outcome["appointmentId"]) == ("not_found", business_id, appointment_id)
+    assert (outcome["outcome"], outcome["businessId"], outcome["appointmentId"]) == (
+        "not_found",
+        business_id,
+        appointment_id,
+    )
     raw = received.raw_path.removeprefix("/v1.0/solutions/").split("/")
     assert [unquote(segment, errors="strict") for segment in raw] == [
         "bookingBusinesses",
@@ -140,12 +184,18 @@ def test_every_id_that_is_accepted_arrives_exactly(facade: Facade, business_id: 
     ]
 
 
-messages = st.text(st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from("\r\n\t"), min_size=1, max_size=80).filter(
-    lambda text: bool(text.strip())
+messages = st.text(
+    st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from("\r\n\t"),
+    min_size=1,
+    max_size=80,
+).filter(lambda text: bool(text.strip()))
+
+
+@settings(
+    deadline=None,
+    max_examples=25,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-
-
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(message=messages)
 def test_every_message_that_is_accepted_arrives_exactly(facade: Facade, message: str) -> None:
     facade.stack.graph.clear_received()
@@ -155,10 +205,22 @@ def test_every_message_that_is_accepted_arrives_exactly(facade: Facade, message:
 
 @pytest.mark.parametrize(
     ("business_id", "appointment_id"),
-    [(".", "a"), ("a", ".."), ("", "a"), ("a", " "), ("a\0", "b"), ("a", "b\n"), ("a", "\ud800"), ("a" * 321, "b"), ("a", "b" * 1025)],
+    [
+        (".", "a"),
+        ("a", ".."),
+        ("", "a"),
+        ("a", " "),
+        ("a\0", "b"),
+        ("a", "b\n"),
+        ("a", "\ud800"),
+        ("a" * 321, "b"),
+        ("a", "b" * 1025),
+    ],
     ids=lambda value: ascii(value)[:20],
 )
-def test_an_id_that_is_refused_reaches_nobody(facade: Facade, business_id: str, appointment_id: str) -> None:
+def test_an_id_that_is_refused_reaches_nobody(
+    facade: Facade, business_id: str, appointment_id: str
+) -> None:
     assert facade.cancel(appointment_id, business_id=business_id).status_code == 400
     assert not facade.stack.graph.received
     assert not facade.stack.entra.exchanges()
@@ -170,7 +232,9 @@ def test_without_a_message_the_default_is_sent(facade: Facade, left_out: str | N
     if left_out:
         body["cancellationMessage"] = None
     assert facade.post(body).status_code == 200
-    assert json.loads(only_call(facade).body) == {"cancellationMessage": "Your appointment has been cancelled."}
+    assert json.loads(only_call(facade).body) == {
+        "cancellationMessage": "Your appointment has been cancelled."
+    }
 
 
 @pytest.fixture
@@ -181,7 +245,10 @@ def preview(stack: LocalStack) -> Iterator[Facade]:
         "GRAPH_BOOKINGS_ROOT": "bookingBusinesses",
         "DEFAULT_CANCELLATION_MESSAGE": "Ihr Termin wurde abgesagt. Über Ihren Anruf würden wir uns freuen.",
     }
-    with HostProcess(REPOSITORY, {**stack.environment, **environment}) as host, requests.Session() as session:
+    with (
+        HostProcess(REPOSITORY, {**stack.environment, **environment}) as host,
+        requests.Session() as session,
+    ):
         session.trust_env = False
         yield Facade(host.url, session, stack)
 
@@ -191,5 +258,10 @@ def test_the_preview_address_and_another_default_message_can_be_set(preview: Fac
     received = only_call(preview)
 
     assert outcome["outcome"] == "cancelled"
-    assert received.path == f"/beta/bookingBusinesses/{seed.LUNCH_DELIVERY}/appointments/{seed.EXAMPLE_APPOINTMENT}/cancel"
-    assert json.loads(received.body) == {"cancellationMessage": "Ihr Termin wurde abgesagt. Über Ihren Anruf würden wir uns freuen."}
+    assert (
+        received.path
+        == f"/beta/bookingBusinesses/{seed.LUNCH_DELIVERY}/appointments/{seed.EXAMPLE_APPOINTMENT}/cancel"
+    )
+    assert json.loads(received.body) == {
+        "cancellationMessage": "Ihr Termin wurde abgesagt. Über Ihren Anruf würden wir uns freuen."
+    }

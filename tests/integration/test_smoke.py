@@ -1,4 +1,6 @@
-"""The operator's smoke test, run as they run it: a process with three variables, against the local stack."""
+"""The operator's smoke test, run as they run it: a process with three variables, against the local
+stack.
+"""
 
 import os
 import subprocess
@@ -19,7 +21,14 @@ PASSED, FAILED, MISUSED, INCOMPLETE = 0, 1, 2, 3
 def smoke(**variables: str) -> tuple[int, str]:
     """Run it; returns its exit code and all that it said."""
     environment: Mapping[str, str] = {"PATH": os.environ["PATH"], "NO_PROXY": "*", **variables}
-    done = subprocess.run([sys.executable, str(SCRIPT)], env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert done.stderr == ""
     return done.returncode, done.stdout
 
@@ -41,7 +50,9 @@ def test_a_service_that_works_passes_and_is_not_changed(facade: Facade) -> None:
     [({}, "TOKEN and BUSINESS"), ({"BUSINESS": seed.LUNCH_DELIVERY}, "TOKEN")],
     ids=["neither", "no-token"],
 )
-def test_what_was_not_tried_is_said(facade: Facade, variables: dict[str, str], untried: str) -> None:
+def test_what_was_not_tried_is_said(
+    facade: Facade, variables: dict[str, str], untried: str
+) -> None:
     code, said = smoke(URL=facade.url, **variables)
 
     assert code == INCOMPLETE, said
@@ -50,7 +61,11 @@ def test_what_was_not_tried_is_said(facade: Facade, variables: dict[str, str], u
 
 
 def test_a_token_for_another_api_fails_with_advice(facade: Facade) -> None:
-    code, said = smoke(URL=facade.url, TOKEN=facade.stack.entra.user_token(audience=seed.PARTNER_CLIENT_ID), BUSINESS=seed.LUNCH_DELIVERY)
+    code, said = smoke(
+        URL=facade.url,
+        TOKEN=facade.stack.entra.user_token(audience=seed.PARTNER_CLIENT_ID),
+        BUSINESS=seed.LUNCH_DELIVERY,
+    )
 
     assert code == FAILED
     assert "code=invalid_token" in said
@@ -59,17 +74,28 @@ def test_a_token_for_another_api_fails_with_advice(facade: Facade) -> None:
 
 def test_graph_in_trouble_fails(facade: Facade) -> None:
     facade.stack.graph.faults.add(
-        Fault(step="cancel", status=403, body={"error": {"code": "ErrorAccessDenied", "message": "Access is denied."}})
+        Fault(
+            step="cancel",
+            status=403,
+            body={"error": {"code": "ErrorAccessDenied", "message": "Access is denied."}},
+        )
     )
 
-    code, said = smoke(URL=facade.url, TOKEN=facade.stack.entra.user_token(), BUSINESS=seed.LUNCH_DELIVERY)
+    code, said = smoke(
+        URL=facade.url, TOKEN=facade.stack.entra.user_token(), BUSINESS=seed.LUNCH_DELIVERY
+    )
 
     assert code == FAILED
     assert "code=access_denied" in said
 
 
 def test_an_appointment_that_exists_is_never_chosen(facade: Facade) -> None:
-    codes = [smoke(URL=facade.url, TOKEN=facade.stack.entra.user_token(), BUSINESS=seed.LUNCH_DELIVERY)[0] for _ in range(2)]
+    codes = [
+        smoke(URL=facade.url, TOKEN=facade.stack.entra.user_token(), BUSINESS=seed.LUNCH_DELIVERY)[
+            0
+        ]
+        for _ in range(2)
+    ]
 
     bodies = {call.path for call in facade.stack.graph.received}
     assert codes == [PASSED, PASSED]

@@ -1,4 +1,6 @@
-"""The soak itself: that it runs, and that nothing untrue, nothing off the contract and nothing that grows gets past it. Not timed."""
+"""The soak itself: that it runs, and that nothing untrue, nothing off the contract and nothing that
+grows gets past it. Not timed.
+"""
 
 import json
 import mmap
@@ -13,8 +15,17 @@ from cancel_appointment.outcome import CancelOutcome, Outcome
 from cancel_appointment.request import CancelRequest
 from shared import errors
 from shared.errors import FacadeError, FieldFault
-from shared.problems import Reply, problem
-from tests.benchmarks.soak import DEPLOYED, REPOSITORY, Options, Record, Sample, as_json, report, soak
+from shared.serving.problems import Reply, problem
+from tests.benchmarks.soak import (
+    DEPLOYED,
+    REPOSITORY,
+    Options,
+    Record,
+    Sample,
+    as_json,
+    report,
+    soak,
+)
 from tests.benchmarks.soak_judge import Errand, judge
 from tests.benchmarks.soak_script import (
     FATES,
@@ -37,12 +48,23 @@ def test_a_small_soak_judges_every_answer_and_watches_the_process() -> None:
     assert record.answered == 500
     assert record.said["cancelled"] > 300
     assert {"not_found", "not_found?", "cancelled+", "invalid_request"} <= record.said.keys()
-    assert {"plain", "key", "never was", "repeat", "twice", "bad token", "bad body"} <= record.kinds.keys()
+    assert {
+        "plain",
+        "key",
+        "never was",
+        "repeat",
+        "twice",
+        "bad token",
+        "bad body",
+    } <= record.kinds.keys()
     assert len(record.samples) >= 90
     first, last = record.samples[0], record.samples[-1]
     assert 0 < first.answered < 10
     assert last.answered == 500
-    assert all(one.rss_kib > 20_000 and one.threads > 5 and one.sockets > 5 and one.handles > 0 for one in record.samples)
+    assert all(
+        one.rss_kib > 20_000 and one.threads > 5 and one.sockets > 5 and one.handles > 0
+        for one in record.samples
+    )
     assert [bar.name for bar in record.bars() if "contract" in bar.name and bar.kept]
     assert "500 requests" in report(record)
     assert json.loads(as_json(record))["answered"] == 500
@@ -50,7 +72,9 @@ def test_a_small_soak_judges_every_answer_and_watches_the_process() -> None:
 
 def errand(letter: str = STANDS, *says: str, alone: bool = True) -> Errand:
     ids = Ids(business_id(7), appointment_id(letter, 7, 3))
-    return Errand("plain", ids, letter, 7, 3, frozenset(says or {FATES[letter].says}), b"", {}, alone=alone)
+    return Errand(
+        "plain", ids, letter, 7, 3, frozenset(says or {FATES[letter].says}), b"", {}, alone=alone
+    )
 
 
 def told(asked: Errand, reply: Reply) -> Told:
@@ -68,15 +92,21 @@ def told(asked: Errand, reply: Reply) -> Told:
 
 
 def outcome(asked: Errand, said: str) -> Reply:
-    request = CancelRequest(businessId=asked.ids.business_id, appointmentId=asked.ids.appointment_id)
-    ended = CancelOutcome(Outcome(said.rstrip("?+")), confirmed="?" not in said, replayed="+" in said)
+    request = CancelRequest(
+        businessId=asked.ids.business_id, appointmentId=asked.ids.appointment_id
+    )
+    ended = CancelOutcome(
+        Outcome(said.rstrip("?+")), confirmed="?" not in said, replayed="+" in said
+    )
     return contract.answer(ended, request, str(uuid.uuid4()))
 
 
 REFUSED: Mapping[str, FacadeError] = {
     "throttled": errors.Throttled("-", retry_after_s=120),
     "upstream_error": errors.UpstreamBroken("-"),
-    "invalid_request": errors.RequestInvalid("-", faults=(FieldFault("appointmentId", "is malformed"),)),
+    "invalid_request": errors.RequestInvalid(
+        "-", faults=(FieldFault("appointmentId", "is malformed"),)
+    ),
     "access_denied": errors.AccessDenied("-"),
     "interaction_required": errors.InteractionRequired("-", claims='{"access_token":{}}'),
     "outcome_unknown": errors.OutcomeUnknown("-", retry_after_s=5),
@@ -88,7 +118,9 @@ REFUSED: Mapping[str, FacadeError] = {
 
 def say(asked: Errand, said: str) -> Told:
     if said in REFUSED:
-        return told(asked, problem(REFUSED[said], str(uuid.uuid4()), accept=None, authorization_uri=None))
+        return told(
+            asked, problem(REFUSED[said], str(uuid.uuid4()), accept=None, authorization_uri=None)
+        )
     return told(asked, outcome(asked, said))
 
 
@@ -109,19 +141,79 @@ def test_what_is_due_is_no_violation(letter: str) -> None:
 @pytest.mark.parametrize(
     ("asked", "said", "seen", "wrong"),
     [
-        pytest.param(errand(), "cancelled", Seen(0), "no cancel was carried out", id="cancelled, and it stands"),
-        pytest.param(errand(NEVER_WAS, "cancelled"), "cancelled", Seen(0), "no cancel was carried out", id="cancelled, and it never was"),
-        pytest.param(errand(), "not_found", CANCELLED, "not_found, confirmed", id="not_found of what was cancelled"),
+        pytest.param(
+            errand(),
+            "cancelled",
+            Seen(0),
+            "no cancel was carried out",
+            id="cancelled, and it stands",
+        ),
+        pytest.param(
+            errand(NEVER_WAS, "cancelled"),
+            "cancelled",
+            Seen(0),
+            "no cancel was carried out",
+            id="cancelled, and it never was",
+        ),
+        pytest.param(
+            errand(),
+            "not_found",
+            CANCELLED,
+            "not_found, confirmed",
+            id="not_found of what was cancelled",
+        ),
         pytest.param(errand(), "not_found?", Seen(0), "stands", id="not_found of what stands"),
-        pytest.param(errand(NEVER_WAS), "not_found?", Seen(0), "was due", id="unconfirmed where Graph's answer settled it"),
-        pytest.param(errand(), "cancelled?", CANCELLED, "was due", id="cancelled, unconfirmed, after a 204"),
-        pytest.param(errand("m"), "upstream_error", Seen.GONE, "nothing was changed", id="nothing was changed, and it was cancelled"),
-        pytest.param(errand(), "upstream_error", Seen(0), "was due", id="a problem where an outcome was due"),
-        pytest.param(errand(STANDS, "cancelled+"), "cancelled", CANCELLED, "was due", id="a repeat that is not told as one"),
-        pytest.param(errand(STANDS, "idempotency_key_reused"), "cancelled", CANCELLED, "was due", id="a key taken twice"),
-        pytest.param(errand(), "cancelled", CANCELLED | Seen.REPEATED, "cancelled again", id="a second cancel"),
-        pytest.param(errand(), "cancelled", CANCELLED | Seen.BLIND, "without a look", id="a blind repeat"),
-        pytest.param(errand(), "cancelled", CANCELLED | Seen.CROSSED, "another user", id="somebody else's token"),
+        pytest.param(
+            errand(NEVER_WAS),
+            "not_found?",
+            Seen(0),
+            "was due",
+            id="unconfirmed where Graph's answer settled it",
+        ),
+        pytest.param(
+            errand(), "cancelled?", CANCELLED, "was due", id="cancelled, unconfirmed, after a 204"
+        ),
+        pytest.param(
+            errand("m"),
+            "upstream_error",
+            Seen.GONE,
+            "nothing was changed",
+            id="nothing was changed, and it was cancelled",
+        ),
+        pytest.param(
+            errand(), "upstream_error", Seen(0), "was due", id="a problem where an outcome was due"
+        ),
+        pytest.param(
+            errand(STANDS, "cancelled+"),
+            "cancelled",
+            CANCELLED,
+            "was due",
+            id="a repeat that is not told as one",
+        ),
+        pytest.param(
+            errand(STANDS, "idempotency_key_reused"),
+            "cancelled",
+            CANCELLED,
+            "was due",
+            id="a key taken twice",
+        ),
+        pytest.param(
+            errand(),
+            "cancelled",
+            CANCELLED | Seen.REPEATED,
+            "cancelled again",
+            id="a second cancel",
+        ),
+        pytest.param(
+            errand(), "cancelled", CANCELLED | Seen.BLIND, "without a look", id="a blind repeat"
+        ),
+        pytest.param(
+            errand(),
+            "cancelled",
+            CANCELLED | Seen.CROSSED,
+            "another user",
+            id="somebody else's token",
+        ),
     ],
 )
 def test_what_is_not_true_is_a_violation(asked: Errand, said: str, seen: Seen, wrong: str) -> None:
@@ -139,14 +231,24 @@ def test_too_much_to_do_is_no_violation_unless_something_was_changed() -> None:
 @pytest.mark.parametrize(
     "spoil",
     [
-        pytest.param(lambda good: replace(good, headers={**good.headers, "Content-Type": "text/html"}), id="content type"),
         pytest.param(
-            lambda good: replace(good, headers={name: text for name, text in good.headers.items() if name != "Cache-Control"}),
+            lambda good: replace(good, headers={**good.headers, "Content-Type": "text/html"}),
+            id="content type",
+        ),
+        pytest.param(
+            lambda good: replace(
+                good,
+                headers={
+                    name: text for name, text in good.headers.items() if name != "Cache-Control"
+                },
+            ),
             id="no Cache-Control",
         ),
         pytest.param(lambda good: replace(good, body=b"{}"), id="no members"),
         pytest.param(lambda good: replace(good, body=b"<html>"), id="no JSON"),
-        pytest.param(lambda good: replace(good, body=good.body[:-1] + b', "debug": 1}'), id="another member"),
+        pytest.param(
+            lambda good: replace(good, body=good.body[:-1] + b', "debug": 1}'), id="another member"
+        ),
         pytest.param(lambda good: replace(good, status=500), id="another status"),
     ],
 )
@@ -174,7 +276,12 @@ class Graph:
     def call(self, letter: str, *, method: str = "POST", user: int = 3, token_of: int = 3) -> int:
         tail = "/cancel" if method == "POST" else ""
         target = f"/v1.0/solutions/bookingBusinesses/b%40c/appointments/{appointment_id(letter, 7, user).replace('=', '%3D')}{tail}"
-        _, wire = self._upstream.reply(method, target, f"Accept: */*\r\nAuthorization: Bearer {object_id(token_of)}.1.AA\r\n", b"")
+        _, wire = self._upstream.reply(
+            method,
+            target,
+            f"Accept: */*\r\nAuthorization: Bearer {object_id(token_of)}.1.AA\r\n",
+            b"",
+        )
         return 0 if wire is None else int(wire.split()[1])
 
     def look(self, letter: str) -> int:
@@ -186,7 +293,9 @@ class Graph:
 
 
 @pytest.mark.parametrize(
-    "letter", [letter for letter, fate in FATES.items() if not fate.lasts and letter != "q"], ids=lambda letter: FATES[letter].name
+    "letter",
+    [letter for letter, fate in FATES.items() if not fate.lasts and letter != "q"],
+    ids=lambda letter: FATES[letter].name,
 )
 def test_whoever_looks_before_a_repeat_does_nothing_wrong(letter: str) -> None:
     graph = Graph()

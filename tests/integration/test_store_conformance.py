@@ -1,4 +1,6 @@
-"""What every store promises: one suite, run against the memory store and against the table store on a real Azurite."""
+"""What every store promises: one suite, run against the memory store and against the table store on
+a real Azurite.
+"""
 
 import hashlib
 import secrets
@@ -11,8 +13,18 @@ from functools import partial
 
 import pytest
 
-from shared.idempotency import Abandoned, Begun, Claim, IdempotencyStore, MemoryStore, Mismatch, New, Replay, Running
-from shared.table_store import CLOCK_MARGIN_S, Patience, Surroundings, TableStore
+from shared.records.rules import (
+    Abandoned,
+    Begun,
+    Claim,
+    IdempotencyStore,
+    MemoryStore,
+    Mismatch,
+    New,
+    Replay,
+    Running,
+)
+from shared.records.table_store import CLOCK_MARGIN_S, Patience, Surroundings, TableStore
 from tests.integration.azurite import Azurite
 
 KEY = hashlib.sha256(b"one request").hexdigest()
@@ -24,14 +36,23 @@ RACERS = 64
 
 @dataclass
 class Instance:
-    """A store, the clock it reads, and a second store of another instance that shares the records (for the memory store: the same one)."""
+    """A store, the clock it reads, and a second store of another instance that shares the records
+    (for the memory store: the same one).
+    """
 
     store: IdempotencyStore
     other: IdempotencyStore
     margin_s: float
     now: float = field(default=1_760_000_000.0)
 
-    def begin(self, key: str = KEY, fingerprint: str = "f", *, lease_s: float = LEASE_S, keep_s: float = KEEP_S) -> Begun:
+    def begin(
+        self,
+        key: str = KEY,
+        fingerprint: str = "f",
+        *,
+        lease_s: float = LEASE_S,
+        keep_s: float = KEEP_S,
+    ) -> Begun:
         return self.store.begin(key, fingerprint, lease_s=lease_s, keep_s=keep_s)
 
     def begin_elsewhere(self, fingerprint: str = "f") -> Begun:
@@ -62,9 +83,14 @@ def instance(request: pytest.FixtureRequest) -> Iterator[Instance]:
     emulator: Azurite = request.getfixturevalue("azurite")
     table = f"t{secrets.token_hex(8)}"
     around = Surroundings(now=now, random=lambda: 0.999)  # no sweeps here
-    patience = Patience(connect_s=20, read_s=20, operation_s=60)  # 64 racers on a busy machine are no failure of the store
+    patience = Patience(
+        connect_s=20, read_s=20, operation_s=60
+    )  # 64 racers on a busy machine are no failure of the store
     stores = [
-        TableStore.from_connection_string(emulator.connection_string, table, patience=patience, surroundings=around) for _ in range(2)
+        TableStore.from_connection_string(
+            emulator.connection_string, table, patience=patience, surroundings=around
+        )
+        for _ in range(2)
     ]
     made.append(Instance(stores[0], stores[1], margin_s=CLOCK_MARGIN_S))
     yield made[0]
@@ -95,9 +121,13 @@ def test_a_duplicate_of_a_running_request_is_told_when_to_ask_again(instance: In
 
 
 @pytest.mark.parametrize(
-    "payload", ["cancelled", "", '{"a": "b\\"c"}', "naïve ☃ 🦆\n\t", "x" * 20_000], ids=lambda text: f"{len(text)} characters"
+    "payload",
+    ["cancelled", "", '{"a": "b\\"c"}', "naïve ☃ 🦆\n\t", "x" * 20_000],
+    ids=lambda text: f"{len(text)} characters",
 )
-def test_a_finished_request_is_replayed_as_it_was_completed(instance: Instance, payload: str) -> None:
+def test_a_finished_request_is_replayed_as_it_was_completed(
+    instance: Instance, payload: str
+) -> None:
     assert instance.store.complete(instance.claim(), payload, keep_s=KEEP_S)
     assert instance.begin() == Replay(payload)
     assert instance.begin_elsewhere() == Replay(payload)
@@ -120,7 +150,9 @@ def test_requests_with_other_keys_do_not_meet(instance: Instance) -> None:
     assert instance.begin() == Replay("p")
 
 
-def test_a_finished_request_is_new_once_its_keep_is_over_whatever_its_fingerprint(instance: Instance) -> None:
+def test_a_finished_request_is_new_once_its_keep_is_over_whatever_its_fingerprint(
+    instance: Instance,
+) -> None:
     instance.store.complete(instance.claim(), "p", keep_s=100)
     instance.wait(99.9)
     assert instance.begin() == Replay("p")
@@ -150,7 +182,9 @@ def test_a_lease_holds_even_when_the_keep_is_shorter(instance: Instance) -> None
     assert isinstance(instance.begin(), Running)
 
 
-def test_a_dead_workers_request_is_taken_over_by_one_and_runs_for_the_others(instance: Instance) -> None:
+def test_a_dead_workers_request_is_taken_over_by_one_and_runs_for_the_others(
+    instance: Instance,
+) -> None:
     first = instance.claim()
     instance.wait_for_the_end_of_the_lease()
     second = abandoned(instance.begin_elsewhere())
@@ -192,7 +226,9 @@ def test_taking_over_never_shortens_the_life_of_a_doubt(instance: Instance) -> N
     abandoned(instance.begin())
 
 
-def test_release_without_doubt_settles_the_doubt_of_an_abandoned_request(instance: Instance) -> None:
+def test_release_without_doubt_settles_the_doubt_of_an_abandoned_request(
+    instance: Instance,
+) -> None:
     instance.store.release(instance.claim(), doubt=True, keep_s=KEEP_S)
     assert instance.store.release(abandoned(instance.begin()), doubt=False, keep_s=KEEP_S)
     new(instance.begin())
@@ -213,7 +249,9 @@ SETTLE: dict[str, Callable[[IdempotencyStore, Claim], bool]] = {
 
 
 @pytest.mark.parametrize("how", SETTLE)
-def test_a_stale_owner_changes_nothing_while_the_new_one_works(instance: Instance, how: str) -> None:
+def test_a_stale_owner_changes_nothing_while_the_new_one_works(
+    instance: Instance, how: str
+) -> None:
     stale = instance.claim()
     instance.wait_for_the_end_of_the_lease()
     owner = abandoned(instance.begin_elsewhere())
@@ -224,7 +262,9 @@ def test_a_stale_owner_changes_nothing_while_the_new_one_works(instance: Instanc
 
 
 @pytest.mark.parametrize("how", SETTLE)
-def test_a_stale_owner_changes_nothing_once_the_new_one_has_finished(instance: Instance, how: str) -> None:
+def test_a_stale_owner_changes_nothing_once_the_new_one_has_finished(
+    instance: Instance, how: str
+) -> None:
     stale = instance.claim()
     instance.wait_for_the_end_of_the_lease()
     instance.other.complete(abandoned(instance.begin_elsewhere()), "true", keep_s=KEEP_S)
@@ -280,7 +320,9 @@ def test_a_claim_with_another_proof_changes_nothing(instance: Instance) -> None:
     assert isinstance(instance.begin(), Running)
 
 
-@pytest.mark.parametrize("key", ["", "ann@contoso.example", KEY.upper(), KEY[:-1], KEY + "0", KEY[:-1] + "/"])
+@pytest.mark.parametrize(
+    "key", ["", "ann@contoso.example", KEY.upper(), KEY[:-1], KEY + "0", KEY[:-1] + "/"]
+)
 def test_a_key_that_is_no_hash_is_refused(instance: Instance, key: str) -> None:
     with pytest.raises(ValueError, match="SHA-256"):
         instance.begin(key)
@@ -319,8 +361,12 @@ def prepare_doubt(instance: Instance) -> type[Begun]:
     return Abandoned
 
 
-@pytest.mark.parametrize("prepare", [prepare_absent, prepare_expired, prepare_dead_worker, prepare_doubt])
-def test_of_64_racers_one_wins_and_the_others_see_it_run(instance: Instance, prepare: Callable[[Instance], type[Begun]]) -> None:
+@pytest.mark.parametrize(
+    "prepare", [prepare_absent, prepare_expired, prepare_dead_worker, prepare_doubt]
+)
+def test_of_64_racers_one_wins_and_the_others_see_it_run(
+    instance: Instance, prepare: Callable[[Instance], type[Begun]]
+) -> None:
     won = prepare(instance)
     begun = race([instance.begin, instance.begin_elsewhere] * (RACERS // 2))
     assert Counter(type(one) for one in begun) == {won: 1, Running: RACERS - 1}

@@ -1,4 +1,6 @@
-"""What the table store does when the network, the service or the table misbehaves; how it makes its table, keeps its connections and removes old records."""
+"""What the table store does when the network, the service or the table misbehaves; how it makes its
+table, keeps its connections and removes old records.
+"""
 
 import contextlib
 import hashlib
@@ -20,15 +22,28 @@ import pytest
 import requests
 import trustme
 import urllib3
-from azure.core.exceptions import DecodeError, ServiceRequestError, ServiceResponseError, ServiceResponseTimeoutError
+from azure.core.exceptions import (
+    DecodeError,
+    ServiceRequestError,
+    ServiceResponseError,
+    ServiceResponseTimeoutError,
+)
 from azure.core.pipeline.transport import HttpTransport, RequestsTransport
 from azure.data.tables import TableClient, TableServiceClient, UpdateMode
 
-from shared import credentials
-from shared.connections import open_trust
-from shared.idempotency import Abandoned, Begun, Claim, New, Replay, Running, StoreUnavailable
-from shared.storage_credential import ManagedIdentityCredential
-from shared.table_store import CLOCK_MARGIN_S, SWEEP_MARGIN_S, SWEEP_ROWS, Patience, Surroundings, TableStore, pooled_transport
+from shared.entra import credentials
+from shared.records.credential import ManagedIdentityCredential
+from shared.records.rules import Abandoned, Begun, Claim, New, Replay, Running, StoreUnavailable
+from shared.records.table_store import (
+    CLOCK_MARGIN_S,
+    SWEEP_MARGIN_S,
+    SWEEP_ROWS,
+    Patience,
+    Surroundings,
+    TableStore,
+    pooled_transport,
+)
+from shared.transport.connections import open_trust
 from tests.integration.azurite import Azurite
 
 NOW = 1_760_000_000.0
@@ -47,7 +62,9 @@ KEY = key("one request")
 
 
 class FaultyNetwork(HttpTransport[Any, Any]):
-    """The real transport, but for the faults that a test lines up: the next request of a method meets the next fault of that method."""
+    """The real transport, but for the faults that a test lines up: the next request of a method
+    meets the next fault of that method.
+    """
 
     def __init__(self) -> None:
         self.inner = pooled_transport()
@@ -125,19 +142,29 @@ class Bench:
         self.emulator = emulator
         self.table = f"t{secrets.token_hex(8)}"
         self.now = NOW
-        self.chances: list[float] = []  # what chance gives next; when nothing is lined up it starts no sweep
+        self.chances: list[
+            float
+        ] = []  # what chance gives next; when nothing is lined up it starts no sweep
         self.background: list[Callable[[], None]] = []
         self.network = FaultyNetwork()
         self.store = self.instance(self.network)
         self.other = self.instance()
 
-    def instance(self, transport: HttpTransport[Any, Any] | None = None, patience: Patience = PATIENT) -> TableStore:
+    def instance(
+        self, transport: HttpTransport[Any, Any] | None = None, patience: Patience = PATIENT
+    ) -> TableStore:
         return TableStore.from_connection_string(
-            self.emulator.connection_string, self.table, patience=patience, surroundings=self.surroundings(), transport=transport
+            self.emulator.connection_string,
+            self.table,
+            patience=patience,
+            surroundings=self.surroundings(),
+            transport=transport,
         )
 
     def surroundings(self) -> Surroundings:
-        return Surroundings(now=lambda: self.now, random=self.chance, run_in_background=self.background.append)
+        return Surroundings(
+            now=lambda: self.now, random=self.chance, run_in_background=self.background.append
+        )
 
     def chance(self) -> float:
         return self.chances.pop(0) if self.chances else 0.999
@@ -218,11 +245,15 @@ def test_an_unanswered_take_over_is_our_own_abandoned(warm: Bench, fault: Fault)
 
 
 @pytest.mark.parametrize("fault", [lost, comes_late])
-def test_a_lost_take_over_does_not_count_when_another_was_quicker(warm: Bench, fault: Fault) -> None:
+def test_a_lost_take_over_does_not_count_when_another_was_quicker(
+    warm: Bench, fault: Fault
+) -> None:
     warm.begin_elsewhere()
     warm.wait_for_the_end_of_the_lease()
 
-    def fails_while_another_takes_over(network: FaultyNetwork, request: Any, options: dict[str, Any]) -> Any:
+    def fails_while_another_takes_over(
+        network: FaultyNetwork, request: Any, options: dict[str, Any]
+    ) -> Any:
         assert isinstance(warm.begin_elsewhere(), Abandoned)
         return fault(network, request, options)
 
@@ -239,7 +270,9 @@ def test_an_unanswered_completion_is_recorded(warm: Bench, fault: Fault) -> None
 
 
 @pytest.mark.parametrize("fault", ANSWER_FAULTS)
-def test_an_unanswered_completion_of_a_stale_owner_is_known_as_such(warm: Bench, fault: Fault) -> None:
+def test_an_unanswered_completion_of_a_stale_owner_is_known_as_such(
+    warm: Bench, fault: Fault
+) -> None:
     stale = claim(warm.begin())
     warm.wait_for_the_end_of_the_lease()
     owner = claim(warm.begin_elsewhere())
@@ -299,10 +332,14 @@ def test_a_completion_that_is_lost_twice_fails_and_leaves_doubt_behind(warm: Ben
     assert isinstance(warm.begin_elsewhere(), Abandoned)
 
 
-def test_an_insert_that_comes_after_the_release_turns_into_doubt_not_into_an_answer(warm: Bench) -> None:
+def test_an_insert_that_comes_after_the_release_turns_into_doubt_not_into_an_answer(
+    warm: Bench,
+) -> None:
     late: list[Any] = []
 
-    def comes_after_the_release(_network: FaultyNetwork, request: Any, _options: dict[str, Any]) -> Any:
+    def comes_after_the_release(
+        _network: FaultyNetwork, request: Any, _options: dict[str, Any]
+    ) -> Any:
         late.append(request)
         raise ServiceResponseTimeoutError("read timed out")
 
@@ -326,14 +363,20 @@ SOME_CLAIM = Claim(KEY, "owner|W/\"datetime'2026-01-01T00%3A00%3A00.0000000Z'\""
 HASTY = Patience(connect_s=0.2, read_s=0.2, operation_s=0.4)
 
 
-def store_at(port: int, patience: Patience = HASTY, transport: HttpTransport[Any, Any] | None = None) -> TableStore:
+def store_at(
+    port: int, patience: Patience = HASTY, transport: HttpTransport[Any, Any] | None = None
+) -> TableStore:
     connection_string = f"DefaultEndpointsProtocol=http;AccountName=a;AccountKey=c2VjcmV0;TableEndpoint=http://127.0.0.1:{port}/a;"
-    return TableStore.from_connection_string(connection_string, "records", patience=patience, transport=transport)
+    return TableStore.from_connection_string(
+        connection_string, "records", patience=patience, transport=transport
+    )
 
 
 @contextlib.contextmanager
 def unreachable() -> Iterator[int]:
-    with socket.socket() as bound:  # bound and not listening: nobody else can take the port, and a connection is refused
+    with (
+        socket.socket() as bound
+    ):  # bound and not listening: nobody else can take the port, and a connection is refused
         bound.bind(("127.0.0.1", 0))
         yield bound.getsockname()[1]
 
@@ -348,7 +391,9 @@ def silent() -> Iterator[int]:
 
 @pytest.mark.parametrize("call", EVERY_CALL)
 @pytest.mark.parametrize("network", [unreachable, silent])
-def test_a_store_that_is_down_is_unavailable_within_the_time_out(network: Callable[[], Any], call: str) -> None:
+def test_a_store_that_is_down_is_unavailable_within_the_time_out(
+    network: Callable[[], Any], call: str
+) -> None:
     with network() as port, contextlib.closing(store_at(port)) as store:
         started = time.monotonic()
         with pytest.raises(StoreUnavailable):
@@ -382,7 +427,9 @@ def test_all_calls_of_an_operation_together_keep_to_its_time(call: str) -> None:
 
 
 @contextlib.contextmanager
-def service(status: int, body: bytes, headers: dict[str, str] | None = None, asked: list[str] | None = None) -> Iterator[int]:
+def service(
+    status: int, body: bytes, headers: dict[str, str] | None = None, asked: list[str] | None = None
+) -> Iterator[int]:
     """Answer every request the same."""
 
     class Answer(http.server.BaseHTTPRequestHandler):
@@ -417,19 +464,37 @@ JSON = {"Content-Type": "application/json"}
     ("status", "body", "headers"),
     [
         (400, b"", {}),
-        (403, b'{"odata.error": {"code": "AuthorizationFailure", "message": {"lang": "en-US", "value": "no"}}}', JSON),
+        (
+            403,
+            b'{"odata.error": {"code": "AuthorizationFailure", "message": {"lang": "en-US", "value": "no"}}}',
+            JSON,
+        ),
         (403, b"<html>", {"Content-Type": "text/html"}),
-        (409, b'{"odata.error": {"code": "TableBeingDeleted", "message": {"lang": "en-US", "value": "no"}}}', JSON),
+        (
+            409,
+            b'{"odata.error": {"code": "TableBeingDeleted", "message": {"lang": "en-US", "value": "no"}}}',
+            JSON,
+        ),
         (429, b"", {"Retry-After": "60"}),
-        (500, b'{"odata.error": {"code": "OperationTimedOut", "message": {"lang": "en-US", "value": "no"}}}', JSON),
-        (503, b'{"odata.error": {"code": "ServerBusy", "message": {"lang": "en-US", "value": "no"}}}', {**JSON, "Retry-After": "60"}),
+        (
+            500,
+            b'{"odata.error": {"code": "OperationTimedOut", "message": {"lang": "en-US", "value": "no"}}}',
+            JSON,
+        ),
+        (
+            503,
+            b'{"odata.error": {"code": "ServerBusy", "message": {"lang": "en-US", "value": "no"}}}',
+            {**JSON, "Retry-After": "60"},
+        ),
         (200, b"<html>a captive portal</html>", {"Content-Type": "text/html"}),
         (201, b"not json", JSON),
         (302, b"", {"Location": "/again"}),
         (503, b"\xff\xfe", {"Content-Type": "application/json; charset=utf-8"}),
     ],
 )
-def test_a_service_that_answers_anything_else_is_unavailable(call: str, status: int, body: bytes, headers: dict[str, str]) -> None:
+def test_a_service_that_answers_anything_else_is_unavailable(
+    call: str, status: int, body: bytes, headers: dict[str, str]
+) -> None:
     asked: list[str] = []
     with (
         service(status, body, headers, asked) as port,
@@ -473,7 +538,9 @@ def test_a_closed_store_is_unavailable(warm: Bench) -> None:
         warm.begin()
 
 
-@pytest.mark.filterwarnings("ignore:Testing an element's truth value:DeprecationWarning")  # azure-data-tables does, on an XML error body
+@pytest.mark.filterwarnings(
+    "ignore:Testing an element's truth value:DeprecationWarning"
+)  # azure-data-tables does, on an XML error body
 def test_a_wrong_account_key_is_unavailable_and_stays_out_of_the_message(azurite: Azurite) -> None:
     wrong = "d3Jvbmcgd3Jvbmcgd3Jvbmc="
     connection_string = f"DefaultEndpointsProtocol=http;AccountName=testaccount;AccountKey={wrong};TableEndpoint={azurite.endpoint};"
@@ -501,11 +568,16 @@ def test_a_connection_string_that_is_none_is_refused_at_once() -> None:
     ],
     ids=str,
 )
-def test_an_entity_that_is_no_record_is_unavailable_not_new(warm: Bench, change: dict[str, Any]) -> None:
+def test_an_entity_that_is_no_record_is_unavailable_not_new(
+    warm: Bench, change: dict[str, Any]
+) -> None:
     ours = claim(warm.begin())
     with warm.client() as client:
         row = {**client.get_entity(KEY[:2], KEY), **change}
-        client.upsert_entity({name: value for name, value in row.items() if value is not None}, mode=UpdateMode.REPLACE)
+        client.upsert_entity(
+            {name: value for name, value in row.items() if value is not None},
+            mode=UpdateMode.REPLACE,
+        )
     with pytest.raises(StoreUnavailable, match="no record"):
         warm.begin()
     with pytest.raises(StoreUnavailable, match="no record"):
@@ -546,7 +618,9 @@ def test_64_threads_make_the_missing_table_once(bench: Bench) -> None:
 
 
 def test_two_instances_make_the_missing_table_together(bench: Bench) -> None:
-    def another_makes_it_first(network: FaultyNetwork, request: Any, options: dict[str, Any]) -> Any:
+    def another_makes_it_first(
+        network: FaultyNetwork, request: Any, options: dict[str, Any]
+    ) -> Any:
         bench.begin_elsewhere(key("theirs"))
         return network.inner.send(request, **options)
 
@@ -574,8 +648,14 @@ def test_a_table_that_was_deleted_is_made_again(warm: Bench) -> None:
 
 
 def test_a_table_that_may_not_be_made_is_unavailable() -> None:
-    missing = b'{"odata.error": {"code": "TableNotFound", "message": {"lang": "en-US", "value": "no"}}}'
-    with service(404, missing, JSON) as port, contextlib.closing(store_at(port, PATIENT)) as store, pytest.raises(StoreUnavailable):
+    missing = (
+        b'{"odata.error": {"code": "TableNotFound", "message": {"lang": "en-US", "value": "no"}}}'
+    )
+    with (
+        service(404, missing, JSON) as port,
+        contextlib.closing(store_at(port, PATIENT)) as store,
+        pytest.raises(StoreUnavailable),
+    ):
         EVERY_CALL["begin"](store, SOME_CLAIM)
 
 
@@ -627,8 +707,16 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Azurite,
 
 
 def token_for(audience: str) -> str:
-    times = {"iat": int(time.time()) - 60, "nbf": int(time.time()) - 60, "exp": int(time.time()) + 3600}
-    claims = {"aud": audience, "iss": "https://sts.windows.net/00000000-0000-0000-0000-000000000001/", **times}
+    times = {
+        "iat": int(time.time()) - 60,
+        "nbf": int(time.time()) - 60,
+        "exp": int(time.time()) + 3600,
+    }
+    claims = {
+        "aud": audience,
+        "iss": "https://sts.windows.net/00000000-0000-0000-0000-000000000001/",
+        **times,
+    }
     return jwt.encode(claims, secrets.token_bytes(32), algorithm="HS256")
 
 
@@ -641,13 +729,19 @@ def test_a_managed_identity_reaches_the_table_and_asks_for_its_token_once(
     secured: tuple[Azurite, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     emulator, authority = secured
-    granted = {"access_token": token_for("https://storage.azure.com"), "expires_on": str(int(time.time()) + 3600), "token_type": "Bearer"}
+    granted = {
+        "access_token": token_for("https://storage.azure.com"),
+        "expires_on": str(int(time.time()) + 3600),
+        "token_type": "Bearer",
+    }
     asked: list[str] = []
     with service(200, json.dumps(granted).encode(), JSON, asked) as port:
         use_identity_endpoint(monkeypatch, port)
         transport = pooled_transport(open_trust(authority))
         credential = ManagedIdentityCredential("11111111-2222-3333-4444-555555555555")
-        store = TableStore.from_endpoint(emulator.endpoint, "records", credential, patience=PATIENT, transport=transport)
+        store = TableStore.from_endpoint(
+            emulator.endpoint, "records", credential, patience=PATIENT, transport=transport
+        )
         with contextlib.closing(store):
             ours = claim(store.begin(KEY, "f", lease_s=LEASE_S, keep_s=KEEP_S))
             assert store.complete(ours, "p", keep_s=KEEP_S)
@@ -672,12 +766,20 @@ def test_without_a_token_the_store_is_unavailable(
     with service(status, body, JSON) as port:
         use_identity_endpoint(monkeypatch, port)
         transport = pooled_transport(open_trust(authority))
-        store = TableStore.from_endpoint(emulator.endpoint, "records", ManagedIdentityCredential(), patience=PATIENT, transport=transport)
+        store = TableStore.from_endpoint(
+            emulator.endpoint,
+            "records",
+            ManagedIdentityCredential(),
+            patience=PATIENT,
+            transport=transport,
+        )
         with contextlib.closing(store), pytest.raises(StoreUnavailable, match="no token"):
             store.begin(KEY, "f", lease_s=LEASE_S, keep_s=KEEP_S)
 
 
-def test_an_identity_endpoint_that_hangs_is_given_up(secured: tuple[Azurite, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_identity_endpoint_that_hangs_is_given_up(
+    secured: tuple[Azurite, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     emulator, _ = secured
     with silent() as port:
         use_identity_endpoint(monkeypatch, port)
@@ -719,7 +821,11 @@ def test_a_sweep_removes_what_is_over_and_nothing_else(warm: Bench) -> None:
     warm.now += 10 + SWEEP_MARGIN_S + 1
     warm.begin(same_partition(4))
     sweep(warm)
-    assert {row["RowKey"] for row in warm.rows()} == {same_partition(2), same_partition(4), elsewhere}
+    assert {row["RowKey"] for row in warm.rows()} == {
+        same_partition(2),
+        same_partition(4),
+        elsewhere,
+    }
     assert (warm.store.sweeper.removed, warm.store.sweeper.failed) == (2, 0)
 
 
@@ -739,7 +845,12 @@ def test_a_sweep_takes_one_transaction_at_most(warm: Bench) -> None:
     with warm.client() as client:
         expired = {"PartitionKey": KEY[:2], "expires_at": NOW - KEEP_S}
         for start in range(0, SWEEP_ROWS + 50, 50):
-            client.submit_transaction([("create", {**expired, "RowKey": same_partition(n)}) for n in range(start, start + 50)])
+            client.submit_transaction(
+                [
+                    ("create", {**expired, "RowKey": same_partition(n)})
+                    for n in range(start, start + 50)
+                ]
+            )
     sweep(warm)
     assert warm.store.sweeper.removed == SWEEP_ROWS
     assert len(warm.rows()) == 50
@@ -793,7 +904,9 @@ def test_a_worker_without_a_thread_to_spare_does_not_sweep(warm: Bench) -> None:
         raise RuntimeError("can't start new thread")
 
     around = Surroundings(now=lambda: warm.now, random=lambda: 0.0, run_in_background=no_thread)
-    store = TableStore.from_connection_string(warm.emulator.connection_string, warm.table, patience=PATIENT, surroundings=around)
+    store = TableStore.from_connection_string(
+        warm.emulator.connection_string, warm.table, patience=PATIENT, surroundings=around
+    )
     with contextlib.closing(store):
         assert isinstance(store.begin(KEY, "f", lease_s=LEASE_S, keep_s=KEEP_S), New)
         assert isinstance(store.begin(KEY, "f", lease_s=LEASE_S, keep_s=KEEP_S), Running)

@@ -1,6 +1,8 @@
-"""What a run of the service exports: one tree per request, from the caller's traceparent to Graph, and measurements that add up.
+"""What a run of the service exports: one tree per request, from the caller's traceparent to Graph,
+and measurements that add up.
 
-The service is the real one, on the official runtime; the collector is a server of the test's own that speaks OTLP over HTTP.
+The service is the real one, on the official runtime; the collector is a server of the test's own
+that speaks OTLP over HTTP.
 """
 
 import gzip
@@ -22,7 +24,7 @@ from aiohttp import web
 
 from infra.local import seed
 from infra.local.faults import Fault
-from infra.local.process import HostProcess
+from infra.local.host.process import HostProcess
 from infra.local.server import LocalServer
 from infra.local.stack import LocalStack
 from tests.client import Facade
@@ -36,7 +38,10 @@ LOOK = "/solutions/bookingBusinesses/{id}/appointments/{id}"
 
 @contextmanager
 def service(stack: LocalStack, **environment: str) -> Iterator[Facade]:
-    with HostProcess(REPOSITORY, {**stack.environment, **environment}) as host, requests.Session() as session:
+    with (
+        HostProcess(REPOSITORY, {**stack.environment, **environment}) as host,
+        requests.Session() as session,
+    ):
         session.trust_env = False
         yield Facade(host.url, session, stack)
 
@@ -49,7 +54,9 @@ def collector() -> Iterator[Collector]:
 
 @pytest.fixture(scope="module")
 def running_service(running_stack: LocalStack, collector: Collector) -> Iterator[Facade]:
-    with service(running_stack, **collector.settings, MAX_CONCURRENCY_PER_BUSINESS=str(THREADS)) as facade:
+    with service(
+        running_stack, **collector.settings, MAX_CONCURRENCY_PER_BUSINESS=str(THREADS)
+    ) as facade:
         yield facade
 
 
@@ -72,11 +79,15 @@ class Caller:
 
 
 def tree(spans: list[SeenSpan], parent_id: str) -> list[Any]:
-    """Return the spans below a parent by name, in the order of their ends, each with its own below it.
+    """Return the spans below a parent by name, in the order of their ends, each with its own below
+    it.
 
-    Signing keys are left out: they are loaded when a worker starts, and later only where a request meets a key that is not known.
+    Signing keys are left out: they are loaded when a worker starts, and later only where a request
+    meets a key that is not known.
     """
-    children = [span for span in spans if span.parent_id == parent_id and span.name != "entra signing_keys"]
+    children = [
+        span for span in spans if span.parent_id == parent_id and span.name != "entra signing_keys"
+    ]
     below = [(span.name, tree(spans, span.span_id)) for span in children]
     return [name if not nested else (name, nested) for name, nested in below]
 
@@ -99,7 +110,9 @@ WHOLE = [
 ]
 
 
-def test_a_request_is_one_tree_from_its_caller_to_graph(traced: Facade, collector: Collector) -> None:
+def test_a_request_is_one_tree_from_its_caller_to_graph(
+    traced: Facade, collector: Collector
+) -> None:
     caller = Caller()
     traced.stack.graph.faults.add(Fault(step="cancel", status=500))
     answer = traced.cancel(traced.book(), headers=caller.headers)
@@ -121,7 +134,10 @@ def test_a_request_is_one_tree_from_its_caller_to_graph(traced: Facade, collecto
     }
     calls = [span for span in spans if span.name.startswith("graph ")]
     assert [span.kind for span in calls] == ["CLIENT"] * 3
-    assert [(span.attributes["url.template"], span.attributes["http.response.status_code"], span.failed) for span in calls] == [
+    assert [
+        (span.attributes["url.template"], span.attributes["http.response.status_code"], span.failed)
+        for span in calls
+    ] == [
         (CANCEL, 500, True),
         (LOOK, 200, False),
         (CANCEL, 204, False),
@@ -130,7 +146,9 @@ def test_a_request_is_one_tree_from_its_caller_to_graph(traced: Facade, collecto
     # What Graph and Entra were told: the trace, and the very span of the call.
     told = [received.headers["traceparent"][:-3] for received in traced.stack.graph.received]
     assert told == [span.traceparent for span in calls]
-    (exchange,) = (received for received in traced.stack.entra.received if received.method == "POST")
+    (exchange,) = (
+        received for received in traced.stack.entra.received if received.method == "POST"
+    )
     assert exchange.headers["traceparent"][:-3] == only(spans, "entra token").traceparent
 
 
@@ -139,9 +157,15 @@ def only(spans: list[SeenSpan], name: str) -> SeenSpan:
     return found
 
 
-def test_nothing_else_of_what_a_caller_sends_is_handed_on(traced: Facade, collector: Collector) -> None:
+def test_nothing_else_of_what_a_caller_sends_is_handed_on(
+    traced: Facade, collector: Collector
+) -> None:
     caller = Caller()
-    extra = {"tracestate": "vendor=mark-of-the-caller", "baggage": "user=mark-of-the-caller", "x-b3-traceid": caller.trace_id}
+    extra = {
+        "tracestate": "vendor=mark-of-the-caller",
+        "baggage": "user=mark-of-the-caller",
+        "x-b3-traceid": caller.trace_id,
+    }
     traced.cancel(traced.book(), headers={**caller.headers, **extra})
 
     assert tree(collector.trace(caller.trace_id), caller.span_id)
@@ -155,7 +179,9 @@ def test_nothing_else_of_what_a_caller_sends_is_handed_on(traced: Facade, collec
     assert not [text for text in collector.texts if "mark-of-the-caller" in text]
 
 
-def test_a_caller_who_says_not_sampled_is_seen_all_the_same(traced: Facade, collector: Collector) -> None:
+def test_a_caller_who_says_not_sampled_is_seen_all_the_same(
+    traced: Facade, collector: Collector
+) -> None:
     caller = Caller(flags="00")
     traced.cancel(traced.book(), headers=caller.headers)
     assert tree(collector.trace(caller.trace_id), caller.span_id)
@@ -166,14 +192,25 @@ def test_a_caller_who_says_not_sampled_is_seen_all_the_same(traced: Facade, coll
     [
         pytest.param(None, id="none"),
         pytest.param("00-" + "0" * 32 + "-b7ad6b7169203331-01", id="no trace"),
-        pytest.param("ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", id="a version that is none"),
+        pytest.param(
+            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", id="a version that is none"
+        ),
         pytest.param("00-0AF7651916CD43DD8448EB211C80319C-B7AD6B7169203331-01", id="capitals"),
-        pytest.param("cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-" + "x" * 6000, id="six thousand characters"),
-        pytest.param("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01," * 2, id="two of them"),
+        pytest.param(
+            "cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-" + "x" * 6000,
+            id="six thousand characters",
+        ),
+        pytest.param(
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01," * 2, id="two of them"
+        ),
     ],
 )
-def test_what_is_no_traceparent_begins_a_trace_of_its_own(traced: Facade, collector: Collector, traceparent: str | None) -> None:
-    answer = traced.cancel(traced.book(), headers={} if traceparent is None else {"traceparent": traceparent})
+def test_what_is_no_traceparent_begins_a_trace_of_its_own(
+    traced: Facade, collector: Collector, traceparent: str | None
+) -> None:
+    answer = traced.cancel(
+        traced.book(), headers={} if traceparent is None else {"traceparent": traceparent}
+    )
     assert answer.status_code == 200
 
     (received,) = traced.stack.graph.received
@@ -182,8 +219,12 @@ def test_what_is_no_traceparent_begins_a_trace_of_its_own(traced: Facade, collec
     assert only(collector.trace(trace_id), "request cancel").parent_id == ""
 
 
-def test_requests_at_the_same_time_never_share_a_trace(traced: Facade, collector: Collector) -> None:
-    """Each is handed between the event loop and two pools of threads, among as many others as there are threads."""
+def test_requests_at_the_same_time_never_share_a_trace(
+    traced: Facade, collector: Collector
+) -> None:
+    """Each is handed between the event loop and two pools of threads, among as many others as there
+    are threads.
+    """
     callers = {traced.book(): Caller() for _ in range(THREADS)}
     token = traced.stack.entra.user_token()
     start = threading.Barrier(THREADS)
@@ -192,15 +233,18 @@ def test_requests_at_the_same_time_never_share_a_trace(traced: Facade, collector
         with requests.Session() as session:
             session.trust_env = False
             start.wait()
-            answer = Facade(traced.url, session, traced.stack).cancel(appointment_id, token=token, headers=callers[appointment_id].headers)
+            answer = Facade(traced.url, session, traced.stack).cancel(
+                appointment_id, token=token, headers=callers[appointment_id].headers
+            )
             return str(answer.json()["outcome"])
 
     with ThreadPoolExecutor(THREADS) as threads:
         assert set(threads.map(ask, callers)) == {"cancelled"}
 
-    assert {received.segments[5]: received.headers["traceparent"].split("-")[1] for received in traced.stack.graph.received} == {
-        appointment_id: caller.trace_id for appointment_id, caller in callers.items()
-    }
+    assert {
+        received.segments[5]: received.headers["traceparent"].split("-")[1]
+        for received in traced.stack.graph.received
+    } == {appointment_id: caller.trace_id for appointment_id, caller in callers.items()}
     for caller in callers.values():
         spans = collector.trace(caller.trace_id)
         ((name, below),) = tree(spans, caller.span_id)
@@ -211,7 +255,12 @@ def test_requests_at_the_same_time_never_share_a_trace(traced: Facade, collector
             "store begin",
             "store complete",
         ]
-    asked = [span for caller in callers.values() for span in collector.trace(caller.trace_id) if span.name == "entra token"]
+    asked = [
+        span
+        for caller in callers.values()
+        for span in collector.trace(caller.trace_id)
+        if span.name == "entra token"
+    ]
     assert len(asked) == 1
 
 
@@ -221,14 +270,22 @@ def test_requests_at_the_same_time_never_share_a_trace(traced: Facade, collector
 def test_the_calls_of_a_list_are_told_without_its_ids(traced: Facade, collector: Collector) -> None:
     caller = Caller()
     headers = {**caller.headers, "Authorization": f"Bearer {traced.stack.entra.user_token()}"}
-    address = f"{traced.url}/api/v1/businesses/{seed.LUNCH_DELIVERY.replace('@', '%40')}/appointments"
+    address = (
+        f"{traced.url}/api/v1/businesses/{seed.LUNCH_DELIVERY.replace('@', '%40')}/appointments"
+    )
     assert traced.session.get(address, headers=headers, timeout=30).status_code == 200
 
     spans = collector.trace(caller.trace_id)
     assert tree(spans, caller.span_id) == [
-        ("request list_appointments", ["admit", ("exchange", ["entra token"]), "graph list_appointments"])
+        (
+            "request list_appointments",
+            ["admit", ("exchange", ["entra token"]), "graph list_appointments"],
+        )
     ]
-    assert only(spans, "graph list_appointments").attributes["url.template"] == "/solutions/bookingBusinesses/{id}/calendarView"
+    assert (
+        only(spans, "graph list_appointments").attributes["url.template"]
+        == "/solutions/bookingBusinesses/{id}/calendarView"
+    )
 
 
 # Measurements.
@@ -250,22 +307,72 @@ def test_what_is_measured_adds_up(stack: LocalStack) -> None:
                 facade.post({}, token=token),
             )
         )
-        assert codes == {"cancelled": 2, "not_found": 1, "missing_token": 1, "invalid_token": 1, "invalid_request": 1}
-        collector.wait(lambda: collector.point("facade.problems") == 3 and collector.point("facade.requests.active") == 0)
+        assert codes == {
+            "cancelled": 2,
+            "not_found": 1,
+            "missing_token": 1,
+            "invalid_token": 1,
+            "invalid_request": 1,
+        }
+        collector.wait(
+            lambda: (
+                collector.point("facade.problems") == 3
+                and collector.point("facade.requests.active") == 0
+            )
+        )
         point = collector.point
 
-        assert point("facade.outcomes", action="cancel", outcome="cancelled", confirmed=True, replayed=False) == 1
-        assert point("facade.outcomes", action="cancel", outcome="cancelled", confirmed=True, replayed=True) == 1
-        assert point("facade.outcomes", action="cancel", outcome="not_found", confirmed=True, replayed=False) == 1
+        assert (
+            point(
+                "facade.outcomes",
+                action="cancel",
+                outcome="cancelled",
+                confirmed=True,
+                replayed=False,
+            )
+            == 1
+        )
+        assert (
+            point(
+                "facade.outcomes",
+                action="cancel",
+                outcome="cancelled",
+                confirmed=True,
+                replayed=True,
+            )
+            == 1
+        )
+        assert (
+            point(
+                "facade.outcomes",
+                action="cancel",
+                outcome="not_found",
+                confirmed=True,
+                replayed=False,
+            )
+            == 1
+        )
         assert point("facade.outcomes") == 3
         assert point("facade.problems", action="cancel", code="missing_token", status=401) == 1
         assert point("facade.problems", action="cancel", code="invalid_request", status=400) == 1
         assert point("facade.request.duration", status_class="2xx") == 3
         assert point("facade.request.duration", status_class="4xx") == 3
-        assert point("facade.upstream.duration", upstream="graph", step="cancel", status_class="5xx") == 1
-        assert point("facade.upstream.duration", upstream="graph", step="cancel", status_class="2xx") == 1
-        assert point("facade.upstream.duration", upstream="graph", step="cancel", status_class="4xx") == 1
-        assert point("facade.upstream.duration", upstream="graph", step="look", status_class="2xx") == 1
+        assert (
+            point("facade.upstream.duration", upstream="graph", step="cancel", status_class="5xx")
+            == 1
+        )
+        assert (
+            point("facade.upstream.duration", upstream="graph", step="cancel", status_class="2xx")
+            == 1
+        )
+        assert (
+            point("facade.upstream.duration", upstream="graph", step="cancel", status_class="4xx")
+            == 1
+        )
+        assert (
+            point("facade.upstream.duration", upstream="graph", step="look", status_class="2xx")
+            == 1
+        )
         assert point("facade.upstream.duration", upstream="entra", step="token") == 1
         assert point("facade.upstream.duration", upstream="entra", step="signing_keys") == 1
         assert point("facade.upstream.retries", upstream="graph", step="cancel") == 1
@@ -279,7 +386,10 @@ def test_a_service_that_is_set_up_wrongly_is_seen(stack: LocalStack, collector: 
         assert facade.cancel(headers=caller.headers).json()["code"] == "misconfigured"
         request = only(collector.trace(caller.trace_id), "request cancel")
     assert request.failed
-    assert (request.attributes["facade.code"], request.attributes["error.type"]) == ("misconfigured", "misconfigured")
+    assert (request.attributes["facade.code"], request.attributes["error.type"]) == (
+        "misconfigured",
+        "misconfigured",
+    )
 
 
 def test_the_store_is_told_of_no_trace_and_its_failures_are_counted(stack: LocalStack) -> None:
@@ -302,24 +412,37 @@ def test_the_store_is_told_of_no_trace_and_its_failures_are_counted(stack: Local
     assert begun.failed
     assert begun.attributes["error.type"] == "StoreUnavailable"
     assert received
-    assert not [headers for headers in received if "traceparent" in headers or "tracestate" in headers]
-    assert not [headers for headers in collector.headers if "traceparent" in {name.lower() for name in headers}]
+    assert not [
+        headers for headers in received if "traceparent" in headers or "tracestate" in headers
+    ]
+    assert not [
+        headers
+        for headers in collector.headers
+        if "traceparent" in {name.lower() for name in headers}
+    ]
 
 
 # The other places that telemetry may go to.
 
 
-def test_the_console_shows_the_same_tree_and_the_line_of_a_request_names_its_trace(stack: LocalStack) -> None:
+def test_the_console_shows_the_same_tree_and_the_line_of_a_request_names_its_trace(
+    stack: LocalStack,
+) -> None:
     """Here the runtime has attached the trace as well, to the event loop: that changes nothing."""
     caller = Caller()
     settings = {"TELEMETRY": "console", "PYTHON_ENABLE_OPENTELEMETRY": "true"}
-    with HostProcess(REPOSITORY, {**stack.environment, **settings}) as host, requests.Session() as session:
+    with (
+        HostProcess(REPOSITORY, {**stack.environment, **settings}) as host,
+        requests.Session() as session,
+    ):
         session.trust_env = False
         facade = Facade(host.url, session, stack)
         stack.graph.faults.add(Fault(step="cancel", status=500))
         request_id = facade.cancel(facade.book(), headers=caller.headers).json()["requestId"]
         printed = host.wait_for("event=request ")
-    assert re.search(rf"event=request .*\brequestId={request_id} .*\btrace={caller.trace_id}\b", printed)
+    assert re.search(
+        rf"event=request .*\brequestId={request_id} .*\btrace={caller.trace_id}\b", printed
+    )
     spans = [json.loads(line) for line in printed.splitlines() if line.startswith('{"name": ')]
     seen = [
         SeenSpan(
@@ -333,8 +456,12 @@ def test_the_console_shows_the_same_tree_and_the_line_of_a_request_names_its_tra
         )
         for span in spans
     ]
-    assert {span.trace_id for span in seen if span.name != "entra signing_keys"} == {caller.trace_id}
-    assert caller.trace_id not in {span.trace_id for span in seen if span.name == "entra signing_keys"}  # loaded for all, at the start
+    assert {span.trace_id for span in seen if span.name != "entra signing_keys"} == {
+        caller.trace_id
+    }
+    assert caller.trace_id not in {
+        span.trace_id for span in seen if span.name == "entra signing_keys"
+    }  # loaded for all, at the start
     assert tree(seen, caller.span_id) == WHOLE
 
 
@@ -349,7 +476,9 @@ def test_azure_monitor_is_sent_what_the_host_does_not_report_itself(stack: Local
         with arrived:
             envelopes.extend(found)
             arrived.notify_all()
-        return web.json_response({"itemsReceived": len(found), "itemsAccepted": len(found), "errors": []})
+        return web.json_response(
+            {"itemsReceived": len(found), "itemsAccepted": len(found), "errors": []}
+        )
 
     ingestion = web.Application()
     ingestion.router.add_post("/{path:.*}", take)
@@ -367,18 +496,35 @@ def test_azure_monitor_is_sent_what_the_host_does_not_report_itself(stack: Local
             facade.cancel(facade.book(), headers=caller.headers)
 
             def names(kind: str) -> set[str]:
-                return {envelope["data"]["baseData"].get("name", "") for envelope in envelopes if envelope["data"]["baseType"] == kind}
+                return {
+                    envelope["data"]["baseData"].get("name", "")
+                    for envelope in envelopes
+                    if envelope["data"]["baseType"] == kind
+                }
 
             with arrived:
-                assert arrived.wait_for(lambda: "request cancel" in names("RemoteDependencyData") and names("MetricData"), timeout=15)
+                assert arrived.wait_for(
+                    lambda: (
+                        "request cancel" in names("RemoteDependencyData") and names("MetricData")
+                    ),
+                    timeout=15,
+                )
 
-    spans = [envelope for envelope in envelopes if envelope["data"]["baseType"] == "RemoteDependencyData"]
+    spans = [
+        envelope for envelope in envelopes if envelope["data"]["baseType"] == "RemoteDependencyData"
+    ]
     assert names("RemoteDependencyData") == {
         *("request cancel", "admit", "store begin", "exchange", "store complete"),
         *("entra signing_keys", "POST /{tenant}/oauth2/v2.0/token", f"POST /v1.0{CANCEL}"),
     }
-    assert names("RequestData") == set()  # the host reports each request: a second one would double every count
-    asked = [envelope for envelope in spans if envelope["data"]["baseData"]["name"] != "entra signing_keys"]
+    assert (
+        names("RequestData") == set()
+    )  # the host reports each request: a second one would double every count
+    asked = [
+        envelope
+        for envelope in spans
+        if envelope["data"]["baseData"]["name"] != "entra signing_keys"
+    ]
     assert {envelope["tags"]["ai.operation.id"] for envelope in asked} == {caller.trace_id}
     assert {envelope["tags"]["ai.cloud.role"] for envelope in spans} == {"func-of-a-test"}
     assert seed.LUNCH_DELIVERY.partition("@")[0].lower() not in json.dumps(envelopes).lower()
@@ -409,7 +555,10 @@ async def on_the_loop(req: func.HttpRequest) -> func.HttpResponse:
 
 
 def test_the_runtime_gives_its_trace_to_async_functions_alone(tmp_path: Path) -> None:
-    """Why the endpoint reads the context of its invocation itself. When this fails, the runtime has been mended, and nothing of ours is wrong."""
+    """Why the endpoint reads the context of its invocation itself.
+
+    When this fails, the runtime has been mended, and nothing of ours is wrong.
+    """
     (tmp_path / "function_app.py").write_text(BOTH_KINDS)
     (tmp_path / "host.json").write_text('{"version": "2.0"}')
     caller = Caller()

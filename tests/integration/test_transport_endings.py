@@ -1,4 +1,6 @@
-"""How a call to Graph can end on the wire, over real sockets: "never sent" apart from "sent, no answer", and nothing left for the next call."""
+"""How a call to Graph can end on the wire, over real sockets: "never sent" apart from "sent, no
+answer", and nothing left for the next call.
+"""
 
 import contextlib
 import gzip
@@ -22,12 +24,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from infra.local.tls import LocalAuthority
-from shared import connections
-from shared.channel import Channel
-from shared.connections import Trust, open_session, open_trust
-from shared.graph import GraphClient
-from shared.graph_token import GraphToken
-from shared.retry import GraphAnswer, NoAnswer, Seen
+from shared.entra.graph_token import GraphToken
+from shared.graph.client import GraphClient
+from shared.transport import connections
+from shared.transport.channel import Channel
+from shared.transport.connections import Trust, open_session, open_trust
+from shared.transport.endings import GraphAnswer, NoAnswer, Seen
 
 PATIENCE_S = 30.0  # for what must come
 IMPATIENCE_S = 0.8  # for what must not; enough for a handshake on a busy machine
@@ -53,7 +55,14 @@ class Link:
         while b"\r\n\r\n" not in received:
             received += self._some()
         head, _, body = received.partition(b"\r\n\r\n")
-        length = next((int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")), 0)
+        length = next(
+            (
+                int(line[15:])
+                for line in head.split(b"\r\n")
+                if line.lower().startswith(b"content-length:")
+            ),
+            0,
+        )
         while len(body) < length:
             body += self._some()
         self._server.requests.append(head + b"\r\n\r\n" + body)
@@ -73,7 +82,9 @@ class Link:
         self._server.stopping.wait(PATIENCE_S)
 
     def reset(self) -> None:
-        """Make the kernel send RST when the connection is closed (SO_LINGER with a time of 0, socket(7))."""
+        """Make the kernel send RST when the connection is closed (SO_LINGER with a time of 0,
+        socket(7)).
+        """
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     def _some(self) -> bytes:
@@ -84,7 +95,10 @@ class Link:
 
 
 class Server:
-    """Runs a script on each connection, on a thread of its own. ``tls`` None speaks in plain text."""
+    """Runs a script on each connection, on a thread of its own.
+
+    ``tls`` None speaks in plain text.
+    """
 
     def __init__(self, script: Callable[[Link], None], tls: ssl.SSLContext | None) -> None:
         self._script = script
@@ -103,7 +117,12 @@ class Server:
         self._start(self._accept)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.stopping.set()
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -146,15 +165,30 @@ class Bench:
     running: ExitStack
     channels: dict[str, Channel] = field(default_factory=dict)
 
-    def serve(self, script: Callable[[Link], None], *, tls: ssl.SSLContext | None = None, plain: bool = False) -> Server:
-        return self.running.enter_context(Server(script, None if plain else tls or self.authority.server_context()))
+    def serve(
+        self,
+        script: Callable[[Link], None],
+        *,
+        tls: ssl.SSLContext | None = None,
+        plain: bool = False,
+    ) -> Server:
+        return self.running.enter_context(
+            Server(script, None if plain else tls or self.authority.server_context())
+        )
 
     def call(self, url: str, *, timeout_s: float = PATIENCE_S) -> Seen:
         if url not in self.channels:
             self.channels[url] = Channel(url, self.trust, keep=4)
             self.running.callback(self.channels[url].close)
         client = GraphClient(self.channels[url], "/v1.0")
-        return client.call("POST", CANCEL, TOKEN, request_id="r-0", timeout_s=timeout_s, body={"cancellationMessage": "Sorry."})
+        return client.call(
+            "POST",
+            CANCEL,
+            TOKEN,
+            request_id="r-0",
+            timeout_s=timeout_s,
+            body={"cancellationMessage": "Sorry."},
+        )
 
 
 @pytest.fixture(scope="module")
@@ -207,13 +241,17 @@ def answer(status: str, body: bytes, *headers: str) -> bytes:
     return head(status, f"Content-Length: {len(body)}", *headers) + body
 
 
-NOT_FOUND = json.dumps({"error": {"code": "ErrorItemNotFound", "message": "It is not there."}}).encode()
+NOT_FOUND = json.dumps(
+    {"error": {"code": "ErrorItemNotFound", "message": "It is not there."}}
+).encode()
 
 
 # Never sent: no byte of the request has left.
 
 
-def test_a_name_that_cannot_be_resolved_is_never_sent(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_that_cannot_be_resolved_is_never_sent(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: object, **__: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
@@ -224,7 +262,9 @@ def test_a_name_that_cannot_be_resolved_is_never_sent(bench: Bench, monkeypatch:
 def test_a_refused_connection_is_never_sent(bench: Bench) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # taken, and nobody listens
-        assert bench.call(f"https://127.0.0.1:{closed.getsockname()[1]}") == NoAnswer(sent=False, cause="NewConnectionError")
+        assert bench.call(f"https://127.0.0.1:{closed.getsockname()[1]}") == NoAnswer(
+            sent=False, cause="NewConnectionError"
+        )
 
 
 def test_a_connection_that_is_not_accepted_in_time_is_never_sent(bench: Bench) -> None:
@@ -257,7 +297,9 @@ def test_a_name_that_is_looked_up_too_slowly_is_never_sent_however_well_its_serv
     assert bench.call(server.url) == NoAnswer(sent=False, cause="ConnectTimeoutError")
 
 
-def test_all_addresses_of_a_name_share_one_time_out(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_addresses_of_a_name_share_one_time_out(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with ExitStack() as open_sockets:
         listener = open_sockets.enter_context(socket.socket())
         listener.bind(("127.0.0.1", 0))
@@ -266,7 +308,13 @@ def test_all_addresses_of_a_name_share_one_time_out(bench: Bench, monkeypatch: p
             waiting = open_sockets.enter_context(socket.socket())
             waiting.setblocking(False)
             waiting.connect_ex(listener.getsockname())
-        silent = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", listener.getsockname())
+        silent = (
+            socket.AF_INET,
+            socket.SOCK_STREAM,
+            socket.IPPROTO_TCP,
+            "",
+            listener.getsockname(),
+        )
         tried: list[float | None] = []
         real = socket.socket.connect
 
@@ -276,7 +324,9 @@ def test_all_addresses_of_a_name_share_one_time_out(bench: Bench, monkeypatch: p
 
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [silent] * 20)
         monkeypatch.setattr(socket.socket, "connect", connect)
-        assert bench.call("https://graph.invalid", timeout_s=IMPATIENCE_S) == NoAnswer(sent=False, cause="ConnectTimeoutError")
+        assert bench.call("https://graph.invalid", timeout_s=IMPATIENCE_S) == NoAnswer(
+            sent=False, cause="ConnectTimeoutError"
+        )
     assert len(tried) < 20
 
 
@@ -331,9 +381,13 @@ def _drip_a_record(link: Link) -> None:
 
 
 @pytest.mark.parametrize("script", [_say_nothing, _drip_a_record], ids=["silent", "dripping"])
-def test_a_handshake_that_takes_too_long_is_never_sent(bench: Bench, script: Callable[[Link], None]) -> None:
+def test_a_handshake_that_takes_too_long_is_never_sent(
+    bench: Bench, script: Callable[[Link], None]
+) -> None:
     server = bench.serve(script, plain=True)
-    assert bench.call(server.url, timeout_s=IMPATIENCE_S) == NoAnswer(sent=False, cause="NewConnectionError")
+    assert bench.call(server.url, timeout_s=IMPATIENCE_S) == NoAnswer(
+        sent=False, cause="NewConnectionError"
+    )
 
 
 def _context_for(certificate: trustme.LeafCert) -> ssl.SSLContext:
@@ -343,7 +397,9 @@ def _context_for(certificate: trustme.LeafCert) -> ssl.SSLContext:
 
 
 def test_a_certificate_of_an_authority_that_is_not_trusted_is_never_sent(bench: Bench) -> None:
-    server = bench.serve(keep_alive(NO_CONTENT), tls=_context_for(trustme.CA().issue_cert("127.0.0.1")))
+    server = bench.serve(
+        keep_alive(NO_CONTENT), tls=_context_for(trustme.CA().issue_cert("127.0.0.1"))
+    )
     assert bench.call(server.url) == NoAnswer(sent=False, cause="NewConnectionError")
     assert not server.requests
 
@@ -366,33 +422,86 @@ SILENT = {
     "closed": (b"", close, "ProtocolError"),
     "reset": (b"", Link.reset, "ProtocolError"),
     "closed within the status line": (b"HTTP/1.1 2", close, "ProtocolError"),
-    "closed within the body": (head("200 OK", "Content-Length: 100") + b'{"error"', close, "ProtocolError"),
-    "reset within the body": (head("404 Not Found", "Content-Length: 100") + b'{"error"', Link.reset, "ProtocolError"),
-    "closed within a chunk": (head("404 Not Found", "Transfer-Encoding: chunked") + b"ff\r\n{", close, "ProtocolError"),
-    "closed before the last chunk": (head("404 Not Found", "Transfer-Encoding: chunked") + b"2\r\n{}\r\n", close, "ProtocolError"),
-    "chunk without a size": (head("404 Not Found", "Transfer-Encoding: chunked") + b"zz\r\n{}\r\n", close, "ProtocolError"),
+    "closed within the body": (
+        head("200 OK", "Content-Length: 100") + b'{"error"',
+        close,
+        "ProtocolError",
+    ),
+    "reset within the body": (
+        head("404 Not Found", "Content-Length: 100") + b'{"error"',
+        Link.reset,
+        "ProtocolError",
+    ),
+    "closed within a chunk": (
+        head("404 Not Found", "Transfer-Encoding: chunked") + b"ff\r\n{",
+        close,
+        "ProtocolError",
+    ),
+    "closed before the last chunk": (
+        head("404 Not Found", "Transfer-Encoding: chunked") + b"2\r\n{}\r\n",
+        close,
+        "ProtocolError",
+    ),
+    "chunk without a size": (
+        head("404 Not Found", "Transfer-Encoding: chunked") + b"zz\r\n{}\r\n",
+        close,
+        "ProtocolError",
+    ),
     "another protocol": (b"SSH-2.0-OpenSSH_9.6\r\n", close, "ProtocolError"),
     "HTTP/2": (b"\x00\x00\x12\x04\x00\x00\x00\x00\x00" + bytes(18), close, "ProtocolError"),
     "another version": (b"HTTP/2.0 204 No Content\r\n\r\n", close, "ProtocolError"),
     "status of four digits": (b"HTTP/1.1 2040 No Content\r\n\r\n", close, "ProtocolError"),
     "status that is no number": (b"HTTP/1.1 abc No Content\r\n\r\n", close, "ProtocolError"),
     "zeros": (bytes(100_000), close, "ProtocolError"),
-    "endless header line": (head("204 No Content")[:-2] + b"x: " + b"y" * 100_000, close, "ProtocolError"),
-    "too many headers": (head("204 No Content", *(f"x{number}: y" for number in range(200))), close, "ProtocolError"),
-    "two lengths": (head("404 Not Found", "Content-Length: 2", "Content-Length: 3") + b"{}", close, "ProtocolError"),
-    "a length and chunks": (
-        head("404 Not Found", "Content-Length: 2", "Transfer-Encoding: chunked") + b"2\r\n{}\r\n0\r\n\r\n",
+    "endless header line": (
+        head("204 No Content")[:-2] + b"x: " + b"y" * 100_000,
         close,
         "ProtocolError",
     ),
-    "a length that is none": (head("200 OK", "Content-Length: many") + b"{}", close, "ProtocolError"),
+    "too many headers": (
+        head("204 No Content", *(f"x{number}: y" for number in range(200))),
+        close,
+        "ProtocolError",
+    ),
+    "two lengths": (
+        head("404 Not Found", "Content-Length: 2", "Content-Length: 3") + b"{}",
+        close,
+        "ProtocolError",
+    ),
+    "a length and chunks": (
+        head("404 Not Found", "Content-Length: 2", "Transfer-Encoding: chunked")
+        + b"2\r\n{}\r\n0\r\n\r\n",
+        close,
+        "ProtocolError",
+    ),
+    "a length that is none": (
+        head("200 OK", "Content-Length: many") + b"{}",
+        close,
+        "ProtocolError",
+    ),
     "a negative length": (head("200 OK", "Content-Length: -2") + b"{}", close, "ProtocolError"),
     "head that is not closed": (b"HTTP/1.1 204 No Content\r\n", close, "ProtocolError"),
-    "one header again and again": (head("204 No Content", *("x: y" for _ in range(200))), close, "ProtocolError"),
+    "one header again and again": (
+        head("204 No Content", *("x: y" for _ in range(200))),
+        close,
+        "ProtocolError",
+    ),
     "folded header": (head("204 No Content", "x: y", " z"), close, "ProtocolError"),
-    "control character in a header": (answer("307 Temporary Redirect", b"{}", "Location: \x01"), close, "ProtocolError"),
-    "broken gzip": (answer("404 Not Found", b"no gzip", "Content-Encoding: gzip"), close, "DecodeError"),
-    "too many encodings": (answer("404 Not Found", b"{}", f"Content-Encoding: {'gzip,' * 9}gzip"), close, "DecodeError"),
+    "control character in a header": (
+        answer("307 Temporary Redirect", b"{}", "Location: \x01"),
+        close,
+        "ProtocolError",
+    ),
+    "broken gzip": (
+        answer("404 Not Found", b"no gzip", "Content-Encoding: gzip"),
+        close,
+        "DecodeError",
+    ),
+    "too many encodings": (
+        answer("404 Not Found", b"{}", f"Content-Encoding: {'gzip,' * 9}gzip"),
+        close,
+        "DecodeError",
+    ),
 }
 
 
@@ -417,14 +526,22 @@ WAITING = {
 @pytest.mark.parametrize("payload", WAITING.values(), ids=WAITING.keys())
 def test_an_answer_that_does_not_come_in_time_counts_as_sent(bench: Bench, payload: bytes) -> None:
     server = bench.serve(answering(payload))
-    assert bench.call(server.url, timeout_s=IMPATIENCE_S) == NoAnswer(sent=True, cause="ReadTimeoutError")
+    assert bench.call(server.url, timeout_s=IMPATIENCE_S) == NoAnswer(
+        sent=True, cause="ReadTimeoutError"
+    )
     assert len(server.requests) == 1
 
 
 DRIPS = {
     "head": (b"", NO_CONTENT[:-2] + b"x: " + b"y" * 100 + b"\r\n\r\n"),
-    "body": (head("404 Not Found", f"Content-Length: {len(NOT_FOUND) + 100}"), b" " * 100 + NOT_FOUND),
-    "chunks": (head("404 Not Found", "Transfer-Encoding: chunked"), b"1\r\n \r\n" * 20 + b"2\r\n{}\r\n0\r\n\r\n"),
+    "body": (
+        head("404 Not Found", f"Content-Length: {len(NOT_FOUND) + 100}"),
+        b" " * 100 + NOT_FOUND,
+    ),
+    "chunks": (
+        head("404 Not Found", "Transfer-Encoding: chunked"),
+        b"1\r\n \r\n" * 20 + b"2\r\n{}\r\n0\r\n\r\n",
+    ),
     "until close": (head("404 Not Found", "Connection: close"), b" " * 100 + NOT_FOUND),
     "interim answers": (b"", head("100 Continue") * 5 + NO_CONTENT),
     "other interim answers": (b"", head("103 Early Hints") * 5 + NO_CONTENT),
@@ -432,14 +549,18 @@ DRIPS = {
 
 
 @pytest.mark.parametrize(("at_once", "dripping"), DRIPS.values(), ids=DRIPS.keys())
-def test_a_drip_does_not_prolong_the_time_out(bench: Bench, at_once: bytes, dripping: bytes) -> None:
+def test_a_drip_does_not_prolong_the_time_out(
+    bench: Bench, at_once: bytes, dripping: bytes
+) -> None:
     def script(link: Link) -> None:
         link.read_request()
         link.send(at_once)
         link.drip(dripping)  # two seconds and more in all; each byte well within the time-out
 
     server = bench.serve(script)
-    assert bench.call(server.url, timeout_s=IMPATIENCE_S) == NoAnswer(sent=True, cause="ReadTimeoutError")
+    assert bench.call(server.url, timeout_s=IMPATIENCE_S) == NoAnswer(
+        sent=True, cause="ReadTimeoutError"
+    )
 
 
 def test_interim_answers_without_end_do_not_prolong_the_time_out(bench: Bench) -> None:
@@ -448,25 +569,42 @@ def test_interim_answers_without_end_do_not_prolong_the_time_out(bench: Bench) -
         while True:
             link.send(head("100 Continue") * 100)
 
-    assert bench.call(bench.serve(script).url, timeout_s=IMPATIENCE_S) == NoAnswer(sent=True, cause="ReadTimeoutError")
+    assert bench.call(bench.serve(script).url, timeout_s=IMPATIENCE_S) == NoAnswer(
+        sent=True, cause="ReadTimeoutError"
+    )
 
 
 # Answered.
 
 ANSWERS = {
     "204": (NO_CONTENT, CANCELLED),
-    "204 that says that it is empty": (head("204 No Content", "Content-Length: 0"), GraphAnswer(204)),
-    "204 in chunks that are none": (head("204 No Content", "Transfer-Encoding: chunked") + b"0\r\n\r\n", GraphAnswer(204)),
+    "204 that says that it is empty": (
+        head("204 No Content", "Content-Length: 0"),
+        GraphAnswer(204),
+    ),
+    "204 in chunks that are none": (
+        head("204 No Content", "Transfer-Encoding: chunked") + b"0\r\n\r\n",
+        GraphAnswer(204),
+    ),
     "204 with a body in chunks": (
         head("204 No Content", "Transfer-Encoding: chunked") + b"2\r\n{}\r\n0\r\n\r\n",
         GraphAnswer(204, readable=False),
     ),
-    "204 that announces a body": (answer("204 No Content", b'{"a": 1}'), GraphAnswer(204, readable=False)),
+    "204 that announces a body": (
+        answer("204 No Content", b'{"a": 1}'),
+        GraphAnswer(204, readable=False),
+    ),
     "204 of HTTP/1.0": (b"HTTP/1.0 204 No Content\r\n\r\n", GraphAnswer(204)),
     "404": (answer("404 Not Found", NOT_FOUND), GraphAnswer(404, codes=("ErrorItemNotFound",))),
-    "404 with a mark": (answer("404 Not Found", b"\xef\xbb\xbf" + NOT_FOUND), GraphAnswer(404, codes=("ErrorItemNotFound",))),
+    "404 with a mark": (
+        answer("404 Not Found", b"\xef\xbb\xbf" + NOT_FOUND),
+        GraphAnswer(404, codes=("ErrorItemNotFound",)),
+    ),
     "404 without a body": (answer("404 Not Found", b""), GraphAnswer(404)),
-    "404 of a gateway": (answer("404 Not Found", b"<html>Not here.</html>"), GraphAnswer(404, readable=False)),
+    "404 of a gateway": (
+        answer("404 Not Found", b"<html>Not here.</html>"),
+        GraphAnswer(404, readable=False),
+    ),
     "404 compressed": (
         answer("404 Not Found", gzip.compress(NOT_FOUND), "Content-Encoding: gzip"),
         GraphAnswer(404, codes=("ErrorItemNotFound",)),
@@ -475,24 +613,39 @@ ANSWERS = {
         answer("404 Not Found", NOT_FOUND, "Content-Encoding: br"),
         GraphAnswer(404, codes=("ErrorItemNotFound",)),
     ),
-    "404 in HTML": (answer("404 Not Found", b"<html>", "Content-Type: text/html"), GraphAnswer(404, readable=False)),
+    "404 in HTML": (
+        answer("404 Not Found", b"<html>", "Content-Type: text/html"),
+        GraphAnswer(404, readable=False),
+    ),
     "404 too large": (
         answer("404 Not Found", NOT_FOUND[:-1] + b" " * 300_000 + b"}"),
         GraphAnswer(404, readable=False),
     ),
     "404 that blows up": (
-        answer("404 Not Found", gzip.compress(NOT_FOUND[:-1] + bytes(50_000_000)), "Content-Encoding: gzip"),
+        answer(
+            "404 Not Found",
+            gzip.compress(NOT_FOUND[:-1] + bytes(50_000_000)),
+            "Content-Encoding: gzip",
+        ),
         GraphAnswer(404, readable=False),
     ),
-    "404 nested without end": (answer("404 Not Found", b"[" * 200_000), GraphAnswer(404, readable=False)),
-    "429": (answer("429 Too Many Requests", b"{}", "Retry-After: 7"), GraphAnswer(429, retry_after="7")),
+    "404 nested without end": (
+        answer("404 Not Found", b"[" * 200_000),
+        GraphAnswer(404, readable=False),
+    ),
+    "429": (
+        answer("429 Too Many Requests", b"{}", "Retry-After: 7"),
+        GraphAnswer(429, retry_after="7"),
+    ),
     "429 with two waits": (
         answer("429 Too Many Requests", b"{}", "Retry-After: 7", "Retry-After: 9"),
         GraphAnswer(429, retry_after="7, 9"),
     ),
     "after 100": (head("100 Continue") + NO_CONTENT, CANCELLED),
     "after 102, 103 and headers": (
-        head("102 Processing") + head("103 Early Hints", "Link: </a>", "request-id: r-9") + NO_CONTENT,
+        head("102 Processing")
+        + head("103 Early Hints", "Link: </a>", "request-id: r-9")
+        + NO_CONTENT,
         CANCELLED,
     ),
     "after many interim answers": (head("103 Early Hints") * 50 + NO_CONTENT, CANCELLED),
@@ -502,7 +655,9 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize(("payload", "seen"), ANSWERS.values(), ids=ANSWERS.keys())
-def test_an_answer_is_read_as_far_as_it_can_be(bench: Bench, payload: bytes, seen: GraphAnswer) -> None:
+def test_an_answer_is_read_as_far_as_it_can_be(
+    bench: Bench, payload: bytes, seen: GraphAnswer
+) -> None:
     server = bench.serve(answering(payload, close))
     assert bench.call(server.url) == seen
     assert len(server.requests) == 1
@@ -518,12 +673,25 @@ def test_a_body_without_end_is_read_to_the_limit_and_no_further(bench: Bench) ->
     assert bench.call(bench.serve(script).url) == GraphAnswer(200, readable=False)
 
 
-LOCATIONS = ["/elsewhere", "https://elsewhere.example/", "//", "https://[", "https://a:port/", "http://a:99999/", "%zz", "\xff\xfe"]
+LOCATIONS = [
+    "/elsewhere",
+    "https://elsewhere.example/",
+    "//",
+    "https://[",
+    "https://a:port/",
+    "http://a:99999/",
+    "%zz",
+    "\xff\xfe",
+]
 
 
 @pytest.mark.parametrize("location", LOCATIONS, ids=ascii)
-def test_a_redirect_is_an_answer_and_is_not_followed_wherever_it_points(bench: Bench, location: str) -> None:
-    server = bench.serve(keep_alive(answer("307 Temporary Redirect", b"{}", f"Location: {location}")))
+def test_a_redirect_is_an_answer_and_is_not_followed_wherever_it_points(
+    bench: Bench, location: str
+) -> None:
+    server = bench.serve(
+        keep_alive(answer("307 Temporary Redirect", b"{}", f"Location: {location}"))
+    )
     assert bench.call(server.url) == GraphAnswer(307)
     assert len(server.requests) == 1
 
@@ -547,7 +715,10 @@ def test_the_body_of_a_redirect_is_read_to_the_limit_and_no_further(bench: Bench
         (NO_CONTENT, CANCELLED),
         (answer("404 Not Found", NOT_FOUND), GraphAnswer(404, codes=("ErrorItemNotFound",))),
         (answer("404 Not Found", b""), GraphAnswer(404)),
-        (head("200 OK", "Transfer-Encoding: chunked") + b"2\r\n{}\r\n0\r\n\r\n", GraphAnswer(200, resource={})),
+        (
+            head("200 OK", "Transfer-Encoding: chunked") + b"2\r\n{}\r\n0\r\n\r\n",
+            GraphAnswer(200, resource={}),
+        ),
         (answer("307 Temporary Redirect", b"{}", "Location: /a"), GraphAnswer(307)),
         (head("103 Early Hints") + NO_CONTENT, CANCELLED),
     ],
@@ -570,10 +741,13 @@ def test_no_cookie_is_kept(bench: Bench) -> None:
 LEFTOVERS = {
     "204 with a small body": answer("204 No Content", b"HTTP/1.1 200 OK\r\n\r\n"),
     "204 with a large body": answer("204 No Content", b"HTTP/1.1 200 OK\r\n\r\n" * 700),
-    "204 with a body that nothing announced": head("204 No Content") + b"HTTP/1.1 200 OK\r\n\r\n" * 700,
-    "404 longer than it says": answer("404 Not Found", NOT_FOUND) + b"HTTP/1.1 200 OK\r\n\r\n" * 700,
+    "204 with a body that nothing announced": head("204 No Content")
+    + b"HTTP/1.1 200 OK\r\n\r\n" * 700,
+    "404 longer than it says": answer("404 Not Found", NOT_FOUND)
+    + b"HTTP/1.1 200 OK\r\n\r\n" * 700,
     "two answers": NO_CONTENT + b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}" * 400,
-    "204 with a body in chunks": head("204 No Content", "Transfer-Encoding: chunked") + b"2\r\n{}\r\n0\r\n\r\n",
+    "204 with a body in chunks": head("204 No Content", "Transfer-Encoding: chunked")
+    + b"2\r\n{}\r\n0\r\n\r\n",
     "204 in chunks that are yet to come": head("204 No Content", "Transfer-Encoding: chunked"),
     "404 too large": answer("404 Not Found", b" " * 300_000),
     "101": head("101 Switching Protocols"),
@@ -582,7 +756,9 @@ LEFTOVERS = {
 
 
 @pytest.mark.parametrize("first", LEFTOVERS.values(), ids=LEFTOVERS.keys())
-def test_what_an_answer_leaves_behind_is_never_taken_for_the_next_one(bench: Bench, first: bytes) -> None:
+def test_what_an_answer_leaves_behind_is_never_taken_for_the_next_one(
+    bench: Bench, first: bytes
+) -> None:
     answers = iter([first, NO_CONTENT])
 
     def script(link: Link) -> None:
@@ -597,7 +773,9 @@ def test_what_an_answer_leaves_behind_is_never_taken_for_the_next_one(bench: Ben
 
 
 @pytest.mark.parametrize("then", [close, Link.reset], ids=["closed", "reset"])
-def test_a_connection_that_was_ended_while_idle_is_replaced(bench: Bench, then: Callable[[Link], None]) -> None:
+def test_a_connection_that_was_ended_while_idle_is_replaced(
+    bench: Bench, then: Callable[[Link], None]
+) -> None:
     answered, ended = threading.Event(), threading.Event()
 
     def script(link: Link) -> None:
@@ -647,13 +825,16 @@ def test_a_call_that_timed_out_does_not_leave_its_answer_to_the_next(bench: Benc
         link.hold()
 
     server = bench.serve(script)
-    assert bench.call(server.url, timeout_s=IMPATIENCE_S) == NoAnswer(sent=True, cause="ReadTimeoutError")
+    assert bench.call(server.url, timeout_s=IMPATIENCE_S) == NoAnswer(
+        sent=True, cause="ReadTimeoutError"
+    )
     late.set()
     assert bench.call(server.url) == CANCELLED
     assert server.connections == 2
 
 
-# The sessions that speak to Entra stand on the same connections; their answers are read by http.client.
+# The sessions that speak to Entra stand on the same connections; their answers are read by
+# http.client.
 
 
 @pytest.fixture
@@ -664,12 +845,18 @@ def session(bench: Bench) -> Iterator[requests.Session]:
 
 def ask(session: requests.Session, url: str, *, timeout_s: float = PATIENCE_S) -> tuple[int, bytes]:
     timeout: Any = urllib3.Timeout(total=timeout_s)
-    with session.post(url, data=b"a=b", timeout=timeout, allow_redirects=False, stream=True) as answered:
+    with session.post(
+        url, data=b"a=b", timeout=timeout, allow_redirects=False, stream=True
+    ) as answered:
         return answered.status_code, answered.raw.read(1000, decode_content=True)
 
 
 def test_a_session_uses_its_connection_again(bench: Bench, session: requests.Session) -> None:
-    server = bench.serve(keep_alive(head("103 Early Hints") + answer("200 OK", b"{}", "Set-Cookie: a=MARKER; Path=/")))
+    server = bench.serve(
+        keep_alive(
+            head("103 Early Hints") + answer("200 OK", b"{}", "Set-Cookie: a=MARKER; Path=/")
+        )
+    )
     assert [ask(session, server.url) for _ in range(3)] == [(200, b"{}")] * 3
     assert (server.connections, len(server.requests)) == (1, 3)
     assert all(b"MARKER" not in request for request in server.requests)
@@ -689,7 +876,9 @@ def test_a_drip_does_not_prolong_the_time_out_of_a_session(
 
 
 @pytest.mark.parametrize("script", HANDSHAKES.values(), ids=HANDSHAKES.keys())
-def test_a_session_tries_a_handshake_once(bench: Bench, session: requests.Session, script: Callable[[Link], None]) -> None:
+def test_a_session_tries_a_handshake_once(
+    bench: Bench, session: requests.Session, script: Callable[[Link], None]
+) -> None:
     server = bench.serve(script, plain=True)
     with pytest.raises(requests.ConnectionError):
         ask(session, server.url)
@@ -715,8 +904,12 @@ def test_what_an_answer_leaves_behind_is_never_taken_for_the_next_one_of_a_sessi
 
 
 @pytest.mark.parametrize("location", LOCATIONS, ids=ascii)
-def test_a_session_follows_no_redirect(bench: Bench, session: requests.Session, location: str) -> None:
-    server = bench.serve(keep_alive(answer("307 Temporary Redirect", b"{}", f"Location: {location}")))
+def test_a_session_follows_no_redirect(
+    bench: Bench, session: requests.Session, location: str
+) -> None:
+    server = bench.serve(
+        keep_alive(answer("307 Temporary Redirect", b"{}", f"Location: {location}"))
+    )
     assert ask(session, server.url) == (307, b"{}")
     assert len(server.requests) == 1
 
@@ -743,18 +936,34 @@ lines = st.lists(
     ),
     max_size=4,
 )
-statuses = st.sampled_from(["204 No Content", "200 OK", "404 Not Found", "103 Early Hints", "302 Found", "999", "99 x", "204"])
+statuses = st.sampled_from(
+    [
+        "204 No Content",
+        "200 OK",
+        "404 Not Found",
+        "103 Early Hints",
+        "302 Found",
+        "999",
+        "99 x",
+        "204",
+    ]
+)
 payloads = st.binary(max_size=100) | st.builds(
     lambda status, headers, body: head(status, *headers) + body,
     statuses,
     lines,
-    st.binary(max_size=50) | st.sampled_from([b"{}", b"2\r\n{}\r\n0\r\n\r\n", gzip.compress(b"{}")]),
+    st.binary(max_size=50)
+    | st.sampled_from([b"{}", b"2\r\n{}\r\n0\r\n\r\n", gzip.compress(b"{}")]),
 )
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(payload=payloads)
-def test_whatever_comes_back_a_call_ends_in_words_and_is_never_called_unsent(bench: Bench, payload: bytes) -> None:
+def test_whatever_comes_back_a_call_ends_in_words_and_is_never_called_unsent(
+    bench: Bench, payload: bytes
+) -> None:
     server = Server(answering(payload, close), bench.authority.server_context())
     with server:
         seen = bench.call(server.url)

@@ -1,6 +1,8 @@
-"""Two instances of the service, one table: racing duplicates, and the sudden death of one instance under load.
+"""Two instances of the service, one table: racing duplicates, and the sudden death of one instance
+under load.
 
-``CHAOS_SEED`` repeats the choice of users, keys and moments; what the machine makes of them differs from run to run.
+``CHAOS_SEED`` repeats the choice of users, keys and moments; what the machine makes of them differs
+from run to run.
 """
 
 import os
@@ -18,7 +20,7 @@ import pytest
 import requests
 
 from infra.local import seed
-from infra.local.process import HostProcess
+from infra.local.host.process import HostProcess
 from infra.local.stack import LocalStack
 from tests.conftest import REPOSITORY
 from tests.integration.azurite import Azurite
@@ -50,7 +52,9 @@ class Errand:
 
 
 class World:
-    """The simulators, with businesses that everybody sees, and the settings of an instance that keeps its records in one table."""
+    """The simulators, with businesses that everybody sees, and the settings of an instance that
+    keeps its records in one table.
+    """
 
     def __init__(self, stack: LocalStack, table: dict[str, str], chance: random.Random) -> None:
         self.stack = stack
@@ -58,25 +62,48 @@ class World:
         self.environment = {**stack.environment, **table}
         self.booked: dict[Ids, float] = {}
         self._chance = chance
-        people = [seed.User(f"00000000-0000-4000-8000-{n:012d}", f"user{n}@contoso.com", f"User {n}") for n in range(16)]
+        people = [
+            seed.User(f"00000000-0000-4000-8000-{n:012d}", f"user{n}@contoso.com", f"User {n}")
+            for n in range(16)
+        ]
         self.callers = [Caller(user.object_id, stack.entra.user_token(user)) for user in people]
         for business in BUSINESSES:
-            stack.graph.bookings.add_business(seed.Business(business, business, frozenset(user.object_id for user in people)))
+            stack.graph.bookings.add_business(
+                seed.Business(business, business, frozenset(user.object_id for user in people))
+            )
         stack.graph.faults = self.watch
 
     def errand(self, *, with_key: bool) -> Errand:
         """Book another appointment and return somebody's wish to cancel it."""
         ids = Ids(self._chance.choice(BUSINESSES), f"AAMkpair{len(self.booked):05d}=")
         times = "2027-06-01T09:00:00.0000000Z", "2027-06-01T10:00:00.0000000Z"
-        self.stack.graph.bookings.add(seed.Appointment(ids.appointment_id, ids.business_id, "Test", "C", "customer@contoso.com", *times))
+        self.stack.graph.bookings.add(
+            seed.Appointment(
+                ids.appointment_id, ids.business_id, "Test", "C", "customer@contoso.com", *times
+            )
+        )
         self.booked[ids] = time.time()
-        return Errand(self._chance.choice(self.callers), ids, f"key-{ids.appointment_id}" if with_key else None)
+        return Errand(
+            self._chance.choice(self.callers),
+            ids,
+            f"key-{ids.appointment_id}" if with_key else None,
+        )
 
     def truth(self) -> Truth:
         return Truth.of(self.stack.graph.bookings, self.booked, self.watch.calls)
 
-    def ask(self, url: str, errand: Errand, session: requests.Session, *, healthy: bool = False) -> Told:
-        return ask(session, url, errand.caller, errand.ids, errand.key, self.stack.graph.bookings, healthy=healthy)
+    def ask(
+        self, url: str, errand: Errand, session: requests.Session, *, healthy: bool = False
+    ) -> Told:
+        return ask(
+            session,
+            url,
+            errand.caller,
+            errand.ids,
+            errand.key,
+            self.stack.graph.bookings,
+            healthy=healthy,
+        )
 
 
 @pytest.fixture
@@ -98,7 +125,9 @@ def world(azurite: Azurite, chosen: str) -> Iterator[World]:
 def test_of_a_thousand_racing_pairs_each_ends_with_one_cancel_one_mail_and_two_true_answers(
     world: World, chosen: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The same request reaches both instances at the same moment: one carries it out, the other gives its answer again, at the latest when asked again."""
+    """The same request reaches both instances at the same moment: one carries it out, the other
+    gives its answer again, at the latest when asked again.
+    """
     pairs = [world.errand(with_key=n % 2 == 0) for n in range(PAIRS)]
     told: list[Told] = []
 
@@ -111,7 +140,9 @@ def test_of_a_thousand_racing_pairs_each_ends_with_one_cancel_one_mail_and_two_t
         return ends
 
     with ExitStack() as running:
-        urls = [running.enter_context(HostProcess(REPOSITORY, world.environment)).url for _ in range(2)]
+        urls = [
+            running.enter_context(HostProcess(REPOSITORY, world.environment)).url for _ in range(2)
+        ]
         pool = running.enter_context(ThreadPoolExecutor(2 * PAIRS_AT_ONCE))
         started = time.monotonic()
         racers = [
@@ -131,26 +162,53 @@ def test_of_a_thousand_racing_pairs_each_ends_with_one_cancel_one_mail_and_two_t
             f"cancels_sent={len(world.watch.calls)} mails={len(world.stack.graph.bookings.outbox)} violations={len(violations)}"
         )
     assert not violations, tell(violations)
-    assert [one for pair in ends.values() for one in pair if (one.code, one.members["confirmed"]) != ("cancelled", True)] == []
-    assert Counter(tuple(sorted(one.members["replayed"] for one in pair)) for pair in ends.values()) == {(False, True): PAIRS}
+    assert [
+        one
+        for pair in ends.values()
+        for one in pair
+        if (one.code, one.members["confirmed"]) != ("cancelled", True)
+    ] == []
+    assert Counter(
+        tuple(sorted(one.members["replayed"] for one in pair)) for pair in ends.values()
+    ) == {(False, True): PAIRS}
     assert Counter(call.step for call in world.watch.calls) == {"cancel": PAIRS}
-    assert Counter(mail.kind for mail in world.stack.graph.bookings.outbox) == {"customer": PAIRS, "staff": PAIRS}
+    assert Counter(mail.kind for mail in world.stack.graph.bookings.outbox) == {
+        "customer": PAIRS,
+        "staff": PAIRS,
+    }
 
 
-def insist(world: World, url: str, errand: Errand, session: requests.Session, told: list[Told], *, lease_ends_at: float = 0.0) -> Told:
-    """Ask until there is an outcome, as the answers ask for it; after the first conflict not before the lease has ended. Every answer goes into ``told``."""
+def insist(
+    world: World,
+    url: str,
+    errand: Errand,
+    session: requests.Session,
+    told: list[Told],
+    *,
+    lease_ends_at: float = 0.0,
+) -> Told:
+    """Ask until there is an outcome, as the answers ask for it; after the first conflict not before
+    the lease has ended. Every answer goes into ``told``.
+    """
     give_up_at = time.monotonic() + LEASE_S + 60
     while True:
         told.append(one := world.ask(url, errand, session, healthy=True))
         if one.retry_after_s is None or time.monotonic() > give_up_at:
             return one
-        time.sleep(max(one.retry_after_s, lease_ends_at - time.monotonic()))  # the manners of a caller
+        time.sleep(
+            max(one.retry_after_s, lease_ends_at - time.monotonic())
+        )  # the manners of a caller
 
 
 class Victim:
-    """An instance that is killed now and then, and those who ask it. ``orphan`` takes what they were not answered."""
+    """An instance that is killed now and then, and those who ask it.
 
-    def __init__(self, world: World, host: HostProcess, told: list[Told], orphan: Callable[[Errand], None]) -> None:
+    ``orphan`` takes what they were not answered.
+    """
+
+    def __init__(
+        self, world: World, host: HostProcess, told: list[Told], orphan: Callable[[Errand], None]
+    ) -> None:
         self._orphan = orphan
         self._world = world
         self._host = host
@@ -194,18 +252,29 @@ class Victim:
 def test_what_a_killed_instance_left_behind_ends_true_on_the_survivor(
     world: World, chosen: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """kill -9 under load, again and again: whoever got no answer asks the other instance until there is one, and it is true; nobody gets a second mail."""
+    """kill -9 under load, again and again: whoever got no answer asks the other instance until
+    there is one, and it is true; nobody gets a second mail.
+    """
     world.environment["REQUEST_DEADLINE_SECONDS"] = str(SHORT_DEADLINE_S)
     world.stack.graph.latency_s = LATENCY_S
     told: list[Told] = []
     errands = iter([world.errand(with_key=n % 2 == 0) for n in range(20_000)])
     started = time.monotonic()
     with ExitStack() as running:
-        hosts = [running.enter_context(HostProcess(REPOSITORY, world.environment)) for _ in range(2)]
+        hosts = [
+            running.enter_context(HostProcess(REPOSITORY, world.environment)) for _ in range(2)
+        ]
         callers = running.enter_context(ThreadPoolExecutor(CALLERS + 1))
         askers = running.enter_context(ThreadPoolExecutor(MOST_ORPHANS))
         asking: list[Future[Told]] = []
-        victim = Victim(world, hosts[0], told, lambda errand: asking.append(askers.submit(ask_survivor, world, hosts[1].url, errand, told)))
+        victim = Victim(
+            world,
+            hosts[0],
+            told,
+            lambda errand: asking.append(
+                askers.submit(ask_survivor, world, hosts[1].url, errand, told)
+            ),
+        )
         for done in [
             callers.submit(victim.die, KILLS, random.Random(chosen)),
             *(callers.submit(victim.be_asked, errands) for _ in range(CALLERS)),
@@ -219,7 +288,8 @@ def test_what_a_killed_instance_left_behind_ends_true_on_the_survivor(
     violations = judge(told, truth, within_s=SHORT_DEADLINE_S + MARGIN_S, recorded=unavailable == 0)
     ours = {Ids(done.business_id, done.appointment_id) for done in truth.cancellations}
     words = Counter(
-        f"{one.code} {'confirmed' if one.members['confirmed'] else 'unconfirmed'}{' replayed' * one.members['replayed']}" for one in ends
+        f"{one.code} {'confirmed' if one.members['confirmed'] else 'unconfirmed'}{' replayed' * one.members['replayed']}"
+        for one in ends
     )
     with capsys.disabled():
         print(  # noqa: T201

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from infra.local.bookings import Cancellation, Mail
+from infra.local.graph.bookings import Cancellation, Mail
 from tests.integration.violations import Call, Ids, Kind, Told, Truth, judge, tell
 
 US, SOMEBODY = "87d349ed-44d7-43e1-9a83-5f2406dee5bd", "5bde3e51-d13b-4db1-9948-fe4b109d11a7"
@@ -14,7 +14,13 @@ IDS = Ids("business@contoso.com", "AAMkAD=")
 REQUEST_ID = "0b8f0e5e-2d6f-4a53-8c0c-8f7d6b1f2a11"
 
 
-def told(body: Mapping[str, object] | bytes, *, status: int = 200, at: float = 100.0, headers: Mapping[str, str] | None = None) -> Told:
+def told(
+    body: Mapping[str, object] | bytes,
+    *,
+    status: int = 200,
+    at: float = 100.0,
+    headers: Mapping[str, str] | None = None,
+) -> Told:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     return Told(
         US,
@@ -30,21 +36,49 @@ def told(body: Mapping[str, object] | bytes, *, status: int = 200, at: float = 1
 
 
 def outcome(word: str, *, confirmed: bool = True, **more: object) -> Mapping[str, object]:
-    flags = {"outcome": word, "cancelled": word == "cancelled", "confirmed": confirmed, "replayed": False}
-    ids = {"businessId": IDS.business_id, "appointmentId": IDS.appointment_id, "requestId": REQUEST_ID}
+    flags = {
+        "outcome": word,
+        "cancelled": word == "cancelled",
+        "confirmed": confirmed,
+        "replayed": False,
+    }
+    ids = {
+        "businessId": IDS.business_id,
+        "appointmentId": IDS.appointment_id,
+        "requestId": REQUEST_ID,
+    }
     return {**flags, **ids, "message": "A sentence.", **more}
 
 
 def problem(code: str, status: int, *, retryable: bool, **more: object) -> Mapping[str, object]:
-    words = {"type": f"urn:bookings-cancel:problem:{code}", "title": "T", "detail": "D", "instance": f"urn:uuid:{REQUEST_ID}"}
-    return {**words, "status": status, "code": code, "retryable": retryable, "requestId": REQUEST_ID, **more}
+    words = {
+        "type": f"urn:bookings-cancel:problem:{code}",
+        "title": "T",
+        "detail": "D",
+        "instance": f"urn:uuid:{REQUEST_ID}",
+    }
+    return {
+        **words,
+        "status": status,
+        "code": code,
+        "retryable": retryable,
+        "requestId": REQUEST_ID,
+        **more,
+    }
 
 
 UNKNOWN = told(problem("outcome_unknown", 504, retryable=True), status=504)
 BROKEN = told(problem("upstream_error", 502, retryable=False), status=502)
-BUSY = told(problem("overloaded", 503, retryable=True, retryAfterSeconds=1), status=503, headers={"Retry-After": "1"})
+BUSY = told(
+    problem("overloaded", 503, retryable=True, retryAfterSeconds=1),
+    status=503,
+    headers={"Retry-After": "1"},
+)
 CANCELLED, ABSENT = told(outcome("cancelled")), told(outcome("not_found"))
-MAYBE_CANCELLED, MAYBE_ABSENT = told(outcome("cancelled", confirmed=False)), told(outcome("not_found", confirmed=False))
+MAYBE_CANCELLED, MAYBE_ABSENT = (
+    told(outcome("cancelled", confirmed=False)),
+    told(outcome("not_found", confirmed=False)),
+)
 
 STOOD = Truth({IDS: 50.0}, frozenset(), {IDS.business_id: {US, SOMEBODY}}, (), ())
 STANDS = replace(STOOD, standing=frozenset({IDS}))
@@ -53,7 +87,11 @@ NEVER = replace(STOOD, booked={})
 
 def cancelled_by(*users: str, mails: int = 1) -> Truth:
     cancels = [Cancellation(*IDS, message="", by=user) for user in users]
-    outbox = [Mail("to@contoso.com", *IDS, "", 99.0, kind) for kind in ("customer", "staff") for _ in range(mails)]
+    outbox = [
+        Mail("to@contoso.com", *IDS, "", 99.0, kind)
+        for kind in ("customer", "staff")
+        for _ in range(mails)
+    ]
     return replace(STOOD, cancellations=cancels, outbox=outbox)
 
 
@@ -111,14 +149,25 @@ TRUTHS: Mapping[str, tuple[Sequence[Told], Truth]] = {
     "never was": ([ABSENT, MAYBE_ABSENT, BROKEN, BUSY], NEVER),
     "not to be seen": ([ABSENT], replace(STANDS, staff={IDS.business_id: {SOMEBODY}})),
     "still stands": ([UNKNOWN, BROKEN, BUSY], replace(STANDS, calls=[OPEN, SEEN, OPEN])),
-    "nothing changed until somebody tried again": ([BROKEN, replace(CANCELLED, asked_at=100.5)], OURS),
-    "settled at last": ([replace(UNKNOWN, healthy=True), replace(CANCELLED, healthy=True, answered_at=105)], OURS),
-    "each user's own repeat": ([CANCELLED], replace(OURS, calls=[OPEN, replace(DONE, user=SOMEBODY)])),
+    "nothing changed until somebody tried again": (
+        [BROKEN, replace(CANCELLED, asked_at=100.5)],
+        OURS,
+    ),
+    "settled at last": (
+        [replace(UNKNOWN, healthy=True), replace(CANCELLED, healthy=True, answered_at=105)],
+        OURS,
+    ),
+    "each user's own repeat": (
+        [CANCELLED],
+        replace(OURS, calls=[OPEN, replace(DONE, user=SOMEBODY)]),
+    ),
 }
 
 
 @pytest.mark.parametrize(("kind", "answers", "truth"), LIES.values(), ids=LIES.keys())
-def test_the_judge_finds_each_kind_of_violation(kind: Kind, answers: Sequence[Told], truth: Truth) -> None:
+def test_the_judge_finds_each_kind_of_violation(
+    kind: Kind, answers: Sequence[Told], truth: Truth
+) -> None:
     assert kind in {violation.kind for violation in judge(answers, truth, within_s=10)}
 
 

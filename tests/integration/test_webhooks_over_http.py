@@ -1,4 +1,6 @@
-"""Webhooks over HTTP, through the official runtime: who is let in, what a sender is answered, that one delivery is one cancel, and whose token is used."""
+"""Webhooks over HTTP, through the official runtime: who is let in, what a sender is answered, that
+one delivery is one cancel, and whose token is used.
+"""
 
 import base64
 import http.client
@@ -20,16 +22,16 @@ from hypothesis import strategies as st
 
 from cancel_appointment.webhook_operation import WebhookOperation
 from infra.local import seed
-from infra.local.entra_obo import CLIENT_CREDENTIALS, ON_BEHALF_OF
-from infra.local.entra_tokens import service_principal_id
+from infra.local.entra.obo import CLIENT_CREDENTIALS, ON_BEHALF_OF
+from infra.local.entra.tokens import service_principal_id
 from infra.local.faults import Fault
-from infra.local.process import HostProcess
+from infra.local.host.process import HostProcess
 from infra.local.stack import LocalStack
-from shared.idempotency import MemoryStore
-from shared.problems import TABLE
+from shared.records.rules import MemoryStore
 from shared.services import build_services
-from shared.serving import Incoming
-from shared.telemetry import Journal
+from shared.serving.problems import TABLE
+from shared.serving.requests import Incoming
+from shared.telemetry.journal import Journal
 from tests.client import Facade
 from tests.conftest import REPOSITORY
 from tests.integration import node_packages
@@ -38,7 +40,9 @@ from tests.integration.test_nothing_leaks import EVERYTHING_LOGS
 from tests.property.exchanging import Clock
 from tests.signing import PATH, PATIENCE_S, Sender, body_for, new_id, signed
 
-OLD, NEW, OF_REPAIRS, STRANGERS = (f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}" for _ in range(4))
+OLD, NEW, OF_REPAIRS, STRANGERS = (
+    f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}" for _ in range(4)
+)
 KEYS = json.dumps(
     [
         {"id": "partner-key", "secrets": [OLD, NEW], "businesses": [seed.LUNCH_DELIVERY.upper()]},
@@ -49,8 +53,13 @@ MESSAGE = "mark: sorry, Mrs Miller, tomorrow is off."
 
 
 @pytest.fixture(scope="module")
-def watched_host(running_stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostProcess]:
-    """A service that takes webhooks, with every logger at DEBUG. What it printed through all tests is searched in the end."""
+def watched_host(
+    running_stack: LocalStack, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[HostProcess]:
+    """A service that takes webhooks, with every logger at DEBUG.
+
+    What it printed through all tests is searched in the end.
+    """
     app = copy_app(tmp_path_factory.mktemp("app"), before=EVERYTHING_LOGS)
     running_stack.entra.granted_roles = (seed.APP_ROLE,)
     with HostProcess(app, {**running_stack.environment, "WEBHOOK_KEYS": KEYS}) as host:
@@ -58,7 +67,14 @@ def watched_host(running_stack: LocalStack, tmp_path_factory: pytest.TempPathFac
     printed = host.output()
     assert " DEBUG " in printed
     assert "Traceback" not in printed
-    for mark in (*(secret.removeprefix("whsec_") for secret in (OLD, NEW, OF_REPAIRS, STRANGERS)), "whsec_", "v1,", "msg_", "Mrs", PROSE):
+    for mark in (
+        *(secret.removeprefix("whsec_") for secret in (OLD, NEW, OF_REPAIRS, STRANGERS)),
+        "whsec_",
+        "v1,",
+        "msg_",
+        "Mrs",
+        PROSE,
+    ):
         assert mark not in printed, mark
     assert not re.search(r"eyJ[A-Za-z0-9_-]{8,}", printed)
     assert seed.LUNCH_DELIVERY.partition("@")[0].lower() not in printed.lower()
@@ -81,7 +97,10 @@ def facade(watched_host: HostProcess, entra_with_role: LocalStack) -> Iterator[F
 
 @pytest.fixture
 def sender(facade: Facade) -> Iterator[Sender]:
-    """A sender with the newer secret of the first key. Whatever a test does with it, no user's token is asked for."""
+    """A sender with the newer secret of the first key.
+
+    Whatever a test does with it, no user's token is asked for.
+    """
     yield Sender(facade.url, facade.session, (NEW,))
     assert set(grants(facade.stack)) <= {CLIENT_CREDENTIALS}
 
@@ -103,31 +122,50 @@ def mails_to_customers(stack: LocalStack) -> int:
 
 def grants(stack: LocalStack) -> list[str]:
     """Return the grant of each token request that Entra got."""
-    return [request.form["grant_type"] for request in stack.entra.received if "grant_type" in request.form]
+    return [
+        request.form["grant_type"]
+        for request in stack.entra.received
+        if "grant_type" in request.form
+    ]
 
 
 # Who is let in.
 
 
-def test_a_signed_request_cancels_and_is_answered_like_any_other(sender: Sender, facade: Facade) -> None:
+def test_a_signed_request_cancels_and_is_answered_like_any_other(
+    sender: Sender, facade: Facade
+) -> None:
     appointment_id = facade.book()
     answer = outcome_of(sender.deliver(appointment_id, message=MESSAGE))
 
-    assert (answer.outcome, answer.cancelled, answer.confirmed, answer.replayed) == ("cancelled", True, True, False)
+    assert (answer.outcome, answer.cancelled, answer.confirmed, answer.replayed) == (
+        "cancelled",
+        True,
+        True,
+        False,
+    )
     assert (answer.business_id, answer.appointment_id) == (seed.LUNCH_DELIVERY, appointment_id)
     (request,) = facade.stack.graph.received
-    claims = facade.stack.entra.verify_graph_token(request.headers["authorization"].removeprefix("Bearer "))
+    claims = facade.stack.entra.verify_graph_token(
+        request.headers["authorization"].removeprefix("Bearer ")
+    )
     assert (claims.app_only, claims.client_id) == (True, seed.API_CLIENT_ID)
     assert json.loads(request.body) == {"cancellationMessage": MESSAGE}
 
 
-@pytest.mark.parametrize("used", [(OLD,), (NEW,), (OLD, NEW), (STRANGERS, OLD)], ids=["old", "new", "both", "a stranger's beside it"])
+@pytest.mark.parametrize(
+    "used",
+    [(OLD,), (NEW,), (OLD, NEW), (STRANGERS, OLD)],
+    ids=["old", "new", "both", "a stranger's beside it"],
+)
 def test_while_secrets_are_rotated_either_is_taken(facade: Facade, used: tuple[str, ...]) -> None:
     sender = Sender(facade.url, facade.session, used)
     assert outcome_of(sender.deliver(facade.book())).cancelled
 
 
-def test_an_appointment_that_is_not_there_is_an_outcome_because_senders_would_try_again_for_days(sender: Sender) -> None:
+def test_an_appointment_that_is_not_there_is_an_outcome_because_senders_would_try_again_for_days(
+    sender: Sender,
+) -> None:
     answer = outcome_of(sender.deliver("AAMkADnosuch="))
     assert (answer.outcome, answer.confirmed) == ("not_found", True)
 
@@ -147,12 +185,16 @@ REFUSED: dict[str, dict[str, Any]] = {
     "a long id": {"webhook_id": "x" * 256},
     "a timestamp that is no number": {"headers": {"webhook-timestamp": "now"}},
     "a signature that is none": {"headers": {"webhook-signature": "v1,,"}},
-    "a bearer token instead": {"headers": {"webhook-signature": None, "Authorization": "Bearer a.b.c"}},
+    "a bearer token instead": {
+        "headers": {"webhook-signature": None, "Authorization": "Bearer a.b.c"}
+    },
 }
 
 
 @pytest.mark.parametrize("how", REFUSED.values(), ids=REFUSED.keys())
-def test_whoever_is_not_proved_is_refused_before_anything_is_asked(sender: Sender, facade: Facade, how: dict[str, Any]) -> None:
+def test_whoever_is_not_proved_is_refused_before_anything_is_asked(
+    sender: Sender, facade: Facade, how: dict[str, Any]
+) -> None:
     answer = sender.send(body_for(facade.book()), **how)
 
     problem = problem_of(answer)
@@ -171,20 +213,32 @@ def test_headers_that_come_twice_are_refused(sender: Sender, facade: Facade) -> 
     body = body_for(facade.book())
     headers = signed(body, secrets=(NEW,))
     for twice in headers:
-        connection = http.client.HTTPConnection(facade.url.removeprefix("http://"), timeout=PATIENCE_S)
+        connection = http.client.HTTPConnection(
+            facade.url.removeprefix("http://"), timeout=PATIENCE_S
+        )
         connection.putrequest("POST", PATH)
-        for name, value in [*headers.items(), (twice, headers[twice]), ("Content-Type", "application/json")]:
+        for name, value in [
+            *headers.items(),
+            (twice, headers[twice]),
+            ("Content-Type", "application/json"),
+        ]:
             connection.putheader(name, value)
         connection.putheader("Content-Length", str(len(body)))
         connection.endheaders(body)
         answer = connection.getresponse()
-        assert (answer.status, json.loads(answer.read())["code"]) == (401, "invalid_signature"), twice
+        assert (answer.status, json.loads(answer.read())["code"]) == (401, "invalid_signature"), (
+            twice
+        )
         connection.close()
     assert facade.stack.graph.received == []
 
 
-@pytest.mark.parametrize("business_id", [seed.REPAIRS, "nosuch@contoso.com", f"{seed.LUNCH_DELIVERY} "])
-def test_a_key_is_good_for_its_own_businesses_alone(sender: Sender, facade: Facade, business_id: str) -> None:
+@pytest.mark.parametrize(
+    "business_id", [seed.REPAIRS, "nosuch@contoso.com", f"{seed.LUNCH_DELIVERY} "]
+)
+def test_a_key_is_good_for_its_own_businesses_alone(
+    sender: Sender, facade: Facade, business_id: str
+) -> None:
     problem = problem_of(sender.deliver("AAMkADrepair1=", business_id=business_id))
     assert (problem.status, problem.code) == (403, "caller_not_allowed")
     assert (facade.stack.entra.asked, facade.stack.graph.received) == ([], [])
@@ -192,7 +246,9 @@ def test_a_key_is_good_for_its_own_businesses_alone(sender: Sender, facade: Faca
 
 def test_another_key_is_good_for_others(facade: Facade) -> None:
     repairs = Sender(facade.url, facade.session, (OF_REPAIRS,))
-    assert outcome_of(repairs.deliver(facade.book(business_id=seed.REPAIRS), business_id=seed.REPAIRS)).cancelled
+    assert outcome_of(
+        repairs.deliver(facade.book(business_id=seed.REPAIRS), business_id=seed.REPAIRS)
+    ).cancelled
     assert problem_of(repairs.deliver(facade.book())).code == "caller_not_allowed"
 
 
@@ -206,21 +262,33 @@ def test_another_key_is_good_for_others(facade: Facade) -> None:
         (413, "payload_too_large", {"body": b" " * 65_537, "headers": {"webhook-signature": None}}),
         (415, "unsupported_media_type", {"body": b"{}", "headers": {"Content-Type": "text/plain"}}),
     ],
-    ids=["no JSON", "no ids", "no body", "too large", "too large, and not even signed", "another media type"],
+    ids=[
+        "no JSON",
+        "no ids",
+        "no body",
+        "too large",
+        "too large, and not even signed",
+        "another media type",
+    ],
 )
-def test_what_a_person_has_to_mend_is_a_4xx(sender: Sender, status: int, code: str, how: dict[str, Any]) -> None:
+def test_what_a_person_has_to_mend_is_a_4xx(
+    sender: Sender, status: int, code: str, how: dict[str, Any]
+) -> None:
     problem = problem_of(sender.send(**how))
     assert (problem.status, problem.code, problem.retryable) == (status, code, False)
 
 
 WORDS = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=80)
-HEADERS = WORDS | st.from_regex(r"(v1a?,[A-Za-z0-9+/=,]{0,50} ?){0,4}|[0-9.eE+_-]{0,20}", fullmatch=True).filter(
-    lambda text: "\n" not in text
-)
+HEADERS = WORDS | st.from_regex(
+    r"(v1a?,[A-Za-z0-9+/=,]{0,50} ?){0,4}|[0-9.eE+_-]{0,20}", fullmatch=True
+).filter(lambda text: "\n" not in text)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | WORDS,
     lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(WORDS | st.sampled_from(["businessId", "appointmentId"]), inner, max_size=4)
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            WORDS | st.sampled_from(["businessId", "appointmentId"]), inner, max_size=4
+        )
     ),
     max_leaves=8,
 )
@@ -228,10 +296,21 @@ BODIES = JSON.map(lambda value: json.dumps(value).encode()) | WORDS.map(str.enco
 STATUSES = {row.status.value for row in TABLE.values()} - {500} | {200}
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     st.dictionaries(
-        st.sampled_from(["webhook-id", "webhook-timestamp", "webhook-signature", "Content-Type", "Accept", "Idempotency-Key"]),
+        st.sampled_from(
+            [
+                "webhook-id",
+                "webhook-timestamp",
+                "webhook-signature",
+                "Content-Type",
+                "Accept",
+                "Idempotency-Key",
+            ]
+        ),
         HEADERS.map(lambda text: text.strip().encode()),
         max_size=3,
     ),
@@ -267,11 +346,16 @@ def test_a_redelivery_is_a_replay_whatever_its_timestamp(sender: Sender, facade:
 def test_so_is_that_of_an_appointment_that_was_not_there(sender: Sender, facade: Facade) -> None:
     webhook_id = new_id()
     answers = [outcome_of(sender.deliver("AAMkADlater=", webhook_id=webhook_id)) for _ in range(2)]
-    assert [(answer.outcome, answer.replayed) for answer in answers] == [("not_found", False), ("not_found", True)]
+    assert [(answer.outcome, answer.replayed) for answer in answers] == [
+        ("not_found", False),
+        ("not_found", True),
+    ]
     assert cancels(facade.stack) == 1
 
 
-def test_another_delivery_for_the_same_appointment_is_a_replay_too(sender: Sender, facade: Facade) -> None:
+def test_another_delivery_for_the_same_appointment_is_a_replay_too(
+    sender: Sender, facade: Facade
+) -> None:
     appointment_id = facade.book()
     assert [outcome_of(sender.deliver(appointment_id)).replayed for _ in range(2)] == [False, True]
     assert cancels(facade.stack) == 1
@@ -280,7 +364,12 @@ def test_another_delivery_for_the_same_appointment_is_a_replay_too(sender: Sende
 def test_a_replay_is_given_to_whoever_has_another_secret_of_the_same_key(facade: Facade) -> None:
     webhook_id, appointment_id = new_id(), facade.book()
     answers = [
-        outcome_of(Sender(facade.url, facade.session, (secret,)).deliver(appointment_id, webhook_id=webhook_id)) for secret in (OLD, NEW)
+        outcome_of(
+            Sender(facade.url, facade.session, (secret,)).deliver(
+                appointment_id, webhook_id=webhook_id
+            )
+        )
+        for secret in (OLD, NEW)
     ]
     assert [answer.replayed for answer in answers] == [False, True]
 
@@ -289,11 +378,17 @@ def test_an_id_that_comes_with_another_body_is_refused(sender: Sender, facade: F
     webhook_id = new_id()
     assert outcome_of(sender.deliver(facade.book(), webhook_id=webhook_id)).cancelled
     problem = problem_of(sender.deliver(facade.book(), webhook_id=webhook_id))
-    assert (problem.status, problem.code, problem.retryable) == (422, "idempotency_key_reused", False)
+    assert (problem.status, problem.code, problem.retryable) == (
+        422,
+        "idempotency_key_reused",
+        False,
+    )
     assert cancels(facade.stack) == 1
 
 
-def test_the_id_is_the_key_and_the_header_of_that_name_is_not_read(sender: Sender, facade: Facade) -> None:
+def test_the_id_is_the_key_and_the_header_of_that_name_is_not_read(
+    sender: Sender, facade: Facade
+) -> None:
     ignored = {"Idempotency-Key": "not a key, even"}
     for _ in range(2):
         assert outcome_of(sender.deliver(facade.book(), headers=ignored)).replayed is False
@@ -303,7 +398,12 @@ def test_two_deliveries_at_once_are_one_cancel_and_one_mail(sender: Sender, faca
     webhook_id, appointment_id = new_id(), facade.book()
     facade.stack.graph.faults.add(Fault(step="cancel", delay_s=0.4))
     with ThreadPoolExecutor(4) as pool:
-        answers = list(pool.map(lambda _: outcome_of(sender.deliver(appointment_id, webhook_id=webhook_id)), range(4)))
+        answers = list(
+            pool.map(
+                lambda _: outcome_of(sender.deliver(appointment_id, webhook_id=webhook_id)),
+                range(4),
+            )
+        )
 
     assert sorted(answer.replayed for answer in answers) == [False, True, True, True]
     assert all(answer.cancelled for answer in answers)
@@ -314,14 +414,23 @@ def test_two_keys_may_make_up_the_same_id(sender: Sender, facade: Facade) -> Non
     webhook_id = new_id()
     repairs = Sender(facade.url, facade.session, (OF_REPAIRS,))
     assert outcome_of(sender.deliver(facade.book(), webhook_id=webhook_id)).replayed is False
-    elsewhere = outcome_of(repairs.deliver(facade.book(business_id=seed.REPAIRS), business_id=seed.REPAIRS, webhook_id=webhook_id))
+    elsewhere = outcome_of(
+        repairs.deliver(
+            facade.book(business_id=seed.REPAIRS), business_id=seed.REPAIRS, webhook_id=webhook_id
+        )
+    )
     assert (elsewhere.cancelled, elsewhere.replayed) == (True, False)
 
 
-def test_what_a_user_did_is_not_replayed_to_a_sender_nor_the_other_way_round(sender_among_users: Sender, facade: Facade) -> None:
+def test_what_a_user_did_is_not_replayed_to_a_sender_nor_the_other_way_round(
+    sender_among_users: Sender, facade: Facade
+) -> None:
     sender = sender_among_users
     webhook_id, theirs, ours = new_id(), facade.book(), facade.book()
-    assert facade.cancel(theirs, headers={"Idempotency-Key": webhook_id}).json()["outcome"] == "cancelled"
+    assert (
+        facade.cancel(theirs, headers={"Idempotency-Key": webhook_id}).json()["outcome"]
+        == "cancelled"
+    )
     answer = outcome_of(sender.deliver(theirs, webhook_id=webhook_id))
     assert (answer.outcome, answer.replayed) == ("not_found", False)
 
@@ -352,26 +461,40 @@ def test_a_delivery_is_remembered_for_a_week(entra_with_role: LocalStack) -> Non
 # Whose token is used.
 
 
-@pytest.mark.parametrize("trouble", ["none", "no consent", "throttled", "broken", "refused by Graph"])
-def test_a_user_is_never_acted_for_as_the_application_whatever_fails(sender_among_users: Sender, facade: Facade, trouble: str) -> None:
-    outcome_of(sender_among_users.deliver(facade.book()))  # so that there is a token that could be borrowed
+@pytest.mark.parametrize(
+    "trouble", ["none", "no consent", "throttled", "broken", "refused by Graph"]
+)
+def test_a_user_is_never_acted_for_as_the_application_whatever_fails(
+    sender_among_users: Sender, facade: Facade, trouble: str
+) -> None:
+    outcome_of(
+        sender_among_users.deliver(facade.book())
+    )  # so that there is a token that could be borrowed
     facade.stack.entra.clear_received()
     facade.stack.graph.clear_received()
     match trouble:
         case "no consent":
             facade.stack.entra.revoke_consent(seed.ADELE)
         case "throttled":
-            facade.stack.entra.faults.add(Fault(step="token", status=429, headers={"Retry-After": "60"}, times=None))
+            facade.stack.entra.faults.add(
+                Fault(step="token", status=429, headers={"Retry-After": "60"}, times=None)
+            )
         case "broken":
-            facade.stack.entra.faults.add(Fault(step="token", status=200, body={"token_type": "Bearer"}, times=None))
+            facade.stack.entra.faults.add(
+                Fault(step="token", status=200, body={"token_type": "Bearer"}, times=None)
+            )
         case "refused by Graph":
-            facade.stack.graph.faults.add(Fault(step="cancel", status=401, body={"error": {"code": "x"}}, times=None))
+            facade.stack.graph.faults.add(
+                Fault(step="cancel", status=401, body={"error": {"code": "x"}}, times=None)
+            )
     answer = facade.cancel(facade.book())
 
     assert (answer.status_code == 200) == (trouble == "none")
     assert set(grants(facade.stack)) == {ON_BEHALF_OF}
     for request in facade.stack.graph.received:
-        claims = facade.stack.entra.verify_graph_token(request.headers["authorization"].removeprefix("Bearer "))
+        claims = facade.stack.entra.verify_graph_token(
+            request.headers["authorization"].removeprefix("Bearer ")
+        )
         assert (claims.app_only, claims.object_id) == (False, seed.ADELE.object_id)
 
 
@@ -381,13 +504,21 @@ def test_the_log_tells_who_was_acted_for_and_which_key_it_was(
     for answer, told in (
         (
             sender_among_users.deliver(facade.book()),
-            ("action=webhook", "acting=app", "key=partner-key", f"tenant={seed.TENANT_ID}", "delivery="),
+            (
+                "action=webhook",
+                "acting=app",
+                "key=partner-key",
+                f"tenant={seed.TENANT_ID}",
+                "delivery=",
+            ),
         ),
         (facade.cancel(facade.book()), ("action=cancel", "acting=user", "caller=")),
     ):
         request_id = answer.json()["requestId"]
         printed = watched_host.wait_for(f"requestId={request_id}")
-        (line,) = [line for line in printed.splitlines() if "event=request " in line and request_id in line]
+        (line,) = [
+            line for line in printed.splitlines() if "event=request " in line and request_id in line
+        ]
         assert [word for word in told if word not in line] == []
         assert ("caller=" in line) == ("acting=user" in line)
 
@@ -405,14 +536,28 @@ def test_a_token_that_graph_takes_no_more_is_replaced(sender: Sender, facade: Fa
 
 
 @pytest.mark.parametrize("challenged", [True, False], ids=["with claims", "without"])
-def test_where_graph_takes_no_token_at_all_an_operator_has_to_act(sender: Sender, facade: Facade, challenged: bool) -> None:
+def test_where_graph_takes_no_token_at_all_an_operator_has_to_act(
+    sender: Sender, facade: Facade, challenged: bool
+) -> None:
     outcome_of(sender.deliver(facade.book()))  # so that there is a token to be refused
     facade.stack.entra.clear_received()
     facade.stack.graph.clear_received()
     claims = base64.b64encode(b'{"access_token":{"acrs":{"essential":true,"value":"c1"}}}').decode()
-    challenge = f'Bearer realm="", error="insufficient_claims", claims="{claims}"' if challenged else 'Bearer realm=""'
+    challenge = (
+        f'Bearer realm="", error="insufficient_claims", claims="{claims}"'
+        if challenged
+        else 'Bearer realm=""'
+    )
     body = {"error": {"code": "InvalidAuthenticationToken", "message": PROSE}}
-    facade.stack.graph.faults.add(Fault(step="cancel", status=401, body=body, headers={"WWW-Authenticate": challenge}, times=None))
+    facade.stack.graph.faults.add(
+        Fault(
+            step="cancel",
+            status=401,
+            body=body,
+            headers={"WWW-Authenticate": challenge},
+            times=None,
+        )
+    )
 
     answer = sender.deliver(facade.book())
     problem = problem_of(answer)
@@ -441,30 +586,50 @@ def test_without_the_role_graph_says_no(sender: Sender, facade: Facade) -> None:
     assert outcome_of(sender.deliver(appointment_id)).cancelled
 
 
-def test_throttling_by_graph_reaches_the_sender_with_a_time_to_wait(sender: Sender, facade: Facade) -> None:
-    facade.stack.graph.faults.add(Fault(step="cancel", status=429, headers={"Retry-After": "90"}, times=None))
+def test_throttling_by_graph_reaches_the_sender_with_a_time_to_wait(
+    sender: Sender, facade: Facade
+) -> None:
+    facade.stack.graph.faults.add(
+        Fault(step="cancel", status=429, headers={"Retry-After": "90"}, times=None)
+    )
     answer = sender.deliver(facade.book())
     problem = problem_of(answer)
-    assert (problem.status, problem.code, problem.retryable, answer.headers["Retry-After"]) == (429, "throttled", True, "90")
+    assert (problem.status, problem.code, problem.retryable, answer.headers["Retry-After"]) == (
+        429,
+        "throttled",
+        True,
+        "90",
+    )
 
 
 # Services of their own: fresh caches, other settings.
 
 
 def entra_says(status: int, body: Any = None, **headers: str) -> Fault:
-    return Fault(step="token", status=status, body=body, headers=headers, match={"grant": CLIENT_CREDENTIALS})
+    return Fault(
+        step="token", status=status, body=body, headers=headers, match={"grant": CLIENT_CREDENTIALS}
+    )
 
 
-def test_one_token_serves_all_deliveries_and_none_is_had_while_entra_is_in_trouble(entra_with_role: LocalStack) -> None:
+def test_one_token_serves_all_deliveries_and_none_is_had_while_entra_is_in_trouble(
+    entra_with_role: LocalStack,
+) -> None:
     stack = entra_with_role
-    with HostProcess(REPOSITORY, stack.environment_with_webhooks) as host, requests.Session() as session:
+    with (
+        HostProcess(REPOSITORY, stack.environment_with_webhooks) as host,
+        requests.Session() as session,
+    ):
         session.trust_env = False
         sender, facade = Sender(host.url, session), Facade(host.url, session, stack)
         stack.entra.faults.add(
-            entra_says(429, {"error": "slow_down", "error_description": PROSE}, **{"Retry-After": "31"}),
+            entra_says(
+                429, {"error": "slow_down", "error_description": PROSE}, **{"Retry-After": "31"}
+            ),
             entra_says(503, **{"Retry-After": "20"}),
             entra_says(200, PROSE),
-            entra_says(400, {"error": "invalid_scope", "error_description": PROSE, "error_codes": [70011]}),
+            entra_says(
+                400, {"error": "invalid_scope", "error_description": PROSE, "error_codes": [70011]}
+            ),
         )
         answers = [sender.deliver("AAMkADnosuch=") for _ in range(4)]
         problems = [problem_of(answer) for answer in answers]
@@ -495,14 +660,18 @@ def test_one_token_serves_all_deliveries_and_none_is_had_while_entra_is_in_troub
     assert PROSE not in host.output()
 
 
-def test_an_unknown_outcome_is_answered_before_senders_lose_patience_and_settled_by_the_redelivery(entra_with_role: LocalStack) -> None:
+def test_an_unknown_outcome_is_answered_before_senders_lose_patience_and_settled_by_the_redelivery(
+    entra_with_role: LocalStack,
+) -> None:
     stack = entra_with_role
     environment = {**stack.environment_with_webhooks, "REQUEST_DEADLINE_SECONDS": "50"}
     with HostProcess(REPOSITORY, environment) as host, requests.Session() as session:
         session.trust_env = False
         sender, facade = Sender(host.url, session), Facade(host.url, session, stack)
         webhook_id, appointment_id = new_id(), facade.book()
-        stack.graph.faults.add(Fault(step="cancel", when="after", delay_s=20), Fault(step="get", delay_s=20))
+        stack.graph.faults.add(
+            Fault(step="cancel", when="after", delay_s=20), Fault(step="get", delay_s=20)
+        )
         started_at = time.monotonic()
         answer = sender.deliver(appointment_id, webhook_id=webhook_id)
         took_s = time.monotonic() - started_at
@@ -522,15 +691,29 @@ def test_without_keys_there_are_no_webhooks(running_host: HostProcess, stack: Lo
     with requests.Session() as session:
         session.trust_env = False
         for headers in ({}, {"webhook-id": None}, {"Content-Type": "text/plain"}):
-            problem = problem_of(Sender(running_host.url, session).deliver("AAMkADKoAAA=", headers=headers))
-            assert (problem.status, problem.code, problem.retryable) == (404, "webhooks_not_enabled", False)
-        assert problem_of(session.post(f"{running_host.url}{PATH}", data=b"x" * 70_000, timeout=PATIENCE_S)).code == "webhooks_not_enabled"
+            problem = problem_of(
+                Sender(running_host.url, session).deliver("AAMkADKoAAA=", headers=headers)
+            )
+            assert (problem.status, problem.code, problem.retryable) == (
+                404,
+                "webhooks_not_enabled",
+                False,
+            )
+        assert (
+            problem_of(
+                session.post(f"{running_host.url}{PATH}", data=b"x" * 70_000, timeout=PATIENCE_S)
+            ).code
+            == "webhooks_not_enabled"
+        )
     assert (stack.entra.asked, stack.graph.received) == ([], [])
 
 
 def test_keys_that_are_none_stop_the_service_with_a_sentence(stack: LocalStack) -> None:
     keys = '[{"id": "a", "secrets": ["whsec_mark"], "businesses": ["b"]}]'
-    with HostProcess(REPOSITORY, {**stack.environment, "WEBHOOK_KEYS": keys}) as host, requests.Session() as session:
+    with (
+        HostProcess(REPOSITORY, {**stack.environment, "WEBHOOK_KEYS": keys}) as host,
+        requests.Session() as session,
+    ):
         session.trust_env = False
         problem = problem_of(Sender(host.url, session).deliver("AAMkADKoAAA="))
     assert (problem.status, problem.code) == (500, "misconfigured")
@@ -541,14 +724,18 @@ def test_keys_that_are_none_stop_the_service_with_a_sentence(stack: LocalStack) 
 # Real senders.
 
 
-def test_the_senders_code_of_the_readme_works_as_it_stands_there(facade: Facade, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_senders_code_of_the_readme_works_as_it_stands_there(
+    facade: Facade, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("NO_PROXY", "*")
     _, section = (REPOSITORY / "README.md").read_text("utf-8").split("\n## Webhooks\n")
     code = section.partition("```python\n")[2].partition("```")[0]
     names: dict[str, Any] = {}
     exec(compile(code, "README.md", "exec"), names)
 
-    answer = names["cancel"](f"{facade.url}{PATH}", NEW, new_id(), seed.LUNCH_DELIVERY, facade.book())
+    answer = names["cancel"](
+        f"{facade.url}{PATH}", NEW, new_id(), seed.LUNCH_DELIVERY, facade.book()
+    )
     assert outcome_of(answer).cancelled
 
 
@@ -557,7 +744,13 @@ def send_from_javascript(deliveries: list[dict[str, Any]]) -> list[dict[str, Any
     home = node_packages.install("standard_webhooks")
     shutil.copy(REPOSITORY / "tests" / "integration" / "standard_webhooks" / "send.mjs", home)
     done = subprocess.run(
-        ["node", "send.mjs"], cwd=home, input=json.dumps(deliveries), capture_output=True, text=True, timeout=PATIENCE_S, check=False
+        ["node", "send.mjs"],
+        cwd=home,
+        input=json.dumps(deliveries),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     answers: list[dict[str, Any]] = json.loads(done.stdout)
@@ -565,14 +758,28 @@ def send_from_javascript(deliveries: list[dict[str, Any]]) -> list[dict[str, Any
 
 
 def test_a_sender_in_javascript_is_understood(sender: Sender, facade: Facade) -> None:
-    payload = {"businessId": seed.LUNCH_DELIVERY, "appointmentId": facade.book(), "cancellationMessage": "Grüße, 你好 👋"}
+    payload = {
+        "businessId": seed.LUNCH_DELIVERY,
+        "appointmentId": facade.book(),
+        "cancellationMessage": "Grüße, 你好 👋",
+    }
     good = {"url": f"{sender.url}{PATH}", "secret": NEW, "id": new_id(), "payload": payload}
     tampered = {**good, "tampered": {"appointmentId": "AAMkADanother="}}
 
     refused, first, again = send_from_javascript([tampered, good, good])
 
     assert (refused["status"], refused["answer"]["code"]) == (401, "invalid_signature")
-    assert (first["status"], first["answer"]["outcome"], first["answer"]["replayed"]) == (200, "cancelled", False)
-    assert (again["status"], again["answer"]["outcome"], again["answer"]["replayed"]) == (200, "cancelled", True)
-    assert {mail.message for mail in facade.stack.graph.bookings.outbox} == {payload["cancellationMessage"]}
+    assert (first["status"], first["answer"]["outcome"], first["answer"]["replayed"]) == (
+        200,
+        "cancelled",
+        False,
+    )
+    assert (again["status"], again["answer"]["outcome"], again["answer"]["replayed"]) == (
+        200,
+        "cancelled",
+        True,
+    )
+    assert {mail.message for mail in facade.stack.graph.bookings.outbox} == {
+        payload["cancellationMessage"]
+    }
     assert cancels(facade.stack) == 1

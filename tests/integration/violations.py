@@ -1,7 +1,9 @@
 """What callers were told, set against what was true: the judge of the tests that storm the service.
 
-Owns how a request and its answer are kept (``ask``, ``Told``), how the truth is kept (``Watch``, ``Truth``: from the Graph simulator, never from the service) and
-every kind of violation. Does *not* place faults, decide when to ask again, or know how the service works: the codes below are written down a second time on purpose.
+Owns how a request and its answer are kept (``ask``, ``Told``), how the truth is kept (``Watch``,
+``Truth``: from the Graph simulator, never from the service) and every kind of violation. Does *not*
+place faults, decide when to ask again, or know how the service works: the codes below are written
+down a second time on purpose.
 """
 
 import json
@@ -19,9 +21,9 @@ import requests
 from pydantic import ValidationError
 
 from cancel_appointment.contract import CancelAnswer
-from infra.local.bookings import Bookings, Cancellation, Mail
 from infra.local.faults import Fault, Faults
-from shared.problems import Problem
+from infra.local.graph.bookings import Bookings, Cancellation, Mail
+from shared.serving.problems import Problem
 
 
 class Ids(NamedTuple):
@@ -35,7 +37,8 @@ class Ids(NamedTuple):
 class Told:
     """One request and its answer, as a caller saw them. Times in seconds since the epoch.
 
-    ``stands``: whether the appointment stood right after the answer. ``healthy``: asked when nothing was amiss any more, so it has to end.
+    ``stands``: whether the appointment stood right after the answer. ``healthy``: asked when
+    nothing was amiss any more, so it has to end.
     """
 
     caller: str
@@ -66,7 +69,11 @@ class Told:
     @property
     def retry_after_s(self) -> float | None:
         """How long to wait before a repeat, None where a repeat is not asked for."""
-        return float(self.members.get("retryAfterSeconds", 0.0)) if self.members.get("retryable") is True else None
+        return (
+            float(self.members.get("retryAfterSeconds", 0.0))
+            if self.members.get("retryable") is True
+            else None
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +85,28 @@ class Caller:
 
 
 def ask(
-    session: requests.Session, url: str, caller: Caller, ids: Ids, key: str | None, bookings: Bookings, *, healthy: bool = False
+    session: requests.Session,
+    url: str,
+    caller: Caller,
+    ids: Ids,
+    key: str | None,
+    bookings: Bookings,
+    *,
+    healthy: bool = False,
 ) -> Told:
     """Send one cancel request and keep what came back. Errors: requests' own, when nothing did."""
-    headers = {"Authorization": f"Bearer {caller.token}"} | ({"Idempotency-Key": key} if key is not None else {})
+    headers = {"Authorization": f"Bearer {caller.token}"} | (
+        {"Idempotency-Key": key} if key is not None else {}
+    )
     body = {"businessId": ids.business_id, "appointmentId": ids.appointment_id}
     asked_at = time.time()
-    answer = session.post(f"{url}/api/v1/cancel-appointment", json=body, headers=headers, timeout=60, allow_redirects=False)
+    answer = session.post(
+        f"{url}/api/v1/cancel-appointment",
+        json=body,
+        headers=headers,
+        timeout=60,
+        allow_redirects=False,
+    )
     answered_at = time.time()
     return Told(
         caller.object_id,
@@ -102,7 +124,11 @@ def ask(
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A cancel or a look that arrived at Graph. ``unanswered``: its caller cannot know how it ended; ``plain``: it was answered as Graph does, in time."""
+    """A cancel or a look that arrived at Graph.
+
+    ``unanswered``: its caller cannot know how it ended; ``plain``: it was answered as Graph does,
+    in time.
+    """
 
     step: str
     user: str
@@ -112,7 +138,9 @@ class Call:
 
 
 class Watch(Faults):
-    """Faults that remember every cancel and look, in the order of arrival. With ``trust`` False every cancel counts as unanswered, as where callers are killed.
+    """Faults that remember every cancel and look, in the order of arrival.
+
+    With ``trust`` False every cancel counts as unanswered, as where callers are killed.
 
     ``slow_s``: an answer that comes later than this is none.
     """
@@ -153,13 +181,23 @@ class Watch(Faults):
     def _leaves_open(self, fault: Fault | None) -> bool:
         if fault is None:
             return False
-        cut = fault.drop or fault.reset or fault.truncate or fault.raw is not None or fault.delay_s >= self._slow_s
+        cut = (
+            fault.drop
+            or fault.reset
+            or fault.truncate
+            or fault.raw is not None
+            or fault.delay_s >= self._slow_s
+        )
         return cut or (fault.status is not None and not 400 <= fault.status < 500)
 
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What happened. ``staff`` says who sees a business; ``booked`` since when each appointment stood (seconds since the epoch), ``standing`` which still do."""
+    """What happened.
+
+    ``staff`` says who sees a business; ``booked`` since when each appointment stood (seconds since
+    the epoch), ``standing`` which still do.
+    """
 
     booked: Mapping[Ids, float]
     standing: frozenset[Ids]
@@ -182,9 +220,15 @@ class Truth:
 
     def cancelled_at(self, caller: str, ids: Ids) -> float | None:
         """Return when a cancel of this caller took effect, None when none did."""
-        if not any(Ids(done.business_id, done.appointment_id) == ids and done.by == caller for done in self.cancellations):
+        if not any(
+            Ids(done.business_id, done.appointment_id) == ids and done.by == caller
+            for done in self.cancellations
+        ):
             return None
-        return min((mail.at for mail in self.outbox if Ids(mail.business_id, mail.appointment_id) == ids), default=0.0)
+        return min(
+            (mail.at for mail in self.outbox if Ids(mail.business_id, mail.appointment_id) == ids),
+            default=0.0,
+        )
 
 
 class Kind(StrEnum):
@@ -194,10 +238,16 @@ class Kind(StrEnum):
     LATE = "an answer after the deadline"
     CANCELLED_YET_STANDING = "cancelled was said of an appointment that stands"
     CANCELLED_YET_NEVER_BOOKED = "cancelled was said of an appointment that had never been"
-    CONFIRMED_YET_NOT_OURS = "cancelled, confirmed, was said where no cancel of this caller took effect"
+    CONFIRMED_YET_NOT_OURS = (
+        "cancelled, confirmed, was said where no cancel of this caller took effect"
+    )
     ABSENT_YET_STANDING = "not_found was said of an appointment that stands, to one who sees it"
-    ABSENT_YET_OURS = "not_found, confirmed, was said of an appointment that this caller's requests cancelled"
-    UNCHANGED_YET_OURS = "upstream_error says that nothing was changed, and this caller's requests had cancelled it"
+    ABSENT_YET_OURS = (
+        "not_found, confirmed, was said of an appointment that this caller's requests cancelled"
+    )
+    UNCHANGED_YET_OURS = (
+        "upstream_error says that nothing was changed, and this caller's requests had cancelled it"
+    )
     SECOND_CANCEL = "an appointment was cancelled more than once"
     SECOND_MAIL = "somebody got no mail of a cancel, or more than one"
     BLIND_REPEAT = "a cancel was sent again, after one that nobody knew the end of, without a look"
@@ -213,15 +263,23 @@ class Violation:
     detail: str
 
 
-def judge(told: Iterable[Told], truth: Truth, *, within_s: float, recorded: bool = True) -> list[Violation]:
+def judge(
+    told: Iterable[Told], truth: Truth, *, within_s: float, recorded: bool = True
+) -> list[Violation]:
     """Return every violation. ``within_s``: how long an answer may take, margin included.
 
-    ``recorded``: the store of records never failed. Where it did, a repeat may not know of the cancel before it; what it is told has to be true all the same.
+    ``recorded``: the store of records never failed. Where it did, a repeat may not know of the
+    cancel before it; what it is told has to be true all the same.
     """
     told = sorted(told, key=lambda one: one.answered_at)
     ours = _Ours(told, truth)
     found = [violation for one in told for violation in _judge_answer(one, truth, ours, within_s)]
-    return [*found, *_judge_effects(truth), *_judge_ends(told), *(_judge_calls(truth.calls) if recorded else ())]
+    return [
+        *found,
+        *_judge_effects(truth),
+        *_judge_ends(told),
+        *(_judge_calls(truth.calls) if recorded else ()),
+    ]
 
 
 class _Ours:
@@ -231,12 +289,16 @@ class _Ours:
         self._requests: defaultdict[tuple[str, Ids], list[Told]] = defaultdict(list)
         for one in told:
             self._requests[one.caller, one.ids].append(one)
-        self.cancelled_at = {about: at for about in self._requests if (at := truth.cancelled_at(*about)) is not None}
+        self.cancelled_at = {
+            about: at for about in self._requests if (at := truth.cancelled_at(*about)) is not None
+        }
 
     def is_alone(self, one: Told) -> bool:
         """Whether no other request of this caller for this appointment was under way meanwhile."""
         others = (other for other in self._requests[one.caller, one.ids] if other is not one)
-        return all(other.answered_at < one.asked_at or one.answered_at < other.asked_at for other in others)
+        return all(
+            other.answered_at < one.asked_at or one.answered_at < other.asked_at for other in others
+        )
 
 
 def _judge_answer(one: Told, truth: Truth, ours: _Ours, within_s: float) -> Iterator[Violation]:
@@ -269,11 +331,17 @@ def _untrue(one: Told, truth: Truth, ours: _Ours) -> Iterator[Kind]:
             if confirmed and cancelled_at is not None and cancelled_at < one.answered_at:
                 yield Kind.ABSENT_YET_OURS
         case "upstream_error":
-            if cancelled_at is not None and cancelled_at < one.answered_at and not one.stands and ours.is_alone(one):
+            if (
+                cancelled_at is not None
+                and cancelled_at < one.answered_at
+                and not one.stands
+                and ours.is_alone(one)
+            ):
                 yield Kind.UNCHANGED_YET_OURS
 
 
-# status, retryable, whether a wait has to be named: what a well-formed request of an allowed caller may be answered but for an outcome.
+# status, retryable, whether a wait has to be named: what a well-formed request of an allowed caller
+# may be answered but for an outcome.
 _PROBLEMS: Mapping[str, tuple[int, bool, bool]] = {
     "request_in_progress": (409, True, True),
     "throttled": (429, True, True),
@@ -303,7 +371,11 @@ def off_contract(one: Told) -> Iterator[str]:
         yield "requestId is no UUID"
     if isinstance(read, Problem):
         yield from _off_problem(one, read, headers)
-    elif (read.business_id, read.appointment_id) != one.ids or read.cancelled != (read.outcome == "cancelled") or not read.message:
+    elif (
+        (read.business_id, read.appointment_id) != one.ids
+        or read.cancelled != (read.outcome == "cancelled")
+        or not read.message
+    ):
         yield "the outcome is not that of this request, or contradicts itself"
 
 
@@ -311,9 +383,13 @@ def _off_problem(one: Told, problem: Problem, headers: Mapping[str, str]) -> Ite
     status, retryable, waits = _PROBLEMS.get(problem.code, (None, None, None))
     if (one.status, problem.status, problem.retryable) != (status, status, retryable):
         yield "no answer that such a request may get"
-    if (waits and problem.retry_after_seconds is None) or (problem.retry_after_seconds is not None and problem.retry_after_seconds < 1):
+    if (waits and problem.retry_after_seconds is None) or (
+        problem.retry_after_seconds is not None and problem.retry_after_seconds < 1
+    ):
         yield "a wait is due and not named"
-    if headers.get("retry-after") != (None if problem.retry_after_seconds is None else str(problem.retry_after_seconds)):
+    if headers.get("retry-after") != (
+        None if problem.retry_after_seconds is None else str(problem.retry_after_seconds)
+    ):
         yield "Retry-After and retryAfterSeconds differ"
 
 
@@ -326,7 +402,9 @@ def _is_uuid(text: str) -> bool:
 
 def _judge_effects(truth: Truth) -> Iterator[Violation]:
     cancels = Counter(Ids(done.business_id, done.appointment_id) for done in truth.cancellations)
-    mails = Counter((Ids(mail.business_id, mail.appointment_id), mail.kind) for mail in truth.outbox)
+    mails = Counter(
+        (Ids(mail.business_id, mail.appointment_id), mail.kind) for mail in truth.outbox
+    )
     for ids, times in cancels.items():
         if times > 1:
             yield Violation(Kind.SECOND_CANCEL, ids, f"{times} times")
@@ -337,7 +415,9 @@ def _judge_effects(truth: Truth) -> Iterator[Violation]:
 
 
 def _judge_calls(calls: Sequence[Call]) -> Iterator[Violation]:
-    """Graph itself mails once only where it is kind; so each repeat has to be one that a look has shown to be needed."""
+    """Graph itself mails once only where it is kind; so each repeat has to be one that a look has
+    shown to be needed.
+    """
     open_ends: dict[tuple[str, Ids], bool] = {}
     for call in calls:
         about = call.user, call.ids
@@ -360,4 +440,12 @@ def tell(violations: Sequence[Violation], most: int = 20) -> str:
     """Say in words what was found."""
     kinds = Counter(violation.kind for violation in violations)
     lines = [f"{times} x {kind.name}: {kind}" for kind, times in kinds.items()]
-    return "\n".join([*lines, *(f"{violation.kind.name} {violation.ids}: {violation.detail}" for violation in violations[:most])])
+    return "\n".join(
+        [
+            *lines,
+            *(
+                f"{violation.kind.name} {violation.ids}: {violation.detail}"
+                for violation in violations[:most]
+            ),
+        ]
+    )

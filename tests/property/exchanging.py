@@ -1,4 +1,6 @@
-"""The exchange, for tests: validated callers, a clock to turn, and an ``OnBehalfOf`` put together as in production that talks to a running simulator."""
+"""The exchange, for tests: validated callers, a clock to turn, and an ``OnBehalfOf`` put together
+as in production that talks to a running simulator.
+"""
 
 import re
 import threading
@@ -15,32 +17,37 @@ import pytest
 import requests
 
 from infra.local import seed
-from infra.local.entra import EntraSimulator
-from infra.local.entra_keys import unverified_claims
+from infra.local.entra.keys import unverified_claims
+from infra.local.entra.simulator import EntraSimulator
 from infra.local.faults import Fault
-from shared import exchange_cache
-from shared.app_only import AppOnly
-from shared.caller import Caller
-from shared.connections import open_identity_session, open_session, open_trust
-from shared.credentials import Credential, load_credential
-from shared.deadline import Deadline
-from shared.entra_client import EntraClient
-from shared.entra_http import EntraHttp
+from shared.entra import exchange_cache
+from shared.entra.app_only import AppOnly
+from shared.entra.client import EntraClient
+from shared.entra.credentials import Credential, load_credential
+from shared.entra.exchange_cache import ExchangeCache
+from shared.entra.graph_token import GraphToken
+from shared.entra.http import EntraHttp
+from shared.entra.on_behalf_of import OnBehalfOf
 from shared.errors import FacadeError
-from shared.exchange_cache import ExchangeCache
-from shared.graph_token import GraphToken
-from shared.on_behalf_of import OnBehalfOf
+from shared.identity.caller import Caller
 from shared.settings import Settings
+from shared.transport.connections import open_identity_session, open_session, open_trust
+from shared.transport.deadline import Deadline
 
 OTHER_TENANT = "0e9f6d1c-2f0b-4a3a-9a55-3a7cf3c6c9b1"
 THREADS = 64
 PATIENCE_S = 60.0
-DESCRIPTION = "AADSTS50000: adele@M365B489948.onmicrosoft.com of Contoso must not be told of.\r\nTrace ID: 0"
+DESCRIPTION = (
+    "AADSTS50000: adele@M365B489948.onmicrosoft.com of Contoso must not be told of.\r\nTrace ID: 0"
+)
 _JWT = re.compile(r"eyJ[A-Za-z0-9_-]{8,}")
 
 
 class Clock:
-    """Time and chance of one worker. It stands still but for ``sleep`` and ``turn``; ``slept`` are the pauses, in seconds."""
+    """Time and chance of one worker.
+
+    It stands still but for ``sleep`` and ``turn``; ``slept`` are the pauses, in seconds.
+    """
 
     def __init__(self, starts_at: float | None = None) -> None:
         self.time = time.time() if starts_at is None else starts_at
@@ -63,17 +70,23 @@ class Clock:
 
 @dataclass
 class Worker:
-    """One worker of the service, as far as the exchange goes; ``environment`` may change while it runs, as app settings do."""
+    """One worker of the service, as far as the exchange goes; ``environment`` may change while it
+    runs, as app settings do.
+    """
 
     tokens: OnBehalfOf
     app_only: AppOnly
     clock: Clock
     environment: dict[str, str] = field(repr=False)
 
-    def exchange(self, caller: Caller, *, within_s: float = 10.0, claims: str | None = None) -> GraphToken:
+    def exchange(
+        self, caller: Caller, *, within_s: float = 10.0, claims: str | None = None
+    ) -> GraphToken:
         return self.tokens.exchange(caller, Deadline.after(within_s, self.clock.now), claims=claims)
 
-    def refusal(self, caller: Caller, *, within_s: float = 10.0, claims: str | None = None) -> FacadeError:
+    def refusal(
+        self, caller: Caller, *, within_s: float = 10.0, claims: str | None = None
+    ) -> FacadeError:
         """Exchange in vain, and return why."""
         with pytest.raises(FacadeError) as caught:
             self.exchange(caller, within_s=within_s, claims=claims)
@@ -134,10 +147,20 @@ def owner_of(token: GraphToken) -> str:
 
 
 def entra_says(
-    status: int, error: str | None = None, *, code: int | None = None, headers: Mapping[str, str] | None = None, **members: Any
+    status: int,
+    error: str | None = None,
+    *,
+    code: int | None = None,
+    headers: Mapping[str, str] | None = None,
+    **members: Any,
 ) -> Fault:
     """Return the fault of an answer in Entra's words, with a description that nobody may repeat."""
-    body: dict[str, Any] = {"error_description": DESCRIPTION, "trace_id": "b1f4-trace", "correlation_id": "c2e5-correlation", **members}
+    body: dict[str, Any] = {
+        "error_description": DESCRIPTION,
+        "trace_id": "b1f4-trace",
+        "correlation_id": "c2e5-correlation",
+        **members,
+    }
     if error is not None:
         body["error"] = error
     if code is not None:
@@ -146,7 +169,9 @@ def entra_says(
 
 
 def endings(work: Callable[[int], object], threads: int = THREADS) -> list[object]:
-    """Run ``work`` on many threads that start together; return what each returned, or the error it met."""
+    """Run ``work`` on many threads that start together; return what each returned, or the error it
+    met.
+    """
     start = threading.Barrier(threads)
 
     def one(number: int) -> object:
@@ -161,7 +186,9 @@ def endings(work: Callable[[int], object], threads: int = THREADS) -> list[objec
 
 
 @contextmanager
-def gate_for_all_but_one(monkeypatch: pytest.MonkeyPatch, threads: int = THREADS) -> Iterator[threading.Event]:
+def gate_for_all_but_one(
+    monkeypatch: pytest.MonkeyPatch, threads: int = THREADS
+) -> Iterator[threading.Event]:
     """Yield a gate that opens when all threads but one have joined another's exchange."""
     joined, gate = threading.Semaphore(0), threading.Event()
 
@@ -188,9 +215,19 @@ def everything_said(error: BaseException) -> str:
     return f"{error} {error!r} {error.args!r} {vars(error)!r} {''.join(traceback.format_exception_only(error))}"
 
 
-def assert_keeps_quiet(caplog: pytest.LogCaptureFixture, *errors: BaseException, also: tuple[str, ...] = ()) -> None:
-    """Check that neither the log, on any level, nor an error repeats a token, a secret, or a word of a description."""
-    said = " ".join((caplog.text, *(str(vars(record)) for record in caplog.records), *(everything_said(error) for error in errors)))
+def assert_keeps_quiet(
+    caplog: pytest.LogCaptureFixture, *errors: BaseException, also: tuple[str, ...] = ()
+) -> None:
+    """Check that neither the log, on any level, nor an error repeats a token, a secret, or a word
+    of a description.
+    """
+    said = " ".join(
+        (
+            caplog.text,
+            *(str(vars(record)) for record in caplog.records),
+            *(everything_said(error) for error in errors),
+        )
+    )
     for forbidden in (seed.API_CLIENT_SECRET, "Contoso must not be told", "Trace ID", *also):
         assert forbidden not in said, forbidden
     assert not _JWT.search(said)

@@ -1,7 +1,9 @@
-"""The exchange in any order: many users, expiries, revocations, throttles, outages, challenges and rotations, against a simulator that shares its clock.
+"""The exchange in any order: many users, expiries, revocations, throttles, outages, challenges and
+rotations, against a simulator that shares its clock.
 
-What is proved in every order that hypothesis finds: no answer for one user holds anything minted for another; no token is handed out past its end or past its
-assertion's; Entra is never called more than the rules allow.
+What is proved in every order that hypothesis finds: no answer for one user holds anything minted
+for another; no token is handed out past its end or past its assertion's; Entra is never called more
+than the rules allow.
 """
 
 import itertools
@@ -14,17 +16,25 @@ import pytest
 import requests
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, initialize, multiple, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    Bundle,
+    MultipleResults,
+    RuleBasedStateMachine,
+    initialize,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
 
 from infra.local import seed
-from infra.local.entra import EntraSimulator, make_signing_key
-from infra.local.entra_keys import unverified_claims
+from infra.local.entra.keys import unverified_claims
+from infra.local.entra.simulator import EntraSimulator, make_signing_key
 from infra.local.faults import Fault
 from infra.local.server import LocalServer
 from infra.local.tls import LocalAuthority
-from shared.caller import Caller
-from shared.entra_http import EntraAnswer, EntraHttp
-from shared.entra_refusals import CredentialRefused
+from shared.entra.graph_token import GraphToken
+from shared.entra.http import EntraAnswer, EntraHttp
+from shared.entra.refusals import CredentialRefused
 from shared.errors import (
     AccessDenied,
     CallerNotAllowed,
@@ -37,10 +47,15 @@ from shared.errors import (
     UpstreamBroken,
     UpstreamUnavailable,
 )
-from shared.graph_token import GraphToken
+from shared.identity.caller import Caller
 from tests.property.exchanging import OTHER_TENANT, Clock, connection_to, make_caller, start_worker
 
-PEOPLE = [seed.User(f"{number:08d}-0000-4000-8000-000000000000", f"user{number}@example.com", f"User {number}") for number in range(5)]
+PEOPLE = [
+    seed.User(
+        f"{number:08d}-0000-4000-8000-000000000000", f"user{number}@example.com", f"User {number}"
+    )
+    for number in range(5)
+]
 REMEMBERED = (TokenRejected, InteractionRequired, ConsentRequired, CallerNotAllowed, AccessDenied)
 REMEMBERED_FOR_S, RESTS_FOR_S, READ_AGAIN_AFTER_S = 3.0, 30.0, 1.0
 START = 1_900_000_000.0
@@ -59,7 +74,10 @@ TROUBLES: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Call:
-    """One request to Entra: for whose assertion, with which secret, and what came of it. ``token`` and ``lifetime_s`` are Entra's."""
+    """One request to Entra: for whose assertion, with which secret, and what came of it.
+
+    ``token`` and ``lifetime_s`` are Entra's.
+    """
 
     assertion: str = field(repr=False)
     secret: str
@@ -100,11 +118,19 @@ class Served:
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     clock = Clock(START)
-    authority, entra = LocalAuthority(), EntraSimulator(now=clock.now, tenant_ids=(seed.TENANT_ID, OTHER_TENANT))
+    authority, entra = (
+        LocalAuthority(),
+        EntraSimulator(now=clock.now, tenant_ids=(seed.TENANT_ID, OTHER_TENANT)),
+    )
     bundle = authority.write_bundle(tmp_path_factory.mktemp("tls") / "ca.pem")
-    with LocalServer(entra.app, tls=authority.server_context()) as server, connection_to(bundle) as session:
+    with (
+        LocalServer(entra.app, tls=authority.server_context()) as server,
+        connection_to(bundle) as session,
+    ):
         entra.base_url = server.url
-        yield Served(entra, session, clock, [entra.current_key, make_signing_key(), make_signing_key()])
+        yield Served(
+            entra, session, clock, [entra.current_key, make_signing_key(), make_signing_key()]
+        )
 
 
 class ExchangeMachine(RuleBasedStateMachine):
@@ -146,7 +172,13 @@ class ExchangeMachine(RuleBasedStateMachine):
 
     @initialize(target=callers)
     def some_are_there(self) -> MultipleResults[Caller]:
-        return multiple(*(make_caller(self.entra, person, lifetime_s=lifetime_s) for person in PEOPLE[:3] for lifetime_s in (600, 200_000)))
+        return multiple(
+            *(
+                make_caller(self.entra, person, lifetime_s=lifetime_s)
+                for person in PEOPLE[:3]
+                for lifetime_s in (600, 200_000)
+            )
+        )
 
     @rule(
         target=callers,
@@ -156,8 +188,17 @@ class ExchangeMachine(RuleBasedStateMachine):
         version=st.sampled_from(["1.0", "2.0"]),
         shows=st.sampled_from([{}, {"amr": ["pwd", "mfa"]}, {"acrs": ["c1"]}]),
     )
-    def sign_in(self, person: seed.User, lifetime_s: float, tenant: str, version: str, shows: dict[str, Any]) -> Caller:
-        return make_caller(self.entra, person, lifetime_s=lifetime_s, tenant_id=tenant, version=version, claims=shows)
+    def sign_in(
+        self, person: seed.User, lifetime_s: float, tenant: str, version: str, shows: dict[str, Any]
+    ) -> Caller:
+        return make_caller(
+            self.entra,
+            person,
+            lifetime_s=lifetime_s,
+            tenant_id=tenant,
+            version=version,
+            claims=shows,
+        )
 
     @rule(seconds=st.sampled_from([2.5, 10.0, 30.0, 300.0, 3500.0, 90_000.0]))
     def time_passes(self, seconds: float) -> None:
@@ -165,18 +206,32 @@ class ExchangeMachine(RuleBasedStateMachine):
 
     @rule(
         person=people,
-        turn=st.sampled_from(["disable_user", "enable_user", "revoke_sessions", "revoke_consent", "grant_consent", "clear_mfa"]),
+        turn=st.sampled_from(
+            [
+                "disable_user",
+                "enable_user",
+                "revoke_sessions",
+                "revoke_consent",
+                "grant_consent",
+                "clear_mfa",
+            ]
+        ),
     )
     def standing_changes(self, person: seed.User, turn: str) -> None:
         getattr(self.entra, turn)(person)
 
-    @rule(person=people, claims=st.sampled_from([None, '{"access_token":{"acrs":{"essential":true,"value":"c1"}}}']))
+    @rule(
+        person=people,
+        claims=st.sampled_from([None, '{"access_token":{"acrs":{"essential":true,"value":"c1"}}}']),
+    )
     def more_is_demanded(self, person: seed.User, claims: str | None) -> None:
         self.entra.require_mfa(person, claims)
 
     @rule(
         person=people,
-        code=st.sampled_from([50013, 53003, 53004, 65001, 90033, 90055, 50196, 50000, 500011, 7000222]),
+        code=st.sampled_from(
+            [50013, 53003, 53004, 65001, 90033, 90055, 50196, 50000, 500011, 7000222]
+        ),
         times=st.integers(1, 3),
     )
     def a_refusal_is_ordered(self, person: seed.User, code: int, times: int) -> None:
@@ -184,7 +239,9 @@ class ExchangeMachine(RuleBasedStateMachine):
 
     @rule(person=people, trouble=st.sampled_from(sorted(TROUBLES)), times=st.integers(1, 3))
     def trouble_comes(self, person: seed.User, trouble: str, times: int) -> None:
-        self.entra.faults.add(Fault(step="token", match={"user": person.object_id}, times=times, **TROUBLES[trouble]))
+        self.entra.faults.add(
+            Fault(step="token", match={"user": person.object_id}, times=times, **TROUBLES[trouble])
+        )
 
     @rule()
     def trouble_ends(self) -> None:
@@ -220,26 +277,40 @@ class ExchangeMachine(RuleBasedStateMachine):
         for caller in several:
             self.ask(caller, None)
 
-    @rule(several=st.lists(callers, min_size=1, max_size=8), seconds=st.sampled_from([0.4, 1.0, 3.0, 30.0]))
+    @rule(
+        several=st.lists(callers, min_size=1, max_size=8),
+        seconds=st.sampled_from([0.4, 1.0, 3.0, 30.0]),
+    )
     def exchange_as_time_passes(self, several: list[Caller], seconds: float) -> None:
         for caller in several:
             self.ask(caller, None)
             self.clock.turn(seconds)
 
-    @rule(caller=callers, what=st.sampled_from(["entry", "token", "assertion"]), seconds=st.sampled_from([-0.5, 0.0, 0.5]))
+    @rule(
+        caller=callers,
+        what=st.sampled_from(["entry", "token", "assertion"]),
+        seconds=st.sampled_from([-0.5, 0.0, 0.5]),
+    )
     def exchange_near_an_end(self, caller: Caller, what: str, seconds: float) -> None:
         self.ask(caller, None)
         if what == "assertion":
             ends_at = caller.expires_at
         elif caller.assertion in self.kept:
             token, entry_ends_at = self.kept[caller.assertion]
-            ends_at = entry_ends_at if what == "entry" else float(str(unverified_claims(token)["exp"]))
+            ends_at = (
+                entry_ends_at if what == "entry" else float(str(unverified_claims(token)["exp"]))
+            )
         else:
             return
         self.clock.time = max(self.clock.time, ends_at + seconds)
         self.ask(caller, None)
 
-    @rule(caller=callers, wanted=st.sampled_from(['"nbf":{"essential":true,"value":"1"}', '"acrs":{"essential":true,"value":"c1"}']))
+    @rule(
+        caller=callers,
+        wanted=st.sampled_from(
+            ['"nbf":{"essential":true,"value":"1"}', '"acrs":{"essential":true,"value":"c1"}']
+        ),
+    )
     def answer_a_challenge_of_graph(self, caller: Caller, wanted: str) -> None:
         self.ask(caller, f'{{"access_token":{{{wanted}}}}}')
 
@@ -248,9 +319,13 @@ class ExchangeMachine(RuleBasedStateMachine):
         self.worker.tokens.forget(caller)
         self.drop(caller)
 
-    @rule(caller=callers, owner=people, tenant=st.sampled_from([None, seed.TENANT_ID, OTHER_TENANT]))
+    @rule(
+        caller=callers, owner=people, tenant=st.sampled_from([None, seed.TENANT_ID, OTHER_TENANT])
+    )
     def an_answer_goes_astray(self, caller: Caller, owner: seed.User, tenant: str | None) -> None:
-        """What Entra minted for somebody else, or for the same person elsewhere, is the answer to this caller."""
+        """What Entra minted for somebody else, or for the same person elsewhere, is the answer to
+        this caller.
+        """
         if tenant is not None:
             owner = next(person for person in PEOPLE if person.object_id == caller.object_id)
         tenant = tenant or caller.tenant_id
@@ -261,7 +336,9 @@ class ExchangeMachine(RuleBasedStateMachine):
                 "access_token": self.entra.graph_token(owner, tenant_id=tenant),
                 "id_token": self.entra.id_token(owner, tenant_id=tenant),
             }
-            self.entra.faults.add(Fault(step="token", match={"user": caller.object_id}, status=200, body=body))
+            self.entra.faults.add(
+                Fault(step="token", match={"user": caller.object_id}, status=200, body=body)
+            )
         self.forget(caller)
         self.ask(caller, None)
 
@@ -285,7 +362,9 @@ class ExchangeMachine(RuleBasedStateMachine):
             self.learn(caller, started, token, error, calls)
 
     def check_calls(self, caller: Caller, calls: list[Call]) -> None:
-        """At most one repeat after a passing trouble, and one more round with a credential that has just changed."""
+        """At most one repeat after a passing trouble, and one more round with a credential that has
+        just changed.
+        """
         assert len(calls) <= 4
         for call in calls:
             assert call.assertion == caller.assertion
@@ -301,23 +380,43 @@ class ExchangeMachine(RuleBasedStateMachine):
 
     def check_token(self, caller: Caller, token: GraphToken, calls: list[Call]) -> None:
         minted = unverified_claims(token.value)
-        assert (minted["oid"], minted["tid"]) == (caller.object_id, caller.tenant_id) == (token.object_id, token.tenant_id)
-        assert self.minted_for[token.value] == caller.assertion, "made for this very sign-in, not only for this user"
+        assert (
+            (minted["oid"], minted["tid"])
+            == (caller.object_id, caller.tenant_id)
+            == (token.object_id, token.tenant_id)
+        )
+        assert self.minted_for[token.value] == caller.assertion, (
+            "made for this very sign-in, not only for this user"
+        )
         assert self.clock.time < float(str(minted["exp"]))
         assert self.clock.time < caller.expires_at
         if calls:
             assert calls[-1].token == token.value
 
     def check_silence(
-        self, caller: Caller, claims: str | None, started: float, token: GraphToken | None, error: FacadeError | None, calls: list[Call]
+        self,
+        caller: Caller,
+        claims: str | None,
+        started: float,
+        token: GraphToken | None,
+        error: FacadeError | None,
+        calls: list[Call],
     ) -> bool:
         """Check where Entra must not be asked; return whether this was such a case."""
-        if claims is None and caller.assertion in self.kept and started < self.kept[caller.assertion][1]:
+        if (
+            claims is None
+            and caller.assertion in self.kept
+            and started < self.kept[caller.assertion][1]
+        ):
             assert calls == []
             assert token is not None
             assert token.value == self.kept[caller.assertion][0]
             return True
-        if claims is None and caller.assertion in self.refused and started < self.refused[caller.assertion][1]:
+        if (
+            claims is None
+            and caller.assertion in self.refused
+            and started < self.refused[caller.assertion][1]
+        ):
             assert calls == []
             remembered = self.refused[caller.assertion][0]
             assert (type(error), vars(error)) == (type(remembered), vars(remembered))
@@ -337,14 +436,25 @@ class ExchangeMachine(RuleBasedStateMachine):
             assert error.upstream is not None
             assert error.upstream.request_id is None
             if self.worker.environment["CLIENT_SECRET"] != self.rests_with:
-                assert started < self.last_turned_away + READ_AGAIN_AFTER_S, "a changed secret is noticed within a second"
+                assert started < self.last_turned_away + READ_AGAIN_AFTER_S, (
+                    "a changed secret is noticed within a second"
+                )
             self.last_turned_away = started
             return True
         self.rests_until = None  # the changed secret is not held to account for its predecessor
         return False
 
-    def learn(self, caller: Caller, started: float, token: GraphToken | None, error: FacadeError | None, calls: list[Call]) -> None:
-        """Note what Entra's answer changes; check that an error is the one that Entra gave to this caller."""
+    def learn(
+        self,
+        caller: Caller,
+        started: float,
+        token: GraphToken | None,
+        error: FacadeError | None,
+        calls: list[Call],
+    ) -> None:
+        """Note what Entra's answer changes; check that an error is the one that Entra gave to this
+        caller.
+        """
         last = calls[-1]
         if isinstance(error, CredentialRefused):
             assert last.error is error
@@ -353,7 +463,9 @@ class ExchangeMachine(RuleBasedStateMachine):
             return
         if last.error is not None:
             assert error is last.error
-        if last.error is None or not isinstance(error, Misconfigured | Throttled | UpstreamBroken | UpstreamUnavailable):
+        if last.error is None or not isinstance(
+            error, Misconfigured | Throttled | UpstreamBroken | UpstreamUnavailable
+        ):
             self.rests_until = None
         elif self.rests_until is not None:
             self.rests_until = started + RESTS_FOR_S
@@ -365,10 +477,18 @@ class ExchangeMachine(RuleBasedStateMachine):
 
 
 @pytest.mark.timeout(300)
-def test_in_any_order_nothing_crosses_nothing_outlives_its_end_and_entra_is_not_asked_too_often(served: Served) -> None:
+def test_in_any_order_nothing_crosses_nothing_outlives_its_end_and_entra_is_not_asked_too_often(
+    served: Served,
+) -> None:
     class Machine(ExchangeMachine):
         shared = served
 
     run_state_machine_as_test(
-        Machine, settings=settings(max_examples=100, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck))
+        Machine,
+        settings=settings(
+            max_examples=100,
+            stateful_step_count=40,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
     )

@@ -5,7 +5,10 @@ from enum import Enum
 
 
 class Choices:
-    """Makes one path's choices: those of a given start, then always the first option. ``taken`` names them, for a report."""
+    """Makes one path's choices: those of a given start, then always the first option.
+
+    ``taken`` names them, for a report.
+    """
 
     def __init__(self, start: Sequence[int]) -> None:
         self._start = start
@@ -24,7 +27,9 @@ class Choices:
         return chosen
 
     def __str__(self) -> str:
-        return ", ".join(str(option.value if isinstance(option, Enum) else option) for option in self.taken)
+        return ", ".join(
+            str(option.value if isinstance(option, Enum) else option) for option in self.taken
+        )
 
     @property
     def path(self) -> tuple[int, ...]:
@@ -40,7 +45,10 @@ class Choices:
 
 
 def every_path() -> Iterator[Choices]:
-    """Return the choices of each path; they have to be made before the next one is asked for. The same choices have to lead to the same next ones."""
+    """Return the choices of each path; they have to be made before the next one is asked for.
+
+    The same choices have to lead to the same next ones.
+    """
     start: list[int] | None = []
     while start is not None:
         choices = Choices(start)

@@ -1,4 +1,6 @@
-"""What an enumeration is about: the appointment, the first request, the alphabet, and what else may go wrong."""
+"""What an enumeration is about: the appointment, the first request, the alphabet, and what else may
+go wrong.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -37,7 +39,10 @@ class Outage(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """A duplicate that arrives while the first request is under way. ``store_down``: for this one only; ``frozen``: the first one stalls past its lease."""
+    """A duplicate that arrives while the first request is under way.
+
+    ``store_down``: for this one only; ``frozen``: the first one stalls past its lease.
+    """
 
     ask: Ask
     store_down: bool = False
@@ -49,7 +54,10 @@ class Visit:
 
 @dataclass(frozen=True)
 class Setting:
-    """What the schedules of one enumeration have in common. The first ``exchanges`` calls go in any way of the alphabet, all later ones truly."""
+    """What the schedules of one enumeration have in common.
+
+    The first ``exchanges`` calls go in any way of the alphabet, all later ones truly.
+    """
 
     exists: bool
     keyed: bool
@@ -68,12 +76,15 @@ class Setting:
 
     @cached_property
     def letters(self) -> dict[tuple[str, bool], list[Letter]]:
-        """The letters that make a difference, by the step and whether Graph may hide the appointment."""
+        """The letters that make a difference, by the step and whether Graph may hide the
+        appointment.
+        """
         return {
             (step, may_hide): [
                 letter
                 for letter in letters
-                if (self.exists or letter.landing is Landing.NEVER) and ((self.exists and may_hide) or not letter.hides)
+                if (self.exists or letter.landing is Landing.NEVER)
+                and ((self.exists and may_hide) or not letter.hides)
             ]
             for step, letters in (("cancel", self.cancels), ("look", self.looks))
             for may_hide in (True, False)
@@ -95,8 +106,12 @@ class Setting:
     def visits_between(self) -> list[Visit]:
         """The duplicates that may come while no call is under way.
 
-        Those that read the records see no difference between the two, unless the lease of the first request is over.
+        Those that read the records see no difference between the two, unless the lease of the first
+        request is over.
         """
         own = self.first_ask
         frozen = [Visit(ask, frozen=True) for ask in (own, Ask("L" if self.keyed else "K"))]
-        return [*frozen, *(Visit(replace(own, instance=instance), store_down=True) for instance in (1, 2))]
+        return [
+            *frozen,
+            *(Visit(replace(own, instance=instance), store_down=True) for instance in (1, 2)),
+        ]

@@ -1,4 +1,7 @@
-"""One schedule: a request, what comes between it and its end, and the repeats that follow. The real protocol runs it, on a virtual clock."""
+"""One schedule: a request, what comes between it and its end, and the repeats that follow.
+
+The real protocol runs it, on a virtual clock.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -6,12 +9,12 @@ from dataclasses import replace
 from cancel_appointment.cancellation import Cancellation
 from cancel_appointment.records import Keep, Records
 from cancel_appointment.request import CancelRequest
-from shared.caller import Caller
-from shared.deadline import Deadline
+from shared.entra.graph_token import GraphToken
 from shared.errors import FacadeError, IdempotencyKeyReused, RequestInProgress
-from shared.graph_token import GraphToken
-from shared.retry import Seen
-from shared.telemetry import Journal
+from shared.identity.caller import Caller
+from shared.telemetry.journal import Journal
+from shared.transport.deadline import Deadline
+from shared.transport.endings import Seen
 from tests.protocol.alphabet import TRUE, Landing, Letter
 from tests.protocol.choices import Choices, every_path
 from tests.protocol.setting import Death, Interference, Outage, Setting, Visit
@@ -25,10 +28,15 @@ QUICK_S = 0.1
 CALLER = Caller("tenant", "user", "client", 2e9, can_answer_challenges=True, assertion="")
 TOKEN = GraphToken("user", "tenant", "")
 REQUESTS = {
-    message: CancelRequest(businessId="b@contoso.example", appointmentId="AAMk", cancellationMessage=message)
+    message: CancelRequest(
+        businessId="b@contoso.example", appointmentId="AAMk", cancellationMessage=message
+    )
     for message in ("Sorry.", "No.")
 }
-LATE_DEATHS = {Death.AFTER_LATE: Landing.BEFORE_NEXT_CALL, Death.AFTER_LATER: Landing.BEFORE_NEXT_CANCEL}
+LATE_DEATHS = {
+    Death.AFTER_LATE: Landing.BEFORE_NEXT_CALL,
+    Death.AFTER_LATER: Landing.BEFORE_NEXT_CANCEL,
+}
 
 type Explored = dict[object, tuple[int, ...]]
 
@@ -36,7 +44,9 @@ type Explored = dict[object, tuple[int, ...]]
 class Simulation:
     """Everything that the protocol is given: Graph, Entra, time and chance, and the store."""
 
-    def __init__(self, setting: Setting, choices: Choices, timeline: Timeline, explored: Explored) -> None:
+    def __init__(
+        self, setting: Setting, choices: Choices, timeline: Timeline, explored: Explored
+    ) -> None:
         timeline.now = 1_000.0
         self.world = World(exists=setting.exists)
         self.run: Run
@@ -71,19 +81,40 @@ class Simulation:
 
     @staticmethod
     def _repeats(first: Run) -> list[tuple[Ask, Ask]]:
-        """Return who may come next: the same request again, and one for the same appointment from elsewhere, at a worker that remembers nothing."""
-        same, other = replace(first.ask, instance=2), Ask("L" if first.ask.key is None else None, instance=2)
+        """Return who may come next: the same request again, and one for the same appointment from
+        elsewhere, at a worker that remembers nothing.
+        """
+        same, other = (
+            replace(first.ask, instance=2),
+            Ask("L" if first.ask.key is None else None, instance=2),
+        )
         if first.dead:
             return [(same, other), (other, same)]
         here = [(first.ask, other), (other, first.ask)]
         return [*here, (same, other)] if first.blind else here
 
     def _was_explored(self, first: Run) -> bool:
-        """Say whether another path led to the same state: then the same repeats would follow, and they were played."""
-        memories = frozenset((number, *worker._records._unrecorded._natures) for number, worker in self._workers.items())
-        outside = (self._scripted, first.holds_nature, first.holds_key, first.blind, first.dead, first.stalled, memories)
+        """Say whether another path led to the same state: then the same repeats would follow, and
+        they were played.
+        """
+        memories = frozenset(
+            (number, *worker._records._unrecorded._natures)
+            for number, worker in self._workers.items()
+        )
+        outside = (
+            self._scripted,
+            first.holds_nature,
+            first.holds_key,
+            first.blind,
+            first.dead,
+            first.stalled,
+            memories,
+        )
         path = self._choices.path
-        return self._explored.setdefault((outside, self._store.state(), self.world.state()), path) != path
+        return (
+            self._explored.setdefault((outside, self._store.state(), self.world.state()), path)
+            != path
+        )
 
     def _repeat_too_early(self, first: Run) -> None:
         """Nobody may act on a record before its lease is over, although its run is gone."""
@@ -107,9 +138,17 @@ class Simulation:
         self.world.runs.append(run)
         worker = self._workers.get(ask.instance)
         if worker is None:
-            worker = self._workers[ask.instance] = Cancellation(self, self, Records(self._store, KEEP, self.sleep), self)
+            worker = self._workers[ask.instance] = Cancellation(
+                self, self, Records(self._store, KEEP, self.sleep), self
+            )
         try:
-            run.answer = worker.run(CALLER, REQUESTS[ask.message], ask.key, Deadline(run.ends_at, self.now), Journal("", self.now))
+            run.answer = worker.run(
+                CALLER,
+                REQUESTS[ask.message],
+                ask.key,
+                Deadline(run.ends_at, self.now),
+                Journal("", self.now),
+            )
         except FacadeError as error:
             run.answer = error
         except Dead:
@@ -143,7 +182,9 @@ class Simulation:
         """Choose whether the store fails here."""
         if self.run.store_down:
             return Outage.FROM_HERE
-        outage = self._meddle(Interference.STORE_DOWN, (Outage.ONCE, Outage.ONCE_DONE, Outage.FROM_HERE))
+        outage = self._meddle(
+            Interference.STORE_DOWN, (Outage.ONCE, Outage.ONCE_DONE, Outage.FROM_HERE)
+        )
         self.run.store_down = outage is Outage.FROM_HERE
         return outage
 
@@ -151,7 +192,9 @@ class Simulation:
         def arrive() -> None:
             try:
                 run = self._request(visit.ask, store_down=visit.store_down)
-                if visit.ask.message != self._setting.first_ask.message and not isinstance(run.answer, IdempotencyKeyReused):
+                if visit.ask.message != self._setting.first_ask.message and not isinstance(
+                    run.answer, IdempotencyKeyReused
+                ):
                     raise Violation("a key was taken for two bodies")
             except BaseException as trouble:  # noqa: BLE001 - play() raises it
                 self._trouble = trouble
@@ -172,7 +215,9 @@ class Simulation:
 
     # Graph.
 
-    def cancel(self, request: CancelRequest, token: GraphToken, *, request_id: str, timeout_s: float) -> Seen:
+    def cancel(
+        self, request: CancelRequest, token: GraphToken, *, request_id: str, timeout_s: float
+    ) -> Seen:
         """Cancel, in one of the ways of the alphabet."""
         self._begin_call("cancel", timeout_s)
         post = self.world.post(self.run, self.now())
@@ -186,7 +231,9 @@ class Simulation:
             raise Dead
         letter = self._draw("cancel")
         visit = self._meddle(Interference.DUPLICATE, self._setting.visits_at_a_call)
-        at_once = letter.landing is Landing.AT_ONCE or (letter.seen is None and self._comes_first(visit))
+        at_once = letter.landing is Landing.AT_ONCE or (
+            letter.seen is None and self._comes_first(visit)
+        )
         seen = self.world.carry_out(post) if at_once else None
         frozen = visit is not None and visit.frozen
         post.open = frozen  # nobody waits for its answer any longer
@@ -196,7 +243,9 @@ class Simulation:
             self.world.carry_out_later(post, letter.landing)
         return letter.seen or seen or self.world.carry_out(post)
 
-    def look(self, request: CancelRequest, token: GraphToken, *, request_id: str, timeout_s: float) -> Seen:
+    def look(
+        self, request: CancelRequest, token: GraphToken, *, request_id: str, timeout_s: float
+    ) -> Seen:
         """Look, in one of the ways of the alphabet."""
         self._begin_call("look", timeout_s)
         self.world.land(Landing.BEFORE_NEXT_CALL)
@@ -204,7 +253,9 @@ class Simulation:
             raise Dead
         letter = self._draw("look")
         visit = self._meddle(Interference.DUPLICATE, self._setting.visits_at_a_call)
-        seen = self.world.look(self.run) if letter.seen is None and self._comes_first(visit) else None
+        seen = (
+            self.world.look(self.run) if letter.seen is None and self._comes_first(visit) else None
+        )
         self._spend(timeout_s if letter.times_out else QUICK_S, visit)
         return letter.seen or seen or self.world.look(self.run)
 
@@ -224,12 +275,20 @@ class Simulation:
         return self._choices.choose(self._setting.letters[step, may_hide])
 
     def _comes_first(self, visit: Visit | None) -> bool:
-        """Choose whether Graph carries a call out before or after a duplicate that may send calls of its own meanwhile."""
-        return visit is not None and (visit.store_down or visit.frozen) and self._choices.choose((False, True))
+        """Choose whether Graph carries a call out before or after a duplicate that may send calls
+        of its own meanwhile.
+        """
+        return (
+            visit is not None
+            and (visit.store_down or visit.frozen)
+            and self._choices.choose((False, True))
+        )
 
     # Entra, time and chance.
 
-    def exchange(self, caller: Caller, deadline: Deadline, *, claims: str | None = None) -> GraphToken:
+    def exchange(
+        self, caller: Caller, deadline: Deadline, *, claims: str | None = None
+    ) -> GraphToken:
         """Give a token."""
         self.sleep(QUICK_S)
         return TOKEN
@@ -253,7 +312,10 @@ class Simulation:
 
 
 def every_schedule(setting: Setting) -> Iterator[World]:
-    """Play every schedule of a setting and return the world that each one left. Errors: Violation, naming the schedule."""
+    """Play every schedule of a setting and return the world that each one left.
+
+    Errors: Violation, naming the schedule.
+    """
     explored: Explored = {}
     timeline = Timeline()
     try:

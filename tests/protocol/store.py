@@ -5,7 +5,16 @@ from collections.abc import Callable
 from typing import Protocol
 
 from cancel_appointment.outcome import CancelOutcome, Outcome
-from shared.idempotency import Abandoned, Begun, Claim, MemoryStore, Mismatch, New, Replay, StoreUnavailable
+from shared.records.rules import (
+    Abandoned,
+    Begun,
+    Claim,
+    MemoryStore,
+    Mismatch,
+    New,
+    Replay,
+    StoreUnavailable,
+)
 from tests.protocol.setting import Death, Outage
 from tests.protocol.world import Run, Violation
 
@@ -32,13 +41,20 @@ class WatchedStore:
     """An IdempotencyStore. It survives every worker."""
 
     def __init__(self, now: Callable[[], float], fate: Fate) -> None:
-        self._store = MemoryStore(now, capacity=64)  # a table for more would take longer to make than a schedule takes to run
+        self._store = MemoryStore(
+            now, capacity=64
+        )  # a table for more would take longer to make than a schedule takes to run
         self._fate = fate
         self._kept: dict[str, CancelOutcome] = {}
 
     def state(self) -> object:
-        """Return what is written in the records; their times do not matter, for no schedule lasts as long as they are kept."""
-        return frozenset((record.name, record.lease_until is not None, record.payload) for record in self._store._records)
+        """Return what is written in the records; their times do not matter, for no schedule lasts
+        as long as they are kept.
+        """
+        return frozenset(
+            (record.name, record.lease_until is not None, record.payload)
+            for record in self._store._records
+        )
 
     def begin(self, key: str, fingerprint: str, *, lease_s: float, keep_s: float) -> Begun:
         """Claim a record."""

@@ -7,13 +7,13 @@ import pytest
 
 import cancel_appointment.cancellation as protocol
 import cancel_appointment.records as records
-import shared.idempotency as idempotency
+import shared.records.rules as idempotency
 from cancel_appointment.cancellation import Finish, Go, Known, Move, Step
 from cancel_appointment.outcome import CancelOutcome, Outcome
 from cancel_appointment.records import Entry, Records
-from shared.caller import Caller
-from shared.idempotency import Record, Settling
-from shared.retry import Ending, NoAnswer, Seen, ending
+from shared.identity.caller import Caller
+from shared.records.rules import Record, Settling
+from shared.transport.endings import Ending, NoAnswer, Seen, ending
 from tests.protocol.alphabet import CANCELS, FEW_CANCELS, FEW_LOOKS, LOOKS
 from tests.protocol.setting import Interference, Setting
 from tests.protocol.simulation import every_schedule
@@ -51,7 +51,11 @@ def trust_a_404_after_doubt_as_confirmed(patch: pytest.MonkeyPatch) -> None:
 
 
 def confirm_a_cancelled_that_was_concluded_and_keep_another(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(records, "_read", lambda replay: CancelOutcome(Outcome.CANCELLED, confirmed=True, replayed=True))
+    patch.setattr(
+        records,
+        "_read",
+        lambda replay: CancelOutcome(Outcome.CANCELLED, confirmed=True, replayed=True),
+    )
 
 
 def keep_not_found_by_nature(patch: pytest.MonkeyPatch) -> None:
@@ -107,12 +111,16 @@ def go_on_after_the_deadline(patch: pytest.MonkeyPatch) -> None:
 def send_without_looking_at_the_clock(patch: pytest.MonkeyPatch) -> None:
     right = protocol.Cancellation._send
 
-    def send(self: protocol.Cancellation[Caller], step: Step, attempt: protocol._Attempt[Caller]) -> Seen:
+    def send(
+        self: protocol.Cancellation[Caller], step: Step, attempt: protocol._Attempt[Caller]
+    ) -> Seen:
         seen = right(self, step, attempt)
         if seen != NoAnswer(sent=False, cause="DeadlineOver") or attempt.token is None:
             return seen
         call = self._appointments.cancel if step is Step.CANCEL else self._appointments.look
-        return call(attempt.request, attempt.token, request_id="", timeout_s=protocol._SHORTEST_CALL_S)
+        return call(
+            attempt.request, attempt.token, request_id="", timeout_s=protocol._SHORTEST_CALL_S
+        )
 
     patch.setattr(protocol.Cancellation, "_send", send)
 
@@ -152,37 +160,93 @@ class Mutation:
 
 MUTATIONS = [
     Mutation(drop_the_look, "nobody had looked since"),
-    Mutation(drop_the_first_look_at_an_abandoned_record, "what this caller's own request cancelled", Interference.DEATH),
     Mutation(
-        drop_the_first_look_at_an_abandoned_record, "on an abandoned record was not the look", Interference.DEATH, exists=False, exchanges=1
+        drop_the_first_look_at_an_abandoned_record,
+        "what this caller's own request cancelled",
+        Interference.DEATH,
     ),
-    Mutation(trust_a_second_404_as_cancelled, "cancelled was said of what never existed", exists=False),
+    Mutation(
+        drop_the_first_look_at_an_abandoned_record,
+        "on an abandoned record was not the look",
+        Interference.DEATH,
+        exists=False,
+        exchanges=1,
+    ),
+    Mutation(
+        trust_a_second_404_as_cancelled, "cancelled was said of what never existed", exists=False
+    ),
     Mutation(trust_a_second_404_as_cancelled, "cancelled was said of what still stands"),
-    Mutation(trust_a_404_after_doubt_as_confirmed, "not_found, confirmed was said of what this caller's own request cancelled"),
-    Mutation(confirm_a_cancelled_that_was_concluded_and_keep_another, "something else than its first answer"),
+    Mutation(
+        trust_a_404_after_doubt_as_confirmed,
+        "not_found, confirmed was said of what this caller's own request cancelled",
+    ),
+    Mutation(
+        confirm_a_cancelled_that_was_concluded_and_keep_another,
+        "something else than its first answer",
+    ),
     Mutation(keep_not_found_by_nature, "not_found was replayed by nature"),
     Mutation(answer_a_finished_request_afresh, "something else than its first answer", keyed=True),
     Mutation(take_no_answer_for_not_sent, "nobody had looked since"),
     Mutation(forget_the_doubt_at_release, "nobody had looked since"),
-    Mutation(forget_that_a_cancel_may_still_be_under_way, "not_found, confirmed was said of what this caller's own request cancelled"),
-    Mutation(take_store_down_for_a_new_request, "a 404 was confirmed although the store could not be read", Interference.STORE_DOWN),
-    Mutation(forget_what_was_done_without_the_store, "what this caller's own request cancelled", Interference.STORE_DOWN),
-    Mutation(forget_what_was_done_without_the_store, "what this caller's own request cancelled", Interference.DUPLICATE),
-    Mutation(forget_the_doubt_of_a_key, "nobody had looked since one before went unanswered", Interference.STORE_DOWN, keyed=True),
+    Mutation(
+        forget_that_a_cancel_may_still_be_under_way,
+        "not_found, confirmed was said of what this caller's own request cancelled",
+    ),
+    Mutation(
+        take_store_down_for_a_new_request,
+        "a 404 was confirmed although the store could not be read",
+        Interference.STORE_DOWN,
+    ),
+    Mutation(
+        forget_what_was_done_without_the_store,
+        "what this caller's own request cancelled",
+        Interference.STORE_DOWN,
+    ),
+    Mutation(
+        forget_what_was_done_without_the_store,
+        "what this caller's own request cancelled",
+        Interference.DUPLICATE,
+    ),
+    Mutation(
+        forget_the_doubt_of_a_key,
+        "nobody had looked since one before went unanswered",
+        Interference.STORE_DOWN,
+        keyed=True,
+    ),
     Mutation(go_on_after_the_deadline, "a call was sent that may last beyond the deadline"),
-    Mutation(send_without_looking_at_the_clock, "a call was sent that may last beyond the deadline", Interference.DUPLICATE),
-    Mutation(let_a_run_overwrite_the_one_that_took_over, "a finished record was lost", Interference.DUPLICATE),
+    Mutation(
+        send_without_looking_at_the_clock,
+        "a call was sent that may last beyond the deadline",
+        Interference.DUPLICATE,
+    ),
+    Mutation(
+        let_a_run_overwrite_the_one_that_took_over,
+        "a finished record was lost",
+        Interference.DUPLICATE,
+    ),
     Mutation(let_two_run_at_once, "two requests were carried out at once", Interference.DUPLICATE),
 ]
 
 
 @pytest.mark.parametrize(
-    "mutation", MUTATIONS, ids=lambda mutation: f"{mutation.mutate.__name__}, {mutation.interference.value}, {mutation.exists}"
+    "mutation",
+    MUTATIONS,
+    ids=lambda mutation: (
+        f"{mutation.mutate.__name__}, {mutation.interference.value}, {mutation.exists}"
+    ),
 )
-def test_a_worse_protocol_breaks_a_rule(mutation: Mutation, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worse_protocol_breaks_a_rule(
+    mutation: Mutation, monkeypatch: pytest.MonkeyPatch
+) -> None:
     mutation.mutate(monkeypatch)
-    letters = (CANCELS, LOOKS) if mutation.interference is Interference.NOTHING else (FEW_CANCELS, FEW_LOOKS)
-    setting = Setting(mutation.exists, mutation.keyed, mutation.interference, *letters, mutation.exchanges)
+    letters = (
+        (CANCELS, LOOKS)
+        if mutation.interference is Interference.NOTHING
+        else (FEW_CANCELS, FEW_LOOKS)
+    )
+    setting = Setting(
+        mutation.exists, mutation.keyed, mutation.interference, *letters, mutation.exchanges
+    )
     with pytest.raises(Violation, match=mutation.breaks):
         for _ in every_schedule(setting):
             pass

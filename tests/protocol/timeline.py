@@ -1,4 +1,8 @@
-"""Virtual seconds. Two lines of work may overlap in them, but only one ever runs: the one whose turn comes first. So every run is the same run."""
+"""Virtual seconds.
+
+Two lines of work may overlap in them, but only one ever runs: the one whose turn comes first. So
+every run is the same run.
+"""
 
 import contextlib
 import heapq
@@ -19,7 +23,10 @@ class _Closed(BaseException):
 
 
 class Timeline:
-    """The clock of one simulated world. A second line runs in a thread of its own, which is kept for the next one; ``close`` ends it."""
+    """The clock of one simulated world.
+
+    A second line runs in a thread of its own, which is kept for the next one; ``close`` ends it.
+    """
 
     def __init__(self) -> None:
         self.now = 0.0

@@ -1,15 +1,18 @@
-"""The truth beside the protocol: one appointment at Graph, who cancelled it, and the rules that no answer may break.
+"""The truth beside the protocol: one appointment at Graph, who cancelled it, and the rules that no
+answer may break.
 
-What is assumed of Graph: it carries out cancels of one appointment one at a time, and the second finds nothing; what it answered 500 or a redirect to is over.
-A 404 may also mean "not visible to this user", at any time, but Graph does not hide from one request what it has shown to it and what still stands.
+What is assumed of Graph: it carries out cancels of one appointment one at a time, and the second
+finds nothing; what it answered 500 or a redirect to is over. A 404 may also mean "not visible to
+this user", at any time, but Graph does not hide from one request what it has shown to it and what
+still stands.
 """
 
 from dataclasses import dataclass, field
 
 from cancel_appointment.outcome import CancelOutcome, Outcome
 from shared.errors import FacadeError
-from shared.problems import TABLE
-from shared.retry import GraphAnswer
+from shared.serving.problems import TABLE
+from shared.transport.endings import GraphAnswer
 from tests.protocol.alphabet import Landing
 
 GONE = GraphAnswer(404, codes=("ErrorItemNotFound",))
@@ -23,7 +26,9 @@ class Violation(AssertionError):
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What a caller sends, and to which instance of the service: a new one knows only what the store keeps."""
+    """What a caller sends, and to which instance of the service: a new one knows only what the
+    store keeps.
+    """
 
     key: str | None
     instance: int = 1
@@ -57,7 +62,11 @@ class Run:
 
 @dataclass(slots=True, eq=False)
 class Post:
-    """One cancel that was sent. ``open``: nobody can know whether it took effect, and nobody has seen the appointment standing since."""
+    """One cancel that was sent.
+
+    ``open``: nobody can know whether it took effect, and nobody has seen the appointment standing
+    since.
+    """
 
     by: Run
     sent_at: float
@@ -85,8 +94,14 @@ class World:
         """Take in a cancel."""
         self.land(Landing.BEFORE_NEXT_CALL, Landing.BEFORE_NEXT_CANCEL)
         for earlier in self.posts:
-            if earlier.open and earlier.by.opened_at <= run.opened_at and left_a_trace(earlier, run):
-                raise Violation("a cancel was sent, and nobody had looked since one before went unanswered")
+            if (
+                earlier.open
+                and earlier.by.opened_at <= run.opened_at
+                and left_a_trace(earlier, run)
+            ):
+                raise Violation(
+                    "a cancel was sent, and nobody had looked since one before went unanswered"
+                )
         post = Post(run, now)
         self.posts.append(post)
         return post
@@ -119,7 +134,13 @@ class World:
 
     def land_what_was_left_by(self, run: Run) -> None:
         """Let the cancels take effect that wait for the end of this run."""
-        self._land([post for post in self._under_way if post.landing is Landing.AFTER_RUN and post.by is run])
+        self._land(
+            [
+                post
+                for post in self._under_way
+                if post.landing is Landing.AFTER_RUN and post.by is run
+            ]
+        )
 
     def _land(self, posts: list[Post]) -> None:
         for post in posts:
@@ -128,7 +149,10 @@ class World:
 
     def state(self) -> tuple[object, ...]:
         """Return what decides what can still happen, and what may still be said."""
-        posts = frozenset((post.by.ask, post.by.had_key, post.by.blind, post.open, post.effective, post.landing) for post in self.posts)
+        posts = frozenset(
+            (post.by.ask, post.by.had_key, post.by.blind, post.open, post.effective, post.landing)
+            for post in self.posts
+        )
         said = frozenset(
             (run.ask, run.answer, sum(post.sent_at < run.answered_at for post in self._under_way))
             for run in self.runs
@@ -139,7 +163,11 @@ class World:
     def check_alone(self, run: Run) -> None:
         """Check that nobody sends a call beside one who has the record and can still use it."""
         for other in self.runs:
-            if other.holds_nature and other is not run and not (other.answered_at or other.dead or other.stalled or run.blind):
+            if (
+                other.holds_nature
+                and other is not run
+                and not (other.answered_at or other.dead or other.stalled or run.blind)
+            ):
                 raise Violation("two requests were carried out at once")
 
     def check(self, run: Run) -> None:
@@ -148,13 +176,21 @@ class World:
         if not run.stalled and run.answered_at > run.ends_at + 1e-9:
             raise Violation("the answer came after the deadline")
         if run.due is not None and not run.blind:
-            if not isinstance(answer, CancelOutcome) or not answer.replayed or not _same(answer, run.due):
-                raise Violation("a finished request was answered with something else than its first answer")
+            if (
+                not isinstance(answer, CancelOutcome)
+                or not answer.replayed
+                or not _same(answer, run.due)
+            ):
+                raise Violation(
+                    "a finished request was answered with something else than its first answer"
+                )
         elif isinstance(answer, CancelOutcome) and answer.replayed:
             raise Violation("a replay of what was never said")
         if isinstance(answer, CancelOutcome):
             self._check_outcome(run, answer)
-        elif not isinstance(answer, FacadeError) or not any(cause in TABLE for cause in type(answer).__mro__):
+        elif not isinstance(answer, FacadeError) or not any(
+            cause in TABLE for cause in type(answer).__mro__
+        ):
             raise Violation("neither an outcome nor an error of the contract")
 
     def _check_outcome(self, run: Run, answer: CancelOutcome) -> None:
@@ -175,7 +211,9 @@ class World:
     def _check_confirmed_not_found(self, run: Run) -> None:
         for post in self.posts:
             if post.effective and post.sent_at < run.answered_at and left_a_trace(post, run):
-                raise Violation("not_found, confirmed was said of what this caller's own request cancelled")
+                raise Violation(
+                    "not_found, confirmed was said of what this caller's own request cancelled"
+                )
 
     def check_healthy_repeat(self, run: Run) -> None:
         """Check the answer to a repeat for which Graph and the store were well."""
@@ -185,24 +223,41 @@ class World:
         if answer.replayed and answer.outcome is Outcome.NOT_FOUND and run.ask.key is not None:
             return  # what a key was told once is what it is told
         if self.stands or self.mails != self.existed:
-            raise Violation("after a repeat on a healthy world the appointment stands, or not exactly one cancel took effect")
+            raise Violation(
+                "after a repeat on a healthy world the appointment stands, or not exactly one cancel took effect"
+            )
 
     def check_end(self) -> None:
-        """Check the whole, once nothing is under way any more. A replay quotes what was true when it was said first."""
+        """Check the whole, once nothing is under way any more.
+
+        A replay quotes what was true when it was said first.
+        """
         if self.mails > 1:
             raise Violation("the customer got two mails")
         for run in self.runs:
             answer = run.answer
-            if isinstance(answer, CancelOutcome) and answer.outcome is Outcome.NOT_FOUND and answer.confirmed and not answer.replayed:
+            if (
+                isinstance(answer, CancelOutcome)
+                and answer.outcome is Outcome.NOT_FOUND
+                and answer.confirmed
+                and not answer.replayed
+            ):
                 self._check_confirmed_not_found(run)  # again, now that all cancels have landed
 
 
 def left_a_trace(post: Post, run: Run) -> bool:
-    """Say whether ``run`` could find a record of this post. One that was sent while the store was down left less: in its worker, and in the record of its key."""
+    """Say whether ``run`` could find a record of this post.
+
+    One that was sent while the store was down left less: in its worker, and in the record of its
+    key.
+    """
     if post.by is run:
         return True
     same_worker = run.ask.instance == post.by.ask.instance
-    same_key = post.by.had_key and (run.ask.key, run.ask.message) == (post.by.ask.key, post.by.ask.message)
+    same_key = post.by.had_key and (run.ask.key, run.ask.message) == (
+        post.by.ask.key,
+        post.by.ask.message,
+    )
     return not run.blind and (not post.by.blind or same_worker or same_key)
 
 

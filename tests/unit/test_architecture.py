@@ -1,4 +1,6 @@
-"""The layout keeps its promises: who may import what, what importing costs, and how addresses are built."""
+"""The layout keeps its promises: who may import what, what importing costs, and how addresses are
+built.
+"""
 
 import ast
 import json
@@ -18,21 +20,27 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 # The folders beside shared/: each is one thing that callers may ask for, and none knows another.
 CAPABILITIES = ("cancel_appointment", "list_bookings")
-# The one that describes the others: it reads what each of them publishes, and none of them knows it.
+# The one that describes the others: it reads what each of them publishes, and none of them knows
+# it.
 DESCRIBING = "describe_api"
 FOLDERS = ("shared", *CAPABILITIES, DESCRIBING)
 
 
 @dataclass(frozen=True)
 class Module:
-    """One file of the product. ``imports`` are the full names of what it imports, wherever in the file."""
+    """One file of the product.
+
+    ``imports`` are the full names of what it imports, wherever in the file.
+    """
 
     name: str
     tree: ast.Module
     imports: frozenset[str]
 
     def uses(self, package: str) -> bool:
-        return any(imported == package or imported.startswith(f"{package}.") for imported in self.imports)
+        return any(
+            imported == package or imported.startswith(f"{package}.") for imported in self.imports
+        )
 
 
 @cache
@@ -48,7 +56,11 @@ def product() -> dict[str, Module]:
 def read(file: Path) -> Module:
     parts = file.relative_to(REPOSITORY).with_suffix("").parts
     tree = ast.parse(file.read_text())
-    return Module(".".join(parts[:-1] if parts[-1] == "__init__" else parts), tree, frozenset(imports_of(tree)))
+    return Module(
+        ".".join(parts[:-1] if parts[-1] == "__init__" else parts),
+        tree,
+        frozenset(imports_of(tree)),
+    )
 
 
 def imports_of(tree: ast.AST) -> Iterator[str]:
@@ -74,23 +86,39 @@ def names_of(*packages: str) -> list[str]:
 
 
 def test_the_product_is_found() -> None:
-    assert {"function_app", "shared.graph", "cancel_appointment", "cancel_appointment.triggers"} <= set(product())
+    assert {
+        "function_app",
+        "shared.graph.client",
+        "cancel_appointment",
+        "cancel_appointment.triggers",
+    } <= set(product())
 
 
 @pytest.mark.parametrize("name", names_of("shared"))
 def test_the_shared_half_knows_no_capability(name: str) -> None:
-    assert not [capability for capability in (*CAPABILITIES, DESCRIBING) if product()[name].uses(capability)]
+    assert not [
+        capability for capability in (*CAPABILITIES, DESCRIBING) if product()[name].uses(capability)
+    ]
 
 
 @pytest.mark.parametrize("name", names_of(*CAPABILITIES))
 def test_a_capability_knows_no_other(name: str) -> None:
-    assert [capability for capability in (*CAPABILITIES, DESCRIBING) if product()[name].uses(capability)] in ([], [name.partition(".")[0]])
+    assert [
+        capability for capability in (*CAPABILITIES, DESCRIBING) if product()[name].uses(capability)
+    ] in ([], [name.partition(".")[0]])
 
 
 def test_the_description_of_the_others_rests_on_what_they_publish() -> None:
-    imported = {what for name in names_of(DESCRIBING) for what in product()[name].imports if what.partition(".")[0] in CAPABILITIES}
+    imported = {
+        what
+        for name in names_of(DESCRIBING)
+        for what in product()[name].imports
+        if what.partition(".")[0] in CAPABILITIES
+    }
     assert imported == {f"{capability}.published" for capability in CAPABILITIES}
-    assert {name for name in names_of(DESCRIBING) if product()[name].imports & imported} == {f"{DESCRIBING}.catalogue"}
+    assert {name for name in names_of(DESCRIBING) if product()[name].imports & imported} == {
+        f"{DESCRIBING}.catalogue"
+    }
 
 
 @pytest.mark.parametrize("name", names_of("function_app", *FOLDERS))
@@ -99,42 +127,70 @@ def test_the_product_does_not_need_the_local_stack_or_the_tests(name: str) -> No
         assert not product()[name].uses(package)
 
 
-# Each package below is met in the adapters that own it and nowhere else. Those that speak HTTP: channel (Microsoft Graph), entra_http (the token endpoint,
-# for MSAL), signing_keys (published keys), connections (how a connection is made), credentials and storage_credential (the platform's identity endpoint
+# Each package below is met in the adapters that own it and nowhere else. Those that speak HTTP:
+# channel (Microsoft Graph), entra_http (the token endpoint,
+# for MSAL), signing_keys (published keys), connections (how a connection is made), credentials and
+# storage_credential (the platform's identity endpoint
 # gets a session), table_store (the transport under Azure's client).
 SPEAK_HTTP = {
-    f"shared.{name}"
-    for name in ("channel", "connections", "credentials", "storage_credential", "entra_http", "signing_keys", "table_store")
+    "shared.transport.channel",
+    "shared.transport.connections",
+    "shared.entra.credentials",
+    "shared.entra.http",
+    "shared.identity.signing_keys",
+    "shared.records.credential",
+    "shared.records.table_store",
 }
 OWNERS: dict[str, set[str]] = {
-    "azure.functions": {"function_app", "shared.endpoint", *(f"{capability}.triggers" for capability in (*CAPABILITIES, DESCRIBING))},
-    "azure.core": {"shared.table_store", "shared.storage_credential"},
-    "azure.data": {"shared.table_store"},
-    "msal": {"shared.entra_client", "shared.credentials", "shared.storage_credential"},
-    "standardwebhooks": {"shared.webhooks"},
-    "shared.entra_client": {"shared.on_behalf_of", "shared.app_only", "shared.services"},
-    "shared.app_only": {"shared.services"},
-    "shared.webhooks": {"shared.app_only", "shared.services", "cancel_appointment.published", "cancel_appointment.webhook_operation"},
-    "cryptography": {"shared.certificate", "shared.signatures", "shared.signing_keys"},
-    "cryptography.x509": {"shared.certificate"},
-    "shared.certificate": {"shared.credentials"},
-    "opentelemetry": {"shared.open_telemetry"},
-    "azure.monitor": {"shared.open_telemetry"},
-    "shared.open_telemetry": {"shared.services"},
-    "requests": SPEAK_HTTP | {"shared.instrumented"},  # which hands a session on to what it tells of
+    "azure.functions": {
+        "function_app",
+        "shared.serving.endpoint",
+        *(f"{capability}.triggers" for capability in (*CAPABILITIES, DESCRIBING)),
+    },
+    "azure.core": {"shared.records.table_store", "shared.records.credential"},
+    "azure.data": {"shared.records.table_store"},
+    "msal": {"shared.entra.client", "shared.entra.credentials", "shared.records.credential"},
+    "standardwebhooks": {"shared.identity.webhooks"},
+    "shared.entra.client": {
+        "shared.entra.on_behalf_of",
+        "shared.entra.app_only",
+        "shared.services",
+    },
+    "shared.entra.app_only": {"shared.services"},
+    "shared.identity.webhooks": {
+        "shared.entra.app_only",
+        "shared.services",
+        "cancel_appointment.published",
+        "cancel_appointment.webhook_operation",
+    },
+    "cryptography": {
+        "shared.entra.certificate",
+        "shared.identity.signatures",
+        "shared.identity.signing_keys",
+    },
+    "cryptography.x509": {"shared.entra.certificate"},
+    "shared.entra.certificate": {"shared.entra.credentials"},
+    "opentelemetry": {"shared.telemetry.exporters"},
+    "azure.monitor": {"shared.telemetry.exporters"},
+    "shared.telemetry.exporters": {"shared.services"},
+    "requests": SPEAK_HTTP
+    | {"shared.instrumented"},  # which hands a session on to what it tells of
     "urllib3": SPEAK_HTTP,
-    "http.client": {"shared.channel", "shared.connections"},
-    "shared.channel": {"shared.graph", "shared.services"},
-    "socket": {"shared.connections"},
-    "ssl": {"shared.connections"},
-    "http.HTTPStatus": {"shared.problems"},
-    "os": {"shared.endpoint"},
-    "random": {"shared.waiting"},
-    "asyncio": {"shared.serving", "shared.lanes", "shared.lazy"},
-    "shared.endpoint": {f"{capability}.triggers" for capability in CAPABILITIES},
+    "http.client": {"shared.transport.channel", "shared.transport.connections"},
+    "shared.transport.channel": {"shared.graph.client", "shared.services"},
+    "socket": {"shared.transport.connections"},
+    "ssl": {"shared.transport.connections"},
+    "http.HTTPStatus": {"shared.serving.problems"},
+    "os": {"shared.serving.endpoint"},
+    "random": {"shared.transport.waiting"},
+    "asyncio": {"shared.serving.requests", "shared.serving.lanes", "shared.lazy"},
+    "shared.serving.endpoint": {f"{capability}.triggers" for capability in CAPABILITIES},
     "cancel_appointment.contract": {"cancel_appointment.operation", "cancel_appointment.published"},
     "list_bookings.contract": {"list_bookings.operation", "list_bookings.published"},
-    "cancel_appointment.operation": {"cancel_appointment.triggers", "cancel_appointment.webhook_operation"},
+    "cancel_appointment.operation": {
+        "cancel_appointment.triggers",
+        "cancel_appointment.webhook_operation",
+    },
     "cancel_appointment.webhook_operation": {"cancel_appointment.triggers"},
     "cancel_appointment.triggers": {"cancel_appointment"},
 }
@@ -153,24 +209,27 @@ PURE = [
     "cancel_appointment.outcome",
     "cancel_appointment.published",
     "cancel_appointment.request",
-    *(f"describe_api.{name}" for name in ("catalogue", "documents", "openapi", "recorded", "schemas", "swagger")),
+    *(
+        f"describe_api.{name}"
+        for name in ("catalogue", "documents", "openapi", "recorded", "schemas", "swagger")
+    ),
     "list_bookings.contract",
     "list_bookings.published",
     "list_bookings.request",
-    "shared.deadline",
+    "shared.transport.deadline",
     "shared.digest",
-    "shared.entra_refusals",
+    "shared.entra.refusals",
     "shared.errors",
-    "shared.graph_refusals",
-    "shared.identifiers",
-    "shared.metrics",
-    "shared.problems",
-    "shared.published",
-    "shared.request_faults",
-    "shared.principal",
-    "shared.retry",
-    "shared.tracing",
-    "shared.webhook_keys",
+    "shared.graph.refusals",
+    "shared.ids",
+    "shared.telemetry.metrics",
+    "shared.serving.problems",
+    "shared.serving.published",
+    "shared.serving.request_faults",
+    "shared.identity.principal",
+    "shared.transport.endings",
+    "shared.telemetry.tracing",
+    "shared.identity.webhook_keys",
 ]
 SIDE_EFFECTS = (
     *("asyncio", "concurrent", "threading", "multiprocessing", "queue", "sched", "signal"),
@@ -184,7 +243,9 @@ SIDE_EFFECTS = (
 def test_meaning_is_pure(name: str) -> None:
     module = product()[name]
     assert [package for package in SIDE_EFFECTS if module.uses(package)] == []
-    assert not {"open", "print", "input"} & {node.id for node in ast.walk(module.tree) if isinstance(node, ast.Name)}
+    assert not {"open", "print", "input"} & {
+        node.id for node in ast.walk(module.tree) if isinstance(node, ast.Name)
+    }
 
 
 def test_nothing_imports_itself_by_way_of_others() -> None:
@@ -213,26 +274,45 @@ def those_that_call(attribute: str) -> set[str]:
     return {
         name
         for name, module in product().items()
-        if any(isinstance(node, ast.Attribute) and node.attr == attribute for node in ast.walk(module.tree))
+        if any(
+            isinstance(node, ast.Attribute) and node.attr == attribute
+            for node in ast.walk(module.tree)
+        )
     }
 
 
 def test_each_kind_of_token_is_asked_for_in_one_place() -> None:
-    assert those_that_call("acquire_token_on_behalf_of") == {"shared.on_behalf_of"}
-    managed_identity = {"shared.credentials", "shared.storage_credential"}  # the platform's tokens, which Graph does not take
-    assert those_that_call("acquire_token_for_client") - managed_identity == {"shared.app_only"}
+    assert those_that_call("acquire_token_on_behalf_of") == {"shared.entra.on_behalf_of"}
+    managed_identity = {
+        "shared.entra.credentials",
+        "shared.records.credential",
+    }  # the platform's tokens, which Graph does not take
+    assert those_that_call("acquire_token_for_client") - managed_identity == {
+        "shared.entra.app_only"
+    }
 
 
 def test_app_only_tokens_are_in_reach_of_the_webhooks_alone() -> None:
-    """Services holds them under one name, and of all that is given Services only the webhook operation says that name."""
+    """Services holds them under one name, and of all that is given Services only the webhook
+    operation says that name.
+    """
     assert those_that_call("webhooks") == {"cancel_appointment.webhook_operation"}
     assert {name for name, module in product().items() if "webhooks" in _words(module.tree)} == {
         "cancel_appointment.webhook_operation",
         "shared.services",
     }
-    assert {name for name, module in product().items() if "AppOnly" in _words(module.tree)} == {"shared.app_only", "shared.services"}
-    assert not {"shared.on_behalf_of", "shared.caller"} & product()["shared.app_only"].imports
-    assert not {"shared.app_only", "shared.webhooks"} & product()["shared.on_behalf_of"].imports
+    assert {name for name, module in product().items() if "AppOnly" in _words(module.tree)} == {
+        "shared.entra.app_only",
+        "shared.services",
+    }
+    assert (
+        not {"shared.entra.on_behalf_of", "shared.identity.caller"}
+        & product()["shared.entra.app_only"].imports
+    )
+    assert (
+        not {"shared.entra.app_only", "shared.identity.webhooks"}
+        & product()["shared.entra.on_behalf_of"].imports
+    )
 
 
 def _words(tree: ast.AST) -> set[str]:
@@ -240,7 +320,11 @@ def _words(tree: ast.AST) -> set[str]:
     names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     names |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     names |= {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef | ast.alias)}
-    return names | {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    return names | {
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
 
 
 # The environment, and time.
@@ -256,13 +340,18 @@ def test_the_environment_is_touched_in_one_place() -> None:
     touching = {
         name
         for name, module in product().items()
-        if {("os", "environ"), ("os", "getenv"), ("os", "environb"), ("os", "putenv")} & set(attributes(module.tree))
+        if {("os", "environ"), ("os", "getenv"), ("os", "environb"), ("os", "putenv")}
+        & set(attributes(module.tree))
     }
-    assert touching == {"shared.endpoint"}
+    assert touching == {"shared.serving.endpoint"}
 
 
 def test_nothing_sleeps_by_itself() -> None:
-    assert {name for name, module in product().items() if ("time", "sleep") in set(attributes(module.tree))} == {"shared.waiting"}
+    assert {
+        name
+        for name, module in product().items()
+        if ("time", "sleep") in set(attributes(module.tree))
+    } == {"shared.transport.waiting"}
 
 
 WATCHER = """
@@ -354,14 +443,29 @@ def test_the_watcher_sees_what_it_watches_for(tmp_path: Path, code: str, seen: s
 
 
 def test_every_function_is_async_and_hands_on_the_context_of_its_invocation() -> None:
-    """The runtime attaches the caller's trace to async functions only, and a function that takes no context cannot know it at all."""
+    """The runtime attaches the caller's trace to async functions only, and a function that takes no
+    context cannot know it at all.
+    """
     triggers = [product()[f"{capability}.triggers"].tree for capability in CAPABILITIES]
-    defined = [node for tree in triggers for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    functions = [function for function in defined if "blueprint.route" in "".join(map(ast.unparse, function.decorator_list))]
+    defined = [
+        node
+        for tree in triggers
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    functions = [
+        function
+        for function in defined
+        if "blueprint.route" in "".join(map(ast.unparse, function.decorator_list))
+    ]
     assert len(functions) >= 5
     for function in functions:
         assert isinstance(function, ast.AsyncFunctionDef)
-        answers = [call for call in ast.walk(function) if isinstance(call, ast.Call) and ast.unparse(call.func).endswith(".answer")]
+        answers = [
+            call
+            for call in ast.walk(function)
+            if isinstance(call, ast.Call) and ast.unparse(call.func).endswith(".answer")
+        ]
         assert all(ast.unparse(call).endswith(".answer(req, context)") for call in answers)
 
 
@@ -377,11 +481,18 @@ def joined_into_paths(tree: ast.AST) -> Iterator[int]:
             parts: list[ast.expr] = node.values
         elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Mod):
             parts = [node.left, node.right]
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "format":
+        elif (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr == "format"
+        ):
             parts = [node.func.value, *node.args, *(keyword.value for keyword in node.keywords)]
         else:
             continue
-        slashed = any(isinstance(part, ast.Constant) and isinstance(part.value, str) and "/" in part.value for part in parts)
+        slashed = any(
+            isinstance(part, ast.Constant) and isinstance(part.value, str) and "/" in part.value
+            for part in parts
+        )
         if slashed and any(_names(part) & IDS for part in parts):
             yield node.lineno
 
@@ -390,7 +501,13 @@ def _names(part: ast.AST) -> set[str]:
     """Return the names that stand in an expression, but for what is handed to quote."""
     if isinstance(part, ast.Call) and isinstance(part.func, ast.Name) and part.func.id == "quote":
         return set()
-    found = {part.id} if isinstance(part, ast.Name) else {part.attr} if isinstance(part, ast.Attribute) else set()
+    found = (
+        {part.id}
+        if isinstance(part, ast.Name)
+        else {part.attr}
+        if isinstance(part, ast.Attribute)
+        else set()
+    )
     return found.union(*(_names(child) for child in ast.iter_child_nodes(part)))
 
 
@@ -419,19 +536,26 @@ def test_the_search_for_ids_in_addresses_finds_them(code: str, found: bool) -> N
 def matches_on_enums(tree: ast.AST) -> Iterator[ast.Match]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Match) and any(
-            isinstance(part, ast.MatchValue) and isinstance(part.value, ast.Attribute) for part in ast.walk(node)
+            isinstance(part, ast.MatchValue) and isinstance(part.value, ast.Attribute)
+            for part in ast.walk(node)
         ):
             yield node
 
 
 def test_a_match_on_an_enum_leaves_no_member_to_chance() -> None:
-    """mypy proves it in two forms: a last case with assert_never, and a return or raise in every case of a function that has to return something."""
+    """mypy proves it in two forms: a last case with assert_never, and a return or raise in every
+    case of a function that has to return something.
+    """
     matches = [match for module in product().values() for match in matches_on_enums(module.tree)]
     assert matches
     for match in matches:
         last = match.cases[-1]
-        closed = ast.unparse(last.pattern) == "_" and ast.unparse(last.body[-1]).startswith("assert_never(")
-        assert closed or all(isinstance(case.body[-1], ast.Return | ast.Raise) for case in match.cases), ast.unparse(match)
+        closed = ast.unparse(last.pattern) == "_" and ast.unparse(last.body[-1]).startswith(
+            "assert_never("
+        )
+        assert closed or all(
+            isinstance(case.body[-1], ast.Return | ast.Raise) for case in match.cases
+        ), ast.unparse(match)
 
 
 @pytest.mark.parametrize("name", sorted(product()))

@@ -1,16 +1,29 @@
-"""The protocol, line by line of its table, and how it shares out the deadline. What holds over all schedules is in ``tests/protocol``."""
+"""The protocol, line by line of its table, and how it shares out the deadline.
+
+What holds over all schedules is in ``tests/protocol``.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
 
-from cancel_appointment.cancellation import Cancellation, Fail, Finish, Go, Known, Move, Step, after_cancel, after_look, give_up
+from cancel_appointment.cancellation import (
+    Cancellation,
+    Fail,
+    Finish,
+    Go,
+    Known,
+    Move,
+    Step,
+    after_cancel,
+    after_look,
+    give_up,
+)
 from cancel_appointment.outcome import CancelOutcome, Outcome
 from cancel_appointment.records import Keep, Records
 from cancel_appointment.request import CancelRequest
-from shared.caller import Caller
-from shared.deadline import Deadline
+from shared.entra.graph_token import GraphToken
 from shared.errors import (
     AccessDenied,
     ConsentRequired,
@@ -24,10 +37,11 @@ from shared.errors import (
     UpstreamBroken,
     UpstreamUnavailable,
 )
-from shared.graph_token import GraphToken
-from shared.idempotency import MemoryStore
-from shared.retry import GraphAnswer, NoAnswer, Seen
-from shared.telemetry import Journal
+from shared.identity.caller import Caller
+from shared.records.rules import MemoryStore
+from shared.telemetry.journal import Journal
+from shared.transport.deadline import Deadline
+from shared.transport.endings import GraphAnswer, NoAnswer, Seen
 
 DONE = GraphAnswer(204)
 GONE = GraphAnswer(404, codes=("ErrorItemNotFound",))
@@ -81,7 +95,11 @@ def test_a_404_without_doubt_is_not_found_confirmed() -> None:
     assert outcome_of(after_cancel(GONE, CLEAR)) == NOT_FOUND
 
 
-@pytest.mark.parametrize("known", [Known(doubt=True), Known(late=True), Known(blind=True)], ids=["doubt", "still under way", "no record"])
+@pytest.mark.parametrize(
+    "known",
+    [Known(doubt=True), Known(late=True), Known(blind=True)],
+    ids=["doubt", "still under way", "no record"],
+)
 def test_a_404_with_doubt_is_not_found_unconfirmed(known: Known) -> None:
     assert outcome_of(after_cancel(GONE, known)) == NOT_FOUND_UNCONFIRMED
 
@@ -92,10 +110,18 @@ def test_a_404_after_a_look_that_saw_it_standing_is_cancelled_unconfirmed(known:
 
 
 @pytest.mark.parametrize(
-    ("answer", "cause"), [(DENIED, AccessDenied), (STALE, TokenRejected), (MALFORMED, RequestInvalid), (GraphAnswer(409), UpstreamBroken)]
+    ("answer", "cause"),
+    [
+        (DENIED, AccessDenied),
+        (STALE, TokenRejected),
+        (MALFORMED, RequestInvalid),
+        (GraphAnswer(409), UpstreamBroken),
+    ],
 )
 @pytest.mark.parametrize("known", [CLEAR, LATE])
-def test_another_4xx_is_its_error(answer: GraphAnswer, cause: type[FacadeError], known: Known) -> None:
+def test_another_4xx_is_its_error(
+    answer: GraphAnswer, cause: type[FacadeError], known: Known
+) -> None:
     assert type(error_of(after_cancel(answer, known))) is cause
 
 
@@ -125,12 +151,17 @@ def test_what_is_unanswered_is_looked_at_next_and_may_still_happen(seen: Seen, l
 
 
 def test_a_cancel_under_way_stays_under_way_whatever_comes_after() -> None:
-    assert after_cancel(BROKEN, Known(late=True, stood=True)) == Go(Step.LOOK, Known(doubt=True, late=True, stood=True), pause=False)
+    assert after_cancel(BROKEN, Known(late=True, stood=True)) == Go(
+        Step.LOOK, Known(doubt=True, late=True, stood=True), pause=False
+    )
 
 
 @pytest.mark.parametrize("status", [500, 503])
 def test_a_malformed_id_in_a_server_error_is_the_callers_fault(status: int) -> None:
-    assert isinstance(error_of(after_cancel(GraphAnswer(status, codes=("ErrorInvalidIdMalformed",)), CLEAR)), RequestInvalid)
+    assert isinstance(
+        error_of(after_cancel(GraphAnswer(status, codes=("ErrorInvalidIdMalformed",)), CLEAR)),
+        RequestInvalid,
+    )
 
 
 # The table: what a look's end means.
@@ -152,7 +183,9 @@ def test_a_look_that_sees_nothing_where_one_saw_it_standing_is_cancelled_unconfi
     assert outcome_of(after_look(GONE, replace(DOUBT, stood=True))) == CANCELLED_UNCONFIRMED
 
 
-@pytest.mark.parametrize("seen", [BUSY, NOT_SENT, RESET, BROKEN, GATEWAY, GraphAnswer(200, readable=False)])
+@pytest.mark.parametrize(
+    "seen", [BUSY, NOT_SENT, RESET, BROKEN, GATEWAY, GraphAnswer(200, readable=False)]
+)
 def test_a_look_without_an_answer_is_repeated(seen: Seen) -> None:
     assert after_look(seen, LATE) == Go(Step.LOOK, LATE, pause=True)
 
@@ -163,7 +196,9 @@ def test_a_look_that_is_not_allowed_leaves_the_outcome_unknown(answer: GraphAnsw
 
 
 @pytest.mark.parametrize(("answer", "cause"), [(STALE, TokenRejected), (MALFORMED, RequestInvalid)])
-def test_a_look_says_what_the_caller_can_mend(answer: GraphAnswer, cause: type[FacadeError]) -> None:
+def test_a_look_says_what_the_caller_can_mend(
+    answer: GraphAnswer, cause: type[FacadeError]
+) -> None:
     assert type(error_of(after_look(answer, LATE))) is cause
 
 
@@ -171,7 +206,11 @@ def test_a_look_says_what_the_caller_can_mend(answer: GraphAnswer, cause: type[F
 
 
 @pytest.mark.parametrize("seen", [RESET, BROKEN, BUSY, NOT_SENT, STANDS])
-@pytest.mark.parametrize("known", [Known(doubt=True), Known(late=True, stood=True)], ids=["nobody looked", "still under way"])
+@pytest.mark.parametrize(
+    "known",
+    [Known(doubt=True), Known(late=True, stood=True)],
+    ids=["nobody looked", "still under way"],
+)
 def test_with_doubt_the_outcome_is_unknown(seen: Seen, known: Known) -> None:
     assert type(give_up(seen, known, 1.0)) is OutcomeUnknown
 
@@ -191,17 +230,26 @@ def test_without_doubt_the_last_end_says_what_is_in_the_way() -> None:
 
 
 def test_what_is_in_the_way_is_quoted_for_microsofts_support() -> None:
-    assert give_up(BUSY, CLEAR, 1.0).upstream == UpstreamAnswer("graph", 429, "TooManyRequests", "r-429")
-    assert give_up(BROKEN, LATE, 1.0).upstream == UpstreamAnswer("graph", 500, "UnknownError", "r-500")
+    assert give_up(BUSY, CLEAR, 1.0).upstream == UpstreamAnswer(
+        "graph", 429, "TooManyRequests", "r-429"
+    )
+    assert give_up(BROKEN, LATE, 1.0).upstream == UpstreamAnswer(
+        "graph", 500, "UnknownError", "r-500"
+    )
     assert give_up(RESET, LATE, 1.0).upstream == UpstreamAnswer("graph")
 
 
 # The whole, over a scripted Graph.
 
 CALLER = Caller("tenant", "user", "client", 2e9, can_answer_challenges=True, assertion="token")
-REQUEST = CancelRequest(businessId="b@contoso.example", appointmentId="AAMk", cancellationMessage="Sorry.")
+REQUEST = CancelRequest(
+    businessId="b@contoso.example", appointmentId="AAMk", cancellationMessage="Sorry."
+)
 DEADLINE_S = 10.0
-FIRST_TOKEN, SECOND_TOKEN = GraphToken("user", "tenant", "first"), GraphToken("user", "tenant", "second")
+FIRST_TOKEN, SECOND_TOKEN = (
+    GraphToken("user", "tenant", "first"),
+    GraphToken("user", "tenant", "second"),
+)
 
 
 @dataclass(frozen=True)
@@ -230,20 +278,28 @@ class Scene:
     def __post_init__(self) -> None:
         self.ends = list(self.script)
         self.store = MemoryStore(self.now)
-        self.cancellation = Cancellation(self, self, Records(self.store, Keep.for_deadline(DEADLINE_S), self.sleep), self)
+        self.cancellation = Cancellation(
+            self, self, Records(self.store, Keep.for_deadline(DEADLINE_S), self.sleep), self
+        )
 
     def run(self, *, key: str | None = None, within_s: float = DEADLINE_S) -> CancelOutcome:
         self.journal = Journal("request-1", self.now)
-        return self.cancellation.run(CALLER, REQUEST, key, Deadline.after(within_s, self.now), self.journal)
+        return self.cancellation.run(
+            CALLER, REQUEST, key, Deadline.after(within_s, self.now), self.journal
+        )
 
     @property
     def steps(self) -> list[str]:
         return [call.step for call in self.calls]
 
-    def cancel(self, request: CancelRequest, token: GraphToken, *, request_id: str, timeout_s: float) -> Seen:
+    def cancel(
+        self, request: CancelRequest, token: GraphToken, *, request_id: str, timeout_s: float
+    ) -> Seen:
         return self._call("cancel", token, request_id, timeout_s)
 
-    def look(self, request: CancelRequest, token: GraphToken, *, request_id: str, timeout_s: float) -> Seen:
+    def look(
+        self, request: CancelRequest, token: GraphToken, *, request_id: str, timeout_s: float
+    ) -> Seen:
         return self._call("look", token, request_id, timeout_s)
 
     def _call(self, step: str, token: GraphToken, request_id: str, timeout_s: float) -> Seen:
@@ -255,7 +311,9 @@ class Scene:
             raise end
         return end
 
-    def exchange(self, caller: Caller, deadline: Deadline, *, claims: str | None = None) -> GraphToken:
+    def exchange(
+        self, caller: Caller, deadline: Deadline, *, claims: str | None = None
+    ) -> GraphToken:
         self.claims.append(claims)
         if self.entra is not None:
             return self.entra()
@@ -292,8 +350,12 @@ def test_the_common_case_is_one_call() -> None:
     assert scene.pauses == []
 
 
-@pytest.mark.parametrize(("seen", "pause_s"), [(BROKEN, 0.5), (RESET, 1.0)], ids=["over", "perhaps still under way"])
-def test_doubt_is_looked_at_at_once_and_the_cancel_follows_after_a_pause(seen: Seen, pause_s: float) -> None:
+@pytest.mark.parametrize(
+    ("seen", "pause_s"), [(BROKEN, 0.5), (RESET, 1.0)], ids=["over", "perhaps still under way"]
+)
+def test_doubt_is_looked_at_at_once_and_the_cancel_follows_after_a_pause(
+    seen: Seen, pause_s: float
+) -> None:
     scene = Scene([seen, STANDS, DONE], chance=0.5)
     assert scene.run() == CANCELLED
     assert scene.steps == ["cancel", "look", "cancel"]
@@ -304,8 +366,12 @@ CONFLICT = GraphAnswer(409, codes=("ErrorIrresolvableConflict",))
 MALFORMED = GraphAnswer(400, codes=("ErrorInvalidIdMalformed",))
 
 
-@pytest.mark.parametrize("refusal", [CONFLICT, DENIED, MALFORMED], ids=["conflict", "denied", "malformed"])
-def test_nothing_is_called_unchanged_while_an_earlier_cancel_may_take_effect(refusal: GraphAnswer) -> None:
+@pytest.mark.parametrize(
+    "refusal", [CONFLICT, DENIED, MALFORMED], ids=["conflict", "denied", "malformed"]
+)
+def test_nothing_is_called_unchanged_while_an_earlier_cancel_may_take_effect(
+    refusal: GraphAnswer,
+) -> None:
     scene = Scene([RESET, STANDS, refusal])
     with pytest.raises(OutcomeUnknown) as caught:
         scene.run()
@@ -362,7 +428,10 @@ def test_a_cancel_leaves_time_for_a_look_and_the_look_may_use_it_all() -> None:
     scene = Scene([RESET, RESET], takes_s=None)
     with pytest.raises(OutcomeUnknown):
         scene.run()
-    assert scene.calls == [Call("cancel", 0.0, 7.0, FIRST_TOKEN), Call("look", 7.0, 3.0, FIRST_TOKEN)]
+    assert scene.calls == [
+        Call("cancel", 0.0, 7.0, FIRST_TOKEN),
+        Call("look", 7.0, 3.0, FIRST_TOKEN),
+    ]
 
 
 def test_no_call_may_last_beyond_the_deadline() -> None:
@@ -417,13 +486,17 @@ def test_a_404_that_comes_after_the_deadline_is_not_confirmed() -> None:
         pytest.param(NOT_SENT, 0.25, id="not sent: backoff"),
     ],
 )
-def test_a_refusal_is_waited_for_as_asked_and_never_without_jitter(seen: Seen, pause_s: float) -> None:
+def test_a_refusal_is_waited_for_as_asked_and_never_without_jitter(
+    seen: Seen, pause_s: float
+) -> None:
     scene = Scene([seen, DONE], chance=0.5)
     assert scene.run() == CANCELLED
     assert scene.pauses == [pause_s]
 
 
-@pytest.mark.parametrize(("asked", "said_s"), [("10", 10.0), ("315", 315.0), ("99999999999999", 9_999_999_999.0)])
+@pytest.mark.parametrize(
+    ("asked", "said_s"), [("10", 10.0), ("315", 315.0), ("99999999999999", 9_999_999_999.0)]
+)
 def test_a_wait_beyond_the_deadline_is_handed_to_the_caller(asked: str, said_s: float) -> None:
     scene = Scene([replace(BUSY, retry_after=asked)])
     with pytest.raises(Throttled) as refused:
@@ -459,7 +532,9 @@ def test_backoff_grows_with_every_call() -> None:
 
 
 @pytest.mark.parametrize(("seen", "cause"), [(BUSY, Throttled), (NOT_SENT, UpstreamUnavailable)])
-def test_what_was_not_done_is_tried_again_until_the_calls_are_used_up(seen: Seen, cause: type[FacadeError]) -> None:
+def test_what_was_not_done_is_tried_again_until_the_calls_are_used_up(
+    seen: Seen, cause: type[FacadeError]
+) -> None:
     scene = Scene([seen] * 8, chance=0.0)
     with pytest.raises(cause):
         scene.run()
@@ -467,7 +542,9 @@ def test_what_was_not_done_is_tried_again_until_the_calls_are_used_up(seen: Seen
     assert len(scene.store) == 0
 
 
-def test_three_500s_over_an_appointment_that_stands_are_an_upstream_error_and_change_nothing() -> None:
+def test_three_500s_over_an_appointment_that_stands_are_an_upstream_error_and_change_nothing() -> (
+    None
+):
     scene = Scene([BROKEN, STANDS] * 3)
     with pytest.raises(UpstreamBroken):
         scene.run()
@@ -496,24 +573,41 @@ def test_eight_calls_are_enough_for_one_request() -> None:
 @pytest.mark.parametrize(
     ("challenge", "claims", "forgotten"),
     [
-        pytest.param(replace(STALE, claims='{"access_token":{}}'), '{"access_token":{}}', 0, id="with a claims challenge"),
+        pytest.param(
+            replace(STALE, claims='{"access_token":{}}'),
+            '{"access_token":{}}',
+            0,
+            id="with a claims challenge",
+        ),
         pytest.param(STALE, None, 1, id="without one, what is cached is dropped"),
     ],
 )
-def test_a_401_gets_another_token_and_the_same_call_is_repeated(challenge: GraphAnswer, claims: str | None, forgotten: int) -> None:
+def test_a_401_gets_another_token_and_the_same_call_is_repeated(
+    challenge: GraphAnswer, claims: str | None, forgotten: int
+) -> None:
     scene = Scene([challenge, DONE])
     assert scene.run() == CANCELLED
-    assert [(call.step, call.token) for call in scene.calls] == [("cancel", FIRST_TOKEN), ("cancel", SECOND_TOKEN)]
+    assert [(call.step, call.token) for call in scene.calls] == [
+        ("cancel", FIRST_TOKEN),
+        ("cancel", SECOND_TOKEN),
+    ]
     assert (scene.claims, scene.forgotten, scene.pauses) == ([None, claims], forgotten, [])
 
 
 def test_a_401_to_a_look_repeats_the_look() -> None:
     scene = Scene([RESET, STALE, GONE])
     assert scene.run() == NOT_FOUND_UNCONFIRMED
-    assert [(call.step, call.token) for call in scene.calls] == [("cancel", FIRST_TOKEN), ("look", FIRST_TOKEN), ("look", SECOND_TOKEN)]
+    assert [(call.step, call.token) for call in scene.calls] == [
+        ("cancel", FIRST_TOKEN),
+        ("look", FIRST_TOKEN),
+        ("look", SECOND_TOKEN),
+    ]
 
 
-@pytest.mark.parametrize(("challenge", "cause"), [(replace(STALE, claims="{}"), InteractionRequired), (STALE, TokenRejected)])
+@pytest.mark.parametrize(
+    ("challenge", "cause"),
+    [(replace(STALE, claims="{}"), InteractionRequired), (STALE, TokenRejected)],
+)
 def test_a_second_401_is_final(challenge: GraphAnswer, cause: type[FacadeError]) -> None:
     scene = Scene([challenge, challenge])
     with pytest.raises(cause):
@@ -574,7 +668,9 @@ def _raises(error: FacadeError) -> Callable[[], GraphToken]:
 # What is left behind.
 
 
-@pytest.mark.parametrize("failure", [KeyboardInterrupt(), RuntimeError("a bug")], ids=["interrupted", "a bug of ours"])
+@pytest.mark.parametrize(
+    "failure", [KeyboardInterrupt(), RuntimeError("a bug")], ids=["interrupted", "a bug of ours"]
+)
 def test_whatever_interrupts_a_cancel_leaves_the_doubt(failure: BaseException) -> None:
     scene = Scene([failure, GONE])
     with pytest.raises(type(failure)):
@@ -610,4 +706,8 @@ def test_a_refusal_while_a_cancel_is_still_under_way_leaves_the_doubt() -> None:
 def test_every_call_is_noted_for_the_log_without_naming_anybody() -> None:
     scene = Scene([replace(BROKEN, request_id="r-1"), STANDS, DONE], takes_s=0.5)
     scene.run()
-    assert scene.journal.calls == ["cancel:500:unanswered:r-1:500ms", "look:200:answered:-:500ms", "cancel:204:answered:-:500ms"]
+    assert scene.journal.calls == [
+        "cancel:500:unanswered:r-1:500ms",
+        "look:200:answered:-:500ms",
+        "cancel:204:answered:-:500ms",
+    ]

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import trustme
 
-from shared import connections
-from shared.connections import open_trust
 from shared.services import build_services
+from shared.transport import connections
+from shared.transport.connections import open_trust
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {
@@ -24,10 +24,23 @@ ENVIRONMENT = {
     "CLIENT_SECRET": "secret",
 }
 
-# What only other routes, other settings or other credentials need; a tenth of a second and more in all.
+# What only other routes, other settings or other credentials need; a tenth of a second and more in
+# all.
 LATE = (
-    *("describe_api.documents", "list_bookings.operation", "cancel_appointment.published", "cancel_appointment.webhook_operation"),
-    *("shared.app_only", "shared.webhooks", "shared.certificate", "shared.table_store", "shared.open_telemetry", "shared.instrumented"),
+    *(
+        "describe_api.documents",
+        "list_bookings.operation",
+        "cancel_appointment.published",
+        "cancel_appointment.webhook_operation",
+    ),
+    *(
+        "shared.entra.app_only",
+        "shared.identity.webhooks",
+        "shared.entra.certificate",
+        "shared.records.table_store",
+        "shared.telemetry.exporters",
+        "shared.instrumented",
+    ),
     *("jwt", "cryptography.x509", "standardwebhooks", "azure.data", "azure.core", "opentelemetry"),
 )
 STARTED = """
@@ -38,10 +51,19 @@ print(json.dumps({"modules": sorted(sys.modules), "collects": gc.isenabled(), "f
 
 
 def test_a_worker_starts_without_what_its_first_cancel_does_not_need() -> None:
-    run = subprocess.run([sys.executable, "-c", STARTED], cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", STARTED],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
     started = json.loads(run.stdout)
 
-    assert "cancel_appointment.operation" in started["modules"]  # what is needed for sure is not put off to the first request
+    assert (
+        "cancel_appointment.operation" in started["modules"]
+    )  # what is needed for sure is not put off to the first request
     assert not set(LATE) & set(started["modules"])
     assert started["collects"], "the garbage collector stays off"
     assert started["frozen"] > 50_000
@@ -63,7 +85,14 @@ def test_the_roots_are_loaded_once_for_both_upstreams(monkeypatch: pytest.Monkey
     assert len(opened) == 1
 
 
-def system(monkeypatch: pytest.MonkeyPatch, folder: Path, *, in_file: int, in_folder: int, chosen: bool = False) -> None:
+def system(
+    monkeypatch: pytest.MonkeyPatch,
+    folder: Path,
+    *,
+    in_file: int,
+    in_folder: int,
+    chosen: bool = False,
+) -> None:
     """Let the system keep so many roots in a file, and so many in a folder."""
     (folder / "roots.pem").write_text("-----BEGIN CERTIFICATE-----\n" * in_file)
     hashed = folder / "roots"
@@ -72,7 +101,9 @@ def system(monkeypatch: pytest.MonkeyPatch, folder: Path, *, in_file: int, in_fo
     for number in range(in_folder):
         (hashed / f"{number:08x}.0").touch()
     paths = SimpleNamespace(
-        cafile=str(folder / "roots.pem"), capath=str(hashed), openssl_cafile="elsewhere.pem" if chosen else str(folder / "roots.pem")
+        cafile=str(folder / "roots.pem"),
+        capath=str(hashed),
+        openssl_cafile="elsewhere.pem" if chosen else str(folder / "roots.pem"),
     )
     monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: paths)
 
@@ -84,7 +115,11 @@ def system(monkeypatch: pytest.MonkeyPatch, folder: Path, *, in_file: int, in_fo
         pytest.param({"in_file": 3, "in_folder": 4}, True, id="the-folder-has-more"),
         pytest.param({"in_file": 3, "in_folder": 2}, False, id="the-folder-lacks-one"),
         pytest.param({"in_file": 0, "in_folder": 0}, False, id="none-at-all"),
-        pytest.param({"in_file": 1, "in_folder": 3, "chosen": True}, False, id="the-operator-has-chosen-a-file"),
+        pytest.param(
+            {"in_file": 1, "in_folder": 3, "chosen": True},
+            False,
+            id="the-operator-has-chosen-a-file",
+        ),
     ],
 )
 def test_the_folder_of_roots_is_taken_only_where_it_holds_what_the_file_does(
@@ -94,18 +129,24 @@ def test_the_folder_of_roots_is_taken_only_where_it_holds_what_the_file_does(
     assert connections._folder_of_roots() == (str(tmp_path / "roots") if taken else None)
 
 
-def test_a_system_without_a_file_or_a_folder_is_left_to_openssl(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_system_without_a_file_or_a_folder_is_left_to_openssl(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     nowhere = str(tmp_path / "nowhere")
     for cafile, capath in ((None, nowhere), (nowhere, None), (nowhere, nowhere)):
         monkeypatch.setattr(
             ssl,
             "get_default_verify_paths",
-            lambda cafile=cafile, capath=capath: SimpleNamespace(cafile=cafile, capath=capath, openssl_cafile=cafile),
+            lambda cafile=cafile, capath=capath: SimpleNamespace(
+                cafile=cafile, capath=capath, openssl_cafile=cafile
+            ),
         )
         assert connections._folder_of_roots() is None
 
 
-def test_whichever_way_the_roots_come_every_certificate_is_checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_whichever_way_the_roots_come_every_certificate_is_checked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     system(monkeypatch, tmp_path, in_file=1, in_folder=1)
     trust = open_trust(None)
 
@@ -114,14 +155,22 @@ def test_whichever_way_the_roots_come_every_certificate_is_checked(monkeypatch: 
     assert trust.get_ca_certs() == []  # read when they are needed
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl tells under which name a root is looked for")
+@pytest.mark.skipif(
+    shutil.which("openssl") is None, reason="openssl tells under which name a root is looked for"
+)
 @pytest.mark.parametrize("known", [True, False], ids=["a-root-of-the-folder", "another-root"])
-def test_a_peer_is_trusted_by_the_roots_of_the_folder_and_no_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, known: bool) -> None:
+def test_a_peer_is_trusted_by_the_roots_of_the_folder_and_no_other(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, known: bool
+) -> None:
     system(monkeypatch, tmp_path, in_file=1, in_folder=1)
     authority, stranger = trustme.CA(), trustme.CA(organization_name="stranger")
     authority.cert_pem.write_to_path(tmp_path / "root.pem")
     told = subprocess.run(
-        ["openssl", "x509", "-noout", "-subject_hash", "-in", tmp_path / "root.pem"], capture_output=True, text=True, timeout=20, check=True
+        ["openssl", "x509", "-noout", "-subject_hash", "-in", tmp_path / "root.pem"],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=True,
     )
     authority.cert_pem.write_to_path(tmp_path / "roots" / f"{told.stdout.strip()}.0")
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

@@ -1,4 +1,6 @@
-"""The contract: one row for every cause, and answers that are what the published models say, whatever the cause carries."""
+"""The contract: one row for every cause, and answers that are what the published models say,
+whatever the cause carries.
+"""
 
 import base64
 import copy
@@ -27,18 +29,28 @@ from cancel_appointment.contract import CancelAnswer
 from cancel_appointment.outcome import CancelOutcome, Outcome
 from cancel_appointment.request import CancelRequest
 from infra.local import seed
-from shared import errors, problems
+from shared import errors
 from shared.errors import FacadeError, FieldFault, UpstreamAnswer
-from shared.problems import BUG, TABLE, Problem, Reply
+from shared.serving import problems
+from shared.serving.problems import BUG, TABLE, Problem, Reply
 
 REQUEST_ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
-AUTHORIZATION_URI = "https://login.microsoftonline.com/84bd8158-6d4d-4958-8b9f-9d6445542f95/oauth2/v2.0/authorize"
+AUTHORIZATION_URI = (
+    "https://login.microsoftonline.com/84bd8158-6d4d-4958-8b9f-9d6445542f95/oauth2/v2.0/authorize"
+)
 CLAIMS = '{"access_token":{"nbf":{"essential":true,"value":"1600000000"}}}'
 GRAPH = UpstreamAnswer("graph", 403, "ErrorAccessDenied", "7b2e1d0a")
-REQUEST = CancelRequest.model_validate({"businessId": seed.LUNCH_DELIVERY, "appointmentId": seed.EXAMPLE_APPOINTMENT})
+REQUEST = CancelRequest.model_validate(
+    {"businessId": seed.LUNCH_DELIVERY, "appointmentId": seed.EXAMPLE_APPOINTMENT}
+)
 
 
-def problem(error: FacadeError | None, *, accept: str | None = None, authorization_uri: str | None = AUTHORIZATION_URI) -> Reply:
+def problem(
+    error: FacadeError | None,
+    *,
+    accept: str | None = None,
+    authorization_uri: str | None = AUTHORIZATION_URI,
+) -> Reply:
     return problems.problem(error, REQUEST_ID, accept=accept, authorization_uri=authorization_uri)
 
 
@@ -69,7 +81,9 @@ def validator(model: type[BaseModel]) -> Draft202012Validator:
     return Draft202012Validator(schema)
 
 
-VALIDATORS: dict[type[BaseModel], Draft202012Validator] = {model: validator(model) for model in (CancelAnswer, Problem)}
+VALIDATORS: dict[type[BaseModel], Draft202012Validator] = {
+    model: validator(model) for model in (CancelAnswer, Problem)
+}
 
 
 def check(reply: Reply, model: type[BaseModel]) -> dict[str, Any]:
@@ -92,7 +106,11 @@ def _nulls(value: Any) -> bool:
     return any(_nulls(part) for part in value) if isinstance(value, list) else value is None
 
 
-@pytest.mark.parametrize("unwanted", [{"code": None}, {"extra": 1}, {"retryAfterSeconds": 0}, {"upstream": {"service": "other"}}], ids=str)
+@pytest.mark.parametrize(
+    "unwanted",
+    [{"code": None}, {"extra": 1}, {"retryAfterSeconds": 0}, {"upstream": {"service": "other"}}],
+    ids=str,
+)
 def test_the_validators_can_say_no(unwanted: dict[str, object]) -> None:
     body = body_of(problem(errors.AccessDenied("No.", upstream=GRAPH)))
     assert VALIDATORS[Problem].is_valid(body)
@@ -118,7 +136,14 @@ def _all_causes() -> list[type[FacadeError]]:
 
 def _made(cause: type[FacadeError]) -> FacadeError:
     return _with(
-        cause, {"reason": "A sentence.", "retry_after_s": 5.0, "required_scope": "Appointments.Cancel", "claims": CLAIMS, "upstream": GRAPH}
+        cause,
+        {
+            "reason": "A sentence.",
+            "retry_after_s": 5.0,
+            "required_scope": "Appointments.Cancel",
+            "claims": CLAIMS,
+            "upstream": GRAPH,
+        },
     )
 
 
@@ -139,13 +164,20 @@ def test_no_cause_falls_to_internal_error_by_accident(cause: type[FacadeError]) 
 
 
 def test_the_walk_finds_causes_wherever_they_are_defined() -> None:
-    assert {cause.__module__ for cause in _all_causes()} >= {"shared.errors", "shared.entra_refusals"}
+    assert {cause.__module__ for cause in _all_causes()} >= {
+        "shared.errors",
+        "shared.entra.refusals",
+    }
     assert set(TABLE) <= set(_all_causes())
 
 
 @dataclass(frozen=True)
 class Golden:
-    """What a cause is answered with. ``challenge``: the parameters beside realm and authorization_uri, the whole of it as text, None for no challenge."""
+    """What a cause is answered with.
+
+    ``challenge``: the parameters beside realm and authorization_uri, the whole of it as text, None
+    for no challenge.
+    """
 
     error: FacadeError
     status: int
@@ -163,7 +195,11 @@ GOLDEN = [
         "invalid_request",
         challenge={"error": "invalid_request", "error_description": "Send one."},
     ),
-    Golden(errors.RequestInvalid("See errors.", faults=(FieldFault("businessId", "is required"),)), 400, "invalid_request"),
+    Golden(
+        errors.RequestInvalid("See errors.", faults=(FieldFault("businessId", "is required"),)),
+        400,
+        "invalid_request",
+    ),
     Golden(errors.BodyTooLarge("Too large."), 413, "payload_too_large"),
     Golden(errors.MediaTypeUnsupported("Send JSON."), 415, "unsupported_media_type"),
     Golden(errors.TokenMissing("No token."), 401, "missing_token", challenge={}),
@@ -173,18 +209,31 @@ GOLDEN = [
         "invalid_token",
         challenge={"error": "invalid_token", "error_description": "It has expired."},
     ),
-    Golden(errors.SignatureRefused("It proves nobody."), 401, "invalid_signature", challenge="StandardWebhooks"),
+    Golden(
+        errors.SignatureRefused("It proves nobody."),
+        401,
+        "invalid_signature",
+        challenge="StandardWebhooks",
+    ),
     Golden(
         errors.InteractionRequired("More is asked for.", claims=CLAIMS),
         401,
         "interaction_required",
-        challenge={"error": "insufficient_claims", "error_description": "More is asked for.", "claims": ENCODED_CLAIMS},
+        challenge={
+            "error": "insufficient_claims",
+            "error_description": "More is asked for.",
+            "claims": ENCODED_CLAIMS,
+        },
     ),
     Golden(
         errors.ScopeMissing("It lacks it.", required_scope="Appointments.Cancel"),
         403,
         "insufficient_scope",
-        challenge={"error": "insufficient_scope", "error_description": "It lacks it.", "scope": "Appointments.Cancel"},
+        challenge={
+            "error": "insufficient_scope",
+            "error_description": "It lacks it.",
+            "scope": "Appointments.Cancel",
+        },
     ),
     Golden(errors.UserTokenRequired("An app."), 403, "user_token_required"),
     Golden(errors.CallerNotAllowed("Not listed."), 403, "caller_not_allowed"),
@@ -193,12 +242,36 @@ GOLDEN = [
     Golden(errors.BusinessNotFound("No such business.", upstream=GRAPH), 404, "business_not_found"),
     Golden(errors.WebhooksOff("No key."), 404, "webhooks_not_enabled"),
     Golden(errors.IdempotencyKeyReused("Another body."), 422, "idempotency_key_reused"),
-    Golden(errors.RequestInProgress("Running.", retry_after_s=1.0), 409, "request_in_progress", retryable=True, retry_after=1),
-    Golden(errors.Throttled("Fewer.", retry_after_s=29.2), 429, "throttled", retryable=True, retry_after=30),
+    Golden(
+        errors.RequestInProgress("Running.", retry_after_s=1.0),
+        409,
+        "request_in_progress",
+        retryable=True,
+        retry_after=1,
+    ),
+    Golden(
+        errors.Throttled("Fewer.", retry_after_s=29.2),
+        429,
+        "throttled",
+        retryable=True,
+        retry_after=30,
+    ),
     Golden(errors.Overloaded("Busy."), 503, "overloaded", retryable=True, retry_after=1),
-    Golden(errors.UpstreamUnavailable("Not there."), 503, "upstream_unavailable", retryable=True, retry_after=5),
+    Golden(
+        errors.UpstreamUnavailable("Not there."),
+        503,
+        "upstream_unavailable",
+        retryable=True,
+        retry_after=5,
+    ),
     Golden(errors.UpstreamBroken("Unusable."), 502, "upstream_error"),
-    Golden(errors.OutcomeUnknown("Nobody knows."), 504, "outcome_unknown", retryable=True, retry_after=5),
+    Golden(
+        errors.OutcomeUnknown("Nobody knows."),
+        504,
+        "outcome_unknown",
+        retryable=True,
+        retry_after=5,
+    ),
     Golden(errors.Misconfigured("The setting TENANT_ID is missing."), 500, "misconfigured"),
 ]
 
@@ -213,7 +286,10 @@ def test_each_cause_is_answered_as_the_contract_says(golden: Golden) -> None:
     body = check(reply, Problem)
 
     assert (reply.status, reply.code) == (golden.status, golden.code)
-    assert {name: body[name] for name in ("type", "status", "detail", "instance", "code", "retryable", "requestId")} == {
+    assert {
+        name: body[name]
+        for name in ("type", "status", "detail", "instance", "code", "retryable", "requestId")
+    } == {
         "type": f"urn:bookings-cancel:problem:{golden.code}",
         "status": golden.status,
         "detail": golden.error.reason,
@@ -223,7 +299,9 @@ def test_each_cause_is_answered_as_the_contract_says(golden: Golden) -> None:
         "requestId": REQUEST_ID,
     }
     assert (reply.headers.get("Retry-After"), body.get("retryAfterSeconds")) == (
-        (None, None) if golden.retry_after is None else (str(golden.retry_after), golden.retry_after)
+        (None, None)
+        if golden.retry_after is None
+        else (str(golden.retry_after), golden.retry_after)
     )
     if golden.challenge is None:
         assert "WWW-Authenticate" not in reply.headers
@@ -241,7 +319,11 @@ def test_each_cause_is_answered_as_the_contract_says(golden: Golden) -> None:
 def test_members_that_do_not_apply_are_absent(golden: Golden) -> None:
     expected = {"type", "title", "status", "detail", "instance", "code", "retryable", "requestId"}
     expected |= {"retryAfterSeconds"} if golden.retry_after is not None else set()
-    expected |= {"errors"} if isinstance(golden.error, errors.RequestInvalid) and golden.error.faults else set()
+    expected |= (
+        {"errors"}
+        if isinstance(golden.error, errors.RequestInvalid) and golden.error.faults
+        else set()
+    )
     expected |= {"claims"} if isinstance(golden.error, errors.InteractionRequired) else set()
     expected |= {"upstream"} if golden.error.upstream else set()
 
@@ -253,7 +335,10 @@ def test_a_bug_of_ours_says_nothing_but_whom_to_ask() -> None:
     body = check(reply, Problem)
 
     assert (reply.status, reply.code, body["retryable"]) == (500, "internal_error", False)
-    assert body["detail"] == "Something unexpected happened. Quote the requestId to the operator of this service."
+    assert (
+        body["detail"]
+        == "Something unexpected happened. Quote the requestId to the operator of this service."
+    )
     assert set(reply.headers) == {"Content-Type", "Cache-Control", "X-Content-Type-Options"}
 
 
@@ -265,12 +350,18 @@ def test_a_cause_without_a_row_of_its_own_is_answered_like_the_cause_it_is_a_kin
     class Revoked(errors.TokenRejected):
         """A kind of TokenRejected."""
 
-    assert problem(Revoked("It was revoked.")).headers == problem(errors.TokenRejected("It was revoked.")).headers
+    assert (
+        problem(Revoked("It was revoked.")).headers
+        == problem(errors.TokenRejected("It was revoked.")).headers
+    )
 
 
 def test_a_code_means_one_thing() -> None:
     rows = [*TABLE.values(), BUG]
-    meanings = {code: {(row.status, row.retryable, row.title) for row in rows if row.code == code} for code in {row.code for row in rows}}
+    meanings = {
+        code: {(row.status, row.retryable, row.title) for row in rows if row.code == code}
+        for code in {row.code for row in rows}
+    }
     assert all(len(meaning) == 1 for meaning in meanings.values())
 
 
@@ -294,8 +385,13 @@ def test_a_code_means_one_thing() -> None:
         (math.nan, 1),
     ],
 )
-@pytest.mark.parametrize("cause", [errors.Throttled, errors.RequestInProgress, errors.UpstreamUnavailable, errors.Overloaded])
-def test_a_wait_is_whole_seconds_from_one_to_an_hour(cause: Any, asked_s: float, told_s: int) -> None:
+@pytest.mark.parametrize(
+    "cause",
+    [errors.Throttled, errors.RequestInProgress, errors.UpstreamUnavailable, errors.Overloaded],
+)
+def test_a_wait_is_whole_seconds_from_one_to_an_hour(
+    cause: Any, asked_s: float, told_s: int
+) -> None:
     reply = problem(cause("Wait.", retry_after_s=asked_s))
 
     assert reply.headers["Retry-After"] == str(told_s)
@@ -306,8 +402,13 @@ def test_a_wait_is_whole_seconds_from_one_to_an_hour(cause: Any, asked_s: float,
 
 
 def test_each_fault_of_the_request_is_told() -> None:
-    faults = (FieldFault("businessId", "is required"), FieldFault("été\u2026", "is not a member of this request"))
-    assert check(problem(errors.RequestInvalid("See errors.", faults=faults)), Problem)["errors"] == [
+    faults = (
+        FieldFault("businessId", "is required"),
+        FieldFault("été\u2026", "is not a member of this request"),
+    )
+    assert check(problem(errors.RequestInvalid("See errors.", faults=faults)), Problem)[
+        "errors"
+    ] == [
         {"field": "businessId", "message": "is required"},
         {"field": "été\u2026", "message": "is not a member of this request"},
     ]
@@ -320,13 +421,23 @@ def test_each_fault_of_the_request_is_told() -> None:
             UpstreamAnswer("graph", 403, "ErrorAccessDenied", "7b"),
             {"service": "graph", "status": 403, "code": "ErrorAccessDenied", "requestId": "7b"},
         ),
-        (UpstreamAnswer("entra", 400, "AADSTS65001"), {"service": "entra", "status": 400, "code": "AADSTS65001"}),
+        (
+            UpstreamAnswer("entra", 400, "AADSTS65001"),
+            {"service": "entra", "status": 400, "code": "AADSTS65001"},
+        ),
         (UpstreamAnswer("graph"), {"service": "graph"}),
     ],
     ids=["whole", "without an id", "without an answer"],
 )
-def test_what_an_upstream_said_is_told_as_far_as_it_said_it(upstream: UpstreamAnswer, told: dict[str, object]) -> None:
-    assert check(problem(errors.ConsentRequired("Nobody has.", upstream=upstream)), Problem)["upstream"] == told
+def test_what_an_upstream_said_is_told_as_far_as_it_said_it(
+    upstream: UpstreamAnswer, told: dict[str, object]
+) -> None:
+    assert (
+        check(problem(errors.ConsentRequired("Nobody has.", upstream=upstream)), Problem)[
+            "upstream"
+        ]
+        == told
+    )
 
 
 def test_claims_are_told_in_base64_in_the_header_and_in_the_body() -> None:
@@ -336,7 +447,11 @@ def test_claims_are_told_in_base64_in_the_header_and_in_the_body() -> None:
     assert parse_challenge(reply.headers["WWW-Authenticate"])["claims"] == body_of(reply)["claims"]
 
 
-@pytest.mark.parametrize("claims", [None, "", '{"a":"' + "x" * 6000 + '"}'], ids=["none", "empty", "too long for a header"])
+@pytest.mark.parametrize(
+    "claims",
+    [None, "", '{"a":"' + "x" * 6000 + '"}'],
+    ids=["none", "empty", "too long for a header"],
+)
 def test_claims_that_cannot_be_sent_are_left_out_of_both(claims: str | None) -> None:
     reply = problem(errors.InteractionRequired("More.", claims=claims))
 
@@ -359,7 +474,9 @@ VALUES = {
 
 
 def parse_challenge(header: str) -> dict[str, str]:
-    """Parse one Bearer challenge as strictly as RFC 6750 section 3 writes it: quoted values without escapes, each parameter once."""
+    """Parse one Bearer challenge as strictly as RFC 6750 section 3 writes it: quoted values without
+    escapes, each parameter once.
+    """
     assert re.fullmatch(rf"Bearer {PARAMETER.pattern}(, {PARAMETER.pattern})*", header)
     found = PARAMETER.findall(header)
     parameters = dict[str, str](found)
@@ -400,7 +517,9 @@ def parse_challenge(header: str) -> dict[str, str]:
 )
 def test_problem_json_is_answered_to_those_who_name_it(accept: str | None, named: bool) -> None:
     reply = problem(errors.AccessDenied("No."), accept=accept)
-    assert reply.headers["Content-Type"] == ("application/problem+json" if named else "application/json")
+    assert reply.headers["Content-Type"] == (
+        "application/problem+json" if named else "application/json"
+    )
 
 
 # Outcomes.
@@ -409,11 +528,19 @@ def test_problem_json_is_answered_to_those_who_name_it(accept: str | None, named
 @pytest.mark.parametrize("replayed", [False, True], ids=["fresh", "replayed"])
 @pytest.mark.parametrize("confirmed", [False, True], ids=["unconfirmed", "confirmed"])
 @pytest.mark.parametrize("outcome", Outcome)
-def test_each_outcome_is_a_200_of_the_published_shape(outcome: Outcome, confirmed: bool, replayed: bool) -> None:
-    reply = contract.answer(CancelOutcome(outcome, confirmed=confirmed, replayed=replayed), REQUEST, REQUEST_ID)
+def test_each_outcome_is_a_200_of_the_published_shape(
+    outcome: Outcome, confirmed: bool, replayed: bool
+) -> None:
+    reply = contract.answer(
+        CancelOutcome(outcome, confirmed=confirmed, replayed=replayed), REQUEST, REQUEST_ID
+    )
     body = check(reply, CancelAnswer)
 
-    assert (reply.status, reply.code, reply.headers["Content-Type"]) == (200, outcome.value, "application/json")
+    assert (reply.status, reply.code, reply.headers["Content-Type"]) == (
+        200,
+        outcome.value,
+        "application/json",
+    )
     assert body.pop("message")
     assert body == {
         "outcome": outcome.value,
@@ -427,29 +554,53 @@ def test_each_outcome_is_a_200_of_the_published_shape(outcome: Outcome, confirme
 
 
 def test_each_outcome_has_a_sentence_of_its_own() -> None:
-    outcomes = [CancelOutcome(outcome, confirmed=confirmed) for outcome, confirmed in itertools.product(Outcome, (False, True))]
-    sentences = {body_of(contract.answer(outcome, REQUEST, REQUEST_ID))["message"] for outcome in outcomes}
+    outcomes = [
+        CancelOutcome(outcome, confirmed=confirmed)
+        for outcome, confirmed in itertools.product(Outcome, (False, True))
+    ]
+    sentences = {
+        body_of(contract.answer(outcome, REQUEST, REQUEST_ID))["message"] for outcome in outcomes
+    }
     assert len(sentences) == len(outcomes)
 
 
 def test_the_message_to_the_customer_is_not_answered_back() -> None:
-    request = CancelRequest.model_validate({"businessId": "a", "appointmentId": "b", "cancellationMessage": "MARKER"})
-    assert b"MARKER" not in contract.answer(CancelOutcome(Outcome.CANCELLED, confirmed=True), request, REQUEST_ID).body
+    request = CancelRequest.model_validate(
+        {"businessId": "a", "appointmentId": "b", "cancellationMessage": "MARKER"}
+    )
+    assert (
+        b"MARKER"
+        not in contract.answer(
+            CancelOutcome(Outcome.CANCELLED, confirmed=True), request, REQUEST_ID
+        ).body
+    )
 
 
 def test_a_reply_does_not_show_its_body() -> None:
-    assert "MARKER" not in repr(problem(errors.RequestInvalid("See errors.", faults=(FieldFault("MARKER", "is required"),))))
+    assert "MARKER" not in repr(
+        problem(errors.RequestInvalid("See errors.", faults=(FieldFault("MARKER", "is required"),)))
+    )
 
 
 # Whatever a cause carries.
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
-hostile = texts | st.sampled_from(['a"b\\c', "a\r\nSet-Cookie: x=1", "a\x00b\x7f", 'x", error="y', "\u20ac\U0001f5d3"])
-upstreams = st.none() | st.builds(
-    UpstreamAnswer, st.sampled_from(["entra", "graph"]), st.none() | st.integers(100, 599), st.none() | texts, st.none() | texts
+hostile = texts | st.sampled_from(
+    ['a"b\\c', "a\r\nSet-Cookie: x=1", "a\x00b\x7f", 'x", error="y', "\u20ac\U0001f5d3"]
 )
-claims = st.none() | st.dictionaries(texts, texts, min_size=1).map(lambda members: json.dumps(members, separators=(",", ":")))
-scopes = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters='"\\'), min_size=1)
+upstreams = st.none() | st.builds(
+    UpstreamAnswer,
+    st.sampled_from(["entra", "graph"]),
+    st.none() | st.integers(100, 599),
+    st.none() | texts,
+    st.none() | texts,
+)
+claims = st.none() | st.dictionaries(texts, texts, min_size=1).map(
+    lambda members: json.dumps(members, separators=(",", ":"))
+)
+scopes = st.text(
+    st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters='"\\'), min_size=1
+)
 
 
 @st.composite
@@ -458,7 +609,10 @@ def causes(draw: st.DrawFn) -> FacadeError:
     data: dict[str, Any] = {
         "reason": draw(hostile),
         "upstream": draw(upstreams),
-        "faults": tuple(FieldFault(field, message) for field, message in draw(st.lists(st.tuples(hostile, hostile), max_size=3))),
+        "faults": tuple(
+            FieldFault(field, message)
+            for field, message in draw(st.lists(st.tuples(hostile, hostile), max_size=3))
+        ),
         "claims": draw(claims),
         "required_scope": draw(scopes),
         "retry_after_s": draw(st.floats()),
@@ -480,7 +634,14 @@ def test_whatever_a_cause_carries_the_answer_keeps_to_the_contract(
     if reply.headers.get("WWW-Authenticate", "StandardWebhooks") != "StandardWebhooks":
         challenge = parse_challenge(reply.headers["WWW-Authenticate"])
         assert challenge.get("claims") == body.get("claims")
-        assert set(challenge) <= {"realm", "authorization_uri", "error", "error_description", "scope", "claims"}
+        assert set(challenge) <= {
+            "realm",
+            "authorization_uri",
+            "error",
+            "error_description",
+            "scope",
+            "claims",
+        }
 
 
 ids = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=100).filter(
@@ -491,6 +652,11 @@ ids = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_si
 @settings(deadline=None)
 @given(ids, ids)
 def test_ids_come_back_exactly_as_they_were_sent(business_id: str, appointment_id: str) -> None:
-    request = CancelRequest.model_validate({"businessId": business_id, "appointmentId": appointment_id})
-    body = check(contract.answer(CancelOutcome(Outcome.NOT_FOUND, confirmed=True), request, REQUEST_ID), CancelAnswer)
+    request = CancelRequest.model_validate(
+        {"businessId": business_id, "appointmentId": appointment_id}
+    )
+    body = check(
+        contract.answer(CancelOutcome(Outcome.NOT_FOUND, confirmed=True), request, REQUEST_ID),
+        CancelAnswer,
+    )
     assert (body["businessId"], body["appointmentId"]) == (business_id, appointment_id)

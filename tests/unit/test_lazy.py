@@ -1,4 +1,6 @@
-"""Lazy: built once, whoever asks first; a failure is forgotten, so that a mended setting is picked up without a restart."""
+"""Lazy: built once, whoever asks first; a failure is forgotten, so that a mended setting is picked
+up without a restart.
+"""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +20,10 @@ GOOD = {
 
 
 class Builder:
-    """Builds a new thing each time it is called, once its gate is open. Fails while it is broken."""
+    """Builds a new thing each time it is called, once its gate is open.
+
+    Fails while it is broken.
+    """
 
     def __init__(self) -> None:
         self.calls = 0
@@ -110,7 +115,10 @@ def test_a_thread_that_waited_for_a_failing_build_builds_itself() -> None:
         asked = [threads.submit(lazy.get) for _ in range(2)]
         assert builder.begun.wait(PATIENCE_S)
         builder.gate.set()
-        assert [type(asking.exception(PATIENCE_S)) for asking in asked] == [Misconfigured, Misconfigured]
+        assert [type(asking.exception(PATIENCE_S)) for asking in asked] == [
+            Misconfigured,
+            Misconfigured,
+        ]
     assert builder.calls == 2
 
 

@@ -1,4 +1,6 @@
-"""Two records per request: whose they are, what is replayed, who waits, and what is left for the next one."""
+"""Two records per request: whose they are, what is replayed, who waits, and what is left for the
+next one.
+"""
 
 import logging
 from collections.abc import Callable
@@ -9,14 +11,16 @@ import pytest
 from cancel_appointment.outcome import CancelOutcome, Outcome
 from cancel_appointment.records import Entry, Keep, Records, _Unrecorded
 from cancel_appointment.request import CancelRequest
-from shared.caller import Caller
-from shared.deadline import Deadline
 from shared.errors import IdempotencyKeyReused, RequestInProgress
-from shared.idempotency import Abandoned, Begun, Claim, MemoryStore, New, StoreUnavailable
+from shared.identity.caller import Caller
+from shared.records.rules import Abandoned, Begun, Claim, MemoryStore, New, StoreUnavailable
+from shared.transport.deadline import Deadline
 
 KEEP = Keep.for_deadline(10.0)
 CALLER = Caller("tenant", "user", "client", 2e9, can_answer_challenges=True, assertion="token")
-REQUEST = CancelRequest(businessId="Contoso@contoso.example", appointmentId="AAMk=", cancellationMessage="Sorry.")
+REQUEST = CancelRequest(
+    businessId="Contoso@contoso.example", appointmentId="AAMk=", cancellationMessage="Sorry."
+)
 CANCELLED = CancelOutcome(Outcome.CANCELLED, confirmed=True)
 NOT_FOUND = CancelOutcome(Outcome.NOT_FOUND, confirmed=True)
 UNCONFIRMED = CancelOutcome(Outcome.NOT_FOUND, confirmed=False)
@@ -39,7 +43,10 @@ class Clock:
 
 
 class FlakyStore(MemoryStore):
-    """The real store, which can be down for the operations named in ``down``. Nature and key are told apart by the fingerprint."""
+    """The real store, which can be down for the operations named in ``down``.
+
+    Nature and key are told apart by the fingerprint.
+    """
 
     def __init__(self, now: Callable[[], float]) -> None:
         super().__init__(now)
@@ -73,11 +80,18 @@ class Desk:
         self.records = Records(self.store, KEEP, self.clock.sleep)
 
     def open(
-        self, key: str | None = None, *, caller: Caller = CALLER, request: CancelRequest = REQUEST, within_s: float = 10.0
+        self,
+        key: str | None = None,
+        *,
+        caller: Caller = CALLER,
+        request: CancelRequest = REQUEST,
+        within_s: float = 10.0,
     ) -> Entry | CancelOutcome:
         return self.records.open(caller, request, key, Deadline.after(within_s, self.clock.now))
 
-    def claim(self, key: str | None = None, *, caller: Caller = CALLER, request: CancelRequest = REQUEST) -> Entry:
+    def claim(
+        self, key: str | None = None, *, caller: Caller = CALLER, request: CancelRequest = REQUEST
+    ) -> Entry:
         entry = self.open(key, caller=caller, request=request)
         assert isinstance(entry, Entry)
         return entry
@@ -106,12 +120,18 @@ def test_nothing_is_shared_between_two_people(desk: Desk, other: Caller, key: st
     desk.records.settle(desk.claim(key), CANCELLED)
     entry = desk.claim(key, caller=other)
     assert not entry.doubt
-    assert set(desk.store.keys[: 1 if key is None else 2]).isdisjoint(desk.store.keys[1 if key is None else 2 :])
+    assert set(desk.store.keys[: 1 if key is None else 2]).isdisjoint(
+        desk.store.keys[1 if key is None else 2 :]
+    )
 
 
 def test_two_applications_may_make_up_the_same_key(desk: Desk) -> None:
     desk.records.settle(desk.claim("k"), NOT_FOUND)
-    assert desk.claim("k", caller=replace(CALLER, client_id="other"), request=REQUEST.model_copy(update={"cancellation_message": "No."}))
+    assert desk.claim(
+        "k",
+        caller=replace(CALLER, client_id="other"),
+        request=REQUEST.model_copy(update={"cancellation_message": "No."}),
+    )
 
 
 def test_one_user_has_one_record_of_an_appointment_in_all_applications(desk: Desk) -> None:
@@ -121,7 +141,11 @@ def test_one_user_has_one_record_of_an_appointment_in_all_applications(desk: Des
 
 @pytest.mark.parametrize(
     "change",
-    [{"business_id": "other@contoso.example"}, {"appointment_id": "AAMk"}, {"appointment_id": "aamk="}],
+    [
+        {"business_id": "other@contoso.example"},
+        {"appointment_id": "AAMk"},
+        {"appointment_id": "aamk="},
+    ],
     ids=["business", "appointment", "case of the appointment's id"],
 )
 def test_another_appointment_is_another_record(desk: Desk, change: dict[str, str]) -> None:
@@ -131,12 +155,20 @@ def test_another_appointment_is_another_record(desk: Desk, change: dict[str, str
 
 def test_a_business_is_the_same_in_any_case(desk: Desk) -> None:
     desk.records.settle(desk.claim(), CANCELLED)
-    assert desk.open(request=REQUEST.model_copy(update={"business_id": "CONTOSO@Contoso.example"})) == REPLAYED
+    assert (
+        desk.open(request=REQUEST.model_copy(update={"business_id": "CONTOSO@Contoso.example"}))
+        == REPLAYED
+    )
 
 
 def test_the_lists_of_ids_cannot_be_shifted_into_each_other(desk: Desk) -> None:
-    desk.records.settle(desk.claim(request=REQUEST.model_copy(update={"business_id": "ab", "appointment_id": "c"})), CANCELLED)
-    assert not desk.claim(request=REQUEST.model_copy(update={"business_id": "a", "appointment_id": "bc"})).doubt
+    desk.records.settle(
+        desk.claim(request=REQUEST.model_copy(update={"business_id": "ab", "appointment_id": "c"})),
+        CANCELLED,
+    )
+    assert not desk.claim(
+        request=REQUEST.model_copy(update={"business_id": "a", "appointment_id": "bc"})
+    ).doubt
 
 
 def test_no_id_and_no_key_reaches_the_store(desk: Desk) -> None:
@@ -227,8 +259,12 @@ def test_without_a_key_another_message_is_the_same_request(desk: Desk) -> None:
 # Waiting for somebody else.
 
 
-@pytest.mark.parametrize(("first", "second"), [(None, None), ("k", "k"), ("k", None), (None, "k"), ("k", "other")])
-def test_a_running_request_is_waited_for_and_its_outcome_heard(desk: Desk, first: str | None, second: str | None) -> None:
+@pytest.mark.parametrize(
+    ("first", "second"), [(None, None), ("k", "k"), ("k", None), (None, "k"), ("k", "other")]
+)
+def test_a_running_request_is_waited_for_and_its_outcome_heard(
+    desk: Desk, first: str | None, second: str | None
+) -> None:
     entry = desk.claim(first)
 
     def finish() -> None:
@@ -250,7 +286,9 @@ def test_a_running_request_is_waited_for_and_its_outcome_heard(desk: Desk, first
         (0.0, []),
     ],
 )
-def test_waiting_takes_half_of_the_deadline_at_most_and_three_seconds(desk: Desk, within_s: float, pauses: list[float]) -> None:
+def test_waiting_takes_half_of_the_deadline_at_most_and_three_seconds(
+    desk: Desk, within_s: float, pauses: list[float]
+) -> None:
     desk.claim()
     with pytest.raises(RequestInProgress) as refused:
         desk.open(within_s=within_s)
@@ -303,7 +341,9 @@ def test_an_attempt_that_changed_nothing_leaves_nothing(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("next_key", ["k", None, "other"])
-def test_doubt_is_left_to_every_request_for_the_appointment(desk: Desk, next_key: str | None) -> None:
+def test_doubt_is_left_to_every_request_for_the_appointment(
+    desk: Desk, next_key: str | None
+) -> None:
     desk.records.give_up(desk.claim("k"), doubt=True)
     assert desk.claim(next_key).doubt
 
@@ -330,8 +370,14 @@ def test_a_not_found_is_not_confirmed_by_one_whose_record_was_taken_over(desk: D
 # The store is down.
 
 
-@pytest.mark.parametrize("down", [{"begin nature"}, {"begin key", "begin nature"}, {"begin key"}], ids=["nature", "both", "key"])
-def test_a_request_goes_on_blind_when_its_records_cannot_be_read(desk: Desk, down: set[str]) -> None:
+@pytest.mark.parametrize(
+    "down",
+    [{"begin nature"}, {"begin key", "begin nature"}, {"begin key"}],
+    ids=["nature", "both", "key"],
+)
+def test_a_request_goes_on_blind_when_its_records_cannot_be_read(
+    desk: Desk, down: set[str]
+) -> None:
     desk.store.down = down
     entry = desk.claim("k")
     assert (entry.by_nature, entry.blind) == (None, True)
@@ -365,8 +411,12 @@ def test_a_not_found_is_not_confirmed_beside_one_who_went_on_blind(desk: Desk) -
     assert desk.another_worker().claim().doubt
 
 
-@pytest.mark.parametrize("outcome", [CANCELLED, NOT_FOUND, UNCONFIRMED], ids=["cancelled", "not found", "unconfirmed"])
-def test_an_outcome_that_cannot_be_written_down_is_said_all_the_same_and_leaves_doubt(desk: Desk, outcome: CancelOutcome) -> None:
+@pytest.mark.parametrize(
+    "outcome", [CANCELLED, NOT_FOUND, UNCONFIRMED], ids=["cancelled", "not found", "unconfirmed"]
+)
+def test_an_outcome_that_cannot_be_written_down_is_said_all_the_same_and_leaves_doubt(
+    desk: Desk, outcome: CancelOutcome
+) -> None:
     entry = desk.claim()
     desk.store.down = {"complete", "release"}
     assert desk.records.settle(entry, outcome) == outcome
@@ -384,7 +434,9 @@ def test_giving_up_while_the_store_is_down_leaves_doubt(desk: Desk) -> None:
     assert desk.claim("k").doubt
 
 
-@pytest.mark.parametrize("payload", ["", "{}", "[]", "null", '{"outcome": "other", "confirmed": true}'])
+@pytest.mark.parametrize(
+    "payload", ["", "{}", "[]", "null", '{"outcome": "other", "confirmed": true}']
+)
 def test_a_finished_record_that_cannot_be_read_is_no_record(desk: Desk, payload: str) -> None:
     begun = desk.store.begin(_nature(desk), "", lease_s=10, keep_s=100)
     assert isinstance(begun, New | Abandoned)
@@ -397,7 +449,9 @@ def _nature(desk: Desk) -> str:
     return desk.store.keys[-1]
 
 
-def test_an_outage_is_logged_without_naming_anybody(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_outage_is_logged_without_naming_anybody(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.ERROR, "facade.records"):
         desk.store.down = {"begin nature", "complete", "release"}
         desk.records.settle(desk.claim("k"), NOT_FOUND)

@@ -48,7 +48,9 @@ def test_each_limit_can_be_the_first(change: dict[str, float], first: str) -> No
 
 
 def test_what_a_busy_mailbox_refuses_is_waited_out_and_beyond_the_deadline_told() -> None:
-    crowded = simulate(90_000, 1, GIVEN.model_copy(update={"graph_spread": 0.0}), seconds=30, instances=4)
+    crowded = simulate(
+        90_000, 1, GIVEN.model_copy(update={"graph_spread": 0.0}), seconds=30, instances=4
+    )
     assert crowded.refused > 0
     assert crowded.endings["throttled"] > 0
     assert max(crowded.latencies) < GIVEN.deadline_s + 2 * GIVEN.graph_s
@@ -57,7 +59,9 @@ def test_what_a_busy_mailbox_refuses_is_waited_out_and_beyond_the_deadline_told(
 
 
 def test_a_million_cost_less_where_they_come_together() -> None:
-    assert plan(100, 1, GIVEN).cost_per_million > 10 * plan(1_000_000, 10_000, GIVEN).cost_per_million
+    assert (
+        plan(100, 1, GIVEN).cost_per_million > 10 * plan(1_000_000, 10_000, GIVEN).cost_per_million
+    )
 
 
 def test_an_assumption_that_there_is_not_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,4 +81,6 @@ def test_the_table_has_a_line_for_each_load(capsys: pytest.CaptureFixture[str]) 
 
 def test_the_published_table_is_what_the_model_says() -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "scale.md").read_text()
-    assert scale.as_table(GIVEN) in page, "docs/scale.md is out of date: put the output of make scale into it"
+    assert scale.as_table(GIVEN) in page, (
+        "docs/scale.md is out of date: put the output of make scale into it"
+    )

@@ -1,4 +1,6 @@
-"""Settings: defaults, clouds, and one sentence that names the setting, never its value, for each way to be wrong."""
+"""Settings: defaults, clouds, and one sentence that names the setting, never its value, for each
+way to be wrong.
+"""
 
 import re
 from collections import Counter
@@ -9,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.caller import CallerRules
 from shared.errors import Misconfigured
+from shared.identity.caller import CallerRules
 from shared.settings import Cloud, Settings
 
 TENANT = "84bd8158-6d4d-4958-8b9f-9d6445542f95"
@@ -20,7 +22,9 @@ LEAST = {"TENANT_ID": TENANT, "CLIENT_ID": CLIENT, "CLIENT_SECRET": "kept~to~its
 
 
 def read(**overrides: str | None) -> Settings:
-    return Settings.read({name: value for name, value in {**LEAST, **overrides}.items() if value is not None})
+    return Settings.read(
+        {name: value for name, value in {**LEAST, **overrides}.items() if value is not None}
+    )
 
 
 def sentence(**overrides: str | None) -> str:
@@ -79,7 +83,11 @@ def test_tenant_client_and_a_credential_are_enough() -> None:
 
 @pytest.mark.parametrize("blank", ["", " ", "\t\r\n"], ids=repr)
 def test_a_blank_setting_counts_as_absent(blank: str) -> None:
-    optional = {name.upper(): blank for name, field in Settings.model_fields.items() if not field.is_required()}
+    optional = {
+        name.upper(): blank
+        for name, field in Settings.model_fields.items()
+        if not field.is_required()
+    }
     assert Settings.read(optional | LEAST) == read()
 
 
@@ -103,24 +111,39 @@ def test_a_cloud_sets_both_addresses_and_the_scope(cloud: str, authority: str, g
 
 
 def test_an_address_of_ones_own_changes_where_is_asked_and_not_what_is_asked_for() -> None:
-    found = read(CLOUD="usgov", ENTRA_AUTHORITY_HOST="https://localhost:8444/", GRAPH_ENDPOINT="HTTPS://LocalHost:8443")
-    assert (found.entra_authority_host, found.graph_endpoint) == ("https://localhost:8444", "https://localhost:8443")
+    found = read(
+        CLOUD="usgov",
+        ENTRA_AUTHORITY_HOST="https://localhost:8444/",
+        GRAPH_ENDPOINT="HTTPS://LocalHost:8443",
+    )
+    assert (found.entra_authority_host, found.graph_endpoint) == (
+        "https://localhost:8444",
+        "https://localhost:8443",
+    )
     assert found.graph_scope_uri == "https://graph.microsoft.us/BookingsAppointment.ReadWrite.All"
 
 
-@pytest.mark.parametrize("root", ["bookingBusinesses", "/bookingBusinesses/", " bookingBusinesses "])
+@pytest.mark.parametrize(
+    "root", ["bookingBusinesses", "/bookingBusinesses/", " bookingBusinesses "]
+)
 def test_the_preview_address_can_be_chosen(root: str) -> None:
     found = read(GRAPH_API_VERSION="beta", GRAPH_BOOKINGS_ROOT=root)
     assert (found.graph_api_version, found.graph_bookings_root) == ("beta", "bookingBusinesses")
 
 
-@pytest.mark.parametrize("written", [TENANT.upper(), f" {TENANT} ", f"{{{TENANT}}}", TENANT.replace("-", "")])
+@pytest.mark.parametrize(
+    "written", [TENANT.upper(), f" {TENANT} ", f"{{{TENANT}}}", TENANT.replace("-", "")]
+)
 def test_a_guid_is_read_however_it_is_written(written: str) -> None:
     assert read(TENANT_ID=written).tenant_id == TENANT
 
 
 def test_lists_are_separated_by_commas_and_spaces_do_not_count() -> None:
-    found = read(AUDIENCES=f" api://one ,{CLIENT},", ALLOWED_TENANTS=f"{TENANT} , {OTHER.upper()}", ALLOWED_CLIENT_IDS=OTHER)
+    found = read(
+        AUDIENCES=f" api://one ,{CLIENT},",
+        ALLOWED_TENANTS=f"{TENANT} , {OTHER.upper()}",
+        ALLOWED_CLIENT_IDS=OTHER,
+    )
     assert found.audiences == ("api://one", CLIENT)
     assert found.allowed_tenants == (TENANT, OTHER)
     assert found.allowed_client_ids == (OTHER,)
@@ -132,25 +155,47 @@ def test_lists_are_separated_by_commas_and_spaces_do_not_count() -> None:
         {"CLIENT_SECRET": "s"},
         {"CLIENT_SECRET": None, "MANAGED_IDENTITY_CLIENT_ID": OTHER},
         {"CLIENT_SECRET": None, "CLIENT_CERTIFICATE_PATH": "certificate"},
-        {"CLIENT_SECRET": None, "CLIENT_CERTIFICATE_PATH": "certificate", "CLIENT_CERTIFICATE_PASSWORD": "p"},
+        {
+            "CLIENT_SECRET": None,
+            "CLIENT_CERTIFICATE_PATH": "certificate",
+            "CLIENT_CERTIFICATE_PASSWORD": "p",
+        },
     ],
     ids=["secret", "managed identity", "certificate", "certificate with password"],
 )
-def test_there_are_three_ways_to_prove_who_we_are(given: dict[str, str | None], certificate: str) -> None:
-    found = read(**{name: certificate if value == "certificate" else value for name, value in given.items()})
+def test_there_are_three_ways_to_prove_who_we_are(
+    given: dict[str, str | None], certificate: str
+) -> None:
+    found = read(
+        **{name: certificate if value == "certificate" else value for name, value in given.items()}
+    )
     assert {name for name in given if given[name]} == {
         name.upper()
-        for name in ("client_secret", "managed_identity_client_id", "client_certificate_path", "client_certificate_password")
+        for name in (
+            "client_secret",
+            "managed_identity_client_id",
+            "client_certificate_path",
+            "client_certificate_password",
+        )
         if getattr(found, name) is not None
     }
 
 
 def test_a_table_of_records_can_be_chosen() -> None:
-    by_identity = read(IDEMPOTENCY_STORE="table", IDEMPOTENCY_TABLE_ENDPOINT="https://x.table.core.windows.net/")
-    by_string = read(IDEMPOTENCY_STORE="table", IDEMPOTENCY_TABLE_CONNECTION_STRING="AccountKey=k", IDEMPOTENCY_TABLE_NAME="Records1")
+    by_identity = read(
+        IDEMPOTENCY_STORE="table", IDEMPOTENCY_TABLE_ENDPOINT="https://x.table.core.windows.net/"
+    )
+    by_string = read(
+        IDEMPOTENCY_STORE="table",
+        IDEMPOTENCY_TABLE_CONNECTION_STRING="AccountKey=k",
+        IDEMPOTENCY_TABLE_NAME="Records1",
+    )
 
     assert by_identity.idempotency_table_endpoint == "https://x.table.core.windows.net"
-    assert (by_string.idempotency_table_name, by_string.idempotency_table_endpoint) == ("Records1", None)
+    assert (by_string.idempotency_table_name, by_string.idempotency_table_endpoint) == (
+        "Records1",
+        None,
+    )
 
 
 # What is refused. Each value that must not be repeated holds "mark".
@@ -186,16 +231,25 @@ WRONG: dict[str, tuple[dict[str, str | None], str]] = {
         {"CLIENT_SECRET": None, "CLIENT_CERTIFICATE_PATH": "/nowhere/mark.pfx"},
         f"The setting CLIENT_CERTIFICATE_PATH {FILE}",
     ),
-    "certificate is a folder": ({"CLIENT_SECRET": None, "CLIENT_CERTIFICATE_PATH": "/"}, f"The setting CLIENT_CERTIFICATE_PATH {FILE}"),
+    "certificate is a folder": (
+        {"CLIENT_SECRET": None, "CLIENT_CERTIFICATE_PATH": "/"},
+        f"The setting CLIENT_CERTIFICATE_PATH {FILE}",
+    ),
     "no such bundle": ({"CA_BUNDLE": "/nowhere/mark.pem"}, f"The setting CA_BUNDLE {FILE}"),
     "bundle with NUL": ({"CA_BUNDLE": "mark\0"}, f"The setting CA_BUNDLE {FILE}"),
     "bundle too long": ({"CA_BUNDLE": "mark" * 5000}, f"The setting CA_BUNDLE {FILE}"),
-    "cloud": ({"CLOUD": "mark"}, "The setting CLOUD is not usable: input should be 'global', 'usgov' or 'dod'."),
+    "cloud": (
+        {"CLOUD": "mark"},
+        "The setting CLOUD is not usable: input should be 'global', 'usgov' or 'dod'.",
+    ),
     "china": (
         {"CLOUD": "China"},
         "The setting CLOUD is 'china', and Microsoft Bookings does not exist there; use global, usgov or dod.",
     ),
-    "version": ({"GRAPH_API_VERSION": "v2.0-mark"}, "The setting GRAPH_API_VERSION is not usable: input should be 'v1.0' or 'beta'."),
+    "version": (
+        {"GRAPH_API_VERSION": "v2.0-mark"},
+        "The setting GRAPH_API_VERSION is not usable: input should be 'v1.0' or 'beta'.",
+    ),
     "deadline no number": (
         {"REQUEST_DEADLINE_SECONDS": "10s-mark"},
         "The setting REQUEST_DEADLINE_SECONDS is not usable: input should be a valid number, unable to parse string as a number.",
@@ -232,7 +286,10 @@ WRONG: dict[str, tuple[dict[str, str | None], str]] = {
     "no tenant allowed": ({"ALLOWED_TENANTS": ","}, f"The setting ALLOWED_TENANTS {EMPTY}"),
     "no client allowed": ({"ALLOWED_CLIENT_IDS": ",,"}, f"The setting ALLOWED_CLIENT_IDS {EMPTY}"),
     "tenant list": ({"ALLOWED_TENANTS": f"{TENANT},mark"}, f"The setting ALLOWED_TENANTS {GUID}"),
-    "client list": ({"ALLOWED_CLIENT_IDS": f"{OTHER} mark"}, f"The setting ALLOWED_CLIENT_IDS {GUID}"),
+    "client list": (
+        {"ALLOWED_CLIENT_IDS": f"{OTHER} mark"},
+        f"The setting ALLOWED_CLIENT_IDS {GUID}",
+    ),
     "table without a place": (
         {"IDEMPOTENCY_STORE": "table"},
         "IDEMPOTENCY_STORE is table, so exactly one of IDEMPOTENCY_TABLE_ENDPOINT and IDEMPOTENCY_TABLE_CONNECTION_STRING must be set.",
@@ -261,7 +318,9 @@ WRONG: dict[str, tuple[dict[str, str | None], str]] = {
 
 
 @pytest.mark.parametrize(("overrides", "expected"), WRONG.values(), ids=WRONG.keys())
-def test_each_way_to_be_wrong_has_one_sentence_that_names_the_setting(overrides: dict[str, str | None], expected: str) -> None:
+def test_each_way_to_be_wrong_has_one_sentence_that_names_the_setting(
+    overrides: dict[str, str | None], expected: str
+) -> None:
     said = sentence(**overrides)
 
     assert said == expected
@@ -288,12 +347,16 @@ def test_each_way_to_be_wrong_has_one_sentence_that_names_the_setting(overrides:
         "ftp://mark.example",
     ],
 )
-@pytest.mark.parametrize("name", ["ENTRA_AUTHORITY_HOST", "GRAPH_ENDPOINT", "IDEMPOTENCY_TABLE_ENDPOINT"])
+@pytest.mark.parametrize(
+    "name", ["ENTRA_AUTHORITY_HOST", "GRAPH_ENDPOINT", "IDEMPOTENCY_TABLE_ENDPOINT"]
+)
 def test_an_address_is_https_and_nothing_but_an_address(name: str, address: str) -> None:
     assert sentence(**{name: address}) == f"The setting {name} {ADDRESS}"
 
 
-@pytest.mark.parametrize("root", ["a//b", "../a", "a/..", "a/../b", "a b", "a?b", "a#b", "a%2Fb", "a\\b", "/", "ä"])
+@pytest.mark.parametrize(
+    "root", ["a//b", "../a", "a/..", "a/../b", "a b", "a?b", "a#b", "a%2Fb", "a\\b", "/", "ä"]
+)
 def test_the_root_of_bookings_is_plain_segments(root: str) -> None:
     assert (
         sentence(GRAPH_BOOKINGS_ROOT=root)
@@ -311,15 +374,25 @@ def test_a_scope_is_one_word(name: str, scope: str) -> None:
 
 @pytest.mark.parametrize("name", ["-records", "1records", "ab", "a" * 64, "a_b"])
 def test_a_table_has_a_name_that_azure_takes(name: str) -> None:
-    assert sentence(IDEMPOTENCY_TABLE_NAME=name).startswith("The setting IDEMPOTENCY_TABLE_NAME is not usable: ")
+    assert sentence(IDEMPOTENCY_TABLE_NAME=name).startswith(
+        "The setting IDEMPOTENCY_TABLE_NAME is not usable: "
+    )
 
 
-values = st.text(st.characters(exclude_categories=["Cs"]), max_size=12).map(lambda text: f"mark{text}")
+values = st.text(st.characters(exclude_categories=["Cs"]), max_size=12).map(
+    lambda text: f"mark{text}"
+)
 
 
 @settings(deadline=None)
-@given(st.dictionaries(st.sampled_from([name.upper() for name in Settings.model_fields]), values, max_size=4))
-def test_whatever_is_set_is_read_or_refused_in_one_sentence_without_a_value(overrides: dict[str, str]) -> None:
+@given(
+    st.dictionaries(
+        st.sampled_from([name.upper() for name in Settings.model_fields]), values, max_size=4
+    )
+)
+def test_whatever_is_set_is_read_or_refused_in_one_sentence_without_a_value(
+    overrides: dict[str, str],
+) -> None:
     try:
         Settings.read(LEAST | overrides)
     except Misconfigured as error:
@@ -337,7 +410,11 @@ def test_whatever_is_set_is_read_or_refused_in_one_sentence_without_a_value(over
 def test_secrets_do_not_show(certificate: str) -> None:
     shown = [
         read(CLIENT_SECRET="mark-1"),
-        read(CLIENT_SECRET=None, CLIENT_CERTIFICATE_PATH=certificate, CLIENT_CERTIFICATE_PASSWORD="mark-2"),
+        read(
+            CLIENT_SECRET=None,
+            CLIENT_CERTIFICATE_PATH=certificate,
+            CLIENT_CERTIFICATE_PASSWORD="mark-2",
+        ),
         read(IDEMPOTENCY_STORE="table", IDEMPOTENCY_TABLE_CONNECTION_STRING="AccountKey=mark-3"),
     ]
     for found in shown:
@@ -376,11 +453,24 @@ def test_the_environment_is_read_once_and_not_followed_afterwards() -> None:
 
 def test_an_audience_is_taken_with_and_without_a_slash_at_its_end() -> None:
     rules = CallerRules.from_settings(read(AUDIENCES=f"{CLIENT},api://one,https://two.example/"))
-    assert rules.audiences == {CLIENT, "api://one", "api://one/", "https://two.example", "https://two.example/"}
+    assert rules.audiences == {
+        CLIENT,
+        "api://one",
+        "api://one/",
+        "https://two.example",
+        "https://two.example/",
+    }
 
 
 def test_rules_for_callers_are_those_of_the_settings() -> None:
-    rules = CallerRules.from_settings(read(ALLOWED_TENANTS=OTHER, ALLOWED_CLIENT_IDS=CLIENT, REQUIRED_SCOPE="Other.Scope", CLOUD="dod"))
+    rules = CallerRules.from_settings(
+        read(
+            ALLOWED_TENANTS=OTHER,
+            ALLOWED_CLIENT_IDS=CLIENT,
+            REQUIRED_SCOPE="Other.Scope",
+            CLOUD="dod",
+        )
+    )
     assert rules.authority_host == "https://login.microsoftonline.us"
     assert rules.audiences == {CLIENT, f"api://{CLIENT}", f"api://{CLIENT}/"}
     assert rules.tenants == {OTHER}

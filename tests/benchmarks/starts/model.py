@@ -1,4 +1,7 @@
-"""The reference with pydantic as one uses it: ``import pydantic`` alone loads next to nothing of it, the first model the rest."""
+"""The reference with pydantic as one uses it:
+
+``import pydantic`` alone loads next to nothing of it, the first model the rest.
+"""
 
 import pydantic
 

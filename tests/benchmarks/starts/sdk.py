@@ -1,4 +1,6 @@
-"""The same job with Microsoft's own libraries, azure-identity and msgraph-sdk; not one of them looks at the caller's token. Runs in an environment of its own."""
+"""The same job with Microsoft's own libraries, azure-identity and msgraph-sdk; not one of them
+looks at the caller's token. Runs in an environment of its own.
+"""
 
 import asyncio
 import json
@@ -10,9 +12,13 @@ from typing import Annotated, Any
 import azure.functions as func
 import httpx
 from azure.identity import OnBehalfOfCredential
-from kiota_authentication_azure.azure_identity_authentication_provider import AzureIdentityAuthenticationProvider
+from kiota_authentication_azure.azure_identity_authentication_provider import (
+    AzureIdentityAuthenticationProvider,
+)
 from msgraph import GraphRequestAdapter, GraphServiceClient
-from msgraph.generated.solutions.booking_businesses.item.appointments.item.cancel.cancel_post_request_body import CancelPostRequestBody
+from msgraph.generated.solutions.booking_businesses.item.appointments.item.cancel.cancel_post_request_body import (
+    CancelPostRequestBody,
+)
 from msgraph_core import GraphClientFactory
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -26,12 +32,17 @@ class Asked(BaseModel):
 
     businessId: Annotated[str, Field(min_length=1, max_length=320)]  # noqa: N815
     appointmentId: Annotated[str, Field(min_length=1, max_length=1024)]  # noqa: N815
-    cancellationMessage: Annotated[str, Field(max_length=2000)] = "Your appointment has been cancelled."  # noqa: N815
+    cancellationMessage: Annotated[str, Field(max_length=2000)] = (  # noqa: N815
+        "Your appointment has been cancelled."
+    )
 
 
 @app.route("v1/cancel-appointment", methods=["POST"])  # type: ignore[untyped-decorator, unused-ignore]
 async def cancel(req: func.HttpRequest) -> func.HttpResponse:
-    """Cancel, as the samples of both libraries do it. Only the addresses are the local stack's, and one root more is trusted than usual."""
+    """Cancel, as the samples of both libraries do it.
+
+    Only the addresses are the local stack's, and one root more is trusted than usual.
+    """
     settings, asked = os.environ, Asked.model_validate_json(req.get_body())
     credential = OnBehalfOfCredential(
         settings["TENANT_ID"],
@@ -43,17 +54,25 @@ async def cancel(req: func.HttpRequest) -> func.HttpResponse:
         connection_verify=settings["BUNDLE"],
     )
     trust = ssl.create_default_context(cafile=settings["BUNDLE"])
-    client = GraphClientFactory.create_with_default_middleware(client=httpx.AsyncClient(verify=trust, http2=True))
+    client = GraphClientFactory.create_with_default_middleware(
+        client=httpx.AsyncClient(verify=trust, http2=True)
+    )
     provider = AzureIdentityAuthenticationProvider(
-        credential, scopes=["https://graph.microsoft.com/BookingsAppointment.ReadWrite.All"], allowed_hosts=["localhost"]
+        credential,
+        scopes=["https://graph.microsoft.com/BookingsAppointment.ReadWrite.All"],
+        allowed_hosts=["localhost"],
     )
     adapter = GraphRequestAdapter(provider, client=client)
     adapter.base_url = f"{settings['GRAPH_ENDPOINT']}/v1.0"
-    business = GraphServiceClient(request_adapter=adapter).solutions.booking_businesses.by_booking_business_id(asked.businessId)
+    business = GraphServiceClient(
+        request_adapter=adapter
+    ).solutions.booking_businesses.by_booking_business_id(asked.businessId)
     await business.appointments.by_booking_appointment_id(asked.appointmentId).cancel.post(
         CancelPostRequestBody(cancellation_message=asked.cancellationMessage)
     )
-    return func.HttpResponse(json.dumps({"cancelled": True}), status_code=200, mimetype="application/json")
+    return func.HttpResponse(
+        json.dumps({"cancelled": True}), status_code=200, mimetype="application/json"
+    )
 
 
 def main(asked: dict[str, Any]) -> None:

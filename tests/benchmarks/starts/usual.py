@@ -1,4 +1,6 @@
-"""The same job as the usual samples do it: an MSAL application and a bare ``requests.post`` in each request; the caller's token is not looked at."""
+"""The same job as the usual samples do it: an MSAL application and a bare ``requests.post`` in each
+request; the caller's token is not looked at.
+"""
 
 import json
 import os
@@ -21,7 +23,9 @@ class Asked(BaseModel):
 
     businessId: Annotated[str, Field(min_length=1, max_length=320)]  # noqa: N815
     appointmentId: Annotated[str, Field(min_length=1, max_length=1024)]  # noqa: N815
-    cancellationMessage: Annotated[str, Field(max_length=2000)] = "Your appointment has been cancelled."  # noqa: N815
+    cancellationMessage: Annotated[str, Field(max_length=2000)] = (  # noqa: N815
+        "Your appointment has been cancelled."
+    )
 
 
 @app.route("v1/cancel-appointment", methods=["POST"])  # type: ignore[untyped-decorator, unused-ignore]
@@ -36,7 +40,8 @@ def cancel(req: func.HttpRequest) -> func.HttpResponse:
         verify=settings["BUNDLE"],
     )
     token = application.acquire_token_on_behalf_of(
-        req.headers["authorization"].removeprefix("Bearer "), ["https://graph.microsoft.com/BookingsAppointment.ReadWrite.All"]
+        req.headers["authorization"].removeprefix("Bearer "),
+        ["https://graph.microsoft.com/BookingsAppointment.ReadWrite.All"],
     )
     path = f"solutions/bookingBusinesses/{quote(asked.businessId, safe='')}/appointments/{quote(asked.appointmentId, safe='')}/cancel"
     answer = requests.post(
@@ -47,7 +52,9 @@ def cancel(req: func.HttpRequest) -> func.HttpResponse:
         timeout=30,
     )
     answer.raise_for_status()
-    return func.HttpResponse(json.dumps({"cancelled": True}), status_code=200, mimetype="application/json")
+    return func.HttpResponse(
+        json.dumps({"cancelled": True}), status_code=200, mimetype="application/json"
+    )
 
 
 def main(asked: dict[str, Any]) -> None:

@@ -1,0 +1,86 @@
+"""The pages that document the API.
+
+Swagger UI over the committed OpenAPI document, self-hosted. ``python -m infra.local.console.docs
+FOLDER`` writes them to publish.
+
+Owns which files they are made of and their Content-Security-Policy. Swagger UI comes as the pinned
+package flask-swagger-ui, of which only the files are used. Nothing is asked of another host, and no
+request can be tried from the page: it documents, the console demonstrates.
+"""
+
+import argparse
+import shutil
+import sys
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+_REPOSITORY: Final = Path(__file__).resolve().parents[3]
+_FOLDER: Final = Path(__file__).with_name("page") / "docs"
+DOCUMENT: Final = _REPOSITORY / "docs" / "openapi.json"
+_SWAGGER_UI: Final = {
+    "swagger-ui-bundle.js": "swagger-ui-bundle.js",
+    "swagger-ui.css": "swagger-ui.css",
+    "swagger-ui.LICENSE.txt": "LICENSE",
+}
+# Swagger UI's own icons are data: images. The same policy stands in index.html, for hosts of static
+# files that set no headers.
+POLICY: Final = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'"
+
+
+def pages() -> Mapping[str, Path]:
+    """Return the files by the names under which they are published.
+
+    A missing document is named all the same.
+    """
+    own = {path.name: path for path in sorted(_FOLDER.iterdir())}
+    return {
+        **own,
+        **{name: _swagger_ui() / file for name, file in _SWAGGER_UI.items()},
+        "openapi.json": DOCUMENT,
+    }
+
+
+def build(target: Path) -> None:
+    """Write the pages to a folder, which is made when it is missing.
+
+    Errors: FileNotFoundError when there is no OpenAPI document.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    for name, path in pages().items():
+        shutil.copyfile(path, target / name)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Build the pages. Exit codes: 0 done, 1 something is missing."""
+    parser = argparse.ArgumentParser(
+        prog="python -m infra.local.console.docs",
+        description="Write the pages that document the API.",
+    )
+    parser.add_argument("folder", type=Path)
+    target: Path = parser.parse_args(arguments).folder
+    try:
+        build(target)
+    except FileNotFoundError as error:
+        print(f"The pages cannot be built: {error.filename} is missing.", file=sys.stderr)
+        return 1
+    print(
+        f"Wrote {target}/: serve or publish it as it is, e.g. with python -m http.server --directory {target}"
+    )
+    return 0
+
+
+def _swagger_ui() -> Path:
+    """Return the folder of Swagger UI's files, without importing the package they come in.
+
+    Errors: RuntimeError when it is not installed.
+    """
+    spec = find_spec("flask_swagger_ui")
+    if spec is None or not spec.submodule_search_locations:
+        raise RuntimeError("Swagger UI is missing: install requirements-dev.txt.")
+    return Path(next(iter(spec.submodule_search_locations))) / "dist"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,194 @@
+"""The console: a partner's web app in miniature, served from an origin of its own, and beside it
+the pages that document the API (``/docs/``).
+
+Owns its addresses, its headers and what it tells the page about the rest of the stack; the page
+itself is in ``console/``. The simulators speak TLS with a certificate that no browser trusts, so a
+console also opens plain doors to them: on loopback a browser takes http for as safe as https. The
+service is called as it stands, from another origin: whether it answers pages of this one is the
+host's setting (``Host.CORS``), not the app's.
+"""
+
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from infra.local import seed
+from infra.local.console.docs import POLICY as DOCS_POLICY
+from infra.local.console.docs import pages as docs_pages
+from infra.local.graph.wire import read_moment
+from infra.local.server import LocalServer
+from infra.local.stack import LocalStack
+
+_FOLDER: Final = Path(__file__).with_name("page")
+_TYPES: Final = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+    ".json": "application/json",
+    ".png": "image/png",
+}
+_HEADERS: Final = {
+    "Cache-Control": "no-cache",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class Console:
+    """A running console over a running stack; use as a context manager.
+
+    Ports of 0 take free ones. Errors: OSError when a port is busy.
+
+    ``facade_url`` is where the service answers; it may be set after the start, when the host, which
+    has to know this console's origin, runs.
+    """
+
+    def __init__(
+        self,
+        stack: LocalStack,
+        facade_url: str = "",
+        *,
+        port: int = 0,
+        entra_port: int = 0,
+        graph_port: int = 0,
+    ) -> None:
+        self._stack = stack
+        self._ports = (port, entra_port, graph_port)
+        self._running = ExitStack()
+        self.facade_url = facade_url
+        self.url = ""
+        self._entra_url = ""
+        self._graph_url = ""
+
+    def __enter__(self) -> Self:
+        port, entra_port, graph_port = self._ports
+        with ExitStack() as starting:
+            self._entra_url = starting.enter_context(
+                LocalServer(self._stack.entra.app, port=entra_port)
+            ).url
+            self._graph_url = starting.enter_context(
+                LocalServer(self._stack.graph.app, port=graph_port)
+            ).url
+            self.url = starting.enter_context(LocalServer(self._app(), port=port)).url
+            self._running = starting.pop_all()
+        self._stack.entra.sign_in.register(f"{self.url}/")
+        self._stack.entra.page_origins |= {self.url}
+        self._stack.graph.page_origins |= {self.url}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.entra.page_origins -= {self.url}
+        self._stack.graph.page_origins -= {self.url}
+        self._running.close()
+
+    def settings(self) -> dict[str, object]:
+        """Return what the page has to know:
+
+        ``partner`` is what any partner's app is configured with, ``stack`` is for the local tools
+        alone.
+        """
+        first, last = _seeded_days()
+        return {
+            "partner": {
+                "authority": f"{self._entra_url}/{seed.TENANT_ID}",
+                "clientId": seed.PARTNER_CLIENT_ID,
+                "redirectUri": f"{self.url}/",
+                "scope": f"api://{seed.API_CLIENT_ID}/{seed.REQUIRED_SCOPE}",
+                "facade": self.facade_url,
+            },
+            "stack": {"entra": self._entra_url, "graph": self._graph_url},
+            "range": {"start": first, "end": last},
+        }
+
+    def _app(self) -> web.Application:
+        app = web.Application()
+        app.router.add_get("/config.json", self._config)
+        for path in filter(Path.is_file, sorted(_FOLDER.iterdir())):
+            app.router.add_get(
+                "/" if path.name == "index.html" else f"/{path.name}", self._page(path)
+            )
+        app.router.add_get("/docs", _to_docs)
+        app.router.add_get("/docs/{name:.*}", _docs)
+        return app
+
+    async def _config(self, _: web.Request) -> web.Response:
+        return web.json_response(self.settings(), headers={**_HEADERS, "Cache-Control": "no-store"})
+
+    def _page(self, path: Path) -> Handler:
+        async def answer(_: web.Request) -> web.Response:
+            return _file(path, self._policy())
+
+        return answer
+
+    def _policy(self) -> str:
+        return content_policy(
+            address for address in (self.facade_url, self._entra_url, self._graph_url) if address
+        )
+
+
+def content_policy(called: Iterable[str]) -> str:
+    """Return the console's Content-Security-Policy: its own files, and the addresses it calls.
+
+    No inline code, no markup made from strings.
+    """
+    return "; ".join(
+        (
+            "default-src 'none'",
+            "script-src 'self'",
+            "style-src 'self'",
+            "img-src 'self'",
+            f"connect-src 'self' {' '.join(called)}".strip(),
+            "base-uri 'none'",
+            "form-action 'none'",
+            "frame-ancestors 'none'",
+            "require-trusted-types-for 'script'",
+        )
+    )
+
+
+async def _to_docs(_: web.Request) -> web.Response:
+    return web.Response(status=308, headers={**_HEADERS, "Location": "/docs/"})
+
+
+async def _docs(request: web.Request) -> web.Response:
+    found = docs_pages().get(request.match_info["name"] or "index.html")
+    if found is None or not found.is_file():
+        return web.Response(status=404, text="There is no such page.", headers=_HEADERS)
+    return _file(found, DOCS_POLICY)
+
+
+def _file(path: Path, policy: str) -> web.Response:
+    headers: Mapping[str, str] = {**_HEADERS, "Content-Security-Policy": policy}
+    return web.Response(
+        body=path.read_bytes(),
+        content_type=_TYPES.get(path.suffix, "text/plain"),
+        charset="utf-8",
+        headers=headers,
+    )
+
+
+def _seeded_days() -> tuple[str, str]:
+    """Return the first and the last day to show at the start: a month from the first seeded
+    appointment.
+    """
+    moments = [
+        moment
+        for appointment in seed.APPOINTMENTS
+        if (moment := read_moment(appointment.start)) is not None
+    ]
+    first = min(moments).date()
+    return first.isoformat(), (first + timedelta(days=30)).isoformat()

@@ -1,0 +1,141 @@
+"""The developer's side door of the Entra simulator, under ``/_local``: tokens for the seeded users,
+faults, key rotation, reset. Not part of Entra.
+
+Open to every program on this machine but to no web page other than the console's (``page_access``,
+which ``entra`` puts in front of it).
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Literal
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from infra.local import seed
+from infra.local.faults import Fault
+
+if TYPE_CHECKING:
+    from infra.local.entra.simulator import EntraSimulator
+
+_FAULTS = TypeAdapter(list[Fault])
+_Handler = Callable[[web.Request], Awaitable[web.Response]]
+
+
+class TokenWish(BaseModel):
+    """A developer's request for a token.
+
+    ``user``: an object id, a user name, or a part of the name; ``mfa``: as if signed in with two
+    factors.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    user: str = "adele"
+    client_id: str = seed.PARTNER_CLIENT_ID
+    scope: str = seed.REQUIRED_SCOPE
+    version: Literal["1.0", "2.0"] = "2.0"
+    lifetime_s: float = Field(default=3600, gt=0, le=86400)
+    mfa: bool = False
+
+
+def find_user(wanted: str) -> seed.User:
+    """Return the one seeded user that ``wanted`` means. Errors: ValueError with a sentence."""
+    needle = wanted.strip().lower()
+    exact = [user for user in seed.USERS if needle in (user.object_id, user.username.lower())]
+    found = exact or [
+        user
+        for user in seed.USERS
+        if needle
+        and (needle in user.name.lower() or needle in user.username.partition("@")[0].lower())
+    ]
+    if len(found) != 1:
+        known = ", ".join(user.username for user in seed.USERS)
+        raise ValueError(
+            f"{'Nobody' if not found else 'More than one person'} here is called '{wanted}'. The users are {known}."
+        )
+    return found[0]
+
+
+def add_developer_routes(app: web.Application, entra: "EntraSimulator") -> None:
+    """Add the ``/_local`` routes. Bad input is answered 400 with ``{"error": "<a sentence>"}``."""
+
+    async def token(request: web.Request) -> web.Response:
+        wish = TokenWish.model_validate_json(await request.read() or b"{}")
+        claims = {"amr": ["pwd", "mfa"]} if wish.mfa else {}
+        access_token = entra.user_token(
+            find_user(wish.user),
+            version=wish.version,
+            client_id=wish.client_id,
+            scopes=wish.scope,
+            lifetime_s=wish.lifetime_s,
+            claims=claims,
+        )
+        return web.json_response(
+            {
+                "access_token": access_token,
+                "token_type": "Bearer",
+                "expires_in": int(wish.lifetime_s),
+            }
+        )
+
+    async def plain_token(request: web.Request) -> web.Response:
+        return web.Response(text=entra.user_token(find_user(request.match_info["user"])))
+
+    async def users(_: web.Request) -> web.Response:
+        return web.json_response(
+            [
+                {"id": user.object_id, "username": user.username, "name": user.name}
+                for user in seed.USERS
+            ]
+        )
+
+    async def read_faults(_: web.Request) -> web.Response:
+        return web.json_response(
+            [fault.model_dump(mode="json") for fault in entra.faults.planned()]
+        )
+
+    async def add_faults(request: web.Request) -> web.Response:
+        body = (await request.read()).strip()
+        faults = (
+            _FAULTS.validate_json(body)
+            if body.startswith(b"[")
+            else [Fault.model_validate_json(body)]
+        )
+        entra.faults.add(*faults)
+        return await read_faults(request)
+
+    async def clear_faults(request: web.Request) -> web.Response:
+        entra.faults.clear()
+        return await read_faults(request)
+
+    async def rotate_keys(_: web.Request) -> web.Response:
+        return web.json_response({"kid": entra.rotate_keys().kid})
+
+    async def reset(_: web.Request) -> web.Response:
+        entra.reset()
+        return web.json_response({"reset": True})
+
+    app.router.add_post("/_local/token", _in_words(token))
+    app.router.add_get("/_local/token/{user}", _in_words(plain_token))
+    app.router.add_get("/_local/users", users)
+    app.router.add_get("/_local/faults", read_faults)
+    app.router.add_post("/_local/faults", _in_words(add_faults))
+    app.router.add_delete("/_local/faults", clear_faults)
+    app.router.add_post("/_local/rotate-keys", rotate_keys)
+    app.router.add_post("/_local/reset", reset)
+
+
+def _in_words(handler: _Handler) -> _Handler:
+    async def answer(request: web.Request) -> web.Response:
+        try:
+            return await handler(request)
+        except ValidationError as exc:
+            first = exc.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            return web.json_response(
+                {"error": f"{where or 'The body'}: {first['msg']}."}, status=400
+            )
+        except ValueError as exc:
+            return web.json_response({"error": str(exc)}, status=400)
+
+    return answer

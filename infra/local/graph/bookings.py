@@ -1,0 +1,186 @@
+"""The booking calendars of the local stack, as ground truth: businesses, their staff, appointments,
+and the mail that cancelling sends.
+
+Safe to use from any thread; every method is one atomic step. Nothing here knows HTTP, tokens or
+faults.
+"""
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+from infra.local import seed
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """A mail that a cancel sent.
+
+    ``at`` is in seconds since 1970; ``message`` is "" where the caller gave none.
+    """
+
+    to: str
+    business_id: str
+    appointment_id: str
+    message: str
+    at: float
+    kind: Literal["customer", "staff"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cancellation:
+    """A cancel that took effect.
+
+    ``by`` is the object id of the user, or the client id of an app without a user.
+    """
+
+    business_id: str
+    appointment_id: str
+    message: str
+    by: str
+
+
+class Bookings:
+    """Calendars and outbox.
+
+    Starts with the seed's businesses and appointments and an empty outbox.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._businesses: dict[str, seed.Business] = {}
+        self._appointments: dict[str, dict[str, seed.Appointment]] = {}
+        self._outbox: list[Mail] = []
+        self._cancellations: list[Cancellation] = []
+        self._era = 0
+        self.reset()
+
+    @property
+    def outbox(self) -> list[Mail]:
+        """Every mail sent so far, oldest first: two for each cancellation, to the customer and to
+        the staff.
+        """
+        with self._lock:
+            return list(self._outbox)
+
+    @property
+    def cancellations(self) -> list[Cancellation]:
+        """Every cancel that took effect, oldest first."""
+        with self._lock:
+            return list(self._cancellations)
+
+    @property
+    def era(self) -> int:
+        """Return a number that every reset changes; ``cancel`` takes it so that a call from before
+        a reset changes nothing after it.
+        """
+        with self._lock:
+            return self._era
+
+    def reset(self) -> None:
+        """Return to the seed: other businesses and appointments are forgotten, the outbox is
+        emptied.
+        """
+        with self._lock:
+            self._era += 1
+            self._businesses = {business.business_id: business for business in seed.BUSINESSES}
+            self._appointments = {business.business_id: {} for business in seed.BUSINESSES}
+            for appointment in seed.APPOINTMENTS:
+                self._appointments[appointment.business_id][appointment.appointment_id] = (
+                    appointment
+                )
+            self._outbox.clear()
+            self._cancellations.clear()
+
+    def add_business(self, business: seed.Business) -> None:
+        """Add a business, or change the name and staff of one that is there; its appointments stay."""
+        with self._lock:
+            self._businesses[business.business_id] = business
+            self._appointments.setdefault(business.business_id, {})
+
+    def add(self, appointment: seed.Appointment) -> None:
+        """Book an appointment, in place of one with the same ids.
+
+        Errors: ValueError when there is no such business.
+        """
+        with self._lock:
+            standing = self._appointments.get(appointment.business_id)
+            if standing is None:
+                raise ValueError(
+                    f"There is no business {appointment.business_id!r} to book an appointment with."
+                )
+            standing[appointment.appointment_id] = appointment
+
+    def exists(self, business_id: str, appointment_id: str) -> bool:
+        """Say whether the appointment stands."""
+        return self.appointment(business_id, appointment_id) is not None
+
+    def business(self, business_id: str) -> seed.Business | None:
+        """Return the business, or None where there is none with this id."""
+        with self._lock:
+            return self._businesses.get(business_id)
+
+    def businesses(self) -> list[seed.Business]:
+        """Return every business, in the order they were added."""
+        with self._lock:
+            return list(self._businesses.values())
+
+    def appointment(self, business_id: str, appointment_id: str) -> seed.Appointment | None:
+        """Return the appointment, or None where it does not stand."""
+        with self._lock:
+            return self._appointments.get(business_id, {}).get(appointment_id)
+
+    def appointments(self, business_id: str) -> list[seed.Appointment]:
+        """Return what stands in one calendar, in the order it was booked."""
+        with self._lock:
+            return list(self._appointments.get(business_id, {}).values())
+
+    def cancel(
+        self,
+        business_id: str,
+        appointment_id: str,
+        *,
+        message: str,
+        by: str,
+        era: int | None = None,
+    ) -> Cancellation | None:
+        """Take the appointment away and mail customer and staff, in one step.
+
+        None, and no mail, where it does not stand or ``era`` is over.
+        """
+        with self._lock:
+            if era not in (None, self._era):
+                return None
+            appointment = self._appointments.get(business_id, {}).pop(appointment_id, None)
+            if appointment is None:
+                return None
+            now = time.time()
+            staff = _staff_addresses(self._businesses[business_id])
+            self._outbox.append(
+                Mail(
+                    appointment.customer_email,
+                    business_id,
+                    appointment_id,
+                    message,
+                    now,
+                    "customer",
+                )
+            )
+            self._outbox.append(Mail(staff, business_id, appointment_id, message, now, "staff"))
+            cancellation = Cancellation(business_id, appointment_id, message, by)
+            self._cancellations.append(cancellation)
+            return cancellation
+
+
+_USERNAMES = {user.object_id: user.username for user in seed.USERS}
+
+
+def _staff_addresses(business: seed.Business) -> str:
+    """Return the addresses one mail to all staff goes to, separated by "; "; the booking mailbox
+    itself where nobody is staff.
+    """
+    return (
+        "; ".join(sorted(_USERNAMES.get(member, member) for member in business.staff))
+        or business.business_id
+    )

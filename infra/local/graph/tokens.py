@@ -1,0 +1,34 @@
+"""What the Graph simulator must be told of a bearer token: the claims it decides by, and how a
+refusal is said.
+
+Who signs and checks the tokens (the Entra simulator) lives elsewhere; here are only the two types
+both sides share.
+"""
+
+from dataclasses import dataclass
+
+
+class GraphTokenInvalid(Exception):
+    """The token is not one Graph accepts: signature, audience, issuer or time.
+
+    The text says which, in words a developer may read.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class GraphTokenClaims:
+    """A verified token.
+
+    ``object_id`` is the user's ``oid``, or the service principal's when ``app_only``.
+
+    ``issued_at`` is ``iat``, in seconds since 1970; 0 where the verifier does not say. Revocation
+    compares against it.
+    """
+
+    object_id: str
+    tenant_id: str
+    client_id: str
+    scopes: frozenset[str]
+    roles: frozenset[str]
+    app_only: bool
+    issued_at: float = 0.0

@@ -1,0 +1,94 @@
+"""WebhookSender -> GraphToken: tokens with which this service acts as itself (OAuth 2.0 client
+credentials), where no user is present.
+
+Owns that one token serves every delivery until it ends, and what Entra's refusals mean when there
+is nobody who could sign in. Never a fallback: it takes no caller, and whatever acts for users does
+not know it.
+"""
+
+from typing import Never
+
+from shared.entra.client import EntraClient
+from shared.entra.exchange_cache import ExchangeCache, Fresh
+from shared.entra.graph_token import GraphToken
+from shared.errors import (
+    AccessDenied,
+    ConsentRequired,
+    FacadeError,
+    InteractionRequired,
+    Misconfigured,
+    TokenRejected,
+    UpstreamUnavailable,
+    UserTokenRequired,
+)
+from shared.identity.webhooks import WebhookSender
+from shared.transport.deadline import Deadline
+
+# What these ask of a user, or say of one, only an operator can mend here.
+_MEANT_FOR_A_USER = (
+    TokenRejected,
+    InteractionRequired,
+    ConsentRequired,
+    AccessDenied,
+    UserTokenRequired,
+)
+_THE_ONE = b"app-only"
+
+
+class AppOnly:
+    """Gives app-only tokens of the home tenant; one instance per worker, safe for all threads.
+
+    ``graph_scope`` ends in ``/.default``.
+    """
+
+    def __init__(
+        self, entra: EntraClient, tenant_id: str, graph_scope: str, cache: ExchangeCache[GraphToken]
+    ) -> None:
+        self._entra = entra
+        self._tenant_id = tenant_id
+        self._graph_scope = graph_scope
+        self._cache = cache
+
+    def exchange(
+        self, _sender: WebhookSender, deadline: Deadline, *, claims: str | None = None
+    ) -> GraphToken:
+        """Return a token for Graph that acts for this application.
+
+        ``claims`` is a challenge (minified JSON) that Graph answered: what is cached is then
+        bypassed and replaced. Errors: Misconfigured, Throttled, UpstreamUnavailable,
+        UpstreamBroken.
+        """
+        try:
+            return self._cache.get_or_exchange(
+                _THE_ONE,
+                lambda: self._ask(deadline, claims),
+                wait_s=deadline.remaining_s(),
+                replace=claims is not None,
+            )
+        except (
+            _MEANT_FOR_A_USER
+        ) as error:  # told apart after the cache, which keeps such refusals for a moment
+            _say_who_can_mend(error)
+
+    def forget(self, _sender: WebhookSender) -> None:
+        """Drop the cached token, because Graph no longer takes it."""
+        self._cache.forget(_THE_ONE)
+
+    def _ask(self, deadline: Deadline, claims: str | None) -> Fresh[GraphToken]:
+        granted = self._entra.ask(
+            self._tenant_id,
+            lambda app: app.acquire_token_for_client(
+                [self._graph_scope], claims_challenge=claims, deadline=deadline
+            ),
+            deadline,
+        )
+        return Fresh(GraphToken(None, self._tenant_id, granted.token), granted.ends_at)
+
+
+def _say_who_can_mend(error: FacadeError) -> Never:
+    if error.upstream is None:  # not a refusal: the token had ended before it arrived
+        raise UpstreamUnavailable("Entra has not answered in time.") from error
+    raise Misconfigured(
+        "Entra does not let this service act as itself; an administrator can tell why.",
+        upstream=error.upstream,
+    ) from error

@@ -1,0 +1,69 @@
+"""A certificate and its private key, read from a file for MSAL.
+
+Owns the forms of such a file. Import it only where a certificate is the credential: loading X.509
+costs a worker's start some 25 ms.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+    pkcs12,
+)
+
+from shared.errors import Misconfigured
+
+
+def read_certificate(path: Path, password: str | None) -> tuple[dict[str, str], bytes]:
+    """Return what MSAL takes of a PFX or PEM file that holds the private key and its certificate,
+    and a fingerprint of it. Errors: Misconfigured.
+
+    Without a thumbprint MSAL signs PS256 and sends x5t#S256 (msal 1.35 and later); with one it
+    would fall back to SHA-1.
+    """
+    try:
+        raw = path.read_bytes()
+        key, certificate = _read_pair(raw, password.encode() if password else None)
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise Misconfigured(
+            "The setting CLIENT_CERTIFICATE_PATH names a file that holds no readable private key and certificate."
+        ) from error
+    pair = {
+        "private_key": key.private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+        ).decode(),
+        "public_certificate": certificate.public_bytes(Encoding.PEM).decode(),
+    }
+    return pair, hashlib.sha256(raw + b"\0" + (password or "").encode()).digest()
+
+
+def _read_pair(raw: bytes, password: bytes | None) -> tuple[RSAPrivateKey, x509.Certificate]:
+    if b"-----BEGIN" in raw:
+        return _pair(load_pem_private_key(raw, password), x509.load_pem_x509_certificates(raw))
+    key, certificate, others = pkcs12.load_key_and_certificates(raw, password)
+    return _pair(key, [certificate, *others])
+
+
+def _pair(
+    key: object, certificates: Sequence[x509.Certificate | None]
+) -> tuple[RSAPrivateKey, x509.Certificate]:
+    """Return the key with its own certificate, which need not stand first in a file with a chain."""
+    private = _require_rsa(key)
+    for certificate in certificates:
+        if certificate is not None and certificate.public_key() == private.public_key():
+            return private, certificate
+    raise ValueError("the file holds no certificate of its key")
+
+
+def _require_rsa(key: object) -> RSAPrivateKey:
+    if not isinstance(key, RSAPrivateKey):
+        raise ValueError("the file holds no RSA key")  # noqa: TRY004 - a wrong file, not a wrong type in our code
+    return key

@@ -1,0 +1,240 @@
+"""How this service proves itself to Entra: managed identity, certificate or secret -> what MSAL
+takes.
+
+Owns reading the credential, reading it again where it was refused, and leaving Entra alone while it
+stays refused. Does *not* exchange tokens. Secrets hide in ``repr``.
+"""
+
+import hashlib
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import msal
+import requests
+
+from shared.entra.exchange_cache import ExchangeCache, Fresh
+from shared.entra.refusals import CredentialRefused
+from shared.errors import Misconfigured
+from shared.settings import Cloud, Settings
+
+_log = logging.getLogger("facade.credentials")
+_REST_S = 30.0
+_READ_AGAIN_S = 1.0
+_IDENTITY_TIMEOUTS_S = (2.0, 5.0)
+_IDENTITY_TOKEN_REUSED_S = 30.0  # MSAL hands out none that ends within five minutes
+
+# The audience of a managed identity's federated credential (entra-docs,
+# workload-identity-federation-config-app-trust-managed-identity);
+# US Government L4 and L5 (DoD) share one authority, and so one audience.
+_EXCHANGE_AUDIENCES = {
+    Cloud.GLOBAL: "api://AzureADTokenExchange",
+    Cloud.USGOV: "api://AzureADTokenExchangeUSGov",
+    Cloud.DOD: "api://AzureADTokenExchangeUSGov",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What MSAL takes as ``client_credential``, and a fingerprint that changes exactly when the
+    credential does.
+    """
+
+    for_msal: Any = field(repr=False)
+    fingerprint: bytes = field(repr=False)
+
+
+class CredentialInUse:
+    """The credential that Entra is asked with. Safe for all threads.
+
+    It is read once, and again when it is refused. Where it has changed meanwhile, no request is
+    lost. Where it has not, Entra is left alone for 30 seconds, then one request finds out whether
+    it works again; a changed one is noticed earlier, and not held to account for its predecessor.
+    """
+
+    def __init__(self, load: Callable[[], Credential], now: Callable[[], float]) -> None:
+        self._load = load
+        self._now = now
+        self._lock = threading.Lock()
+        self._current: Credential | None = None
+        self._refusal: CredentialRefused | None = None
+        self._rests_until = self._read_again_at = 0.0
+
+    def take(self) -> Credential:
+        """Return what to ask with.
+
+        Errors: Misconfigured, where nothing can be read; CredentialRefused, while Entra is left
+        alone.
+        """
+        with self._lock:
+            if self._current is None:
+                self._current = self._load()
+            if self._refusal is None:
+                return self._current
+            now = self._now()
+            if now >= self._rests_until:
+                self._rests_until = (
+                    now + _REST_S
+                )  # this request finds out; the others are told at once
+                return self._current
+            changed = None
+            if now >= self._read_again_at:
+                self._read_again_at = now + _READ_AGAIN_S
+                changed = self._read_changed()
+            if changed is None:
+                raise _copy_of(self._refusal)
+            return changed
+
+    def refused(self, credential: Credential, refusal: CredentialRefused) -> Credential:
+        """Return what has taken the place of a refused credential.
+
+        Errors: CredentialRefused, if nothing has; Entra is then left alone for a while.
+        """
+        with self._lock:
+            if (
+                self._current is not None and self._current.fingerprint != credential.fingerprint
+            ):  # another thread has read the new one
+                if self._refusal is None:
+                    return self._current
+                raise _copy_of(self._refusal)
+            changed = self._read_changed()
+            if changed is not None:
+                return changed
+            if (
+                self._refusal is None
+            ):  # one line to alert on, for all threads and until it works again
+                code = refusal.upstream.code if refusal.upstream else None
+                _log.error(
+                    "event=credential_refused code=%s retry_in_s=%d reason=%r",
+                    code,
+                    _REST_S,
+                    refusal.reason,
+                )
+            self._refusal = _copy_of(refusal)
+            self._rests_until = self._now() + _REST_S
+            raise refusal
+
+    def accepted(self, credential: Credential) -> None:
+        """Note that Entra took it."""
+        if self._refusal is None:
+            return
+        with self._lock:
+            if self._current is not None and self._current.fingerprint == credential.fingerprint:
+                self._refusal = None
+                _log.warning("event=credential_accepted_again")
+
+    def _read_changed(self) -> Credential | None:
+        try:
+            fresh = self._load()
+        except Misconfigured:  # for example half written; there will be another time
+            return None
+        if self._current is not None and fresh.fingerprint == self._current.fingerprint:
+            return None
+        self._current, self._refusal = fresh, None
+        _log.warning("event=credential_changed")
+        return fresh
+
+
+def _copy_of(refusal: CredentialRefused) -> CredentialRefused:
+    """Return the same without what belongs to one request: its traceback, which holds tokens in its
+    frames, and the id of Entra's answer.
+    """
+    return CredentialRefused(
+        refusal.reason,
+        upstream=replace(refusal.upstream, request_id=None) if refusal.upstream else None,
+    )
+
+
+def load_credential(settings: Settings, identity_session: requests.Session) -> Credential:
+    """Return the credential that the settings name; reads the certificate file anew each time.
+
+    ``identity_session`` reaches the managed identity endpoint of the platform. Errors:
+    Misconfigured, naming the setting at fault.
+    """
+    if settings.client_secret is not None:
+        secret = settings.client_secret.get_secret_value()
+        return Credential(secret, hashlib.sha256(secret.encode()).digest())
+    if settings.client_certificate_path is not None:
+        from shared.entra.certificate import (
+            read_certificate,  # X.509 is loaded where a certificate is used
+        )
+
+        password = settings.client_certificate_password
+        pair, fingerprint = read_certificate(
+            settings.client_certificate_path, password.get_secret_value() if password else None
+        )
+        return Credential(pair, fingerprint)
+    if settings.managed_identity_client_id is not None:
+        assertion = managed_identity_token(
+            settings.managed_identity_client_id,
+            _EXCHANGE_AUDIENCES[settings.cloud],
+            identity_session,
+        )
+        return Credential(
+            {"client_assertion": assertion}, settings.managed_identity_client_id.encode()
+        )
+    raise Misconfigured("No credential is set.")
+
+
+def managed_identity_token(
+    client_id: str, resource: str, session: requests.Session
+) -> Callable[[], str]:
+    """Return a function that gives a token of the user-assigned managed identity for ``resource``;
+    MSAL caches and renews it.
+
+    However many threads call it at once, the platform is asked once. It raises CredentialRefused
+    when the platform gives no token: App Service answers every failure alike
+    (msal/managed_identity.py).
+    """
+    client = msal.ManagedIdentityClient(
+        msal.UserAssignedManagedIdentity(client_id=client_id), http_client=IdentityEndpoint(session)
+    )
+    recent: ExchangeCache[str] = ExchangeCache(capacity=1, now=time.monotonic)
+
+    def ask() -> Fresh[str]:
+        try:
+            answer = client.acquire_token_for_client(resource=resource)
+        except Exception as error:
+            raise CredentialRefused(
+                "The managed identity endpoint could not be used; check MANAGED_IDENTITY_CLIENT_ID and that the identity is assigned."
+            ) from error
+        if not isinstance(answer.get("access_token"), str):
+            raise CredentialRefused(
+                "The platform gave no token for the managed identity; check MANAGED_IDENTITY_CLIENT_ID and that the identity is assigned."
+            )
+        return Fresh(answer["access_token"], time.monotonic() + _IDENTITY_TOKEN_REUSED_S)
+
+    return lambda: recent.get_or_exchange(b"", ask, wait_s=sum(_IDENTITY_TIMEOUTS_S))
+
+
+class IdentityEndpoint:
+    """The HTTP client for the platform's identity endpoint: with time-outs, without redirects; MSAL
+    sets none. Errors: ValueError besides those of requests.
+    """
+
+    def __init__(self, session: requests.Session) -> None:
+        self._session = session
+
+    def get(self, url: str, **request: Any) -> requests.Response:
+        """Ask the endpoint."""
+        return self._ask("GET", url, request)
+
+    def post(self, url: str, **request: Any) -> requests.Response:
+        """Ask the endpoint, for platforms that want POST."""
+        return self._ask("POST", url, request)
+
+    def close(self) -> None:
+        """Do nothing: the session belongs to the composition root."""
+
+    def _ask(self, method: str, url: str, request: dict[str, Any]) -> requests.Response:
+        answer = self._session.request(
+            method, url, **{**request, "timeout": _IDENTITY_TIMEOUTS_S, "allow_redirects": False}
+        )
+        if not isinstance(
+            answer.json(), dict
+        ):  # MSAL would log what it cannot read, and that may be the better half of a token
+            raise ValueError("the identity endpoint answered no JSON object")  # noqa: TRY004 - a wrong answer, not a wrong type in our code
+        return answer

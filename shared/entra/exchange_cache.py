@@ -1,0 +1,204 @@
+"""What Entra gave for an assertion, kept for as long as it may be used.
+
+Owns the cache of on-behalf-of exchanges: one call to Entra per assertion however many threads ask,
+a bounded memory, and no token past its end. Does *not* validate assertions (a key is made from a
+validated one only), call Entra or know what a token is: it is generic over the value. Entra answers
+AADSTS50196 (LoopDetected) to services that repeat the same exchange, and MSAL for Python never
+reads its own cache in this flow.
+"""
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from threading import Event, Lock
+
+from cachetools import TLRUCache, TTLCache
+
+from shared.digest import digest
+from shared.errors import (
+    AccessDenied,
+    CallerNotAllowed,
+    ConsentRequired,
+    FacadeError,
+    InteractionRequired,
+    TokenRejected,
+    UpstreamUnavailable,
+    UserTokenRequired,
+)
+
+# What Entra says about this assertion, and would say again. Everything else (throttled,
+# unreachable, our own set-up) is about the moment.
+_REFUSALS = (
+    TokenRejected,
+    InteractionRequired,
+    ConsentRequired,
+    CallerNotAllowed,
+    AccessDenied,
+    UserTokenRequired,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh[V]:
+    """What an exchange gave.
+
+    ``ends_at``, on the cache's clock, is the earlier end of the token (less its margin) and of the
+    assertion.
+    """
+
+    value: V = field(repr=False)
+    ends_at: float
+
+
+class _Flight[V]:
+    """One exchange under way.
+
+    Neither ``fresh`` nor ``error`` is set when it is ``done``: its leader died, and the next may
+    try.
+    """
+
+    __slots__ = ("done", "error", "fresh", "replaces")
+
+    def __init__(self, *, replaces: bool) -> None:
+        self.done = Event()
+        self.replaces = replaces
+        self.fresh: Fresh[V] | None = None
+        self.error: FacadeError | None = None
+
+
+class ExchangeCache[V]:
+    """A bounded, least recently used cache with one exchange at a time per key.
+
+    Safe to use from any thread.
+
+    A hit is one look-up in a dictionary, whatever the number of entries. cachetools holds the
+    entries, not an ``OrderedDict``: for a third of a microsecond more per hit, each store also
+    drops what has ended, so that no token stays in memory until enough newcomers push it out. Its
+    caches are not thread-safe: every touch is under the lock, and the lock is never held during an
+    exchange.
+    """
+
+    def __init__(
+        self, *, capacity: int, now: Callable[[], float], refused_for_s: float = 3.0
+    ) -> None:
+        self._now = now
+        self._lock = Lock()
+        self._fresh: TLRUCache[bytes, Fresh[V]] = TLRUCache(capacity, ttu=_end_of, timer=now)
+        self._refused: TTLCache[bytes, FacadeError] = TTLCache(
+            capacity, ttl=refused_for_s, timer=now
+        )
+        self._flights: dict[bytes, _Flight[V]] = {}
+
+    def get_or_exchange(
+        self, key: bytes, exchange: Callable[[], Fresh[V]], *, wait_s: float, replace: bool = False
+    ) -> V:
+        """Return the value kept for ``key``, or the outcome of one ``exchange`` shared by all who
+        ask meanwhile.
+
+        ``replace`` (a claims challenge: Graph has just refused the token that is kept) drops what
+        is kept, joins no exchange but another replacing one, and keeps an ordinary exchange that is
+        still under way from being stored. Errors: what ``exchange`` raises, each thread its own
+        copy; TokenRejected when the end had come before the answer; UpstreamUnavailable after
+        ``wait_s`` (seconds of real time) of waiting for another thread's exchange.
+        """
+        give_up_at = time.monotonic() + wait_s
+        while True:
+            with self._lock:
+                if not replace:
+                    if (fresh := _look_up(self._fresh, key)) is not None:
+                        return fresh.value
+                    if (refusal := _look_up(self._refused, key)) is not None:
+                        raise _copy_of(refusal)
+                flight = self._flights.get(key)
+                leads = flight is None or (replace and not flight.replaces)
+                if flight is None or leads:
+                    self._drop(key)
+                    flight = self._flights[key] = _Flight(replaces=replace)
+            if leads:
+                return self._lead(key, flight, exchange)
+            if not flight.done.wait(max(0.0, give_up_at - time.monotonic())):
+                raise UpstreamUnavailable("Entra has not answered in time.")
+            if flight.error is not None:
+                raise _copy_of(flight.error)
+            if flight.fresh is not None and self._now() < flight.fresh.ends_at:
+                return flight.fresh.value
+
+    def forget(self, key: bytes) -> None:
+        """Drop what is kept for ``key``.
+
+        An exchange under way still answers those who wait for it, and is not stored.
+        """
+        with self._lock:
+            self._drop(key)
+
+    def _drop(self, key: bytes) -> None:
+        self._fresh.pop(key, None)
+        self._refused.pop(key, None)
+        self._flights.pop(key, None)
+
+    def _lead(self, key: bytes, flight: _Flight[V], exchange: Callable[[], Fresh[V]]) -> V:
+        try:
+            fresh = exchange()
+            _check_end(fresh, self._now())
+            flight.fresh = fresh
+        except FacadeError as error:
+            flight.error = _copy_of(error)
+            raise
+        finally:
+            self._land(key, flight)
+        return fresh.value
+
+    def _land(self, key: bytes, flight: _Flight[V]) -> None:
+        with self._lock:
+            flight.done.set()
+            # Another flight here, or none: this one was replaced or forgotten while under way, and
+            # what it brought is not kept.
+            if self._flights.get(key) is not flight:
+                return
+            del self._flights[key]
+            if flight.fresh is not None:
+                self._fresh[key] = flight.fresh
+            elif isinstance(flight.error, _REFUSALS):
+                self._refused[key] = flight.error
+
+
+def assertion_key(tenant_id: str, client_id: str, scopes: Collection[str], assertion: str) -> bytes:
+    """Return the cache key of an exchange:
+
+    SHA-256 over its parts, each behind its length, the scopes in order.
+    """
+    return digest(tenant_id, client_id, *sorted(set(scopes)), assertion)
+
+
+def _end_of[V](_key: bytes, fresh: Fresh[V], _now: float) -> float:
+    return fresh.ends_at
+
+
+def _check_end[V](fresh: Fresh[V], now: float) -> None:
+    if not now < fresh.ends_at:  # written so that a not-a-number end counts as over
+        raise TokenRejected("The token ended while it was being exchanged.")
+
+
+def _look_up[T](cache: TLRUCache[bytes, T] | TTLCache[bytes, T], key: bytes) -> T | None:
+    """Return what is kept and has not ended.
+
+    Half the cost of cachetools' own ``get``, which looks twice.
+    """
+    try:
+        return cache[key]
+    except KeyError:
+        return None
+
+
+def _copy_of[E: FacadeError](error: E) -> E:
+    """Return a new exception of the same class and data, without traceback, cause or context.
+
+    One exception raised in many threads would grow one traceback from all of them, and one that is
+    kept would keep its frames, tokens included. Not ``copy.copy``: that calls the class with its
+    positional arguments, and ours have keyword-only ones.
+    """
+    copy = type(error).__new__(type(error), *error.args)
+    copy.__dict__.update(
+        {name: value for name, value in vars(error).items() if name != "__notes__"}
+    )
+    return copy

@@ -1,0 +1,89 @@
+"""Caller -> GraphToken: the OAuth 2.0 on-behalf-of exchange.
+
+Owns when Entra is asked for a caller, and that what comes back belongs to who asked. Does *not*
+validate callers (``caller.py``) or speak to Entra (``entra_client.py``).
+"""
+
+import logging
+from collections.abc import Callable
+
+from shared.entra.client import EntraClient, Granted
+from shared.entra.exchange_cache import ExchangeCache, Fresh, assertion_key
+from shared.entra.graph_token import GraphToken
+from shared.errors import TokenRejected, UpstreamAnswer, UpstreamBroken
+from shared.identity.caller import Caller
+from shared.transport.deadline import Deadline
+
+_log = logging.getLogger("facade.on_behalf_of")
+
+
+class OnBehalfOf:
+    """Exchanges validated callers for Graph tokens; one instance per worker, safe for all threads.
+
+    ``now`` gives seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        entra: EntraClient,
+        client_id: str,
+        graph_scope: str,
+        cache: ExchangeCache[GraphToken],
+        now: Callable[[], float],
+    ) -> None:
+        self._entra = entra
+        self._client_id = client_id
+        self._graph_scope = graph_scope
+        self._cache = cache
+        self._now = now
+
+    def exchange(
+        self, caller: Caller, deadline: Deadline, *, claims: str | None = None
+    ) -> GraphToken:
+        """Return a token for Graph that acts for the caller.
+
+        ``claims`` is a challenge (minified JSON) that Graph answered: what is cached is then
+        bypassed and replaced. Errors: those of ``EntraClient.ask``; TokenRejected where the
+        caller's token has ended.
+        """
+        return self._cache.get_or_exchange(
+            self._key(caller),
+            lambda: self._ask(caller, deadline, claims),
+            wait_s=deadline.remaining_s(),
+            replace=claims is not None,
+        )
+
+    def forget(self, caller: Caller) -> None:
+        """Drop what is cached for this caller's token, because Graph no longer takes it."""
+        self._cache.forget(self._key(caller))
+
+    def _key(self, caller: Caller) -> bytes:
+        return assertion_key(
+            caller.tenant_id, self._client_id, (self._graph_scope,), caller.assertion
+        )
+
+    def _ask(self, caller: Caller, deadline: Deadline, claims: str | None) -> Fresh[GraphToken]:
+        if self._now() >= caller.expires_at:
+            raise TokenRejected("The token has expired.")
+        granted = self._entra.ask(
+            caller.tenant_id,
+            lambda app: app.acquire_token_on_behalf_of(
+                caller.assertion, [self._graph_scope], claims_challenge=claims, deadline=deadline
+            ),
+            deadline,
+        )
+        return _read(granted, caller)
+
+
+def _read(granted: Granted, caller: Caller) -> Fresh[GraphToken]:
+    """Take the token, if it is the caller's own."""
+    if granted.identity != (caller.object_id, caller.tenant_id):
+        _log.error("event=exchange_identity_mismatch tenant=%s", caller.tenant_id)
+        raise UpstreamBroken(
+            "Entra answered with a token for somebody else; it was thrown away.",
+            upstream=UpstreamAnswer("entra", 200),
+        )
+    return Fresh(
+        GraphToken(caller.object_id, caller.tenant_id, granted.token),
+        min(granted.ends_at, caller.expires_at),
+    )

@@ -1,0 +1,302 @@
+"""What Entra's refusals of a token request mean: one table, pure.
+
+HTTP status, ``error``, ``suberror`` and the presence of ``claims`` decide; the AADSTS numbers only
+refine, because Microsoft may change them
+(learn.microsoft.com/entra/identity-platform/reference-error-codes: "error ... should be used to
+react to errors"). ``error_description`` is never read: it names tenants, apps and people.
+"""
+
+import json
+from collections.abc import Mapping
+from enum import Enum, auto
+from typing import Any, assert_never
+
+from shared.errors import (
+    AccessDenied,
+    ConsentRequired,
+    FacadeError,
+    InteractionRequired,
+    Misconfigured,
+    Throttled,
+    TokenRejected,
+    UpstreamAnswer,
+    UpstreamBroken,
+    UpstreamUnavailable,
+    UserTokenRequired,
+)
+from shared.serving.strict_json import refuse_constant
+
+_MAX_CLAIMS_CHARS = 4096
+_DEFAULT_WAIT_S = 5.0
+_LOOP_WAIT_S = 60.0
+
+
+class CredentialRefused(Misconfigured):
+    """Entra does not take our own credential, or the platform gives none: it may have been rotated,
+    or it is wrong.
+    """
+
+
+class AskedToWait(UpstreamUnavailable):
+    """Entra cannot answer at the moment and has named a time to wait, so that asking again at once
+    is no help.
+    """
+
+
+class Meaning(Enum):
+    """What a refusal asks of us."""
+
+    CALLER_TOKEN = auto()  # the caller needs a new token
+    CHALLENGE = auto()  # the caller has to prove more
+    CONSENT = auto()
+    DENIED = auto()  # policy or directory says no to this person
+    APP_ONLY = auto()
+    OUR_CREDENTIAL = auto()
+    OUR_SETUP = auto()
+    NOT_ONBOARDED = auto()  # our app is unknown in that tenant
+    THROTTLED = auto()
+    LOOP = auto()  # Entra thinks that we ask the same again and again
+    TRANSIENT = auto()
+    BROKEN = auto()
+
+
+_BY_ERROR: Mapping[str, Meaning] = {
+    "interaction_required": Meaning.CHALLENGE,
+    "login_required": Meaning.CHALLENGE,
+    "consent_required": Meaning.CONSENT,
+    "invalid_grant": Meaning.CALLER_TOKEN,
+    "access_denied": Meaning.DENIED,
+    "invalid_client": Meaning.OUR_CREDENTIAL,
+    "unauthorized_client": Meaning.OUR_SETUP,
+    "invalid_request": Meaning.OUR_SETUP,
+    "invalid_scope": Meaning.OUR_SETUP,
+    "invalid_resource": Meaning.OUR_SETUP,
+    "unsupported_grant_type": Meaning.OUR_SETUP,
+    "temporarily_unavailable": Meaning.TRANSIENT,
+    "slow_down": Meaning.THROTTLED,
+    "server_error": Meaning.BROKEN,
+}
+
+# MSAL.NET, MsalServiceExceptionFactory and MsalError: what a suberror of invalid_grant asks for.
+_BY_SUBERROR: Mapping[str, Meaning] = {
+    "basic_action": Meaning.CHALLENGE,
+    "additional_action": Meaning.CHALLENGE,
+    "message_only": Meaning.DENIED,
+    "consent_required": Meaning.CONSENT,
+    "user_password_expired": Meaning.CALLER_TOKEN,
+    "bad_token": Meaning.CALLER_TOKEN,
+    "token_expired": Meaning.CALLER_TOKEN,
+    "client_mismatch": Meaning.DENIED,
+    "protection_policy_required": Meaning.DENIED,
+}
+
+# Refinements where the words above are too coarse (reference-error-codes; the cause stands in its
+# row there).
+_BY_NUMBER: Mapping[int, Meaning] = {
+    **dict.fromkeys(
+        (50013, 500133, 50027, 240002, 50057, 50053, 50055, 50144), Meaning.CALLER_TOKEN
+    ),
+    **dict.fromkeys(
+        (50173, 50132, 50133, 50089, 70043, 70008, 700082, 700084), Meaning.CALLER_TOKEN
+    ),
+    **dict.fromkeys((50076, 50079, 50072, 50074, 50078, 50158, 50097), Meaning.CHALLENGE),
+    **dict.fromkeys(
+        (50129, 53000, 53001, 53002, 50131, 530032, 53003, 530035, 53004, 53011), Meaning.DENIED
+    ),
+    **dict.fromkeys((50020, 50034, 51004, 50014, 50105), Meaning.DENIED),
+    **dict.fromkeys((65001, 65004, 90094, 90095), Meaning.CONSENT),
+    **dict.fromkeys((7000114,), Meaning.APP_ONLY),
+    **dict.fromkeys(
+        (500131, 65005, 650052, 650054, 650056, 650057, 500011, 50001), Meaning.OUR_SETUP
+    ),
+    **dict.fromkeys((700229, 70011, 28002, 700022, 700023, 90009, 90008), Meaning.OUR_SETUP),
+    **dict.fromkeys(
+        (90002, 50059, 900382, 900432, 90038, 50194, 9001023, 900144), Meaning.OUR_SETUP
+    ),
+    **dict.fromkeys((700016, 700011, 70001, 7000112, 7000229), Meaning.NOT_ONBOARDED),
+    **dict.fromkeys((7000215, 70002, 7000222, 7000218), Meaning.OUR_CREDENTIAL),
+    **dict.fromkeys(
+        (700027, 7000274, 700024, 7000214, 7000277, 1000502, 700030, 50012), Meaning.OUR_CREDENTIAL
+    ),
+    **dict.fromkeys((70021, 700211, 700212, 700213), Meaning.OUR_CREDENTIAL),
+    **dict.fromkeys((50196,), Meaning.LOOP),
+    **dict.fromkeys((90033, 90006, 90090, 90024, 90012, 50033, 50087, 90091), Meaning.TRANSIENT),
+    **dict.fromkeys((90055,), Meaning.THROTTLED),
+    **dict.fromkeys((90036, 90092, 50000), Meaning.BROKEN),
+}
+
+
+def read_refusal(
+    status: int, body: Mapping[str, Any], *, retry_after_s: float | None, home_tenant: bool
+) -> FacadeError:
+    """Return the error that a refused token request stands for.
+
+    ``body`` is the parsed JSON of Entra's answer, empty if it was none; ``retry_after_s`` in
+    seconds, if the answer named one. ``home_tenant`` says whether the tenant is the one our app is
+    registered in.
+    """
+    claims = read_claims(body.get("claims"))
+    number = _number(body)
+    upstream = UpstreamAnswer("entra", status, _code(body), _word(body.get("trace_id")))
+    meaning = _meaning(
+        status,
+        _word(body.get("error")),
+        _word(body.get("suberror")),
+        number,
+        challenged=claims is not None,
+    )
+    if meaning is Meaning.OUR_CREDENTIAL and number not in _BY_NUMBER and not home_tenant:
+        meaning = Meaning.NOT_ONBOARDED  # what one foreign tenant says must not stop everybody: only a number that names the credential may
+    return _error(meaning, upstream, claims, retry_after_s, home_tenant=home_tenant)
+
+
+def describe_refusal(status: int, body: Mapping[str, Any]) -> str:
+    """Return what may be logged of a refusal: its machine words, and the ids that Microsoft's
+    support asks for.
+    """
+    words = {"status": str(status), "code": _code(body)}
+    words |= {
+        name: _word(body.get(name)) for name in ("error", "suberror", "trace_id", "correlation_id")
+    }
+    return " ".join(f"{name}={word}" for name, word in words.items() if word is not None)
+
+
+def read_claims(value: object) -> str | None:
+    """Return a claims challenge as minified JSON, or None where there is none that a client could
+    use.
+    """
+    if not isinstance(value, str) or len(value) > _MAX_CLAIMS_CHARS:
+        return None
+    try:
+        parsed = json.loads(value, parse_constant=refuse_constant)
+    except (ValueError, RecursionError):
+        return None
+    return (
+        json.dumps(parsed, separators=(",", ":")) if isinstance(parsed, dict) and parsed else None
+    )
+
+
+def _meaning(
+    status: int, error: str | None, suberror: str | None, number: int | None, *, challenged: bool
+) -> Meaning:
+    if status == 429:
+        return Meaning.THROTTLED
+    if challenged and error in ("invalid_grant", "interaction_required"):
+        return Meaning.CHALLENGE
+    if number is not None and number in _BY_NUMBER:
+        return _BY_NUMBER[number]
+    if error == "invalid_grant" and suberror is not None and suberror in _BY_SUBERROR:
+        return _BY_SUBERROR[suberror]
+    if status == 408 or (status >= 500 and error != "server_error"):
+        return Meaning.TRANSIENT
+    return _BY_ERROR.get(error or "", Meaning.BROKEN)
+
+
+def _error(  # noqa: C901 - one line per meaning
+    meaning: Meaning,
+    upstream: UpstreamAnswer,
+    claims: str | None,
+    retry_after_s: float | None,
+    *,
+    home_tenant: bool,
+) -> FacadeError:
+    match meaning:
+        case Meaning.CALLER_TOKEN:
+            return TokenRejected(
+                "Entra no longer accepts this token: sign in again and send a new one.",
+                upstream=upstream,
+            )
+        case Meaning.CHALLENGE:
+            return InteractionRequired(
+                "Entra asks this user for more than the token proves, for example multi-factor authentication.",
+                claims=claims,
+                upstream=upstream,
+            )
+        case Meaning.CONSENT:
+            return ConsentRequired(
+                "Nobody has consented yet that this service cancels appointments for this user; an administrator can.",
+                upstream=upstream,
+            )
+        case Meaning.DENIED:
+            return AccessDenied(
+                "A policy of the directory does not let this user in; an administrator can tell why.",
+                upstream=upstream,
+            )
+        case Meaning.APP_ONLY:
+            return UserTokenRequired(
+                "The token stands for an application; this route acts for a signed-in user.",
+                upstream=upstream,
+            )
+        case Meaning.OUR_CREDENTIAL:
+            return CredentialRefused(
+                "Entra does not accept this service's own credential.", upstream=upstream
+            )
+        case Meaning.OUR_SETUP:
+            return Misconfigured(
+                "Entra does not accept this service's registration or permissions.",
+                upstream=upstream,
+            )
+        case Meaning.NOT_ONBOARDED:
+            if home_tenant:
+                return Misconfigured(
+                    "Entra does not know this service's registration in its own tenant.",
+                    upstream=upstream,
+                )
+            return ConsentRequired(
+                "This service is not set up in the user's tenant; an administrator there has to consent first.",
+                upstream=upstream,
+            )
+        case Meaning.THROTTLED:
+            return Throttled(
+                "Entra asks for fewer requests.",
+                retry_after_s=retry_after_s or _DEFAULT_WAIT_S,
+                upstream=upstream,
+            )
+        case Meaning.LOOP:
+            return Throttled(
+                "Entra has seen too many identical requests.",
+                retry_after_s=retry_after_s or _LOOP_WAIT_S,
+                upstream=upstream,
+            )
+        case Meaning.TRANSIENT:
+            if retry_after_s:
+                return AskedToWait(
+                    "Entra cannot answer at the moment.",
+                    retry_after_s=retry_after_s,
+                    upstream=upstream,
+                )
+            return UpstreamUnavailable(
+                "Entra cannot answer at the moment.",
+                retry_after_s=_DEFAULT_WAIT_S,
+                upstream=upstream,
+            )
+        case Meaning.BROKEN:
+            return UpstreamBroken(
+                "Entra answered something that cannot be used.", upstream=upstream
+            )
+        case _:
+            assert_never(meaning)
+
+
+def _number(body: Mapping[str, Any]) -> int | None:
+    numbers = body.get("error_codes")
+    number = numbers[0] if isinstance(numbers, list) and numbers else None
+    return number if type(number) is int and 0 < number < 10**9 else None
+
+
+def _code(body: Mapping[str, Any]) -> str | None:
+    """Return the code to quote to a person: the AADSTS number, else the word of the standard."""
+    number = _number(body)
+    return f"AADSTS{number}" if number is not None else _word(body.get("error"))
+
+
+def _word(value: object) -> str | None:
+    """Return a short machine word of an upstream answer, or None where it is anything else."""
+    if (
+        isinstance(value, str)
+        and 0 < len(value) <= 64
+        and value.isascii()
+        and all(c.isalnum() or c in "-_." for c in value)
+    ):
+        return value
+    return None

@@ -1,0 +1,4 @@
+"""The client of Microsoft Graph.
+
+Owns what goes out and what an answer means. Does *not* know appointments.
+"""

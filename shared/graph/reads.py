@@ -1,0 +1,177 @@
+"""Reading from Microsoft Graph for a caller: with their token, again where that is safe and may
+help, inside the deadline.
+
+Owns when a read is repeated, and what its failures are called. Does *not* know what is read. A read
+changes nothing, so unlike a cancel it may always be repeated, and an answer that was lost leaves no
+doubt.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from shared.entra.graph_token import GraphToken
+from shared.errors import (
+    BusinessNotFound,
+    FacadeError,
+    FieldFault,
+    Throttled,
+    UpstreamAnswer,
+    UpstreamBroken,
+    UpstreamUnavailable,
+)
+from shared.graph.refusals import read_refusal, says_not_found
+from shared.identity.caller import Caller
+from shared.telemetry.journal import Journal
+from shared.transport.deadline import Deadline
+from shared.transport.endings import Ending, GraphAnswer, Seen, backoff_s, ending, parse_retry_after
+from shared.transport.waiting import Waiting
+
+_MAX_TRIES = 3
+_SHARE_OF_TRY = 0.6  # of the time that is left: what one try may take, so that another still fits
+_SHORTEST_CALL_S = 0.3
+_MAX_BODY_BYTES = 4 * 1024 * 1024
+_MALFORMED = FieldFault("businessId", "is malformed, says Microsoft Graph")
+
+
+class GraphTokens(Protocol):
+    """Gives Graph tokens for callers."""
+
+    def exchange(
+        self, caller: Caller, deadline: Deadline, *, claims: str | None = None
+    ) -> GraphToken:
+        """Return a token. Errors: any FacadeError about identity or Entra."""
+        ...
+
+    def forget(self, caller: Caller) -> None:
+        """Drop what is cached for this caller."""
+        ...
+
+
+class Graph(Protocol):
+    """Calls Graph; raises nothing for what Graph or the network may do."""
+
+    def call(
+        self,
+        method: str,
+        segments: Sequence[str],
+        token: GraphToken,
+        *,
+        request_id: str,
+        timeout_s: float,
+        step: str,
+        query: Mapping[str, str] | None = None,
+        limit_bytes: int = ...,
+    ) -> Seen:
+        """Send one request and return how it ended."""
+        ...
+
+
+class GraphReads:
+    """Reads resources of Graph; one instance per worker, safe for all threads."""
+
+    def __init__(self, tokens: GraphTokens, graph: Graph, waiting: Waiting) -> None:
+        self._tokens = tokens
+        self._graph = graph
+        self._waiting = waiting
+
+    def read(
+        self,
+        caller: Caller,
+        segments: Sequence[str],
+        query: Mapping[str, str],
+        deadline: Deadline,
+        journal: Journal,
+        *,
+        step: str,
+    ) -> Mapping[str, Any]:
+        """Return the JSON object at this address, as the caller may see it.
+
+        ``step`` names the call in the journal and in traces.
+
+        Errors: those of the exchange and of ``read_refusal``; BusinessNotFound, Throttled,
+        UpstreamUnavailable, UpstreamBroken.
+        """
+        token = self._tokens.exchange(caller, deadline)
+        renewed = False
+        tries = 0
+        while True:
+            started_at = deadline.now()
+            timeout_s = max(_SHORTEST_CALL_S, deadline.remaining_s() * _SHARE_OF_TRY)
+            seen = self._graph.call(
+                "GET",
+                segments,
+                token,
+                request_id=journal.request_id,
+                timeout_s=timeout_s,
+                step=step,
+                query=query,
+                limit_bytes=_MAX_BODY_BYTES,
+            )
+            answer = seen if isinstance(seen, GraphAnswer) else None
+            how = ending(seen, success=200)
+            journal.graph_call(
+                step,
+                how,
+                status=answer.status if answer else None,
+                graph_request_id=answer.request_id if answer else None,
+                seconds=deadline.now() - started_at,
+            )
+            if answer and answer.status == 401 and not renewed:
+                renewed = True
+                if answer.claims is None:
+                    self._tokens.forget(caller)
+                token = self._tokens.exchange(caller, deadline, claims=answer.claims)
+                continue
+            if answer and how is Ending.ANSWERED:
+                return _resource(answer)
+            tries += 1
+            self._make_room(seen, tries, deadline)
+
+    def _make_room(self, seen: Seen, tries: int, deadline: Deadline) -> None:
+        asked_s = (
+            parse_retry_after(seen.retry_after, self._waiting.now())
+            if isinstance(seen, GraphAnswer)
+            else None
+        )
+        pause_s = max(asked_s or 0.0, backoff_s(tries, self._waiting.random))
+        if tries >= _MAX_TRIES or deadline.remaining_s() < pause_s + _SHORTEST_CALL_S:
+            raise _give_up(seen, retry_after_s=max(1.0, asked_s or pause_s))
+        self._waiting.sleep(pause_s)
+
+
+def _resource(answer: GraphAnswer) -> Mapping[str, Any]:
+    """Return what a final answer holds. Errors: what it refuses with."""
+    if answer.resource is not None:
+        return answer.resource
+    if says_not_found(answer):
+        raise BusinessNotFound(
+            "There is no such booking business, or it is not visible to this user.",
+            upstream=UpstreamAnswer("graph", answer.status, answer.code, answer.request_id),
+        )
+    raise read_refusal(answer, _MALFORMED)
+
+
+def _give_up(seen: Seen, retry_after_s: float) -> FacadeError:
+    if not isinstance(seen, GraphAnswer):
+        return UpstreamUnavailable(
+            "Microsoft Graph could not be reached; nothing was changed.",
+            retry_after_s=retry_after_s,
+            upstream=UpstreamAnswer("graph"),
+        )
+    upstream = UpstreamAnswer("graph", seen.status, seen.code, seen.request_id)
+    if seen.status == 429:
+        return Throttled(
+            "Microsoft Graph asks for fewer requests.",
+            retry_after_s=retry_after_s,
+            upstream=upstream,
+        )
+    if seen.status >= 500:
+        return UpstreamUnavailable(
+            "Microsoft Graph fails at the moment; nothing was changed.",
+            retry_after_s=retry_after_s,
+            upstream=upstream,
+        )
+    return UpstreamBroken(
+        "Microsoft Graph answered something that cannot be used; nothing was changed.",
+        upstream=upstream,
+    )

@@ -1,0 +1,333 @@
+"""Inbound bearer tokens -> Caller: who is asking, proved.
+
+Owns the rules for access tokens of Entra ID
+(learn.microsoft.com/entra/identity-platform/access-tokens and claims-validation; RFC 6750, RFC
+8725). Does *not* fetch keys (``signing_keys.py``), speak HTTP or decide what a caller may do beyond
+the allow-lists. ``signatures.py`` does the cryptography.
+"""
+
+import base64
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from uuid import UUID
+
+from shared.errors import (
+    AuthorizationMalformed,
+    CallerNotAllowed,
+    InteractionRequired,
+    ScopeMissing,
+    TokenMissing,
+    TokenRejected,
+    UserTokenRequired,
+)
+from shared.identity.signatures import is_signed_with
+from shared.identity.signing_keys import SigningKey
+from shared.serving.strict_json import refuse_constant
+from shared.settings import Settings
+
+MAX_TOKEN_CHARS = (
+    16 * 1024
+)  # Entra caps groups so that an access token stays well below; the Functions host caps all headers at 32 KiB
+_CLOCK_SKEW_S = (
+    60  # for nbf and iat only: Entra refuses an expired assertion at the second, so exp gets none
+)
+_COMPACT_JWS = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+_MISLEADING_HEADERS = frozenset(
+    {"crit", "b64", "zip", "enc", "cty", "jku", "jwk", "x5u", "x5c"}
+)  # RFC 8725 3.1, 3.10: the token does not choose how it is checked
+_V1_ISSUER = "https://sts.windows.net/{}/"
+_FOR_MAKERS = (
+    " This client cannot answer such a challenge by itself. In a flow or app, open its connection and sign in again; if that does not help, an administrator has "
+    "to apply the same access policy to this API as to Microsoft Graph, so that it is met when the connection is made."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A person, proved by a validated token, and the client application that acts for them.
+
+    ``expires_at`` is the token's end, in seconds since the epoch. ``assertion`` is the token
+    itself, for the on-behalf-of exchange and nothing else.
+    """
+
+    tenant_id: str
+    object_id: str
+    client_id: str
+    expires_at: float
+    can_answer_challenges: bool
+    assertion: str = field(repr=False)
+
+
+class KeyRing(Protocol):
+    """Where published signing keys come from."""
+
+    def find(self, tenant_id: str, version: str, kid: str) -> SigningKey:
+        """Return the key.
+
+        Errors: TokenRejected (no such key), UpstreamUnavailable (no keys to judge with).
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CallerRules:
+    """What a token must say to be taken. Built once from the settings."""
+
+    authority_host: str
+    home_tenant: str
+    audiences: frozenset[str]
+    tenants: frozenset[str]
+    clients: frozenset[str]
+    required_scope: str
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "CallerRules":
+        """Accept each audience with and without a trailing slash: v1 tokens carry it as the client
+        wrote it (optional-claims-reference).
+        """
+        bare = {audience.rstrip("/") for audience in settings.audiences}
+        return cls(
+            authority_host=settings.entra_authority_host,
+            home_tenant=settings.tenant_id,
+            audiences=frozenset(bare | {f"{audience}/" for audience in bare if "://" in audience}),
+            tenants=frozenset(settings.allowed_tenants),
+            clients=frozenset(settings.allowed_client_ids),
+            required_scope=settings.required_scope,
+        )
+
+
+def read_bearer_token(authorization: str | None) -> str:
+    """Return the token of an Authorization header.
+
+    Errors: TokenMissing (none, or only other schemes), AuthorizationMalformed (a bearer token and
+    more), TokenRejected (oversized). The Functions host joins repeated headers with a comma, which
+    no token holds; other schemes use commas for their own parameters.
+    """
+    credentials = [part.strip(" \t").partition(" ") for part in (authorization or "").split(",")]
+    if all(scheme.lower() != "bearer" for scheme, _, _ in credentials):
+        raise TokenMissing("No bearer token came with the request.")
+    if len(credentials) > 1:
+        raise AuthorizationMalformed(
+            "Send exactly one Authorization header with exactly one token."
+        )
+    token = credentials[0][2].strip(" ")
+    if not token:
+        raise TokenMissing("The Authorization header holds no bearer token.")
+    if len(token) > MAX_TOKEN_CHARS:
+        raise TokenRejected("The token is too large.")
+    return token
+
+
+def authenticate(token: str, rules: CallerRules, keys: KeyRing, now: Callable[[], float]) -> Caller:
+    """Prove the caller. ``now`` gives seconds since the epoch.
+
+    Errors: TokenRejected, ScopeMissing, UserTokenRequired, CallerNotAllowed; UpstreamUnavailable
+    when no keys can be had.
+    """
+    if not _COMPACT_JWS.fullmatch(token):
+        raise TokenRejected("The token is not a signed JWT.")
+    head, body, _ = token.split(".")
+    kid = _check_header(_parse_object(head))
+    unproved = _parse_object(body)
+    tenant_id, version = _claimed_origin(unproved)
+    # Entra's tenants share keys. So the home tenant's prove a stranger's token, too, and nobody
+    # learns who is on the list from a token that is not proved.
+    keys_tenant = tenant_id if tenant_id in rules.tenants else rules.home_tenant
+    key = keys.find(keys_tenant, version, kid)
+    if not is_signed_with(key.public_key, token):
+        raise TokenRejected("The token's signature is not valid.")
+    claims = unproved  # proved from here on
+    _check_key(key, keys_tenant, version, rules)
+    _check_issuer(claims, tenant_id, version, rules)
+    _check_times(claims, now())
+    _check_audience(claims, rules)
+    if tenant_id not in rules.tenants:
+        raise CallerNotAllowed("This tenant is not on the list of callers.")
+    client_id = _check_user_token(claims, version)
+    scopes = _text(claims, "scp", "scopes").split(" ")
+    if rules.required_scope not in scopes:
+        raise ScopeMissing(
+            f"The token lacks the scope {rules.required_scope}.",
+            required_scope=rules.required_scope,
+        )
+    if rules.clients and client_id not in rules.clients:
+        raise CallerNotAllowed("This client application is not on the list of callers.")
+    capabilities = claims.get("xms_cc")
+    return Caller(
+        tenant_id=tenant_id,
+        object_id=_guid(claims, "oid"),
+        client_id=client_id,
+        expires_at=float(claims["exp"]),
+        can_answer_challenges=isinstance(capabilities, list)
+        and any(isinstance(word, str) and word.lower() == "cp1" for word in capabilities),
+        assertion=token,
+    )
+
+
+def explain_challenge(error: InteractionRequired, caller: Caller) -> InteractionRequired:
+    """Return the error in words that fit the caller's client: one that cannot answer a challenge
+    has to be told what its user can do.
+    """
+    if caller.can_answer_challenges:
+        return error
+    return InteractionRequired(
+        error.reason + _FOR_MAKERS, claims=error.claims, upstream=error.upstream
+    )
+
+
+def _check_header(header: Mapping[str, Any]) -> str:
+    if header.get("alg") != "RS256":
+        raise TokenRejected("The token is not signed with RS256.")
+    if (
+        "nonce" in header
+    ):  # only tokens for Microsoft Graph and its like carry it; nobody but their audience can check them
+        raise TokenRejected(
+            "The token was issued for Microsoft Graph, not for this API: ask for a token for this API's own scope."
+        )
+    if not _MISLEADING_HEADERS.isdisjoint(header):
+        raise TokenRejected("The token's header tells how to check it; such tokens are refused.")
+    kind = header.get("typ", "JWT")
+    if not isinstance(kind, str) or kind.upper() not in ("JWT", "AT+JWT"):
+        raise TokenRejected("The token is not of the type JWT.")
+    kid = header.get("kid")
+    if not isinstance(kid, str) or not 1 <= len(kid) <= 128:
+        raise TokenRejected("The token does not name the key it was signed with.")
+    return kid
+
+
+def _claimed_origin(claims: Mapping[str, Any]) -> tuple[str, str]:
+    """Return tenant and version as the token claims them, which decides only whose keys have to
+    prove it.
+    """
+    version = claims.get("ver")
+    if version not in ("1.0", "2.0") or not isinstance(version, str):
+        raise TokenRejected("The token's version is neither 1.0 nor 2.0.")
+    return _guid(claims, "tid"), version
+
+
+def _issuer(tenant_id: str, version: str, rules: CallerRules) -> str:
+    return (
+        f"{rules.authority_host}/{tenant_id}/v2.0"
+        if version == "2.0"
+        else _V1_ISSUER.format(tenant_id)
+    )
+
+
+def _check_key(key: SigningKey, tenant_id: str, version: str, rules: CallerRules) -> None:
+    """Refuse a key that is published for another tenant (access-tokens, "Validate the signing key
+    issuer").
+
+    The issuer of a key is written in v2 form, also where the token is v1.
+    """
+    issuers = (_issuer(tenant_id, version, rules), _issuer(tenant_id, "2.0", rules))
+    if key.issuer is not None and key.issuer.replace("{tenantid}", tenant_id) not in issuers:
+        raise TokenRejected("The token was signed with a key that does not belong to its issuer.")
+
+
+def _check_issuer(
+    claims: Mapping[str, Any], tenant_id: str, version: str, rules: CallerRules
+) -> None:
+    if claims.get("iss") != _issuer(tenant_id, version, rules):
+        raise TokenRejected("The token's issuer is not the one of its tenant and version.")
+
+
+def _check_times(claims: Mapping[str, Any], now: float) -> None:
+    if now >= _seconds(claims, "exp"):
+        raise TokenRejected("The token has expired.")
+    if (
+        now < _seconds(claims, "nbf") - _CLOCK_SKEW_S
+        or now < _seconds(claims, "iat") - _CLOCK_SKEW_S
+    ):
+        raise TokenRejected("The token is not valid yet.")
+
+
+def _check_audience(claims: Mapping[str, Any], rules: CallerRules) -> None:
+    audience = claims.get("aud")
+    if isinstance(audience, str) and audience in rules.audiences:
+        return
+    if audience in (
+        "https://graph.microsoft.com",
+        "https://graph.microsoft.com/",
+        "00000003-0000-0000-c000-000000000000",
+    ):
+        raise TokenRejected(
+            "The token was issued for Microsoft Graph, not for this API: ask for a token for this API's own scope."
+        )
+    if audience in ("https://apihub.azure.com", "https://apihub.azure.com/"):
+        raise TokenRejected(
+            "The token was issued for the connector platform: set the connector's resource URL to this API's application ID URI."
+        )
+    raise TokenRejected("The token was issued for another API.")
+
+
+def _check_user_token(claims: Mapping[str, Any], version: str) -> str:
+    """Refuse ID tokens and app-only tokens; return the client application (azp in v2 tokens, appid
+    in v1 tokens).
+    """
+    client_claim = "azp" if version == "2.0" else "appid"
+    if "scp" not in claims:
+        if (
+            client_claim not in claims and claims.get("idtyp") != "app"
+        ):  # ID tokens can have roles, too: those of the user
+            raise TokenRejected(
+                "This is an ID token or no token of ours; send an access token for this API."
+            )
+        raise UserTokenRequired(
+            "The token stands for an application; this route acts for a signed-in user."
+        )
+    if claims.get("idtyp", "user") != "user":
+        raise UserTokenRequired(
+            "The token stands for an application; this route acts for a signed-in user."
+        )
+    _text(claims, "sub", "subject")
+    return _guid(claims, client_claim)
+
+
+def _parse_object(segment: str) -> Mapping[str, Any]:
+    """Read one part of a JWT strictly: no duplicate members (RFC 8725 2.4), no NaN, objects only."""
+    try:
+        padded = segment + "=" * (-len(segment) % 4)
+        parsed = json.loads(
+            base64.urlsafe_b64decode(padded).decode("utf-8"),
+            object_pairs_hook=_unique,
+            parse_constant=refuse_constant,
+        )
+    except (ValueError, RecursionError):
+        raise TokenRejected("The token is not a readable JWT.") from None
+    if not isinstance(parsed, dict):
+        raise TokenRejected("The token is not a readable JWT.")
+    return parsed
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("duplicate member")
+    return members
+
+
+def _text(claims: Mapping[str, Any], claim: str, meaning: str) -> str:
+    value = claims.get(claim)
+    if not isinstance(value, str) or not value:
+        raise TokenRejected(f"The token's {meaning} ({claim}) is missing or not a text.")
+    return value
+
+
+def _guid(claims: Mapping[str, Any], claim: str) -> str:
+    value = claims.get(claim)
+    try:
+        if isinstance(value, str) and str(UUID(value)) == value.lower():
+            return value.lower()
+    except ValueError:
+        pass
+    raise TokenRejected(f"The token's claim {claim} is missing or not a GUID.")
+
+
+def _seconds(claims: Mapping[str, Any], claim: str) -> int:
+    value = claims.get(claim)
+    if type(value) is not int or not 0 <= value < 2**40:
+        raise TokenRejected(f"The token's time {claim} is missing or not a number of seconds.")
+    return value

@@ -1,0 +1,137 @@
+"""Signed requests -> WebhookSender: who sends, proved (Standard Webhooks,
+github.com/standard-webhooks/standard-webhooks, spec/standard-webhooks.md).
+
+Owns which headers must come and how they may look, and that no input gets further than a refusal.
+The library ``standardwebhooks`` does the cryptography and keeps the window of five minutes; it
+raises half a dozen classes on malformed input, and reads a header's numbers more freely than it
+signs them. Does *not* know what is asked for.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from shared.errors import CallerNotAllowed, SignatureRefused
+from shared.identity.webhook_keys import WebhookKey, secret_bytes
+
+# The host joins repeated headers with a comma, so an id holds none. It becomes an idempotency key,
+# hence the length of one.
+_ID = re.compile(r"[\x21-\x2b\x2d-\x7e]{1,255}")
+_TIMESTAMP = re.compile(r"[1-9][0-9]{0,11}")
+ID_PATTERN, TIMESTAMP_PATTERN = f"^{_ID.pattern}$", f"^{_TIMESTAMP.pattern}$"
+_SIGNATURE = re.compile(r"v1,[A-Za-z0-9+/]{43}=")
+_LONGEST_SIGNATURES = 2048
+_UNPROVED = (
+    "The signature proves no sender that this service knows. The bytes of the body are signed as they are sent, with a secret of this service's list; "
+    "webhook-timestamp may be five minutes from now."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookSender:
+    """A system, proved by a signature.
+
+    It stands for no user, and nothing of it can be exchanged for a user's token.
+    """
+
+    tenant_id: str
+    key_id: str
+    businesses: frozenset[bytes] = field(repr=False)
+
+    @property
+    def object_id(self) -> str:
+        """Whose records are meant: no user's, because a user's id is a GUID."""
+        return f"webhook:{self.key_id}"
+
+    @property
+    def client_id(self) -> str:
+        """The same: the key is the client, too."""
+        return self.object_id
+
+    def require_business(self, business_id: str) -> None:
+        """Check that the key is good for a business. Errors: CallerNotAllowed."""
+        if _folded(business_id) not in self.businesses:
+            raise CallerNotAllowed(
+                "This webhook key is not allowed to cancel appointments of this booking business."
+            )
+
+
+class WebhookVerifier:
+    """Finds out who sent a request; one instance per worker, safe for all threads.
+
+    ``tenant_id`` is where the businesses are.
+    """
+
+    def __init__(self, keys: Iterable[WebhookKey], tenant_id: str) -> None:
+        from standardwebhooks import Webhook  # only where webhooks are on
+
+        self._proofs: list[tuple[WebhookSender, Callable[..., Any]]] = []
+        for key in keys:
+            sender = WebhookSender(
+                tenant_id, key.id, frozenset(_folded(business) for business in key.businesses)
+            )
+            self._proofs += [
+                (sender, Webhook(secret_bytes(secret)).verify) for secret in key.secrets
+            ]
+
+    def verify(self, headers: Mapping[str, str], body: bytes) -> WebhookSender:
+        """Return the sender whose secret signed this.
+
+        ``headers`` are found by lower-case names; ``body`` is as it came, of a size that is
+        bounded.
+
+        Errors: SignatureRefused, for whatever else came. Every secret is tried every time, so that
+        the time it takes tells nothing of the keys.
+        """
+        signed = {
+            name: _read_header(headers, name, form)
+            for name, form in (("webhook-id", _ID), ("webhook-timestamp", _TIMESTAMP))
+        }
+        signatures = headers.get("webhook-signature", "")
+        known = [
+            word
+            for word in signatures[:_LONGEST_SIGNATURES].split(" ")
+            if _SIGNATURE.fullmatch(word)
+        ]
+        if not known or len(signatures) > _LONGEST_SIGNATURES:
+            raise SignatureRefused(
+                "The header webhook-signature is missing, or holds no signature of version v1."
+            )
+        signed["webhook-signature"] = " ".join(
+            known
+        )  # signatures of other versions are to be passed over
+        proved = [sender for sender, verify in self._proofs if _proves(verify, body, signed)]
+        if not proved:
+            raise SignatureRefused(_UNPROVED)
+        return proved[0]
+
+
+def read_webhook_id(headers: Mapping[str, str]) -> str:
+    """Return the id under which a delivery and its redeliveries are known.
+
+    Errors: SignatureRefused.
+    """
+    return _read_header(headers, "webhook-id", _ID)
+
+
+def _read_header(headers: Mapping[str, str], name: str, form: re.Pattern[str]) -> str:
+    value = headers.get(name, "")
+    if not form.fullmatch(value):
+        raise SignatureRefused(f"The header {name} is missing, came twice, or is not usable.")
+    return value
+
+
+def _proves(verify: Callable[..., Any], body: bytes, headers: Mapping[str, str]) -> bool:
+    try:
+        verify(body, headers, json_parse=False)
+    except Exception:  # noqa: BLE001 - a class for every kind of malformed input; all of them mean that nothing is proved
+        return False
+    return True
+
+
+def _folded(business_id: str) -> bytes:
+    """Return an address for comparing: mailboxes do not differ by case, and no letter beyond ASCII
+    turns into one of ASCII.
+    """
+    return business_id.encode().lower()

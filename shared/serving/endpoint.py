@@ -1,0 +1,112 @@
+"""An HTTP endpoint of the Function App: translates the platform's request and response, for every
+capability alike.
+
+Owns what a worker has once: the services, built from the environment on first use. The only file of
+``shared/`` that imports azure.functions.
+"""
+
+import logging
+import math
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable
+
+import azure.functions as func
+
+from shared.lazy import Lazy
+from shared.services import Services, build_services, start_telemetry
+from shared.serving.lanes import Lanes
+from shared.serving.requests import Incoming, Operation, Work, open_lanes, serve
+from shared.telemetry.journal import Journal, read_correlation_id
+
+_log = logging.getLogger("facade.endpoint")
+_warming = threading.Lock()
+_telemetry = Lazy(lambda: start_telemetry(os.environ))
+_services = Lazy(lambda: _start_services())
+_lanes: Lazy[Lanes] = Lazy(lambda: open_lanes(_services.get()))
+
+
+def _start_services() -> Services:
+    services = build_services(os.environ, _telemetry.get())
+    services.warm()
+    return services
+
+
+def warm_up() -> None:
+    """Start in the background what the first request would wait for, if nobody has.
+
+    Raises nothing: what is wrong is said to whoever asks for something.
+    """
+    if _services.if_built() is None and _warming.acquire(blocking=False):
+        try:
+            threading.Thread(target=_warm, name="warm-up", daemon=True).start()
+        except RuntimeError:  # no thread to be had: the first request does it itself
+            _warming.release()
+
+
+def _warm() -> None:
+    try:
+        _services.get()
+    except Exception:  # noqa: BLE001 - raised again, and answered, where the services are needed
+        _log.info("event=warm_up_failed")
+    finally:
+        _warming.release()
+
+
+class Endpoint[W: Work]:
+    """Answers the requests of one route.
+
+    ``action`` names it in the log; ``build`` makes its operation once per worker, on first use.
+
+    ``within_s`` is what its callers wait at most, in seconds, where that may be less than
+    REQUEST_DEADLINE_SECONDS.
+    """
+
+    def __init__(
+        self, action: str, build: Callable[[Services], Operation[W]], *, within_s: float = math.inf
+    ) -> None:
+        self._action = action
+        self._within_s = within_s
+        self._operation: Lazy[Operation[W]] = Lazy(lambda: build(_services.get()))
+
+    async def answer(self, req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
+        """Answer one request; raises nothing.
+
+        ``context`` is the platform's word on the invocation.
+        """
+        journal = Journal(
+            str(uuid.uuid4()),
+            time.monotonic,
+            read_correlation_id(req.headers.get("x-correlation-id")),
+            self._action,
+        )
+        incoming = Incoming(
+            req.headers, req.get_body(), req.route_params, req.params, _traceparent(req, context)
+        )
+        reply = await serve(
+            self._operation,
+            _services,
+            _lanes,
+            _telemetry,
+            incoming,
+            journal,
+            within_s=self._within_s,
+        )
+        journal.write(reply.status, reply.code)
+        headers = dict(reply.headers)
+        if journal.correlation_id:
+            headers["x-correlation-id"] = journal.correlation_id
+        return func.HttpResponse(reply.body, status_code=reply.status, headers=headers)
+
+
+def _traceparent(req: func.HttpRequest, context: func.Context) -> str | None:
+    """Return whose child the request is: the host's own span of it, which is a child of the
+    caller's, else what the caller sent.
+
+    Read here and now, not from what the runtime may have attached to this thread: that depends on
+    its settings, and it does so only for async functions.
+    """
+    given: str | None = context.trace_context.trace_parent or req.headers.get("traceparent")
+    return given

@@ -1,0 +1,147 @@
+"""What is published of an operation: the words and the types from which the documents for callers
+are made. Pure.
+
+Owns the form of such a description, and the causes that every operation has in common. Each
+capability describes its own operations in its ``published.py``, ``describe_api`` collects them.
+Does *not* know any format of documents.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from shared import errors
+from shared.errors import FacadeError
+from shared.serving.problems import BUG, TABLE, Answer, Row
+
+
+class Guard(StrEnum):
+    """What an operation asks of its caller before it looks at the request."""
+
+    NOBODY = "nobody"
+    USER = "user"
+    SIGNATURE = "signature"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHeader:
+    """A header that a caller may send. ``schema`` are its limits in the words of JSON Schema."""
+
+    name: str
+    description: str
+    schema: Mapping[str, Any]
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ForMakers:
+    """How an action looks to the makers of flows:
+
+    ``words`` are extensions (``x-ms-...``) of the action, ``members`` those of a parameter or a
+    member of the body.
+    """
+
+    words: Mapping[str, Any]
+    members: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def picked_from(
+    operation_id: str, items: str, value: str, title: str, *, given: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Return the extensions that let a maker pick a value from what an operation lists.
+
+    ``given``: its parameters, and the members of the body they come from.
+
+    Two forms: x-ms-dynamic-list is exact about members of a body, and designers that do not know it
+    read x-ms-dynamic-values, which knows names only.
+    """
+    values: dict[str, Any] = {
+        "operationId": operation_id,
+        "value-collection": items,
+        "value-path": value,
+        "value-title": title,
+    }
+    listed: dict[str, Any] = {
+        "operationId": operation_id,
+        "itemsPath": items,
+        "itemValuePath": value,
+        "itemTitlePath": title,
+    }
+    if given:
+        values["parameters"] = {name: {"parameter": member} for name, member in given.items()}
+        listed["parameters"] = {
+            name: {"parameterReference": f"body/{member}"} for name, member in given.items()
+        }
+    return {"x-ms-dynamic-values": values, "x-ms-dynamic-list": listed}
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """One operation.
+
+    ``path`` begins below the host's route prefix. ``parameters`` are those of the path and the
+    query, ``optional`` the ones with a default.
+
+    ``examples`` are the names of its recorded successes. ``causes``: all that it can end with but
+    success and a bug. Without ``for_makers`` it is no action.
+    """
+
+    operation_id: str
+    method: Literal["get", "post"]
+    path: str
+    tag: str
+    summary: str
+    description: str
+    answer: type[Answer]
+    answered: str
+    examples: Sequence[str]
+    causes: Sequence[type[FacadeError]]
+    body: type[BaseModel] | None = None
+    parameters: type[BaseModel] | None = None
+    optional: frozenset[str] = frozenset()
+    headers: Sequence[RequestHeader] = ()
+    guard: Guard = Guard.USER
+    for_makers: ForMakers | None = None
+
+    def rows(self) -> dict[int, list[Row]]:
+        """Return the problems that it can answer, by status, each code once."""
+        rows: dict[int, list[Row]] = {}
+        for row in (*(TABLE[cause] for cause in self.causes), *((BUG,) if self.causes else ())):
+            known = rows.setdefault(row.status.value, [])
+            if row.code not in (other.code for other in known):
+                known.append(row)
+        return dict(sorted(rows.items()))
+
+    def codes(self) -> set[str]:
+        """Return the codes of all problems that it can answer."""
+        return {row.code for rows in self.rows().values() for row in rows}
+
+
+# What a person's request can end with, whatever it asks for: who is asking, what Entra and Graph
+# say, and this service itself.
+CAUSES_OF_IDENTITY: Sequence[type[FacadeError]] = (
+    errors.AuthorizationMalformed,
+    errors.TokenMissing,
+    errors.TokenRejected,
+    errors.InteractionRequired,
+    errors.ScopeMissing,
+    errors.UserTokenRequired,
+    errors.CallerNotAllowed,
+    errors.ConsentRequired,
+)
+CAUSES_OF_UPSTREAMS: Sequence[type[FacadeError]] = (
+    errors.AccessDenied,
+    errors.Throttled,
+    errors.UpstreamBroken,
+    errors.UpstreamUnavailable,
+)
+CAUSES_OF_SERVICE: Sequence[type[FacadeError]] = (errors.Overloaded, errors.Misconfigured)
+
+CORRELATION_ID = RequestHeader(
+    "x-correlation-id",
+    "An id of the caller's own, e.g. of a flow's run: it is echoed and written to the log. What is no such id is ignored.",
+    {"type": "string"},
+)

@@ -1,0 +1,268 @@
+"""One request from arrival to answer: on which threads it runs, how long it may take, and that
+there always is an answer of the contract.
+
+Owns threads, lanes, the backstop on time, and the one catch-all. Does *not* know Azure Functions,
+nor what any operation does.
+"""
+
+import asyncio
+import contextlib
+import contextvars
+import math
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from shared.errors import FacadeError, Overloaded, UpstreamUnavailable
+from shared.lazy import Lazy
+from shared.services import Services
+from shared.serving.lanes import Lanes
+from shared.serving.problems import Reply, problem
+from shared.telemetry.journal import OFF, Journal, Telemetry
+from shared.transport.deadline import Deadline
+
+_BACKSTOP_S = 0.4  # what a thread may overrun its deadline by before the caller is answered without it; within the reserve of Services.deadline
+_SHARE_FOR_WAITING = (
+    0.6  # of the time that is left: what a request may wait for its lane, or for a thread
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """What arrived.
+
+    ``headers`` are found by their lower-case names; ``route`` and ``query`` hold decoded
+    parameters; ``traceparent`` is of W3C's form.
+    """
+
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(default=b"", repr=False)
+    route: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+    traceparent: str | None = None
+
+
+class Work(Protocol):
+    """A request that may be carried out: its caller is proved and what was asked is read."""
+
+    @property
+    def lane(self) -> str:
+        """What the work must not crowd: a mailbox, or a person."""
+        ...
+
+
+class Operation[W: Work](Protocol):
+    """What an endpoint does; one instance per worker, safe for all threads."""
+
+    def admit(self, incoming: Incoming, journal: Journal) -> W:
+        """Prove the caller, then read the request. Errors: FacadeError."""
+        ...
+
+    def admit_at_once(self, incoming: Incoming, journal: Journal) -> W | None:
+        """Do the same where it takes no trip and no more than a moment, because the caller is
+        known; None where it may. Errors: FacadeError.
+
+        It runs on the event loop: what waits here, everybody waits for.
+        """
+        ...
+
+    def carry_out(self, work: W, deadline: Deadline, journal: Journal) -> Reply:
+        """Do it. Errors: FacadeError."""
+        ...
+
+    def too_late(self) -> FacadeError:
+        """Say what is true of work that has not ended when its caller has to be answered."""
+        ...
+
+
+async def serve[W: Work](
+    operation: Lazy[Operation[W]],
+    services: Lazy[Services],
+    lanes: Lazy[Lanes],
+    telemetry: Lazy[Telemetry],
+    incoming: Incoming,
+    journal: Journal,
+    *,
+    within_s: float = math.inf,
+) -> Reply:
+    """Answer a request; raises nothing.
+
+    ``operation``, ``services`` and ``telemetry`` are built on first use, aside from the event loop.
+
+    ``within_s`` is a patience of the route's callers that may be shorter than the one set for all.
+    """
+    told = telemetry.if_built() or await _start(telemetry)
+    journal.metrics = told.metrics
+    told.metrics.arrived(journal.action)
+    attributes = {
+        "faas.trigger": "http",
+        "facade.action": journal.action,
+        "facade.request_id": journal.request_id,
+    }
+    with told.tracing.request(
+        f"request {journal.action}", incoming.traceparent, attributes
+    ) as span:
+        journal.note(trace=span.trace_id)
+        reply = await _reply(operation, services, lanes, incoming, journal, within_s)
+        span.note({"http.response.status_code": reply.status, "facade.code": reply.code})
+        if reply.status >= 500:
+            span.fail(reply.code)
+    return reply
+
+
+async def _start(telemetry: Lazy[Telemetry]) -> Telemetry:
+    """Start telemetry. What keeps it from starting is said by the services, which need it, too."""
+    try:
+        return await telemetry.aside()
+    except Exception:  # noqa: BLE001 - raised again where the services are built
+        return OFF
+
+
+async def _reply[W: Work](
+    operation: Lazy[Operation[W]],
+    services: Lazy[Services],
+    lanes: Lazy[Lanes],
+    incoming: Incoming,
+    journal: Journal,
+    within_s: float,
+) -> Reply:
+    accept = incoming.headers.get("accept")
+    authorization_uri: str | None = None
+    try:
+        built = await services.aside()
+        authorization_uri = built.authorization_uri
+        return await _answer(
+            await operation.aside(), built, lanes.get(), incoming, journal, built.deadline(within_s)
+        )
+    except FacadeError as error:
+        journal.note(reason=error.reason, entra=_entra_said(error))
+        return problem(
+            error, journal.request_id, accept=accept, authorization_uri=authorization_uri
+        )
+    except Exception as error:  # noqa: BLE001 - the one catch-all: a bug of ours is an answer of the contract, too
+        journal.bug(error)
+        return problem(None, journal.request_id, accept=accept, authorization_uri=authorization_uri)
+
+
+def open_lanes(services: Services) -> Lanes:
+    """Let one mailbox use its places and as many callers wait as there are threads; four times that
+    may be inside in all.
+    """
+    settings = services.settings
+    return Lanes(
+        width=settings.max_concurrency_per_business,
+        queue=settings.max_concurrency,
+        total=settings.max_concurrency * 4,
+    )
+
+
+async def _answer[W: Work](
+    operation: Operation[W],
+    services: Services,
+    lanes: Lanes,
+    incoming: Incoming,
+    journal: Journal,
+    deadline: Deadline,
+) -> Reply:
+    with lanes.admitted():
+        work = await _admit(operation, services, incoming, journal, deadline)
+        async with lanes.lane(work.lane, wait_s=deadline.remaining_s() * _SHARE_FOR_WAITING):
+            return await _on_thread(
+                services.threads,
+                lambda: operation.carry_out(work, deadline, journal),
+                deadline,
+                journal,
+                too_late=operation.too_late,
+            )
+
+
+async def _admit[W: Work](
+    operation: Operation[W],
+    services: Services,
+    incoming: Incoming,
+    journal: Journal,
+    deadline: Deadline,
+) -> W:
+    with services.telemetry.tracing.span("admit"):
+        # A caller who is known costs less here than the way to a thread and back.
+        work = operation.admit_at_once(incoming, journal)
+        if work is not None:
+            return work
+        return await _on_thread(
+            services.doorkeepers,
+            lambda: operation.admit(incoming, journal),
+            deadline,
+            journal,
+            too_late=lambda: UpstreamUnavailable("Entra could not be reached in time."),
+        )
+
+
+async def _on_thread[T](
+    threads: ThreadPoolExecutor,
+    work: Callable[[], T],
+    deadline: Deadline,
+    journal: Journal,
+    *,
+    too_late: Callable[[], FacadeError],
+) -> T:
+    """Run on the service's own threads.
+
+    Errors: those of ``work``; Overloaded when no thread was free in time, and then it never begins.
+
+    Past the deadline the caller is answered with ``too_late``, and the thread goes on: its records
+    stay true, and the journal tells how it ended.
+    """
+    job = threads.submit(contextvars.copy_context().run, work)
+    try:
+        await _end_of(job, deadline.remaining_s() * _SHARE_FOR_WAITING)
+    finally:
+        never_begun = job.cancel()  # False once it runs: a thread cannot be stopped
+    if never_begun:
+        raise Overloaded("This service has more requests than it can finish in time.")
+    if not job.done():
+        await _end_of(job, deadline.remaining_s() + _BACKSTOP_S)
+    if not job.done():
+        job.add_done_callback(lambda late: journal.write_late(_ending_of(late)))
+        raise too_late()
+    return job.result()
+
+
+async def _end_of[T](job: Future[T], within_s: float) -> None:
+    """Wait until the job has ended or ``within_s`` (seconds) are over.
+
+    What ``asyncio.wait`` on a wrapped future does, at a third of its cost.
+    """
+    loop = asyncio.get_running_loop()
+    woken = loop.create_future()
+
+    def tell(_: Future[T]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(_wake, woken)
+
+    timer = loop.call_later(within_s, _wake, woken)
+    job.add_done_callback(tell)
+    try:
+        await woken
+    finally:
+        timer.cancel()
+
+
+def _wake(woken: asyncio.Future[None]) -> None:
+    if not woken.done():
+        woken.set_result(None)
+
+
+def _ending_of[T](late: Future[T]) -> str:
+    error = late.exception()
+    return "done" if error is None else type(error).__name__
+
+
+def _entra_said(error: FacadeError) -> str | None:
+    """Name what Entra answered, for the log; what Graph answered is noted call by call."""
+    said = error.upstream
+    return (
+        f"{said.status}:{said.code}:{said.request_id}"
+        if said is not None and said.service == "entra"
+        else None
+    )

@@ -1,0 +1,13 @@
+"""What Python's JSON reader takes and JSON does not allow: to be refused wherever a stranger's JSON
+is read.
+"""
+
+from typing import Never
+
+
+def refuse_constant(name: str) -> Never:
+    """Refuse NaN and the infinities; for ``parse_constant`` of ``json.loads``.
+
+    Errors: ValueError, always.
+    """
+    raise ValueError(f"{name} is not JSON")

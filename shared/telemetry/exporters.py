@@ -1,0 +1,231 @@
+"""Spans and metrics through OpenTelemetry, to the console, to a collector (OTLP) or to Azure
+Monitor.
+
+Owns the SDK and its exporters: the only file that imports them, and it is imported only when
+telemetry is on. Does *not* decide what is told.
+
+Nothing here is made global, and no library is instrumented: instrumentation would record the
+addresses of Graph, which hold mail addresses, and would hand traces on to everybody. For that
+reason the distro ``azure-monitor-opentelemetry`` is not used, only the exporter beneath it. Of what
+a caller sends, ``traceparent`` is read, by the propagator of the API; baggage is not, nor is
+tracestate: it is free text, and its reader may drop what it does not know (W3C Trace Context,
+section 6.1). The variables OTEL_* are read by the SDK itself.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import Final
+
+from opentelemetry.context import Context
+from opentelemetry.metrics import Counter, Histogram, UpDownCounter
+from opentelemetry.metrics import Meter as OtelMeter
+from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
+from opentelemetry.sdk.metrics.export import (
+    ConsoleMetricExporter,
+    MetricExporter,
+    PeriodicExportingMetricReader,
+)
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import (
+    BatchSpanProcessor,
+    ConsoleSpanExporter,
+    SimpleSpanProcessor,
+)
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+from opentelemetry.trace import Span as OtelSpan
+from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer, format_trace_id
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from shared.errors import Misconfigured
+from shared.settings import TelemetrySettings
+from shared.telemetry.journal import Telemetry
+from shared.telemetry.metrics import METRICS, Metric, Metrics
+from shared.telemetry.tracing import Attributes
+
+_NAME: Final = "bookings-cancel-facade"
+_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_NONE: Final[Attributes] = {}
+_PROPAGATOR: Final = TraceContextTextMapPropagator()
+
+type Instrument = Counter | UpDownCounter | Histogram
+
+
+def open_telemetry(settings: TelemetrySettings, environment: Mapping[str, str]) -> Telemetry:
+    """Start what the settings ask for; the exporters work on threads of their own.
+
+    Errors: Misconfigured, naming the setting at fault.
+    """
+    spans, metrics = _open_exporters(settings)
+    known = (
+        {"service.instance.id": environment["WEBSITE_INSTANCE_ID"]}
+        if environment.get("WEBSITE_INSTANCE_ID")
+        else {}
+    )
+    if not environment.get("OTEL_SERVICE_NAME"):
+        known["service.name"] = environment.get("WEBSITE_SITE_NAME") or _NAME
+    resource = Resource.create(known)
+    # A caller's flag "not sampled" is not heeded: a stranger could hide that way, and the Functions
+    # host sets it as it likes.
+    tracers = TracerProvider(
+        sampler=None if environment.get("OTEL_TRACES_SAMPLER") else ALWAYS_ON, resource=resource
+    )
+    tracers.add_span_processor(spans)
+    meters = MeterProvider(
+        [PeriodicExportingMetricReader(metrics)],
+        resource=resource,
+        exemplar_filter=AlwaysOffExemplarFilter(),
+    )
+    # In Azure Monitor the Functions host reports each request; a second one from here would double
+    # every count.
+    kind = SpanKind.INTERNAL if settings.telemetry == "azure_monitor" else SpanKind.SERVER
+    return Telemetry(
+        OpenTelemetryTracing(tracers.get_tracer(_NAME), kind),
+        Metrics(OpenTelemetryMeter(meters.get_meter(_NAME))),
+    )
+
+
+class OpenTelemetryTracing:
+    """``Tracing`` over a tracer. ``request_kind`` is the kind of the spans of requests."""
+
+    def __init__(self, tracer: Tracer, request_kind: SpanKind) -> None:
+        self._tracer = tracer
+        self._request_kind = request_kind
+
+    def request(
+        self, name: str, traceparent: str | None, attributes: Attributes
+    ) -> AbstractContextManager["OpenTelemetrySpan"]:
+        """See ``Tracing.request``.
+
+        What the runtime has attached to the context does not count: it attaches nothing for
+        functions that are not async.
+        """
+        parent = _PROPAGATOR.extract({"traceparent": traceparent} if traceparent else {}, Context())
+        return self._open(name, self._request_kind, attributes, parent)
+
+    def span(
+        self, name: str, attributes: Attributes = _NONE
+    ) -> AbstractContextManager["OpenTelemetrySpan"]:
+        """See ``Tracing.span``."""
+        return self._open(name, SpanKind.INTERNAL, attributes)
+
+    def call(
+        self, name: str, attributes: Attributes = _NONE
+    ) -> AbstractContextManager["OpenTelemetrySpan"]:
+        """See ``Tracing.call``."""
+        return self._open(name, SpanKind.CLIENT, attributes)
+
+    def headers(self) -> dict[str, str]:
+        """See ``Tracing.headers``."""
+        carrier: dict[str, str] = {}
+        _PROPAGATOR.inject(carrier)
+        return {"traceparent": carrier["traceparent"]} if "traceparent" in carrier else {}
+
+    @contextmanager
+    def _open(
+        self, name: str, kind: SpanKind, attributes: Attributes, parent: Context | None = None
+    ) -> Iterator["OpenTelemetrySpan"]:
+        with self._tracer.start_as_current_span(
+            name, parent, kind, attributes, record_exception=False, set_status_on_exception=False
+        ) as started:
+            span = OpenTelemetrySpan(started)
+            try:
+                yield span
+            except BaseException as error:
+                span.fail(type(error).__name__)
+                raise
+
+
+class OpenTelemetrySpan:
+    """``Span`` over a span."""
+
+    def __init__(self, span: OtelSpan) -> None:
+        self._span = span
+
+    @property
+    def trace_id(self) -> str | None:
+        """See ``Span.trace_id``."""
+        return format_trace_id(self._span.get_span_context().trace_id)
+
+    def note(self, attributes: Attributes) -> None:
+        """See ``Span.note``."""
+        self._span.set_attributes(attributes)
+
+    def fail(self, error: str) -> None:
+        """See ``Span.fail``."""
+        self._span.set_attribute("error.type", error)
+        self._span.set_status(Status(StatusCode.ERROR))
+
+
+class OpenTelemetryMeter:
+    """``Meter`` over a meter."""
+
+    def __init__(self, meter: OtelMeter) -> None:
+        self._instruments = {metric: _make(meter, metric) for metric in METRICS}
+
+    def record(self, metric: Metric, value: float, attributes: Attributes) -> None:
+        """See ``Meter.record``."""
+        instrument = self._instruments[metric]
+        if isinstance(instrument, Histogram):
+            instrument.record(value, attributes)
+        else:
+            instrument.add(value, attributes)
+
+
+def _make(meter: OtelMeter, metric: Metric) -> Instrument:
+    if metric.kind == "histogram":
+        return meter.create_histogram(
+            metric.name,
+            metric.unit,
+            metric.description,
+            explicit_bucket_boundaries_advisory=_SECONDS,
+        )
+    make = meter.create_counter if metric.kind == "counter" else meter.create_up_down_counter
+    return make(metric.name, metric.unit, metric.description)
+
+
+def _open_exporters(settings: TelemetrySettings) -> tuple[SpanProcessor, MetricExporter]:
+    """Return what takes spans and what takes metrics.
+
+    Each exporter is imported only where it is used.
+    """
+    if settings.telemetry == "console":
+        lines = ConsoleSpanExporter(formatter=lambda span: f"{span.to_json(indent=None)}\n")
+        return SimpleSpanProcessor(lines), ConsoleMetricExporter(
+            formatter=lambda metrics: f"{metrics.to_json(indent=None)}\n"
+        )
+    if settings.telemetry == "otlp":
+        from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+        return BatchSpanProcessor(OTLPSpanExporter()), OTLPMetricExporter()
+    return _open_azure_monitor(settings)
+
+
+def _open_azure_monitor(settings: TelemetrySettings) -> tuple[SpanProcessor, MetricExporter]:
+    """Return the exporters of Azure Monitor, which read APPLICATIONINSIGHTS_AUTHENTICATION_STRING
+    themselves. Nothing is kept on the disk.
+    """
+    from azure.monitor.opentelemetry.exporter import (
+        AzureMonitorMetricExporter,
+        AzureMonitorTraceExporter,
+    )
+
+    logging.getLogger("azure").setLevel(
+        logging.WARNING
+    )  # below, it writes lines about each of its own requests
+    given = settings.applicationinsights_connection_string
+    connection_string = given.get_secret_value() if given is not None else None
+    try:
+        spans = AzureMonitorTraceExporter(
+            connection_string=connection_string, disable_offline_storage=True
+        )
+        metrics = AzureMonitorMetricExporter(
+            connection_string=connection_string, disable_offline_storage=True
+        )
+    except ValueError:  # its text may repeat what was set
+        raise Misconfigured(
+            "The setting APPLICATIONINSIGHTS_CONNECTION_STRING is no connection string of Application Insights."
+        ) from None
+    return BatchSpanProcessor(spans), metrics

@@ -1,0 +1,179 @@
+"""What is told about a request: one structured line, its measurements, and the correlation that
+ties it to the caller and to Graph.
+
+Owns what may be logged: ids of requests, codes, counts and durations. Never a token, a secret, a
+message, an address, a name or an upstream body: people and mailboxes appear as short hashes, and
+only the hash of a thing is ever passed to a logger.
+"""
+
+import hashlib
+import logging
+import re
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePath
+
+from shared.telemetry.metrics import Metrics, NoMeter
+from shared.telemetry.tracing import NoTracing, Tracing
+
+_log = logging.getLogger("facade.request")
+_WORDS = {True: "true", False: "false"}
+_PLAIN = re.compile(r"[\x21\x23-\x7e]+")
+_PLAIN_LINE = re.compile(
+    r"[\x20\x21\x23-\x7e]*[\x21\x23-\x3c\x3e-\x7e]"
+)  # and with no empty value at its end
+_NOT_PLAIN = re.compile(r"[^\x20\x21\x23-\x7e]")
+_CORRELATION_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+
+@dataclass(frozen=True, slots=True)
+class Telemetry:
+    """Where spans and measurements go; one per worker."""
+
+    tracing: Tracing
+    metrics: Metrics
+
+
+OFF = Telemetry(NoTracing(), Metrics(NoMeter()))
+
+
+@dataclass(slots=True)
+class Journal:
+    """What happened to one request, collected as it goes by one thread at a time; any may write.
+
+    Times are in seconds of a monotonic clock.
+    """
+
+    request_id: str
+    now: Callable[[], float] = field(repr=False)
+    correlation_id: str | None = None
+    action: str = ""
+    metrics: Metrics = field(default=OFF.metrics, repr=False)
+    facts: dict[str, str | int | float | bool] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
+    started_at: float = field(init=False)
+    unfinished: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.started_at = self.now()
+
+    def note(self, **facts: str | float | bool | None) -> None:
+        """Add facts to the line; what is None is left out."""
+        for name, value in facts.items():
+            if value is not None:
+                self.facts[name] = value
+
+    def graph_call(
+        self,
+        step: str,
+        ending: str,
+        *,
+        status: int | None,
+        graph_request_id: str | None,
+        seconds: float,
+    ) -> None:
+        """Add one exchange with Graph: its step, how it ended, and the id that Microsoft's support
+        asks for.
+        """
+        if step in self.unfinished:
+            self.metrics.upstream_retry("graph", step)
+        if ending == "answered":
+            self.unfinished.discard(step)
+        else:
+            self.unfinished.add(step)
+        self.calls.append(
+            f"{step}:{status if status is not None else '-'}:{ending}:{graph_request_id or '-'}:{seconds * 1000:.0f}ms"
+        )
+
+    def bug(self, error: BaseException) -> None:
+        """Note where a bug of ours struck: the kinds of the errors and the lines of code, never
+        their texts, which may quote what a caller sent.
+        """
+        frames = traceback.extract_tb(error.__traceback__)[-4:]
+        places = ",".join(
+            f"{PurePath(frame.filename).name}:{frame.lineno}:{frame.name}" for frame in frames
+        )
+        self.note(error=type(error).__name__, at=places)
+
+    def write(self, status: int, code: str) -> None:
+        """Write the one line of this request and count its answer; a fault of ours or of our set-up
+        is an error, which alerts watch for.
+        """
+        level = logging.ERROR if code in ("misconfigured", "internal_error") else logging.INFO
+        if _log.isEnabledFor(level):
+            _log.log(level, "event=request %s", self._line(status=status, code=code))
+        confirmed, replayed = (self.facts.get(name) is True for name in ("confirmed", "replayed"))
+        self.metrics.answered(
+            self.action,
+            status,
+            code,
+            self.now() - self.started_at,
+            confirmed=confirmed,
+            replayed=replayed,
+        )
+
+    def write_late(self, ending: str) -> None:
+        """Write how work ended whose caller had been answered without it: a second line, under the
+        same request id.
+        """
+        _log.warning("event=late %s", self._line(ending=ending))
+        self.metrics.ended_late(self.action, ending)
+
+    def _line(self, **first: str | int) -> str:
+        fields: dict[str, object] = {
+            **first,
+            "ms": round((self.now() - self.started_at) * 1000, 1),
+            "requestId": self.request_id,
+        }
+        if self.correlation_id:
+            fields["correlationId"] = self.correlation_id
+        if self.action:
+            fields["action"] = self.action
+        fields |= self.facts  # in one step, as is the join: late work may still be adding
+        if self.calls:
+            fields["graph"] = ",".join(self.calls)
+        return _in_one_line(fields)
+
+
+def read_correlation_id(header: str | None) -> str | None:
+    """Return the caller's correlation id if it is one; anything else is ignored, because no cancel
+    should fail for it.
+    """
+    return (
+        header.strip() if header is not None and _CORRELATION_ID.fullmatch(header.strip()) else None
+    )
+
+
+def pseudonym(*parts: str) -> str:
+    """Return a short hash under which a person or a mailbox can be followed through the log without
+    being named.
+    """
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "replace")).hexdigest()[:12]
+
+
+def _in_one_line(fields: Mapping[str, object]) -> str:
+    """Return name=value for all fields.
+
+    Almost always all are plain, which one look at the whole line tells sooner than one at each.
+    """
+    line = " ".join(
+        [
+            f"{name}={_WORDS[value] if isinstance(value, bool) else value}"
+            for name, value in fields.items()
+        ]
+    )
+    if line.count(" ") == len(fields) - 1 and _PLAIN_LINE.fullmatch(line) and "= " not in line:
+        return line
+    return " ".join([f"{name}={_plain(value)}" for name, value in fields.items()])
+
+
+def _plain(value: object) -> str:
+    """Return a value fit for a line of name=value: printable ASCII, in quotation marks where it
+    holds a space.
+    """
+    text = _WORDS[value] if isinstance(value, bool) else str(value)
+    if _PLAIN.fullmatch(text):
+        return text
+    text = _NOT_PLAIN.sub("_", text)
+    return f'"{text}"' if " " in text or not text else text

@@ -1,0 +1,237 @@
+"""Reading from Graph: what is repeated, how often and for how long, and what a failure is called.
+
+Real sockets: test_lists_over_http.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from shared.entra.graph_token import GraphToken
+from shared.errors import (
+    AccessDenied,
+    BusinessNotFound,
+    ConsentRequired,
+    FacadeError,
+    InteractionRequired,
+    RequestInvalid,
+    Throttled,
+    TokenRejected,
+    UpstreamBroken,
+    UpstreamUnavailable,
+)
+from shared.graph.reads import GraphReads
+from shared.identity.caller import Caller
+from shared.telemetry.journal import Journal
+from shared.transport.deadline import Deadline
+from shared.transport.endings import GraphAnswer, NoAnswer, Seen
+
+CALLER = Caller("tid", "oid", "cid", 2e9, can_answer_challenges=True, assertion="an.assertion.here")
+FOUND = GraphAnswer(200, resource={"value": []})
+BROKEN = GraphAnswer(500, codes=("UnknownError",), request_id="r-500")
+PAGE = GraphAnswer(404, readable=False)
+UNREADABLE = GraphAnswer(200, readable=False)
+BUSY = GraphAnswer(429, codes=("TooManyRequests",), retry_after="1")
+STALE = GraphAnswer(401, codes=("InvalidAuthenticationToken",))
+CHALLENGED = GraphAnswer(401, codes=("InvalidAuthenticationToken",), claims='{"access_token":{}}')
+RESET = NoAnswer(sent=True, cause="ProtocolError")
+NOT_SENT = NoAnswer(sent=False, cause="NewConnectionError")
+
+
+@dataclass
+class World:
+    """A clock that only sleeping and calling move, Graph's script, and what was done."""
+
+    script: list[Seen]
+    time: float = 1000.0
+    call_s: float = 0.1
+    refusal: FacadeError | None = None
+    slept: list[float] = field(default_factory=list)
+    timeouts: list[float] = field(default_factory=list)
+    tokens: list[str] = field(default_factory=list)
+    exchanged: list[str | None] = field(default_factory=list)
+    forgotten: int = 0
+
+    def now(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.time += seconds
+
+    def random(self) -> float:
+        return 0.5
+
+    def exchange(
+        self, caller: Caller, deadline: Deadline, *, claims: str | None = None
+    ) -> GraphToken:
+        assert caller is CALLER
+        if self.refusal is not None:
+            raise self.refusal
+        self.exchanged.append(claims)
+        return GraphToken("oid", "tid", f"token-{len(self.exchanged)}")
+
+    def forget(self, caller: Caller) -> None:
+        self.forgotten += 1
+
+    def call(
+        self,
+        method: str,
+        segments: Sequence[str],
+        token: GraphToken,
+        *,
+        request_id: str,
+        timeout_s: float,
+        step: str,
+        query: Mapping[str, str] | None = None,
+        limit_bytes: int = 0,
+    ) -> Seen:
+        assert (method, tuple(segments), query, request_id, step) == (
+            "GET",
+            ("a", "b"),
+            {"c": "d"},
+            "rid",
+            "list_businesses",
+        )
+        self.timeouts.append(timeout_s)
+        self.tokens.append(token.value)
+        self.time += self.call_s
+        return self.script.pop(0)
+
+    def read(self, deadline_s: float = 9.5) -> Mapping[str, Any]:
+        journal = Journal("rid", self.now)
+        return GraphReads(self, self, self).read(
+            CALLER,
+            ("a", "b"),
+            {"c": "d"},
+            Deadline.after(deadline_s, self.now),
+            journal,
+            step="list_businesses",
+        )
+
+
+def test_what_graph_answers_is_returned() -> None:
+    assert World([FOUND]).read() == {"value": []}
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        BROKEN,
+        UNREADABLE,
+        PAGE,
+        BUSY,
+        RESET,
+        NOT_SENT,
+        GraphAnswer(504, readable=False),
+        GraphAnswer(302),
+    ],
+    ids=repr,
+)
+def test_a_read_that_failed_is_sent_again_because_it_changes_nothing(first: Seen) -> None:
+    world = World([first, first, FOUND])
+    assert world.read() == {"value": []}
+    assert len(world.slept) == 2
+
+
+def test_the_wait_that_graph_asks_for_is_kept() -> None:
+    world = World([GraphAnswer(429, retry_after="3"), FOUND])
+    world.read()
+    assert world.slept == [3.0]
+
+
+@pytest.mark.parametrize(
+    ("seen", "cause"),
+    [
+        pytest.param(BUSY, Throttled, id="throttled"),
+        pytest.param(BROKEN, UpstreamUnavailable, id="500"),
+        pytest.param(RESET, UpstreamUnavailable, id="reset"),
+        pytest.param(NOT_SENT, UpstreamUnavailable, id="not sent"),
+        pytest.param(UNREADABLE, UpstreamBroken, id="unreadable"),
+        pytest.param(PAGE, UpstreamBroken, id="a gateway's page"),
+    ],
+)
+def test_after_three_tries_it_is_said_what_is_in_the_way(
+    seen: Seen, cause: type[FacadeError]
+) -> None:
+    world = World([seen] * 4)
+    with pytest.raises(cause) as caught:
+        world.read()
+    assert type(caught.value) is cause
+    assert len(world.script) == 1
+
+
+@pytest.mark.parametrize(
+    ("seen", "cause"),
+    [
+        pytest.param(
+            GraphAnswer(404, codes=("ErrorNonExistentMailbox",)),
+            BusinessNotFound,
+            id="no such mailbox",
+        ),
+        pytest.param(
+            GraphAnswer(404, codes=("ErrorFolderNotFound",)),
+            BusinessNotFound,
+            id="no member of the calendar",
+        ),
+        pytest.param(
+            GraphAnswer(400, codes=("ErrorNonExistentMailbox",)),
+            BusinessNotFound,
+            id="the same as a 400",
+        ),
+        pytest.param(
+            GraphAnswer(400, codes=("ErrorInvalidId",)), RequestInvalid, id="malformed id"
+        ),
+        pytest.param(GraphAnswer(403, codes=("ErrorAccessDenied",)), AccessDenied, id="denied"),
+        pytest.param(GraphAnswer(403, claims="{}"), InteractionRequired, id="challenge in a 403"),
+        pytest.param(GraphAnswer(405), UpstreamBroken, id="405"),
+    ],
+)
+def test_a_final_refusal_is_never_repeated(seen: Seen, cause: type[FacadeError]) -> None:
+    with pytest.raises(cause):
+        World([seen]).read()
+
+
+def test_a_wait_beyond_the_deadline_is_not_begun() -> None:
+    world = World([GraphAnswer(429, retry_after="60")])
+    with pytest.raises(Throttled) as caught:
+        world.read()
+    assert caught.value.retry_after_s == 60
+    assert world.slept == []
+
+
+def test_no_try_may_take_all_the_time_that_is_left() -> None:
+    world = World([RESET, FOUND], call_s=0.0)
+    world.read(deadline_s=10.0)
+    assert world.timeouts[0] == 6.0
+    assert world.timeouts[1] < 6.0
+
+
+def test_a_token_that_graph_no_longer_takes_is_replaced_once() -> None:
+    world = World([STALE, FOUND])
+    world.read()
+    assert (world.forgotten, world.exchanged, world.tokens) == (
+        1,
+        [None, None],
+        ["token-1", "token-2"],
+    )
+    with pytest.raises(TokenRejected):
+        World([STALE, STALE]).read()
+
+
+def test_a_claims_challenge_is_answered_once_and_then_handed_on() -> None:
+    world = World([CHALLENGED, FOUND])
+    world.read()
+    assert (world.forgotten, world.exchanged) == (0, [None, '{"access_token":{}}'])
+    with pytest.raises(InteractionRequired) as caught:
+        World([CHALLENGED, CHALLENGED]).read()
+    assert caught.value.claims == '{"access_token":{}}'
+
+
+def test_without_a_token_graph_is_not_asked() -> None:
+    world = World([], refusal=ConsentRequired("Nobody has."))
+    with pytest.raises(ConsentRequired):
+        world.read()
+    assert world.tokens == []
