@@ -16,7 +16,7 @@ import pytest
 import requests
 
 from infra.local import seed
-from infra.local.entra.sign_in import CODE_LIFETIME_S
+from infra.local.entra.sign_in.grants import CODE_LIFETIME_S
 from infra.local.entra.simulator import EntraSimulator
 from infra.local.server import LocalServer
 
@@ -167,7 +167,7 @@ def test_a_person_signs_in_and_the_page_gets_a_token_for_the_api(browser: Browse
         "uid": seed.MEGAN.object_id,
         "utid": seed.TENANT_ID,
     }
-    assert "refresh_token" not in body
+    assert "refresh_token" not in body  # no offline_access was asked for
 
 
 def test_the_code_can_travel_in_the_fragment_which_no_server_sees(browser: Browser) -> None:
@@ -213,7 +213,7 @@ def test_a_request_that_cannot_be_trusted_with_an_answer_ends_on_a_page(
         pytest.param(
             {"response_type": "token"}, "unsupported_response_type", 700054, id="implicit flow"
         ),
-        pytest.param({"response_mode": "form_post"}, "invalid_request", 9002313, id="form_post"),
+        pytest.param({"response_mode": "okta_post"}, "invalid_request", 9002313, id="a mode"),
         pytest.param({"code_challenge": None}, "invalid_request", 9002325, id="no challenge"),
         pytest.param({"code_challenge": "short"}, "invalid_request", 9002313, id="no SHA-256"),
         pytest.param({"code_challenge_method": "plain"}, "invalid_request", 9002313, id="plain"),
@@ -221,10 +221,16 @@ def test_a_request_that_cannot_be_trusted_with_an_answer_ends_on_a_page(
         pytest.param({"scope": None}, "invalid_scope", 70011, id="no scope"),
         pytest.param({"scope": "openid profile"}, "invalid_scope", 70011, id="no scope of the API"),
         pytest.param(
-            {"scope": "https://graph.microsoft.com/User.Read"},
+            {"scope": "https://vault.azure.net/user_impersonation"},
             "invalid_resource",
             500011,
-            id="Graph's scope",
+            id="the scope of something unknown",
+        ),
+        pytest.param(
+            {"scope": f"{SCOPE} https://graph.microsoft.com/User.Read"},
+            "invalid_scope",
+            70011,
+            id="scopes of two resources",
         ),
         pytest.param(
             {"scope": f"api://{seed.API_CLIENT_ID}/Everything"},

@@ -16,8 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from infra.local import seed
-from infra.local.entra.errors import CONDITIONAL_ACCESS_CLAIMS, REFUSALS
-from infra.local.entra.refusals import Refused
+from infra.local.entra.errors import CONDITIONAL_ACCESS_CLAIMS, REFUSALS, Refused
 
 TOKEN_EXCHANGE_AUDIENCE = "api://AzureADTokenExchange"
 GRANTED_SCOPES = frozenset(
@@ -131,8 +130,8 @@ class Directory:
         with self._lock:
             self._revoked[user.object_id] = (self._next_sequence(), self._now())
 
-    def check_standing(self, object_id: str, minted: tuple[int, float]) -> None:
-        """Let the user of an assertion pass, minted at that (running number, time).
+    def check_session(self, object_id: str, minted: tuple[int, float]) -> None:
+        """Let a session of the user pass, begun at that (running number, time).
 
         Errors: Refused.
         """
@@ -143,6 +142,14 @@ class Directory:
                 minted[0] < revoked[0] if minted[0] else minted[1] <= revoked[1]
             ):
                 raise Refused(50173)
+
+    def check_standing(self, object_id: str, minted: tuple[int, float]) -> None:
+        """Let the user of an assertion pass, minted at that (running number, time).
+
+        Errors: Refused.
+        """
+        with self._lock:
+            self.check_session(object_id, minted)
             if object_id in self._without_consent:
                 raise Refused(65001)
 

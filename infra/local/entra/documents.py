@@ -12,46 +12,33 @@ from infra.local.entra.keys import SigningKey
 def openid_configuration(
     base_url: str, issuer: str, tenant: str, version: str
 ) -> dict[str, object]:
-    """Return a tenant's OpenID configuration.
+    """Return a tenant's OpenID configuration: no more than what exists here.
 
     ``tenant`` is what stands in the addresses: a GUID or ``common``.
     """
-    home, oauth = f"{base_url}/{tenant}", "oauth2/v2.0" if version == "2.0" else "oauth2"
-    return {
-        "token_endpoint": f"{home}/{oauth}/token",
+    home = f"{base_url}/{tenant}"
+    document: dict[str, object] = {
         "token_endpoint_auth_methods_supported": [
             "client_secret_post",
             "private_key_jwt",
             "client_secret_basic",
         ],
         "jwks_uri": f"{home}/discovery/v2.0/keys" if version == "2.0" else f"{home}/discovery/keys",
-        "response_modes_supported": ["query", "fragment", "form_post"],
         "subject_types_supported": ["pairwise"],
         "id_token_signing_alg_values_supported": ["RS256"],
-        "response_types_supported": ["code", "id_token", "code id_token", "id_token token"],
-        "scopes_supported": ["openid", "profile", "email", "offline_access"],
         "issuer": issuer,
         "request_uri_parameter_supported": False,
-        "userinfo_endpoint": "https://graph.microsoft.com/oidc/userinfo",
-        "authorization_endpoint": f"{home}/{oauth}/authorize",
-        "device_authorization_endpoint": f"{home}/{oauth}/devicecode",
-        "http_logout_supported": True,
-        "frontchannel_logout_supported": True,
-        "end_session_endpoint": f"{home}/{oauth}/logout",
         "claims_supported": [
             "sub",
             "iss",
             "aud",
             "exp",
             "iat",
-            "auth_time",
-            "acr",
             "nonce",
             "preferred_username",
             "name",
             "tid",
             "ver",
-            "email",
         ],
         "tenant_region_scope": "EU",
         "cloud_instance_name": "microsoftonline.com",
@@ -59,6 +46,18 @@ def openid_configuration(
         "msgraph_host": "graph.microsoft.com",
         "rbac_url": "https://pas.windows.net",
     }
+    if version == "2.0":  # nothing here signs in by the older protocol
+        document |= {
+            "token_endpoint": f"{home}/oauth2/v2.0/token",
+            "authorization_endpoint": f"{home}/oauth2/v2.0/authorize",
+            "device_authorization_endpoint": f"{home}/oauth2/v2.0/devicecode",
+            "end_session_endpoint": f"{home}/oauth2/v2.0/logout",
+            "http_logout_supported": True,
+            "response_types_supported": ["code"],
+            "response_modes_supported": ["query", "fragment", "form_post"],
+            "scopes_supported": ["openid", "profile", "email", "offline_access"],
+        }
+    return document
 
 
 def key_set(keys: Iterable[SigningKey], issuer: str, version: str) -> dict[str, object]:

@@ -4,10 +4,10 @@ Service's managed-identity endpoint.
 It verifies what Entra verifies and words its answers as Entra does, for one API in one or more
 tenants. A page signs people in at ``/authorize``; a developer may also ask ``POST /_local/token``
 for a user's token. State is changed from any thread while requests are served. The parts:
-``entra_keys``, ``entra_tokens``, ``entra_directory``, ``entra_clients``, ``entra_obo``,
-``entra_sign_in``, ``entra_errors``, ``entra_refusals``, ``entra_documents``, ``entra_local``.
+the modules beside this one, and ``sign_in``.
 """
 
+import re
 import secrets
 import threading
 import time
@@ -22,12 +22,12 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from infra.local import seed
 from infra.local.entra.directory import Directory
 from infra.local.entra.documents import instance_metadata, key_set, openid_configuration
+from infra.local.entra.errors import Refused, say_refusal
 from infra.local.entra.keys import KeyRing, SigningKey, make_signing_key, unverified_claims
 from infra.local.entra.local import add_developer_routes
 from infra.local.entra.obo import ON_BEHALF_OF, TokenEndpoint
-from infra.local.entra.refusals import Refused, say_refusal
-from infra.local.entra.sign_in import AUTHORIZATION_CODE, SignIn
-from infra.local.entra.sign_in_page import add_sign_in_routes
+from infra.local.entra.sign_in.grants import GRANTS, SignIn
+from infra.local.entra.sign_in.routes import SignInRoutes, read_form
 from infra.local.entra.tokens import TokenMint
 from infra.local.faults import Faults, play
 from infra.local.page_access import allow_origin, is_preflight, local_pages_only
@@ -35,6 +35,7 @@ from infra.local.page_access import allow_origin, is_preflight, local_pages_only
 __all__ = ["EntraSimulator", "Received", "SigningKey", "make_signing_key"]
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_DOCUMENT = re.compile(r"/(\.well-known|discovery)/")
 _NO_STORE = {"Cache-Control": "no-store, no-cache", "Pragma": "no-cache"}
 
 
@@ -73,7 +74,7 @@ class EntraSimulator(Directory):
         self._record_lock = threading.Lock()
         super().__init__(now, mint.next_sequence, tenant_ids)
         self.endpoint = TokenEndpoint(self, mint, now)
-        self.sign_in = SignIn(mint, now)
+        self.sign_in = SignIn(self, mint, now)
         self.page_origins: frozenset[str] = frozenset()
         self.user_token, self.id_token, self.app_token = (
             mint.user_token,
@@ -155,8 +156,11 @@ class EntraSimulator(Directory):
         @web.middleware
         async def record(request: web.Request, handler: _Handler) -> web.StreamResponse:
             if not request.path.startswith("/_local/"):
-                self._remember(request, await _read_form(request))
-            return await handler(request)
+                self._remember(request, await read_form(request))
+            answer = await handler(request)
+            if _DOCUMENT.search(request.path):  # what is public, every page may read
+                answer.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = "*"
+            return answer
 
         app = web.Application(
             middlewares=[record, local_pages_only(lambda: self.page_origins, under="/_local/")],
@@ -170,8 +174,10 @@ class EntraSimulator(Directory):
         app.router.add_post("/{tenant}/oauth2/v2.0/token", self._token)
         app.router.add_options("/{tenant}/oauth2/v2.0/token", self._token_preflight)
         app.router.add_get("/msi/token", self._managed_identity)
-        add_sign_in_routes(app, self.sign_in, self._own_tenant, self._now)
-        add_developer_routes(app, self)
+        SignInRoutes(self.sign_in, self._own_tenant, lambda: self.base_url, self._now).add_to(app)
+        add_developer_routes(
+            app, self._mint, self.faults, rotate_keys=self.rotate_keys, reset=self.reset
+        )
         return app
 
     def _remember(self, request: web.Request, form: dict[str, str]) -> None:
@@ -212,14 +218,14 @@ class EntraSimulator(Directory):
         )
 
     async def _token(self, request: web.Request) -> web.StreamResponse:
-        form = await _read_form(request)
+        form = await read_form(request)
 
         def answer() -> web.Response:
             segment = request.match_info["tenant"]
             tenant = self.tenant(segment)
             if tenant is None:
                 raise _unknown_tenant(segment, "invalid_request")
-            if form.get("grant_type") == AUTHORIZATION_CODE:
+            if form.get("grant_type") in GRANTS:
                 body = self.sign_in.redeem(
                     self._own_tenant(segment) or tenant, form, request.headers.get("Origin")
                 )
@@ -348,10 +354,6 @@ class EntraSimulator(Directory):
         if tenant is None:
             raise _unknown_tenant(segment, "invalid_tenant")
         return tenant, self._mint.issuer("{tenantid}" if tenant == "common" else tenant, version)
-
-
-async def _read_form(request: web.Request) -> dict[str, str]:
-    return {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
 
 
 def _guid(value: str) -> str | None:
