@@ -441,10 +441,6 @@ SIGN_IN_REFUSALS: Mapping[int, Refusal] = (
         ),
         (70000, "Provided grant is invalid or malformed."),
         (
-            700084,
-            "The refresh token was issued to a single page app (SPA), and therefore has a fixed, limited lifetime of 1.00:00:00, which cannot be extended. It is now expired and a new sign in request must be sent by the SPA to the sign in page.",
-        ),
-        (
             500112,
             "The reply address does not match the reply address provided when requesting the authorization code.",
         ),
