@@ -57,7 +57,8 @@ at("sign-in").onclick = () => attempt(async () => {
 
 at("form").onsubmit = (event) => {
   event.preventDefault();
-  const request = Object.fromEntries(new FormData(at("form")));
+  const filled = [...new FormData(at("form"))].filter(([, text]) => text.trim());
+  const request = Object.fromEntries(filled);
   attempt(async () => {
     const same = wanted && JSON.stringify(wanted.request) === JSON.stringify(request);
     if (!same) wanted = { request, key: crypto.randomUUID() };
