@@ -33,7 +33,7 @@ def read_local_settings(path: Path) -> dict[str, str]:
         settings = read_json(path)
     except HostError as error:
         raise RuntimeError(str(error)) from error
-    values = settings.get("Values") or {}
+    values = settings.get("Values", {})
     if settings.get("IsEncrypted") or not isinstance(values, dict):
         raise RuntimeError(
             f"{path.name} is encrypted or has no object 'Values': mend it, or move it away."
