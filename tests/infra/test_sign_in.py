@@ -16,7 +16,8 @@ import pytest
 import requests
 
 from infra.local import seed
-from infra.local.entra.sign_in.grants import CODE_LIFETIME_S, REFRESH_LIFETIME_S
+from infra.local.entra.sign_in.grants import CODE_LIFETIME_S
+from infra.local.entra.sign_in.sessions import REFRESH_LIFETIME_S
 from infra.local.entra.simulator import EntraSimulator
 from infra.local.server import LocalServer
 

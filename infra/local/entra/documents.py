@@ -1,12 +1,18 @@
 """The metadata documents that Entra publishes:
 
-OpenID configuration (v1 and v2), key sets, and the list of its instances. Pure.
+OpenID configuration (v1 and v2), key sets, and the list of its instances.
 """
 
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
-from infra.local.entra.keys import SigningKey
+from aiohttp import web
+
+from infra.local.entra.answering import Answering, unknown_tenant
+from infra.local.entra.directory import Directory
+from infra.local.entra.errors import Refused
+from infra.local.entra.keys import KeyRing, SigningKey
+from infra.local.entra.tokens import TokenMint
 
 
 def openid_configuration(
@@ -84,3 +90,69 @@ def instance_metadata(base_url: str, tenant: str) -> dict[str, object]:
         "api-version": "1.1",
         "metadata": [{"preferred_network": host, "preferred_cache": host, "aliases": [host]}],
     }
+
+
+class DocumentRoutes:
+    """The addresses of the documents."""
+
+    def __init__(
+        self, directory: Directory, mint: TokenMint, keys: KeyRing, answer: Answering
+    ) -> None:
+        self._directory = directory
+        self._mint = mint
+        self._keys = keys
+        self._answer = answer
+
+    def add_to(self, app: web.Application) -> None:
+        """Add the addresses."""
+        app.router.add_get("/common/discovery/instance", self._instance)
+        app.router.add_get("/{tenant}/v2.0/.well-known/openid-configuration", self._discovery)
+        app.router.add_get("/{tenant}/.well-known/openid-configuration", self._discovery)
+        app.router.add_get("/{tenant}/discovery/v2.0/keys", self._key_set)
+        app.router.add_get("/{tenant}/discovery/keys", self._key_set)
+
+    async def _discovery(self, request: web.Request) -> web.StreamResponse:
+        version = "2.0" if "/v2.0/" in request.path else "1.0"
+
+        def answer() -> web.Response:
+            tenant, issuer = self._tenant_and_issuer(request, version)
+            return web.json_response(
+                openid_configuration(self._mint.base_url, issuer, tenant, version)
+            )
+
+        return await self._answer(
+            request, "discovery", answer, tenant=request.match_info["tenant"], version=version
+        )
+
+    async def _key_set(self, request: web.Request) -> web.StreamResponse:
+        version = "2.0" if "/v2.0/" in request.path else "1.0"
+
+        def answer() -> web.Response:
+            _, issuer = self._tenant_and_issuer(request, version)
+            return web.json_response(
+                key_set(self._keys.published(), issuer, version),
+                headers={"Cache-Control": "max-age=86400, private"},
+            )
+
+        return await self._answer(
+            request, "jwks", answer, tenant=request.match_info["tenant"], version=version
+        )
+
+    async def _instance(self, request: web.Request) -> web.StreamResponse:
+        def answer() -> web.Response:
+            address = urlsplit(request.query.get("authorization_endpoint", ""))
+            tenant = address.path.strip("/").partition("/")[0]
+            if (
+                address.hostname != urlsplit(self._mint.base_url).hostname or not tenant
+            ):  # MSAL leaves the port out
+                raise Refused(50049)
+            return web.json_response(instance_metadata(self._mint.base_url, tenant))
+
+        return await self._answer(request, "discovery", answer, tenant="common", version="1.1")
+
+    def _tenant_and_issuer(self, request: web.Request, version: str) -> tuple[str, str]:
+        segment = request.match_info["tenant"]
+        tenant = self._directory.tenant(segment)
+        if tenant is None:
+            raise unknown_tenant(segment, "invalid_tenant")
+        return tenant, self._mint.issuer("{tenantid}" if tenant == "common" else tenant, version)

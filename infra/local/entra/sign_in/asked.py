@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from infra.local import seed
 from infra.local.entra.errors import Refused
-from infra.local.entra.obo import GRAPH_RESOURCES, OIDC_SCOPES
+from infra.local.entra.exchange.obo import GRAPH_RESOURCES, OIDC_SCOPES
 
 _API = (seed.API_CLIENT_ID, f"api://{seed.API_CLIENT_ID}")
 _API_SCOPES: tuple[str, ...] = (seed.REQUIRED_SCOPE,)

@@ -21,7 +21,7 @@ from infra.local import seed
 from infra.local.entra.directory import Directory
 from infra.local.entra.errors import Refused
 from infra.local.entra.keys import b64url
-from infra.local.entra.sign_in.asked import Scope, is_shown, proof_of, read_claims, read_scope
+from infra.local.entra.sign_in.asked import Scope, proof_of, read_claims, read_scope
 from infra.local.entra.sign_in.authorize import (
     AuthorizationRequest,
     RedirectUris,
@@ -30,6 +30,7 @@ from infra.local.entra.sign_in.authorize import (
     read_request,
 )
 from infra.local.entra.sign_in.devices import DeviceRequest, Devices
+from infra.local.entra.sign_in.sessions import Session, Sessions
 from infra.local.entra.tokens import TokenMint
 
 AUTHORIZATION_CODE: Final = "authorization_code"
@@ -38,7 +39,6 @@ DEVICE_CODE: Final = ("urn:ietf:params:oauth:grant-type:device_code", "device_co
 GRANTS: Final = (AUTHORIZATION_CODE, REFRESH_TOKEN, *DEVICE_CODE)
 CODE_LIFETIME_S: Final = 600.0
 TOKEN_LIFETIME_S: Final = 3600.0
-REFRESH_LIFETIME_S: Final = 86400.0
 _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 
 
@@ -46,22 +46,6 @@ _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 class _Code:
     request: AuthorizationRequest = field(repr=False)
     user: seed.User
-    until: float
-
-
-@dataclass(frozen=True, slots=True)
-class _SignedIn:
-    """A person's session with one client, which a refresh token continues.
-
-    ``origin`` is None for a program; ``begun`` the running number and the time of the sign-in.
-    """
-
-    tenant_id: str
-    user: seed.User
-    origin: str | None
-    scope: str
-    proof: Mapping[str, object]
-    begun: tuple[int, float]
     until: float
 
 
@@ -73,6 +57,7 @@ class SignIn:
 
     def __init__(self, directory: Directory, mint: TokenMint, now: Callable[[], float]) -> None:
         self.devices = Devices(now)
+        self._sessions = Sessions(directory, now)
         self._directory = directory
         self._mint = mint
         self._now = now
@@ -80,7 +65,6 @@ class SignIn:
         self._uris = RedirectUris()
         self._codes: dict[str, _Code] = {}
         self._redeemed: dict[str, float] = {}
-        self._sessions: dict[str, _SignedIn] = {}
         self.register, self.knows_origin = self._uris.register, self._uris.knows_origin
 
     def read(self, tenant_id: str, query: Mapping[str, str]) -> AuthorizationRequest:
@@ -112,7 +96,6 @@ class SignIn:
         with self._lock:
             self._codes = {known: one for known, one in self._codes.items() if one.until > now}
             self._redeemed = {one: until for one, until in self._redeemed.items() if until > now}
-            self._sessions = {one: kept for one, kept in self._sessions.items() if kept.until > now}
             self._codes[code] = _Code(request, user, now + CODE_LIFETIME_S)
         return {"code": code, "session_state": secrets.token_hex(16)}
 
@@ -124,22 +107,23 @@ class SignIn:
         if form.get("client_secret") or form.get("client_assertion"):
             raise Refused(700025)
         claims, nonce = read_claims(form.get("claims", "")), ""
+        begun = self._mint.next_sequence(), self._now()
         match form["grant_type"]:
             case "authorization_code":
                 _require(form, "code", "redirect_uri")
                 code = self._take_code(tenant_id, form, origin)
                 scope, nonce = code.request.scope, code.request.nonce
                 shown = read_claims(code.request.claims)
-                session = self._begin(tenant_id, code.user, origin, scope, shown)
+                session = Session(tenant_id, code.user, origin, scope, proof_of(shown), begun)
             case "refresh_token":
                 _require(form, "refresh_token")
-                session = self._continue(tenant_id, form["refresh_token"], origin, claims)
+                session = self._sessions.resume(tenant_id, form["refresh_token"], origin, claims)
                 scope = form.get("scope") or session.scope
             case _:
                 _require(form, "device_code")
                 device, user = self.devices.take(tenant_id, form["device_code"])
                 scope, shown = device.scope, {**claims, **read_claims(device.claims)}
-                session = self._begin(tenant_id, user, origin, scope, shown)
+                session = Session(tenant_id, user, origin, scope, proof_of(shown), begun)
         body = self._tokens(session, self._read_scope(scope), nonce)
         if form.get("client_info") == "1":
             body["client_info"] = b64url(
@@ -175,39 +159,7 @@ class SignIn:
             self._redeemed[form["code"]] = code.until
         return code
 
-    def _begin(
-        self,
-        tenant_id: str,
-        user: seed.User,
-        origin: str | None,
-        scope: str,
-        shown: Mapping[str, object],
-    ) -> _SignedIn:
-        now = self._now()
-        begun = self._mint.next_sequence(), now
-        until = now + REFRESH_LIFETIME_S
-        return _SignedIn(tenant_id, user, origin, scope, proof_of(shown), begun, until)
-
-    def _continue(
-        self, tenant_id: str, token: str, origin: str | None, claims: Mapping[str, object]
-    ) -> _SignedIn:
-        """Return the session of a refresh token, if it may go on. Errors: Refused."""
-        with self._lock:
-            session = self._sessions.get(token)
-        if session is None or session.tenant_id != tenant_id:
-            raise Refused(
-                70000, "Provided grant is invalid or malformed. The 'refresh_token' is not known."
-            )
-        if session.origin != origin:
-            raise Refused(9002327 if origin is None else 9002326)
-        if session.until <= self._now():
-            raise Refused(700084)
-        self._directory.check_session(session.user.object_id, session.begun)
-        if not is_shown(claims, session.proof):
-            raise Refused(50076, claims=json.dumps({"access_token": claims}, separators=(",", ":")))
-        return session
-
-    def _tokens(self, session: _SignedIn, asked: Scope, nonce: str) -> dict[str, object]:
+    def _tokens(self, session: Session, asked: Scope, nonce: str) -> dict[str, object]:
         user, tenant_id, client_id = session.user, session.tenant_id, seed.PARTNER_CLIENT_ID
         names = " ".join(asked.names)
         if asked.audience is None:
@@ -245,9 +197,7 @@ class SignIn:
                 claims={"nonce": nonce} if nonce else {},
             )
         if asked.offline:
-            body["refresh_token"] = kept = f"1.A{secrets.token_urlsafe(96)}"
-            with self._lock:
-                self._sessions[kept] = session
+            body["refresh_token"] = self._sessions.keep(session)
         return body
 
 
