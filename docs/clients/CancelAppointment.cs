@@ -116,7 +116,8 @@ public sealed class CancelClient(
             using var response = await http.SendAsync(message, cancellation);
             try
             {
-                return (response.StatusCode, JsonSerializer.Deserialize<Answer>(await response.Content.ReadAsStringAsync(cancellation), Json) ?? Nothing);
+                var answer = JsonSerializer.Deserialize<Answer>(await response.Content.ReadAsStringAsync(cancellation), Json);
+                return (response.StatusCode, answer?.RequestId is null ? Nothing : answer); // the service names its requestId always
             }
             catch (JsonException)
             {

@@ -103,7 +103,9 @@ def settle(
 def post(
     session: requests.Session, url: str, headers: Mapping[str, str], **body: Any
 ) -> tuple[int, Answer]:
-    """Send once. A status of 0 stands for no answer."""
+    """Send once. A status of 0 stands for no answer, an empty answer for one that is not the
+    service's: it names its requestId always.
+    """
     try:
         response = session.post(
             url, headers=headers, timeout=TIMEOUT_S, allow_redirects=False, **body
@@ -113,7 +115,8 @@ def post(
         return response.status_code, {}
     except requests.RequestException:
         return 0, {}
-    return response.status_code, answer if isinstance(answer, dict) else {}
+    ours = isinstance(answer, dict) and isinstance(answer.get("requestId"), str)
+    return response.status_code, answer if ours else {}
 
 
 def _pause_s(answer: Answer, status: int) -> float | None:

@@ -73,7 +73,10 @@ export async function settle(send, { wait = seconds, say = console.error } = {})
   }
 }
 
-/** Sends once. A status of 0 stands for no answer. */
+/**
+ * Sends once. A status of 0 stands for no answer, an empty answer for one that is not the service's:
+ * it names its requestId always.
+ */
 export async function post(url, headers, body) {
   let response;
   try {
@@ -89,7 +92,7 @@ export async function post(url, headers, body) {
     return [0, {}];
   }
   const answer = await response.json().catch(() => null);
-  return [response.status, answer !== null && typeof answer === "object" ? answer : {}];
+  return [response.status, typeof answer?.requestId === "string" ? answer : {}];
 }
 
 // How long to wait before the same request is sent again; null: that cannot help. Where nothing of

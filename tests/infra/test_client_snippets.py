@@ -426,11 +426,18 @@ def test_what_a_repeat_cannot_help_is_not_repeated(
 
 
 @each_client
-@pytest.mark.parametrize("status", [429, 502, 503])
+@pytest.mark.parametrize(
+    "page",
+    [
+        http(429, b"<html>Slowly</html>", "text/html"),
+        http(502, b"<html>Bad Gateway</html>", "text/html"),
+        http(503, b'{"code": 503, "errors": "of somebody else"}'),
+    ],
+    ids=["429", "502", "JSON of a gateway"],
+)
 def test_after_the_page_of_a_gateway_the_same_request_is_sent_again(
-    scripted: Callable[..., Script], tmp_path: Path, drive: Drive, status: int
+    scripted: Callable[..., Script], tmp_path: Path, drive: Drive, page: bytes
 ) -> None:
-    page = http(status, b"<html>Try later</html>", "text/html")
     script = scripted(page, outcome("cancelled"))
     seen = drive(script, tmp_path)
     assert (seen.ended, seen.waited) == ("cancelled", [5])

@@ -646,6 +646,9 @@ def test_signing_out_leads_back_to_where_the_client_is(browser: Browser) -> None
     sent = {"post_logout_redirect_uri": REDIRECT_URI, "state": "s 1"}
     back = browser.session.get(address, params=sent, allow_redirects=False, timeout=10)
     assert returned(back) == {"state": "s 1"}
+    del sent["state"]
+    back = browser.session.get(address, params=sent, allow_redirects=False, timeout=10)
+    assert back.headers["Location"] == REDIRECT_URI
     for target in ("https://evil.example/", ""):
         sent = {"post_logout_redirect_uri": target}
         said = browser.session.get(address, params=sent, allow_redirects=False, timeout=10)

@@ -35,10 +35,13 @@ class WayBack:
 
     def address(self, **answer: str) -> str:
         """Return the address that the browser is sent to, unless it posts a form."""
+        members = self.members(**answer)
+        if not members:
+            return self.redirect_uri
         separator = (
             "#" if self.mode == "fragment" else "&" if urlsplit(self.redirect_uri).query else "?"
         )
-        return f"{self.redirect_uri}{separator}{urlencode(self.members(**answer))}"
+        return f"{self.redirect_uri}{separator}{urlencode(members)}"
 
 
 @dataclass(frozen=True, slots=True)
