@@ -13,7 +13,8 @@ from cancel_appointment.records import Keep, Records
 from cancel_appointment.request import CancelRequest, parse_cancel_request, parse_idempotency_key
 from shared.entra.graph_token import GraphTokens
 from shared.errors import InteractionRequired, OutcomeUnknown, Overloaded
-from shared.identity.caller import Caller, explain_challenge
+from shared.identity.caller import Caller
+from shared.identity.claims_challenge import explain_challenge
 from shared.identity.principal import Principal
 from shared.services import Services
 from shared.serving.problems import Reply

@@ -19,7 +19,8 @@ from list_bookings.request import (
 )
 from shared.errors import InteractionRequired, UpstreamAnswer, UpstreamBroken, UpstreamUnavailable
 from shared.graph.reads import GraphReads
-from shared.identity.caller import Caller, explain_challenge
+from shared.identity.caller import Caller
+from shared.identity.claims_challenge import explain_challenge
 from shared.services import Services
 from shared.serving.problems import Reply
 from shared.serving.requests import Incoming

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from shared.entra.graph_token import GraphToken
-from shared.entra.refusals import read_claims
+from shared.identity.claims_challenge import read_claims
 from shared.transport.channel import Answer, Channel, NotSent, Unanswered
 from shared.transport.connections import USER_AGENT
 from shared.transport.endings import GraphAnswer, NoAnswer, Seen

@@ -17,7 +17,6 @@ from shared.entra.refusals import (
     AskedToWait,
     CredentialRefused,
     describe_refusal,
-    read_claims,
     read_refusal,
 )
 from shared.errors import (
@@ -33,6 +32,7 @@ from shared.errors import (
     UpstreamUnavailable,
     UserTokenRequired,
 )
+from shared.identity.claims_challenge import read_claims
 from tests.property.exchanging import (
     OTHER_TENANT,
     Worker,
