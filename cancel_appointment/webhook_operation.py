@@ -20,6 +20,7 @@ from shared.errors import (
     WebhooksOff,
 )
 from shared.identity.webhooks import WebhookSender, read_webhook_id
+from shared.ids import folded
 from shared.services import Services
 from shared.serving.problems import Reply
 from shared.serving.requests import Incoming
@@ -70,7 +71,7 @@ class WebhookOperation(CarriesOut[WebhookSender]):
         request = parse_cancel_request(incoming.headers.get("content-type"), incoming.body)
         sender.require_business(request.business_id)
         work = CancelWork(sender, request, webhook_id)
-        journal.note(mailbox=pseudonym(work.lane))
+        journal.note(mailbox=pseudonym(folded(request.business_id)))
         return work
 
     def admit_at_once(self, incoming: Incoming, journal: Journal) -> None:

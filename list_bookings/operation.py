@@ -21,7 +21,9 @@ from shared.errors import InteractionRequired, UpstreamAnswer, UpstreamBroken, U
 from shared.graph.reads import GraphReads
 from shared.identity.caller import Caller
 from shared.identity.claims_challenge import explain_challenge
+from shared.ids import folded
 from shared.services import Services
+from shared.serving.lanes import Name, mailbox_lane, personal_lane
 from shared.serving.problems import Reply
 from shared.serving.requests import Incoming
 from shared.telemetry.journal import Journal, pseudonym
@@ -40,9 +42,9 @@ class BusinessesWork:
     request: BusinessesRequest
 
     @property
-    def lane(self) -> str:
+    def lane(self) -> Name:
         """The person who asks: no mailbox is touched."""
-        return f"{self.caller.tenant_id} {self.caller.object_id}"
+        return personal_lane(self.caller)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +55,9 @@ class AppointmentsWork:
     request: AppointmentsRequest
 
     @property
-    def lane(self) -> str:
-        """The mailbox that is read, of which cancels have the same lane; addresses do not differ by
-        case.
-        """
-        return self.request.business_id.lower()
+    def lane(self) -> Name:
+        """The mailbox that is read, of which cancels have the same lane."""
+        return mailbox_lane(self.request.business_id)
 
 
 class _Lists:
@@ -161,7 +161,7 @@ class ListAppointments(_Lists):
                 incoming.route, incoming.query, self._services.waiting.now()
             ),
         )
-        journal.note(mailbox=pseudonym(work.lane))
+        journal.note(mailbox=pseudonym(folded(work.request.business_id)))
         return work
 
     def carry_out(self, work: AppointmentsWork, deadline: Deadline, journal: Journal) -> Reply:
