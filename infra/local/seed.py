@@ -14,7 +14,8 @@ PARTNER_CLIENT_ID = "1b730954-1685-4b74-9bfd-dac224a7b894"
 CONNECTOR_CLIENT_ID = "29d9ed98-a469-4536-ade2-f981bc1d605e"
 WEBHOOK_KEY_ID = "partner"
 WEBHOOK_SECRET = "whsec_bG9jYWwgc3RhY2sgc2VjcmV0IHdvcnRoIG5vdGhpbmc="
-APP_ROLE = "Bookings.ReadWrite.All"
+# What acting without a user takes: the first to cancel, the second to look.
+APP_ROLES = ("Bookings.ReadWrite.All", "BookingsAppointment.ReadWrite.All")
 REQUIRED_SCOPE = "Appointments.Cancel"
 GRAPH_SCOPE = "BookingsAppointment.ReadWrite.All"
 
