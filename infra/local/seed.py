@@ -5,7 +5,7 @@ The first business and its first appointment are the example of Microsoft's docu
 outside the local stack.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 TENANT_ID = "84bd8158-6d4d-4958-8b9f-9d6445542f95"
 API_CLIENT_ID = "6731de76-14a6-49ae-97bc-6eba6914391e"
@@ -60,7 +60,11 @@ class Business:
 
 @dataclass(frozen=True, slots=True)
 class Appointment:
-    """A booked appointment. Times are UTC, ISO 8601."""
+    """A booked appointment. Times are UTC, ISO 8601.
+
+    ``others`` are the further customers of a group, by name and address; ``self_service_id`` is
+    that of a customer's own booking.
+    """
 
     appointment_id: str
     business_id: str
@@ -69,6 +73,8 @@ class Appointment:
     customer_email: str
     start: str
     end: str
+    others: tuple[tuple[str, str], ...] = field(default=(), kw_only=True)
+    self_service_id: str = field(default="00000000-0000-0000-0000-000000000000", kw_only=True)
 
 
 BUSINESSES = (
@@ -96,6 +102,7 @@ APPOINTMENTS = (
         "alexw@contoso.com",
         "2027-05-02T12:00:00.0000000Z",
         "2027-05-02T12:30:00.0000000Z",
+        self_service_id="6f9619ff-8b86-d011-b42d-00cf4fc964ff",
     ),
     Appointment(
         "AAMk/AD+Ko_-AAA%3D å=",
@@ -105,6 +112,10 @@ APPOINTMENTS = (
         "isaiahl@contoso.com",
         "2027-05-03T12:00:00.0000000Z",
         "2027-05-03T13:00:00.0000000Z",
+        others=(
+            ("Grady Archie", "gradya@contoso.com"),
+            ("Diego Siciliani", "diegos@contoso.com"),
+        ),
     ),
     Appointment(
         "AAMkADrepair1=",
