@@ -8,7 +8,7 @@ import json
 
 from shared.errors import InteractionRequired
 from shared.identity.caller import Caller
-from shared.serving.strict_json import refuse_constant
+from shared.strict_json import refuse_constant
 
 _MAX_CLAIMS_CHARS = 4096
 _FOR_MAKERS = (

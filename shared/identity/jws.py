@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from shared.errors import TokenRejected
-from shared.serving.strict_json import refuse_constant
+from shared.strict_json import refuse_constant
 
 
 def is_signed_with(key: RSAPublicKey, token: str) -> bool:
