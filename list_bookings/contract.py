@@ -6,13 +6,13 @@ Every entry of Graph is hostile: what has no usable id is left out, and ``comple
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.config import JsonDict
 
+from list_bookings.pages import Listed
 from list_bookings.request import AppointmentsRequest
 from shared.ids import AppointmentId, BusinessId
 from shared.serving.problems import Answer, Reply, success
@@ -104,14 +104,6 @@ class AppointmentsAnswer(Answer):
         description="Quote this to the operator of this service.",
         json_schema_extra={"format": "uuid"},
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Listed[E]:
-    """The entries that could be read; ``complete`` is False when there are more."""
-
-    entries: Sequence[E]
-    complete: bool
 
 
 def answer_businesses(listed: Listed[BusinessEntry], request_id: str) -> Reply:

@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from list_bookings import contract
-from list_bookings.contract import Listed
-from list_bookings.pages import follow
+from list_bookings.pages import Listed, follow
 from list_bookings.request import (
     AppointmentsRequest,
     BusinessesRequest,

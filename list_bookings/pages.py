@@ -1,15 +1,14 @@
-"""From page to page of one of Graph's lists, as far as there is room and time.
+"""From page to page of one of Graph's lists, as far as there is room and time. Pure.
 
 Owns how far a list is followed, and that a page is reduced to what is listed before the next one
 comes: it may have megabytes. Does *not* know what is listed, or how a page is read.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from list_bookings.contract import Listed
 from shared.errors import Throttled, UpstreamAnswer, UpstreamBroken, UpstreamUnavailable
 from shared.transport.deadline import Deadline
 
@@ -20,6 +19,14 @@ _LEAST_S = 0.5  # a page that is asked for with less would likely not come
 _NEXT = "@odata.nextLink"
 
 type Page = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Listed[E]:
+    """The entries that could be read; ``complete`` is False when there are more."""
+
+    entries: Sequence[E]
+    complete: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -214,6 +214,7 @@ PURE = [
         for name in ("catalogue", "documents", "openapi", "recorded", "schemas", "swagger")
     ),
     "list_bookings.contract",
+    "list_bookings.pages",
     "list_bookings.published",
     "list_bookings.request",
     "shared.transport.deadline",

@@ -13,13 +13,12 @@ from hypothesis import strategies as st
 from list_bookings.contract import (
     AppointmentsAnswer,
     BusinessesAnswer,
-    Listed,
     answer_appointments,
     answer_businesses,
     read_appointment,
     read_business,
 )
-from list_bookings.pages import _next_query, follow
+from list_bookings.pages import Listed, _next_query, follow
 from list_bookings.request import (
     AppointmentsRequest,
     parse_appointments_request,
