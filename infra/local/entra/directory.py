@@ -52,7 +52,7 @@ class Directory(Credentials):
             self._ordered: list[_Ordered] = []
             self.reset_credentials()
             self.granted_scopes = GRANTED_SCOPES
-            self.granted_roles: tuple[str, ...] = (seed.GRAPH_SCOPE,)
+            self.granted_roles: tuple[str, ...] = seed.APP_ROLES
 
     def tenant(self, segment: str) -> str | None:
         """Return the tenant id for the first segment of a path: a GUID or the seeded domain, or
