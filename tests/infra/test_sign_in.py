@@ -653,3 +653,14 @@ def test_signing_out_leads_back_to_where_the_client_is(browser: Browser) -> None
         sent = {"post_logout_redirect_uri": target}
         said = browser.session.get(address, params=sent, allow_redirects=False, timeout=10)
         assert (said.status_code, "You signed out" in said.text) == (200, True)
+
+
+def test_a_developer_can_register_a_page_of_this_machine(browser: Browser) -> None:
+    address = f"{browser.entra.base_url}/_local/pages"
+    mine = "http://localhost:8080/redirect.html"
+    assert browser.ask(redirect_uri=mine).status_code == 400
+    assert browser.session.post(address, json={"redirect_uri": mine}, timeout=10).ok
+    assert browser.ask(redirect_uri=mine).status_code == 200
+    for other in ("https://evil.example/", "http://localhost@evil.example/", "http://localhost/#x"):
+        refused = browser.session.post(address, json={"redirect_uri": other}, timeout=10)
+        assert (refused.status_code, "redirect_uri" in refused.text) == (400, True)

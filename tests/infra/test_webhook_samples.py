@@ -33,7 +33,6 @@ def running(running_stack: LocalStack) -> Iterator[str]:
 
 @pytest.fixture
 def service(running: str, stack: LocalStack) -> Iterator[Facade]:
-    stack.entra.granted_roles = (seed.APP_ROLE,)
     with requests.Session() as session:
         yield Facade(running, session, stack)
 

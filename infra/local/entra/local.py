@@ -1,7 +1,7 @@
 """The developer's side door of the Entra simulator, under ``/_local``: tokens for the seeded users,
 faults, key rotation, reset. Not part of Entra.
 
-Open to every program on this machine but to no web page other than the console's (``page_access``,
+Open to every program on this machine but to no web page other than the console's (``server``,
 which the simulator puts in front of it).
 """
 
@@ -18,6 +18,14 @@ from infra.local.faults import Fault, Faults
 
 _FAULTS = TypeAdapter(list[Fault])
 _Handler = Callable[[web.Request], Awaitable[web.Response]]
+
+
+class PageWish(BaseModel):
+    """A developer's own web page, to whose redirect URI people may be sent back."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    redirect_uri: str = Field(pattern=r"^http://(localhost|127\.0\.0\.1)(:\d+)?/[^?#\s]*$")
 
 
 class TokenWish(BaseModel):
@@ -60,6 +68,7 @@ def add_developer_routes(
     mint: TokenMint,
     plan: Faults,
     *,
+    register: Callable[[str], None],
     rotate_keys: Callable[[], SigningKey],
     reset: Callable[[], None],
 ) -> None:
@@ -112,6 +121,11 @@ def add_developer_routes(
         plan.clear()
         return await read_faults(request)
 
+    async def register_page(request: web.Request) -> web.Response:
+        wish = PageWish.model_validate_json(await request.read())
+        register(wish.redirect_uri)
+        return web.json_response(wish.model_dump())
+
     async def rotate(_: web.Request) -> web.Response:
         return web.json_response({"kid": rotate_keys().kid})
 
@@ -125,6 +139,7 @@ def add_developer_routes(
     app.router.add_get("/_local/faults", read_faults)
     app.router.add_post("/_local/faults", _in_words(add_faults))
     app.router.add_delete("/_local/faults", clear_faults)
+    app.router.add_post("/_local/pages", _in_words(register_page))
     app.router.add_post("/_local/rotate-keys", rotate)
     app.router.add_post("/_local/reset", start_again)
 

@@ -29,7 +29,7 @@ from infra.local.entra.sign_in.grants import GRANTS, SignIn
 from infra.local.entra.sign_in.routes import SignInRoutes, read_form
 from infra.local.entra.tokens import TokenMint
 from infra.local.faults import Faults
-from infra.local.page_access import allow_origin, is_preflight, local_pages_only
+from infra.local.server import allow_origin, is_preflight, local_pages_only
 
 __all__ = ["EntraSimulator", "Received", "SigningKey", "make_signing_key"]
 
@@ -171,7 +171,12 @@ class EntraSimulator(Directory):
         ManagedIdentityRoute(self, self._mint, self._answer).add_to(app)
         SignInRoutes(self.sign_in, self._own_tenant, lambda: self.base_url, self._now).add_to(app)
         add_developer_routes(
-            app, self._mint, self.faults, rotate_keys=self.rotate_keys, reset=self.reset
+            app,
+            self._mint,
+            self.faults,
+            register=self.sign_in.register,
+            rotate_keys=self.rotate_keys,
+            reset=self.reset,
         )
         return app
 
