@@ -182,6 +182,7 @@ def _next_query(link: Any) -> dict[str, str] | None:
     if not isinstance(link, str) or len(link) > _LONGEST_LINK:
         return None
     try:
+        link.encode()  # half of a surrogate pair could not be sent
         return dict(parse_qsl(urlsplit(link).query, keep_blank_values=True)) or None
     except ValueError:
         return None

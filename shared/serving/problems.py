@@ -18,9 +18,12 @@ from pydantic.alias_generators import to_camel
 
 from shared import errors
 from shared.errors import FacadeError
+from shared.serving.media_types import read_media_types
 
 _LONGEST_WAIT_S = 3600
 _MAX_HEADER_CLAIMS_CHARS = 6000
+_PROBLEM_JSON = "application/problem+json"
+_NO_WEIGHT = re.compile(r"0(\.0{0,3})?")
 
 
 class Answer(BaseModel):
@@ -314,9 +317,7 @@ def problem(
         if upstream
         else None,
     )
-    headers = _headers(
-        "application/problem+json" if _names_problem_json(accept) else "application/json"
-    )
+    headers = _headers(_PROBLEM_JSON if _names_problem_json(accept) else "application/json")
     if wait_s is not None:
         headers["Retry-After"] = str(wait_s)
     if row.challenge:
@@ -345,13 +346,10 @@ def _json(body: BaseModel) -> bytes:
 
 def _names_problem_json(accept: str | None) -> bool:
     """Tell whether the media type is named and not refused with a weight of zero (RFC 9110 12.5.1)."""
-    for entry in (accept or "").lower().split(","):
-        media_type, *parameters = (part.strip() for part in entry.split(";"))
-        if media_type == "application/problem+json":
-            return not any(
-                re.fullmatch(r"q\s*=\s*0(\.0{0,3})?", parameter) for parameter in parameters
-            )
-    return False
+    named = next(
+        (one for one in read_media_types(accept) if one and one.name == _PROBLEM_JSON), None
+    )
+    return named is not None and not any(_NO_WEIGHT.fullmatch(q) for q in named.values("q"))
 
 
 def _claims(error: FacadeError | None) -> str | None:
