@@ -49,7 +49,7 @@ _QUOTES = (
     r"\u00ab\u00b4\u00bb\u2018-\u201f\u2032-\u2037\u2039\u203a\u275b-\u275e\u2e42"
     r"\u300c-\u300f\u301d-\u301f\uff02\uff07\uff62\uff63"
 )
-_QUOTED = rf"\\*[{_QUOTES}](?:.*[{_QUOTES}])?"
+_QUOTED = rf"\\*[{_QUOTES}].*[{_QUOTES}]"
 _NAMED = "<[^<]*>[;,]?"
 _STEP = r" *\.[. ]*"
 _MAILTO = "[mM][aA][iI][lL][tT][oO] *:"

@@ -45,6 +45,7 @@ USERS = (ADELE, MEGAN, LYNNE)
 LUNCH_DELIVERY = "Contosolunchdelivery@M365B489948.onmicrosoft.com"
 REPAIRS = "Contosorepairs@M365B489948.onmicrosoft.com"
 EXAMPLE_APPOINTMENT = "AAMkADKoAAA="
+TASTING = "AAMkAD-Ko_8AAA="
 EXAMPLE_MESSAGE = "Your appointment has been successfully cancelled. Please call us again."
 
 
@@ -97,7 +98,7 @@ APPOINTMENTS = (
         "2027-05-02T12:30:00.0000000Z",
     ),
     Appointment(
-        "AAMk/AD+Ko_-AAA%3D å=",
+        TASTING,
         LUNCH_DELIVERY,
         "Tasting",
         "Isaiah Langer",

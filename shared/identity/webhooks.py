@@ -27,7 +27,8 @@ _NAMES = tuple(
     for prefix in ("webhook", "svix")
 )
 ID_PATTERN, TIMESTAMP_PATTERN = f"^{_ID.pattern}$", f"^{_TIMESTAMP.pattern}$"
-_LONGEST_SIGNATURES = 2048
+SIGNATURES_PATTERN = rf"^(?:.* )?{_SIGNATURE.pattern}(?: .*)?$"
+LONGEST_SIGNATURES = 2048
 _UNPROVED = (
     "The signature proves no sender that this service knows. The bytes of the body are signed as they are sent, with a secret of this service's list; "
     "webhook-timestamp may be five minutes from now."
@@ -98,10 +99,10 @@ class WebhookVerifier:
         signatures = headers.get(names["signature"], "")
         known = [
             word
-            for word in signatures[:_LONGEST_SIGNATURES].split(" ")
+            for word in signatures[:LONGEST_SIGNATURES].split(" ")
             if _SIGNATURE.fullmatch(word)
         ]
-        if not known or len(signatures) > _LONGEST_SIGNATURES:
+        if not known or len(signatures) > LONGEST_SIGNATURES:
             raise SignatureRefused(
                 f"The header {names['signature']} is missing, or holds no signature of version v1."
             )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
 from shared import errors
@@ -37,6 +37,16 @@ class Answer(BaseModel):
     )
 
 
+def open_list(*known: str) -> WithJsonSchema:
+    """Say of a member that more values may come: a text and the values that are known today.
+
+    Published as an ``enum``, a new value would make generated clients lose the whole answer.
+    """
+    return WithJsonSchema(
+        {"type": "string", "x-extensible-enum": list(known), "examples": list(known)}
+    )
+
+
 class FaultAnswer(Answer):
     """One fault of the request."""
 
@@ -47,8 +57,8 @@ class FaultAnswer(Answer):
 class UpstreamAnswer(Answer):
     """What the service behind this one said."""
 
-    service: Literal["entra", "graph"] = Field(
-        description="Which one: Microsoft Entra ID or Microsoft Graph."
+    service: Annotated[Literal["entra", "graph"], open_list("entra", "graph")] = Field(
+        description="Which one: entra (Microsoft Entra ID) or graph (Microsoft Graph). An open list: take a value that you do not know for another service."
     )
     status: int | None = Field(
         default=None, description="Its HTTP status. Absent where it did not answer."
@@ -69,7 +79,8 @@ class Problem(Answer):
     title: str = Field(description="The kind of problem in words. They may change.")
     status: int = Field(description="The HTTP status of this answer.")
     detail: str = Field(
-        description="What happened this time, in a sentence for a person. Its wording may change."
+        description="What happened this time, in a sentence for a person. Its wording may change.",
+        json_schema_extra={"x-ms-primary-error-message": True},
     )
     instance: str = Field(description="This answer as a URN, which ends in the request id.")
     code: str = Field(

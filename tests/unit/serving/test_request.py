@@ -112,6 +112,7 @@ ODD = [
     "o'brien@contoso.com",
     "a'b\"c",
     '"a',
+    '"',
     "a<b>c",
     "\U0001f5d3\ufe0f",
     "e\u0301",
@@ -162,7 +163,7 @@ REFUSED = {
     "percent-encoded": ["AAMkADKoAAA%3D", "a%40b.c", "%2e%2e", "%2F", "a%252Fb", "%c3%a5", "a%0ab"],
     "quotation marks": [
         *('"a"', "'a'", "`a`", "\u201ca\u201d", "\u201ea\u201c", "\u2018a\u2019", "\u00aba\u00bb"),
-        *("\u2039a\u203a", "\u300ca\u300d", "\uff02a\uff02", "\"a'", '\\"a\\"', '"', ' "a" ', '""'),
+        *("\u2039a\u203a", "\u300ca\u300d", "\uff02a\uff02", "\"a'", '\\"a\\"', ' "a" ', '""'),
     ],
     "mailto:": ["mailto:a@b.c", "MAILTO:a@b.c", "MailTo: a@b.c", "\u200bmailto:a", "mailto :a"],
     "< and >": ["Name <a@b.c>", "<a@b.c>", '"Name" <a@b.c>', "Name <a@b.c>;", "Name <a@b.c>\n"],
