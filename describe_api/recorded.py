@@ -73,7 +73,7 @@ RECORDED = r"""{
       "end": "2027-05-02T12:30:00Z"
      },
      {
-      "appointmentId": "AAMkAD-Ko_8AAA=",
+      "appointmentId": "AAMkAD/Ko+rAAA=",
       "title": "2027-05-03 12:00 UTC, Tasting, Isaiah Langer",
       "start": "2027-05-03T12:00:00Z",
       "end": "2027-05-03T13:00:00Z"
@@ -721,7 +721,7 @@ RECORDED = r"""{
    },
    "body": {
     "businessId": "Contosolunchdelivery@M365B489948.onmicrosoft.com",
-    "appointmentId": "AAMkAD-Ko_8AAA=",
+    "appointmentId": "AAMkADKnAAA=",
     "cancellationMessage": "Your appointment has been successfully cancelled. Please call us again."
    }
   },
@@ -732,14 +732,14 @@ RECORDED = r"""{
     "Cache-Control": "no-store"
    },
    "body": {
-    "outcome": "not_found",
-    "cancelled": false,
+    "outcome": "cancelled",
+    "cancelled": true,
     "confirmed": false,
-    "replayed": false,
+    "replayed": true,
     "businessId": "Contosolunchdelivery@M365B489948.onmicrosoft.com",
-    "appointmentId": "AAMkAD-Ko_8AAA=",
+    "appointmentId": "AAMkADKnAAA=",
     "requestId": "0f8fad5b-d9cb-469f-a165-70867728950e",
-    "message": "The appointment is not there, or not visible to this caller. An earlier attempt may have cancelled it."
+    "message": "The appointment was cancelled. Microsoft Graph did not confirm it, but it stood before the request and is gone now."
    }
   }
  },

@@ -186,7 +186,7 @@ def _successes(service: Service) -> None:
     graph.faults.add(Fault(step="cancel", drop=True, when="after"))
     service.record(
         "not_found_unconfirmed",
-        service.send(body={**_EXAMPLE, "appointmentId": seed.TASTING}),
+        service.send(body={**_EXAMPLE, "appointmentId": "AAMkADKnAAA="}),
     )
     graph.reset()
     service.record(
