@@ -570,6 +570,22 @@ def test_the_log_tells_who_was_acted_for_and_which_key_it_was(
         assert ("caller=" in line) == ("acting=user" in line)
 
 
+def test_the_log_names_our_own_fields_at_fault_and_nothing_of_the_callers(
+    sender: Sender, watched_host: HostProcess
+) -> None:
+    answer = sender.send(b'{"appointmentId": "\\ud800", "customerOf Mrs": 1, "another": 2}')
+    problem = problem_of(answer)
+    assert problem.detail == "businessId is required (3 more faults; see errors)."
+    printed = watched_host.wait_for(f"requestId={problem.request_id}")
+    (line,) = [
+        line
+        for line in printed.splitlines()
+        if "event=request " in line and problem.request_id in line
+    ]
+    assert "fields=businessId,appointmentId,unknown" in line
+    assert "customerOf" not in printed
+
+
 def test_a_token_that_graph_takes_no_more_is_replaced(sender: Sender, facade: Facade) -> None:
     outcome_of(sender.deliver(facade.book()))
     facade.stack.entra.clear_received()
