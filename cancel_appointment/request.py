@@ -15,7 +15,7 @@ from shared.errors import BodyTooLarge, FieldFault, MediaTypeUnsupported
 from shared.ids import BLANKS, AppointmentId, BusinessId
 from shared.serving.media_types import MediaType, read_media_types
 from shared.serving.request_faults import invalid, read_faults, shown
-from shared.serving.strict_json import refuse_constant
+from shared.strict_json import refuse_constant
 
 MAX_BODY_BYTES = 64 * 1024
 _BARE_KEY = re.compile(r"[\x21\x23-\x2b\x2d-\x7e]{1,255}")

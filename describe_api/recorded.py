@@ -63,18 +63,28 @@ RECORDED = r"""{
      {
       "appointmentId": "AAMkADKoAAA=",
       "title": "2027-05-01 12:00 UTC, Catered bento, Jordan Miller",
+      "serviceName": "Catered bento",
+      "customerName": "Jordan Miller",
+      "attendees": 1,
       "start": "2027-05-01T12:00:00Z",
       "end": "2027-05-01T12:30:00Z"
      },
      {
       "appointmentId": "AAMkADKnAAA=",
       "title": "2027-05-02 12:00 UTC, Catered bento, Alex Wilber",
+      "serviceName": "Catered bento",
+      "customerName": "Alex Wilber",
+      "attendees": 1,
+      "selfServiceAppointmentId": "6f9619ff-8b86-d011-b42d-00cf4fc964ff",
       "start": "2027-05-02T12:00:00Z",
       "end": "2027-05-02T12:30:00Z"
      },
      {
       "appointmentId": "AAMkAD/Ko+rAAA=",
-      "title": "2027-05-03 12:00 UTC, Tasting, Isaiah Langer",
+      "title": "2027-05-03 12:00 UTC, Tasting, Isaiah Langer and 2 more (group)",
+      "serviceName": "Tasting",
+      "customerName": "Isaiah Langer",
+      "attendees": 3,
       "start": "2027-05-03T12:00:00Z",
       "end": "2027-05-03T13:00:00Z"
      }
@@ -720,9 +730,8 @@ RECORDED = r"""{
     "Content-Type": "application/json"
    },
    "body": {
-    "businessId": "Contosolunchdelivery@M365B489948.onmicrosoft.com",
-    "appointmentId": "AAMkADKnAAA=",
-    "cancellationMessage": "Your appointment has been successfully cancelled. Please call us again."
+    "businessId": "Contosorepairs@M365B489948.onmicrosoft.com",
+    "appointmentId": "AAMkADrepair1="
    }
   },
   "response": {
@@ -732,14 +741,14 @@ RECORDED = r"""{
     "Cache-Control": "no-store"
    },
    "body": {
-    "outcome": "cancelled",
-    "cancelled": true,
+    "outcome": "not_found",
+    "cancelled": false,
     "confirmed": false,
-    "replayed": true,
-    "businessId": "Contosolunchdelivery@M365B489948.onmicrosoft.com",
-    "appointmentId": "AAMkADKnAAA=",
+    "replayed": false,
+    "businessId": "Contosorepairs@M365B489948.onmicrosoft.com",
+    "appointmentId": "AAMkADrepair1=",
     "requestId": "0f8fad5b-d9cb-469f-a165-70867728950e",
-    "message": "The appointment was cancelled. Microsoft Graph did not confirm it, but it stood before the request and is gone now."
+    "message": "The appointment is not there, or not visible to this caller. An earlier attempt may have cancelled it."
    }
   }
  },
