@@ -22,6 +22,7 @@ from cancel_appointment.request import (
 from describe_api.schemas import schemas_of
 from infra.local import seed
 from shared.errors import BodyTooLarge, FieldFault, MediaTypeUnsupported, RequestInvalid
+from shared.ids import BLANKS
 
 JSON = "application/json"
 GOOD = {
