@@ -220,7 +220,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         values = (options.host, options.tenant, options.api_client_id, options.connector_client_id)
         names = [name.replace("-", "_") for name in _OF_THE_PUBLISHER]
         publisher = Publisher.read({name: getattr(options, name) for name in names})
-        deployment = Deployment(*(value.strip().lower() for value in values), publisher=publisher)
+        host, tenant, api, connector = (value.strip().lower() for value in values)
+        deployment = Deployment(host, tenant, api, connector, publisher)
         written = fill(deployment, options.target)
     except PackageRefused as refusal:
         print(refusal, file=sys.stderr)
