@@ -120,9 +120,18 @@ def test_the_appointments_of_a_span_come_with_one_line_each_and_nothing_else_of_
 
 
 def test_a_group_is_named_as_such_and_its_cancel_tells_every_customer(facade: Facade) -> None:
-    listed = appointments(facade, start="2027-05-03T00:00:00Z", end="2027-05-04T00:00:00Z")
+    times = "2027-05-20T12:00:00.0000000Z", "2027-05-20T13:00:00.0000000Z"
+    others = ("Grady Archie", "gradya@contoso.com"), ("Diego Siciliani", "diegos@contoso.com")
+    facade.stack.graph.bookings.add(
+        seed.Appointment(
+            *("AAMkgroup=", seed.LUNCH_DELIVERY, "Class", "Isaiah Langer", "isaiahl@contoso.com"),
+            *times,
+            others=others,
+        )
+    )
+    listed = appointments(facade, start="2027-05-20T00:00:00Z", end="2027-05-21T00:00:00Z")
     (group,) = listed.json()["appointments"]
-    assert group["title"] == "2027-05-03 12:00 UTC, Tasting, Isaiah Langer and 2 more (group)"
+    assert group["title"] == "2027-05-20 12:00 UTC, Class, Isaiah Langer and 2 more (group)"
     assert (group["customerName"], group["attendees"]) == ("Isaiah Langer", 3)
     assert facade.cancel(group["appointmentId"]).json()["outcome"] == "cancelled"
     outbox = facade.stack.graph.bookings.outbox
