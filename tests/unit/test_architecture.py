@@ -228,6 +228,7 @@ PURE = [
     "shared.serving.request_faults",
     "shared.identity.principal",
     "shared.transport.endings",
+    "shared.transport.retry_after",
     "shared.telemetry.tracing",
     "shared.identity.webhook_keys",
 ]
