@@ -88,15 +88,16 @@ class Services:
             f"{self.settings.entra_authority_host}/{self.settings.tenant_id}/oauth2/v2.0/authorize"
         )
 
-    def deadline(self, within_s: float = math.inf) -> Deadline:
-        """Start the clock of one request; it ends a little before the caller's patience does, so
-        that an answer is written in time.
+    def deadline(self, within_s: float = math.inf, *, arrived_at: float | None = None) -> Deadline:
+        """Return the deadline of one request; it ends a little before the caller's patience does,
+        so that an answer is written in time.
 
-        ``within_s`` bounds that patience, in seconds.
+        ``within_s`` bounds that patience, in seconds. ``arrived_at`` is the moment of the monotonic
+        clock at which it began; None is now.
         """
-        return Deadline.after(
-            min(within_s, self.settings.request_deadline_seconds) - _RESERVE_S, time.monotonic
-        )
+        began_at = time.monotonic() if arrived_at is None else arrived_at
+        patience_s = min(within_s, self.settings.request_deadline_seconds) - _RESERVE_S
+        return Deadline(began_at + patience_s, time.monotonic)
 
     def warm(self) -> None:
         """Start what the first request will want, in the background: published keys, MSAL's

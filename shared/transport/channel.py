@@ -104,6 +104,9 @@ class Channel:
         ends_at = time.monotonic() + total_s
         request = _write(method, target, self._authority, headers, body)
         connection = self._connection(min(connect_s, total_s), fresh=fresh)
+        if time.monotonic() >= ends_at:
+            connection.close()
+            raise NotSent("ConnectTimeoutError")
         reading = Reading(limit_bytes)
         kept = answered = False
         try:
