@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
-import requests
-
 from shared.entra.exchange_cache import ExchangeCache, Fresh
 from shared.entra.graph_token import GraphToken
 from shared.entra.http import EntraAnswer, EntraHttp
@@ -22,6 +20,7 @@ from shared.graph.endings import GraphAnswer, Seen
 from shared.records.rules import Begun, Claim, IdempotencyStore, StoreUnavailable
 from shared.telemetry.journal import Telemetry
 from shared.telemetry.tracing import Attributes, Span
+from shared.transport.channel import Channel
 from shared.transport.deadline import Deadline
 
 _WORD = re.compile(r"[A-Za-z]{1,40}")
@@ -128,13 +127,13 @@ class InstrumentedEntraHttp(EntraHttp):
 
     def __init__(
         self,
-        session: requests.Session,
+        channel: Channel,
         authority_host: str,
         home_tenant: str,
         now: Callable[[], float],
         telemetry: Telemetry,
     ) -> None:
-        super().__init__(session, authority_host, home_tenant, now)
+        super().__init__(channel, authority_host, home_tenant, now)
         self._telemetry = telemetry
         self._attributes = _http("POST", authority_host, _TOKEN_PATH)
 

@@ -27,7 +27,7 @@ from shared.records.rules import IdempotencyStore, MemoryStore
 from shared.settings import Settings, TelemetrySettings
 from shared.telemetry.journal import OFF, Journal, Telemetry, pseudonym
 from shared.transport.channel import Channel
-from shared.transport.connections import Trust, open_identity_session, open_session, open_trust
+from shared.transport.connections import Trust, open_trust
 from shared.transport.deadline import Deadline
 from shared.transport.waiting import SystemWaiting
 
@@ -157,8 +157,7 @@ def build_services(environment: Mapping[str, str], telemetry: Telemetry = OFF) -
     settings = Settings.read(environment)
     waiting = SystemWaiting()
     trust = open_trust(settings.ca_bundle)
-    entra = open_session(trust, pool_size=settings.max_concurrency)
-    identity = open_identity_session()
+    entra = Channel(settings.entra_authority_host, trust, keep=settings.max_concurrency)
     http = EntraHttp(entra, settings.entra_authority_host, settings.tenant_id, waiting.now)
     fetch_keys: FetchKeys = partial(
         fetch_signing_keys, entra, settings.entra_authority_host, timeout_s=_KEYS_TIMEOUT_S
@@ -188,7 +187,7 @@ def build_services(environment: Mapping[str, str], telemetry: Telemetry = OFF) -
     client = EntraClient(
         settings.client_id,
         settings.entra_authority_host,
-        lambda: load_credential(Settings.read(environment), identity),
+        lambda: load_credential(Settings.read(environment)),
         http,
         waiting,
     )
