@@ -164,7 +164,8 @@ def _left_s(ends_at: float) -> float:
 
 
 def _check_echo(sent: str, echoed: str | None) -> None:
-    if echoed is not None and echoed.lower() != sent.lower():
+    repeated = {one.strip() for one in (echoed or sent).lower().split(",")}
+    if repeated != {sent.lower()}:
         raise Unanswered("AnswerToAnother")
 
 
@@ -183,6 +184,6 @@ def _write(
     if body is not None:
         lines.append(f"Content-Length: {len(body)}")
     head = "\r\n".join(lines)
-    if not ("".join(lines).isprintable() and head.isascii()):
+    if " " in target or not ("".join(lines).isprintable() and head.isascii()):
         raise NotSent("InvalidHeader")
     return f"{head}\r\n\r\n".encode("ascii") + (body or b"")

@@ -144,6 +144,12 @@ def test_what_would_break_out_of_its_line_is_never_sent(
     assert not sock.made
 
 
+def test_a_blank_in_a_target_is_never_sent(sock: type[FakeSocket]) -> None:
+    with pytest.raises(NotSent, match="InvalidHeader"):
+        exchange(target="/a HTTP/1.1")
+    assert not sock.made
+
+
 def test_nothing_is_opened_until_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     def connect(*_: object) -> None:
         raise AssertionError("a socket was made")
