@@ -8,6 +8,8 @@ import socket
 import ssl
 import time
 
+from urllib3.util import wait_for_read
+
 from shared.transport.connections import Trust
 
 # Load balancers forget silent flows after minutes and tell nobody: probes find out before a request
@@ -45,8 +47,12 @@ class Connection:
         """Tell whether it is open, and holds nothing that could be taken for the next answer.
 
         A server may send TLS tickets at any time. They make the socket readable and are no answer;
-        reading takes them in.
+        reading takes them in. To read costs more than to ask first.
         """
+        if not wait_for_read(self.sock, 0) and not (
+            isinstance(self.sock, ssl.SSLSocket) and self.sock.pending()
+        ):
+            return True
         try:
             self.sock.settimeout(0)
             self.sock.recv(1)

@@ -128,7 +128,9 @@ def test_the_product_does_not_need_the_local_stack_or_the_tests(name: str) -> No
 
 
 # Each package below is met in the adapters that own it and nowhere else.
-TRANSPORT = {f"shared.transport.{name}" for name in ("channel", "connections", "reading")}
+TRANSPORT = {
+    f"shared.transport.{name}" for name in ("channel", "connections", "reading", "sockets")
+}
 # Those that speak HTTP to somebody: to Graph, to Entra's token endpoint (for MSAL), to where its
 # keys are published, to the platform's identity endpoint; services.py hands each its channel.
 SPEAK_HTTP = {
