@@ -11,10 +11,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from shared.entra.credentials import IdentityEndpoint
 from shared.graph.client import GraphClient
 from shared.graph.endings import NoAnswer
 from shared.transport import pool, sockets
-from shared.transport.channel import Answer, Channel, NotSent
+from shared.transport.channel import Answer, Channel, NotSent, Unanswered
 from tests.integration.wire import (
     CANCEL,
     CANCELLED,
@@ -227,6 +228,42 @@ def test_a_call_without_time_is_never_sent(bench: Bench) -> None:
         with pytest.raises(NotSent):
             get(bench.channel(server.url), total_s=0.0)
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("plain", [True, False], ids=["plain", "TLS"])
+@pytest.mark.parametrize("reads", [0, 1000], ids=["stops reading", "reads by drips"])
+def test_a_peer_that_does_not_take_the_request_is_given_up_in_time(
+    bench: Bench, plain: bool, reads: int
+) -> None:
+    def script(link: Link) -> None:
+        while reads:
+            link._sock.recv(reads)
+            if link.stopped(0.01):
+                return
+        link.hold()
+
+    server = bench.serve(script, plain=plain)
+    url = server.url.replace("https", "http") if plain else server.url
+    began_at = time.monotonic()
+    with pytest.raises(Unanswered, match="ReadTimeoutError"):
+        bench.channel(url).exchange(
+            "PUT", "/a", {}, bytes(20_000_000), connect_s=10.0, total_s=1.0, limit_bytes=1000
+        )
+    assert time.monotonic() - began_at < 5.0
+
+
+def test_an_identity_endpoint_that_drips_is_given_up_in_time(bench: Bench) -> None:
+    def script(link: Link) -> None:
+        link.read_request()
+        link.send(head("200 OK", "Content-Length: 1000"))
+        link.drip(b" " * 1000)
+
+    server = bench.serve(script, plain=True)
+    with pytest.raises(Unanswered, match="ReadTimeoutError"):
+        IdentityEndpoint(within_s=0.5).get(
+            f"{server.url.replace('https', 'http')}/msi/token", params={"a": "b c"}, headers={}
+        )
+    assert server.requests[0].startswith(b"GET /msi/token?a=b+c HTTP/1.1\r\n")
 
 
 def test_a_plain_address_is_spoken_to_plainly(bench: Bench) -> None:

@@ -69,6 +69,10 @@ class Link:
             if self._server.stopping.wait(pause_s):
                 return
 
+    def stopped(self, within_s: float) -> bool:
+        """Wait, and tell whether the test is over."""
+        return self._server.stopping.wait(within_s)
+
     def hold(self) -> None:
         """Say nothing more for as long as the test runs."""
         self._server.stopping.wait(PATIENCE_S)

@@ -3,6 +3,7 @@
 Over real sockets: test_transport_endings.
 """
 
+import errno
 import socket
 import ssl
 from typing import Any, ClassVar
@@ -92,6 +93,17 @@ def test_whatever_fails_while_connecting_was_not_sent(
     late = kind is TimeoutError
     assert caught.value.cause == ("ConnectTimeoutError" if late else "NewConnectionError")
     assert [one.closed for one in sock.made] == [1]
+
+
+def test_where_no_socket_is_to_be_had_nothing_was_sent(
+    sock: type[FakeSocket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: int) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(socket, "socket", fail)
+    with pytest.raises(NotSent, match="NewConnectionError"):
+        exchange()
 
 
 @pytest.mark.parametrize("kind", [*SYSTEM, ValueError], ids=lambda kind: kind.__qualname__)
