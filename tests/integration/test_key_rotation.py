@@ -14,9 +14,10 @@ from infra.local import seed
 from infra.local.faults import Fault
 from infra.local.stack import LocalStack
 from shared.errors import TokenRejected, UpstreamUnavailable
-from shared.identity.caller import CallerRules
+from shared.identity.key_sets import fetch_signing_keys
 from shared.identity.proved import ProvedCallers
-from shared.identity.signing_keys import SigningKeys, fetch_signing_keys
+from shared.identity.signing_keys import SigningKeys
+from shared.services import caller_rules
 from shared.settings import Settings
 from shared.transport.channel import Channel
 from shared.transport.connections import open_trust
@@ -54,7 +55,7 @@ def gate(stack: LocalStack) -> Gate:
     channel = Channel(stack.entra_url, open_trust(stack.bundle), keep=4)
     fetch = partial(fetch_signing_keys, channel, stack.entra_url, timeout_s=(2.0, 2.0))
     keys = SigningKeys(fetch, now=lambda: clock[0], run_in_background=lambda work: work())
-    return Gate(stack, ProvedCallers(CallerRules.from_settings(settings), keys, time.time), clock)
+    return Gate(stack, ProvedCallers(caller_rules(settings), keys, time.time), clock)
 
 
 def test_rotation_under_load_refuses_no_valid_token(gate: Gate) -> None:

@@ -137,7 +137,7 @@ SPEAK_HTTP = {
     "shared.entra.credentials",
     "shared.entra.http",
     "shared.graph.client",
-    "shared.identity.signing_keys",
+    "shared.identity.key_sets",
     "shared.instrumented",
     "shared.services",
 }
@@ -165,8 +165,8 @@ OWNERS: dict[str, set[str]] = {
     },
     "cryptography": {
         "shared.entra.certificate",
-        "shared.identity.signatures",
-        "shared.identity.signing_keys",
+        "shared.identity.jws",
+        "shared.identity.key_sets",
     },
     "cryptography.x509": {"shared.entra.certificate"},
     "shared.entra.certificate": {"shared.entra.credentials"},
@@ -213,6 +213,7 @@ PURE = [
         for name in ("catalogue", "documents", "openapi", "recorded", "schemas", "swagger")
     ),
     "list_bookings.contract",
+    "list_bookings.pages",
     "list_bookings.published",
     "list_bookings.request",
     "shared.transport.deadline",

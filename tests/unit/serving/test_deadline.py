@@ -9,9 +9,11 @@ import pytest
 
 from shared import services as composition
 from shared.errors import FacadeError, Overloaded
+from shared.identity.principal import Principal
 from shared.lazy import Lazy
 from shared.services import Services, build_services
 from shared.serving import requests
+from shared.serving.lanes import Name
 from shared.serving.problems import Reply
 from shared.serving.requests import Incoming, open_lanes, serve
 from shared.telemetry.journal import OFF, Journal
@@ -25,8 +27,16 @@ ENVIRONMENT = {
 
 
 @dataclass(frozen=True)
+class Somebody:
+    tenant_id: str = "t"
+    object_id: str = "o"
+    client_id: str = "c"
+
+
+@dataclass(frozen=True)
 class Work:
-    lane: str = "mailbox"
+    caller: Principal = Somebody()
+    lane: Name = ("mailbox",)
 
 
 class Operation:
