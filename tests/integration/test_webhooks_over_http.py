@@ -492,7 +492,7 @@ def test_a_delivery_is_remembered_for_a_week(entra_with_role: LocalStack) -> Non
     webhook_id, body = new_id(), body_for(seed.EXAMPLE_APPOINTMENT)
 
     def deliver() -> tuple[str, bool]:
-        journal = Journal("", time.monotonic)
+        journal = Journal(new_id(), time.monotonic)
         headers = {"content-type": "application/json", **signed(body, webhook_id=webhook_id)}
         work = operation.admit(Incoming(headers, body), journal)
         said = json.loads(operation.carry_out(work, services.deadline(), journal).body)
