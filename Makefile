@@ -70,7 +70,10 @@ connector: $(READY) ## Fill in the Power Platform connector's files: infra/conne
 	@exec $(BIN)/python -m infra.connector.package --host="$(HOST)" --tenant="$(TENANT)" \
 		--api-client-id="$(API_CLIENT_ID)" --connector-client-id="$(CONNECTOR_CLIENT_ID)"
 
-.PHONY: package sbom lock audit
+.PHONY: package sbom lock audit snapshots
+
+snapshots: $(READY) ## Evaluate the deployment template again, into infra/snapshots (needs Microsoft's bicep on PATH)
+	@$(BIN)/python -m scripts.snapshots
 
 package: $(READY) ## Build the deployment package; ARGS=--vendored puts the dependencies in (needs a network)
 	@$(BIN)/python -m scripts.package $(ARGS)

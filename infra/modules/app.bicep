@@ -29,6 +29,9 @@ param allowedClientIds string[]
 @description('The Microsoft cloud of the tenant.')
 param cloud string
 
+@description('App settings over those below, by name; checked in main.bicep.')
+param appSettings object
+
 @description('Origins that browsers may call from; checked in main.bicep.')
 param corsAllowedOrigins string[]
 
@@ -64,6 +67,9 @@ param perInstanceConcurrency int
 
 @description('Instances that are kept running.')
 param alwaysReadyInstances int
+
+@description('Whether instances are replaced one after the other at a deployment.')
+param rollingUpdates bool
 
 resource storage 'Microsoft.Storage/storageAccounts@2023-05-01' existing = {
   name: storageAccountName
@@ -159,6 +165,11 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
         name: 'python'
         version: '3.13'
       }
+      // The platform has it (a preview), the compiler's types do not.
+      #disable-next-line BCP037
+      siteUpdateStrategy: {
+        type: rollingUpdates ? 'RollingUpdate' : 'Recreate'
+      }
       scaleAndConcurrency: {
         maximumInstanceCount: maximumInstanceCount
         instanceMemoryMB: instanceMemoryMB
@@ -186,7 +197,7 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
 resource settings 'Microsoft.Web/sites/config@2024-04-01' = {
   parent: app
   name: 'appsettings'
-  properties: union(serviceSettings, platformSettings, webhooksEnabled ? webhookSettings : {})
+  properties: union(serviceSettings, platformSettings, webhooksEnabled ? webhookSettings : {}, appSettings)
 }
 
 // Publishing with a user name and a password is off; azd and pipelines publish with an Entra token.
