@@ -79,7 +79,7 @@ param cloud string = 'global'
 @description('Client id of a registration that was made by hand (docs/operations.md). Empty: this template makes one, which Microsoft Graph Bicep does in the public cloud alone.')
 param apiClientId string = ''
 
-@description('Makes a second registration, for the Power Platform connector, and lets it call.')
+@description('Makes a second registration, for the Power Platform connector, and lets it call; not beside a registration made by hand.')
 param connectorEnabled bool = false
 
 @description('Redirect addresses of the connector, separated by commas; each environment shows its own once the connector is there.')
@@ -198,6 +198,7 @@ var checkedSettings = empty(refusedSettings)
   : fail('appSettings must not hold secrets: ${join(map(refusedSettings, setting => setting.key), ', ')}. The managed identity needs none; webhook keys belong into the key vault.')
 
 var registrationWanted = empty(apiClientId)
+var connectorWanted = connectorEnabled && registrationWanted
 
 resource group 'Microsoft.Resources/resourceGroups@2024-03-01' = {
   name: 'rg-${environmentName}'
@@ -310,7 +311,11 @@ module roles 'modules/roles.bicep' = {
 }
 
 var clientId = registrationWanted ? registration!.outputs.clientId : apiClientId
-var connectorClientId = registrationWanted ? registration!.outputs.connectorClientId : ''
+var connectorClientId = connectorWanted ? registration!.outputs.connectorClientId : ''
+// An empty list would let every application of the tenant call. Until one is named, the API itself is
+// alone on it, and it calls nobody.
+var named = union(partners, preauthorized)
+var callers = empty(named) && !connectorWanted ? [clientId] : concat(named, connectorWanted ? [connectorClientId] : [])
 
 module app 'modules/app.bicep' = {
   name: 'app'
@@ -324,7 +329,7 @@ module app 'modules/app.bicep' = {
     identityResourceId: identity.outputs.resourceId
     identityClientId: identity.outputs.clientId
     apiClientId: clientId
-    allowedClientIds: union(partners, preauthorized, empty(connectorClientId) ? [] : [connectorClientId])
+    allowedClientIds: callers
     appSettings: checkedSettings
     cloud: cloud
     corsAllowedOrigins: checkedOrigins

@@ -22,7 +22,8 @@ param identityClientId string
 @description('Client id of the API: its registration in Entra ID.')
 param apiClientId string
 
-@description('Client ids of the applications that may call. Empty: none may.')
+@minLength(1)
+@description('Client ids of the applications that may call.')
 param allowedClientIds string[]
 
 @allowed(['global', 'usgov', 'dod'])
@@ -85,8 +86,7 @@ var serviceSettings = {
   CLIENT_ID: apiClientId
   MANAGED_IDENTITY_CLIENT_ID: identityClientId
   CLOUD: cloud
-  // An empty setting would let every application of the tenant call. Until one is named, only the API itself is on the list, and it calls nobody.
-  ALLOWED_CLIENT_IDS: empty(allowedClientIds) ? apiClientId : join(allowedClientIds, ',')
+  ALLOWED_CLIENT_IDS: join(allowedClientIds, ',')
   // The service's threads: twice what the platform aims at, because it may send more for a moment.
   MAX_CONCURRENCY: string(min(perInstanceConcurrency * 2, 1000))
   IDEMPOTENCY_STORE: 'table'

@@ -196,7 +196,10 @@ resource alerts 'Microsoft.Insights/scheduledQueryRules@2022-06-15' = [
       severity: rule.severity
       enabled: true
       autoMitigate: true
-      evaluationFrequency: 'PT5M'
+      // Each look is billed: what is no emergency is looked at every quarter of an hour.
+      evaluationFrequency: rule.severity < 3 ? 'PT5M' : 'PT15M'
+      // A component that was made a moment ago does not know its tables yet.
+      skipQueryValidation: true
       windowSize: rule.windowSize
       scopes: [contains(rule, 'ofWorkspace') ? workspace.outputs.resourceId : component.outputs.resourceId]
       criteria: {
