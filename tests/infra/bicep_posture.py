@@ -1,396 +1,291 @@
-"""Rules on what a security review would ask: secrets, roles, identities, encryption, who can reach
-what.
-"""
+"""What a security review would ask of every resource that a deployment makes."""
 
 import json
 import re
 from collections.abc import Iterator, Mapping
-from typing import cast
+from typing import Any
 
 from shared.entra.credentials import _EXCHANGE_AUDIENCES as TOKEN_EXCHANGE_AUDIENCES
 from shared.settings import Settings
-from tests.infra.bicep import Json, Template, at, body_of, dotted
-from tests.infra.bicep_rules import (
-    APP,
-    MAIN,
-    MONITORING,
-    NETWORK,
-    REGISTRATION,
-    ROLES,
-    SECRET_NAME,
-    STORAGE,
-    VAULT,
-    app_settings,
-    rule,
-)
+from tests.infra.bicep import SECRET_NAME, Deployment, Rule, at
 
-# Which built-in role may be given on what: (role, type of resource).
+# Which built-in role may be given on what (Azure built-in roles reference).
 _ROLES: Mapping[str, tuple[str, str]] = {
-    "b7e6dc6d-f1e8-4753-8033-0f276bb0955b": (
-        "Storage Blob Data Owner",
-        "Microsoft.Storage/storageAccounts",
-    ),
-    "0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3": (
-        "Storage Table Data Contributor",
-        "Microsoft.Storage/storageAccounts",
-    ),
-    "3913510d-42f4-4e42-8a64-420c390055eb": (
-        "Monitoring Metrics Publisher",
-        "Microsoft.Insights/components",
-    ),
-    "4633458b-17de-408a-b874-0445c86b69e6": ("Key Vault Secrets User", "Microsoft.KeyVault/vaults"),
+    "b7e6dc6d-f1e8-4753-8033-0f276bb0955b": ("Storage Blob Data Owner", "storageAccounts"),
+    "0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3": ("Storage Table Data Contributor", "storageAccounts"),
+    "3913510d-42f4-4e42-8a64-420c390055eb": ("Monitoring Metrics Publisher", "components"),
+    "4633458b-17de-408a-b874-0445c86b69e6": ("Key Vault Secrets User", "vaults"),
 }
-
-
-_SECRET_SOURCE = re.compile(
-    r"\blist[A-Z]\w*\s*\(|getSecret\s*\(|AccountKey=|SharedAccess|primaryAccessKey|secondaryAccessKey|[pP]rimaryConnectionString|[sS]econdaryConnectionString"
-    r"|instrumentationKey|passwordCredentials|keyCredentials|whsec_",
-    re.IGNORECASE,
+_GRAPH_ROLES = (
+    "0c4b2d20-7919-468d-8668-c54b09d4dee8",  # Bookings.ReadWrite.All: documented for a cancel
+    "9769393e-5a9f-4302-9e3d-7e018ecb64a7",  # BookingsAppointment.ReadWrite.All: for a look
+)
+_GRAPH = "00000003-0000-0000-c000-000000000000"
+_CANCEL_AS_USER = "02a5a114-36a6-46ff-a102-954d89d9ab02"
+_SECRET = re.compile(
+    r"\blist[A-Z]\w*\(|AccountKey=|SharedAccess|[pP]rimaryKey|InstrumentationKey|passwordCredentials"
+    r"|keyCredentials|whsec_"
 )
 
 
-@rule
-def no_secret_passes_through(template: Template) -> Iterator[str]:
-    """No key is listed, no secret is a plain parameter, none is put out, none stands in the files."""
-    for file in template.files():
-        code = "\n".join(
-            line.split("//")[0] if "'" not in line else line for line in file.source.splitlines()
+def differences(found: Any, wanted: Mapping[str, Any]) -> Iterator[str]:
+    """Say what is not as it should be, by its path."""
+    for path, value in wanted.items():
+        if at(found, path) != value:
+            yield f"{path} is {at(found, path)!r}, not {value!r}"
+
+
+def no_secret_is_made(deployment: Deployment) -> Iterator[str]:
+    """No key is listed, none is an output, none stands in a resource."""
+    yield from (found.group() for found in _SECRET.finditer(json.dumps(deployment.resources)))
+    for name, value in deployment.outputs.items():
+        if SECRET_NAME.search(name) or SECRET_NAME.search(str(value)):
+            yield f"the output {name} may be secret"
+    for name, value in deployment.settings.items():
+        if SECRET_NAME.search(name) and not name.startswith("APPLICATIONINSIGHTS_"):
+            if not str(value).removeprefix("[format('").startswith("@Microsoft.KeyVault("):
+                yield f"{name} holds a secret"
+
+
+def storage_is_closed(deployment: Deployment) -> Iterator[str]:
+    """No keys, no public blobs, TLS 1.2; a deleted package is kept for a while."""
+    for account in deployment.all("storageAccounts"):
+        yield from differences(
+            account["properties"],
+            {
+                "allowSharedKeyAccess": False,
+                "allowBlobPublicAccess": False,
+                "allowCrossTenantReplication": False,
+                "defaultToOAuthAuthentication": True,
+                "isLocalUserEnabled": False,
+                "isSftpEnabled": False,
+                "minimumTlsVersion": "TLS1_2",
+                "supportsHttpsTrafficOnly": True,
+            },
         )
-        yield from (f"{file.path}: {found.group()}" for found in _SECRET_SOURCE.finditer(code))
-        for name, parameter in file.section("parameters").items():
-            secure = any(
-                at(decorator, "type") == "secure"
-                for decorator in cast("list[Json]", parameter["decorators"])
-            )
-            if SECRET_NAME.search(name) and not secure:
-                yield f"{file.path}: the parameter {name} sounds secret and is not @secure()"
-            if secure and parameter.get("default") is not None:
-                yield f"{file.path}: the secret parameter {name} has a default"
-        for name, output in file.section("outputs").items():
-            if SECRET_NAME.search(name) or SECRET_NAME.search(json.dumps(output["value"])):
-                yield f"{file.path}: the output {name} may be secret"
-
-
-@rule
-def storage_is_closed(template: Template) -> Iterator[str]:
-    """No keys, no public blobs, TLS 1.2, and nothing from outside where there is a network."""
-    account = at(body_of(template.file(STORAGE).section("modules")["account"]), "params")
-    wanted: dict[str, Json] = {
-        "allowSharedKeyAccess": False,
-        "allowBlobPublicAccess": False,
-        "allowCrossTenantReplication": False,
-        "supportsHttpsTrafficOnly": True,
-        "minimumTlsVersion": "TLS1_2",
-        "defaultToOAuthAuthentication": True,
-    }
-    yield from (
-        f"{name} is {at(account, name)}"
-        for name, value in wanted.items()
-        if at(account, name) != value
-    )
-    if at(account, "blobServices", "containers", 0, "publicAccess") != "None":
-        yield "the container may be public"
-    if at(account, "tableServices", "tables", 0, "name") != "tableName":
+    for container in deployment.all("containers"):
+        yield from differences(container, {"properties.publicAccess": "None"})
+    for policy in ("deleteRetentionPolicy", "containerDeleteRetentionPolicy"):
+        if not at(deployment.of("blobServices"), f"{policy}.days"):
+            yield f"{policy} is on, for no number of days"
+    if deployment.of("tables", "name").rpartition("/")[2] != deployment.settings.get(
+        "IDEMPOTENCY_TABLE_NAME"
+    ):
         yield "the table of the records is not made"
-    yield from _closed_inside_a_network(account)
-    yield from _follows_the_network(template, "storage")
 
 
-@rule
-def the_vault_is_closed(template: Template) -> Iterator[str]:
-    """Roles instead of access policies, nothing lost by a deletion, nothing from outside where
-    there is a network.
-    """
-    vault = at(body_of(template.file(VAULT).section("modules")["vault"]), "params")
-    yield from (
-        f"{name} is off"
-        for name in ("enableRbacAuthorization", "enablePurgeProtection", "enableSoftDelete")
-        if at(vault, name) is not True
-    )
-    opened = (
-        "enableVaultForDeployment",
-        "enableVaultForDiskEncryption",
-        "enableVaultForTemplateDeployment",
-    )
-    yield from (f"{name} is on" for name in opened if at(vault, name) is not False)
-    yield from _closed_inside_a_network(vault)
-    yield from _follows_the_network(template, "vault")
-
-
-def _closed_inside_a_network(parameters: Json) -> Iterator[str]:
-    for path, open_value, closed_value in (
-        (("publicNetworkAccess",), "Enabled", "Disabled"),
-        (("networkAcls", "defaultAction"), "Allow", "Deny"),
-    ):
-        operands = at(parameters, *path, "operator", "operands")
-        found = tuple(at(operands, name) for name in ("condition", "true_value", "false_value"))
-        if found != ("reachableFromOutside", open_value, closed_value):
-            yield f"{path[-1]} does not follow the network: {found}"
-
-
-def _follows_the_network(template: Template, module: str) -> Iterator[str]:
-    handed = at(
-        body_of(template.file(MAIN).section("modules")[module]),
-        "params",
-        "reachableFromOutside",
-        "operator",
-    )
-    if at(handed, "type") != "not" or at(handed, "operands", "bool_value") != "networkEnabled":
-        yield f"{module} stays reachable from outside of the network"
-
-
-@rule
-def telemetry_needs_an_identity(template: Template) -> Iterator[str]:
-    """Application Insights takes no keys, and the app sends as its managed identity."""
-    if (
-        at(
-            body_of(template.file(MONITORING).section("modules")["component"]),
-            "params",
-            "disableLocalAuth",
+def the_vault_is_closed(deployment: Deployment) -> Iterator[str]:
+    """Roles instead of access policies, nothing lost by a deletion, and who read is written down."""
+    for vault in deployment.all("vaults"):
+        yield from differences(
+            vault["properties"],
+            {
+                "enableRbacAuthorization": True,
+                "enablePurgeProtection": True,
+                "enableSoftDelete": True,
+                "enabledForDeployment": False,
+                "enabledForDiskEncryption": False,
+                "enabledForTemplateDeployment": False,
+                "accessPolicies": [],
+            },
         )
-        is not True
+        logs = [at(one, "properties.logs") for one in deployment.all("diagnosticSettings")]
+        if not any(at(kept, "0.categoryGroup") == "audit" for kept in logs):
+            yield "nobody knows who read the vault"
+
+
+def a_network_closes_the_rest(deployment: Deployment) -> Iterator[str]:
+    """Inside a network everything that holds data answers there alone, and has an endpoint there."""
+    holders = [*deployment.all("storageAccounts"), *deployment.all("vaults")]
+    if not deployment.all("virtualNetworks"):
+        return
+    for holder in holders:
+        closed = {"publicNetworkAccess": "Disabled", "networkAcls.defaultAction": "Deny"}
+        yield from differences(holder["properties"], closed)
+    reached = {
+        group
+        for endpoint in deployment.all("privateEndpoints")
+        for link in at(endpoint, "properties.privateLinkServiceConnections")
+        for group in at(link, "properties.groupIds")
+    }
+    wanted = {"blob", "table"} | ({"vault"} if deployment.all("vaults") else set())
+    yield from (f"{group} has no private endpoint" for group in sorted(wanted - reached))
+    zones = [zone["name"] for zone in deployment.all("privateDnsZones")]
+    if len(zones) != len(wanted) or not all("privatelink" in zone for zone in zones):
+        yield f"the private zones are {zones}"
+    (subnet,) = [one for one in deployment.all("subnets") if one["name"].endswith("/app")]
+    if (
+        at(subnet, "properties.delegations.0.properties.serviceName")
+        != "Microsoft.App/environments"
     ):
-        yield "Application Insights takes a connection string alone"
-    sends_as = app_settings(template).get("APPLICATIONINSIGHTS_AUTHENTICATION_STRING")
-    if sends_as != "ClientId=${identityClientId};Authorization=AAD":
+        yield "the app's subnet is not delegated"
+    if not at(subnet, "properties.natGateway.id"):
+        yield "the app's subnet has no way out"
+    if not str(deployment.of("Web/sites", "properties.virtualNetworkSubnetId")).endswith("/app"):
+        yield "the app is not inside"
+
+
+def telemetry_is_kept_sparingly(deployment: Deployment) -> Iterator[str]:
+    """No keys, no addresses, one retention, a bound on a day, and the app sends as its identity."""
+    workspace = deployment.of("workspaces")
+    yield from differences(
+        workspace,
+        {
+            "features.disableLocalAuth": True,
+            "features.enableLogAccessUsingOnlyResourcePermissions": True,
+            "forceCmkForQuery": False,
+        },
+    )
+    yield from differences(
+        deployment.of("components"),
+        {
+            "DisableIpMasking": False,
+            "DisableLocalAuth": True,
+            "RetentionInDays": workspace["retentionInDays"],
+        },
+    )
+    if not 0 < at(workspace, "workspaceCapping.dailyQuotaGb") <= 10:
+        yield "nothing bounds the bill of the logs"
+    sends_as = deployment.settings.get("APPLICATIONINSIGHTS_AUTHENTICATION_STRING", "")
+    if not re.fullmatch(
+        r"\[format\('ClientId=\{0\};Authorization=AAD', .*\.clientId\)\]", sends_as
+    ):
         yield f"the app does not send as its identity: {sends_as}"
-    asked = '"telemetryMode": "OpenTelemetry"' in template.text("host.json")
-    if asked != (app_settings(template).get("TELEMETRY") == "azure_monitor"):
-        yield "telemetryMode in host.json and TELEMETRY do not agree"
     for name in ("PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY", "PYTHON_ENABLE_OPENTELEMETRY"):
-        if name in app_settings(template):
+        if name in deployment.settings:
             yield f"{name} keeps the lines that the alerts read from the host"
 
 
-@rule
-def only_https_and_tls_1_2(template: Template) -> Iterator[str]:
-    """HTTPS alone, TLS 1.2 or later, no FTP, no publishing with a password."""
-    resources = template.file(APP).section("resources")
-    properties = at(resources["app"], "config", "properties")
-    if at(properties, "httpsOnly") is not True:
-        yield "http is answered"
-    for name in ("minTlsVersion", "scmMinTlsVersion"):
-        if at(properties, "siteConfig", name) not in ("1.2", "1.3"):
-            yield f"{name} is {at(properties, 'siteConfig', name)}"
-    if at(properties, "siteConfig", "ftpsState") != "Disabled":
-        yield "FTP is on"
-    policies = [
-        body_of(resource)
-        for resource in resources.values()
-        if str(resource["type"]).endswith("/basicPublishingCredentialsPolicies")
-    ]
-    closed = {
-        str(at(policy, "name")) for policy in policies if at(policy, "properties", "allow") is False
-    }
-    yield from (
-        f"publishing with a password is on: {name}" for name in sorted({"ftp", "scm"} - closed)
+def only_https_and_tls_1_2(deployment: Deployment) -> Iterator[str]:
+    """HTTPS alone, TLS 1.2 or later, no FTP, no publishing with a password, no wildcard."""
+    yield from differences(
+        deployment.of("Web/sites"),
+        {
+            "httpsOnly": True,
+            "siteConfig.minTlsVersion": "1.2",
+            "siteConfig.scmMinTlsVersion": "1.2",
+            "siteConfig.ftpsState": "Disabled",
+            "siteConfig.cors.supportCredentials": False,
+        },
     )
+    known = {"minTlsVersion", "scmMinTlsVersion", "ftpsState", "http20Enabled", "cors"}
+    site = deployment.of("Web/sites", "properties.siteConfig")
+    yield from (f"siteConfig holds {name}" for name in sorted(set(site) - known))
+    for origin in site["cors"]["allowedOrigins"]:
+        if "*" in origin or not origin.startswith("https://"):
+            yield f"browsers may call from {origin}"
+    policies = deployment.all("basicPublishingCredentialsPolicies")
+    closed = {one["name"].rpartition("/")[2] for one in policies if not one["properties"]["allow"]}
+    yield from (f"publishing with a password is on: {name}" for name in {"ftp", "scm"} - closed)
 
 
-@rule
-def cors_names_its_origins(template: Template) -> Iterator[str]:
-    """Browsers may call from listed origins alone; a wildcard ends the deployment; no credentials."""
-    cors = at(
-        template.file(APP).section("resources")["app"], "config", "properties", "siteConfig", "cors"
+def the_app_is_one_identity(deployment: Deployment) -> Iterator[str]:
+    """The app runs as the managed identity alone, and fetches its package and its secrets as it."""
+    identity = deployment.of("userAssignedIdentities", "id")
+    app = deployment.all("Web/sites")[0]
+    package = "properties.functionAppConfig.deployment.storage"
+    yield from differences(
+        app,
+        {
+            "identity": {"type": "UserAssigned", "userAssignedIdentities": {identity: {}}},
+            "properties.keyVaultReferenceIdentity": identity,
+            f"{package}.authentication": {
+                "type": "UserAssignedIdentity",
+                "userAssignedIdentityResourceId": identity,
+            },
+        },
     )
-    if (
-        at(cors, "allowedOrigins") != "corsAllowedOrigins"
-        or at(cors, "supportCredentials") is not False
-    ):
-        yield f"cors is {cors}"
-    main = template.file(MAIN)
-    if (
-        at(body_of(main.section("modules")["app"]), "params", "corsAllowedOrigins")
-        != "checkedOrigins"
-    ):
-        yield "the origins are not the checked ones"
-    if main.section("parameters")["corsAllowedOrigins"]["default"] not in ("", None):
-        yield "some origins are allowed from the start"
-    check = main.source.partition("var refusedOrigins")[2].partition("\nresource ")[0]
-    for part in (
-        "contains(origin, '*')",
-        "!startsWith(origin, 'https://')",
-        "length(split(origin, '/')) != 3",
-        "fail(",
-    ):
-        if part not in check:
-            yield f"origins are not checked: {part}"
-
-
-@rule
-def the_package_is_fetched_as_the_identity(template: Template) -> Iterator[str]:
-    """The app runs as the user-assigned identity and nothing else, and fetches its package as it."""
-    app = at(template.file(APP).section("resources")["app"], "config")
-    if at(app, "identity") != {
-        "type": "UserAssigned",
-        "userAssignedIdentities": {"'${identityResourceId}'": {}},
-    }:
-        yield f"the app runs as {at(app, 'identity')}"
-    storage = at(app, "properties", "functionAppConfig", "deployment", "storage")
-    if at(storage, "authentication") != {
-        "type": "UserAssignedIdentity",
-        "userAssignedIdentityResourceId": "identityResourceId",
-    }:
-        yield f"the package is fetched with {at(storage, 'authentication')}"
-    if (
-        at(storage, "value")
-        != "${storage.properties.primaryEndpoints.blob}${deploymentContainerName}"
-    ):
+    container = deployment.of("containers", "name").rpartition("/")[2]
+    if f"'{container}'" not in str(at(app, f"{package}.value")):
         yield "the package is fetched from elsewhere"
-    if at(app, "properties", "keyVaultReferenceIdentity") != "identityResourceId":
-        yield "the vault is read as somebody else"
+    for name in ("MANAGED_IDENTITY_CLIENT_ID", "AzureWebJobsStorage__clientId"):
+        wanted = rf"\[reference\('{re.escape(identity)}', '[\d-]+'\)\.clientId\]"
+        if not re.fullmatch(wanted, deployment.settings.get(name, "")):
+            yield f"{name} is not the identity's client id"
+    if deployment.settings["CLIENT_ID"] != "[reference('identified').appId]":
+        yield "CLIENT_ID is not the registration"
 
 
-@rule
-def roles_are_few_and_on_single_resources(template: Template) -> Iterator[str]:
-    """Each role is on the list, on the kind of resource that it is for, and given to the managed
-    identity; no file but one gives any.
-    """
-    for file in template.files():
-        if str(file.path) != ROLES and (
-            "roleAssignments" in file.source or "roleDefinition" in file.source
-        ):
-            yield f"{file.path} gives roles"
-    roles = template.file(ROLES)
-    resources = roles.section("resources")
-    given = {
-        name: body_of(resource)
-        for name, resource in resources.items()
-        if resource["type"] == "Microsoft.Authorization/roleAssignments"
-    }
-    missing = set(_ROLES)
-    if at(resources["vault"], "config", "name", "operator", "type") != "conditional":
-        yield "the vault has no name where there is none, and Azure works the name out all the same"
-    for name, assignment in given.items():
-        variable = str(
-            at(
-                assignment,
-                "properties",
-                "roleDefinitionId",
-                "function",
-                "parameters",
-                "resource_name_1",
-            )
+def roles_are_few_and_on_single_resources(deployment: Deployment) -> Iterator[str]:
+    """Each role is on the list, on the kind of resource that it is for, for the identity alone."""
+    identity = deployment.of("userAssignedIdentities", "id")
+    given = []
+    for assignment in deployment.all("roleAssignments"):
+        role = str(at(assignment, "properties.roleDefinitionId")).rpartition("/")[2]
+        scope = re.match(r"\[extensionResourceId\('([^']+)'", assignment.get("id", ""))
+        given.append(role)
+        if role not in _ROLES:
+            yield f"a role that is not on the list: {role}"
+        elif scope is None or scope[1].split("/")[-2] != _ROLES[role][1]:
+            yield f"{_ROLES[role][0]} is given on {scope and scope[1]}"
+        if f"'{identity}'" not in str(at(assignment, "properties.principalId")) or not str(
+            at(assignment, "properties.principalId")
+        ).endswith(").principalId]"):
+            yield f"{role} is given to somebody else"
+    wanted = set(_ROLES) if deployment.all("vaults") else {*list(_ROLES)[:3]}
+    yield from (f"{_ROLES[role][0]} is not given" for role in sorted(wanted - set(given)))
+
+
+def the_registration_asks_for_little(deployment: Deployment) -> Iterator[str]:
+    """One tenant, v2.0 tokens, our scope, one permission; those of webhooks where they are on."""
+    apps = [one["properties"] for one in deployment.all("applications")]
+    apis = [app for app in apps if not app["uniqueName"].endswith("-connector")]
+    webhooks = "WEBHOOK_KEYS" in deployment.settings
+    asked = [(_CANCEL_AS_USER, "Scope"), *((role, "Role") for role in _GRAPH_ROLES if webhooks)]
+    for app in apps:
+        yield from differences(app, {"signInAudience": "AzureADMyOrg"})
+        if at(app, "owners.relationshipSemantics") != "append":
+            yield "a second deployment by a pipeline may not touch the registration"
+    for api in apis:
+        yield from differences(
+            api,
+            {
+                "api.requestedAccessTokenVersion": 2,
+                "api.acceptMappedClaims": None,
+                "api.oauth2PermissionScopes.0.value": Settings.model_fields[
+                    "required_scope"
+                ].default,
+                "requiredResourceAccess": [
+                    {
+                        "resourceAppId": _GRAPH,
+                        "resourceAccess": [{"id": what, "type": kind} for what, kind in asked],
+                    }
+                ],
+            },
         )
-        guid = str(at(roles.section("variables").get(variable), "value"))
-        scope = resources.get(str(at(assignment, "scope")))
-        missing.discard(guid)
-        if guid not in _ROLES:
-            yield f"{name} gives a role that is not on the list: {guid}"
-        elif scope is None or scope["existing"] is not True or scope["type"] != _ROLES[guid][1]:
-            yield f"{name} gives {_ROLES[guid][0]} on {at(assignment, 'scope') or 'the resource group'}"
-        elif not re.search(rf"var {variable} = '{guid}' // {_ROLES[guid][0]}", roles.source):
-            yield f"{variable} does not say that it is {_ROLES[guid][0]}"
-        if (
-            at(assignment, "properties", "principalId") != "principalId"
-            or at(assignment, "properties", "principalType") != "ServicePrincipal"
-        ):
-            yield f"{name} is not given to the managed identity"
-    yield from (f"{_ROLES[guid][0]} is not given" for guid in sorted(missing))
+    named = [api["identifierUris"] for api in apis if "identifierUris" in api]
+    if len(apis) != 2 or named != [["[format('api://{0}', reference('registration').appId)]"]]:
+        yield f"the Application ID URI is {named}"
 
 
-@rule
-def the_registration_gives_v2_tokens_of_one_tenant(template: Template) -> Iterator[str]:
-    """Both steps register the same: one tenant, v2.0 tokens, the scope that the service asks for,
-    no mapped claims.
-    """
-    file = template.file(REGISTRATION)
-    variables = file.section("variables")
-    steps = [
-        at(file.section("resources")[name], "config") for name in ("registration", "identified")
-    ]
-    for name, value in (
-        ("signInAudience", "AzureADMyOrg"),
-        ("api", "api"),
-        ("requiredResourceAccess", "graphAccess"),
-    ):
-        yield from (f"{name} is {at(step, name)}" for step in steps if at(step, name) != value)
-    if at(variables["api"], "value", "requestedAccessTokenVersion") != 2:
-        yield "tokens are not v2.0"
-    if at(steps[1], "identifierUris") != ["api://${registration.appId}"]:
-        yield "the Application ID URI is not api:// and the client id"
-    if "acceptMappedClaims" in file.source:
-        yield "claims may be mapped"
-    if at(variables["scopeName"], "value") != Settings.model_fields["required_scope"].default:
-        yield "the scope is not the one that the service asks for"
-
-
-@rule
-def the_registration_asks_for_little(template: Template) -> Iterator[str]:
-    """One delegated Graph permission, and one for the application where webhooks are on."""
-    variables = template.file(REGISTRATION).section("variables")
-    asked_of = at(variables["graphAccess"], "value")
-    access = at(asked_of, 0, "resourceAccess", "operator", "operands")
-    asked = [at(access, name) for name in ("condition", "true_value", "false_value")]
-    if (
-        asked != ["webhooksEnabled", ["cancelAsUser", "cancelAsApp"], ["cancelAsUser"]]
-        or at(asked_of, 0, "resourceAppId") != "graphAppId"
-        or at(asked_of, 1) is not None
-    ):
-        yield f"Graph permissions are {asked}"
-    expected = {
-        "cancelAsUser": {"id": "02a5a114-36a6-46ff-a102-954d89d9ab02", "type": "Scope"},
-        "cancelAsApp": {"id": "0c4b2d20-7919-468d-8668-c54b09d4dee8", "type": "Role"},
-    }
-    yield from (
-        f"{name} is another permission"
-        for name, value in expected.items()
-        if at(variables.get(name), "value") != value
+def the_registration_trusts_the_managed_identity_alone(deployment: Deployment) -> Iterator[str]:
+    """The one credential is the managed identity of this deployment, as its tokens say it."""
+    cloud = deployment.settings["CLOUD"]
+    tenant = deployment.settings["TENANT_ID"]
+    host = "login.microsoftonline.com" if cloud == "global" else "login.microsoftonline.us"
+    yield from differences(
+        deployment.of("federatedIdentityCredentials"),
+        {
+            "issuer": f"https://{host}/{tenant}/v2.0",
+            "audiences": [
+                TOKEN_EXCHANGE_AUDIENCES[Settings.model_fields["cloud"].default.__class__(cloud)]
+            ],
+        },
     )
-    if at(variables["graphAppId"], "value") != "00000003-0000-0000-c000-000000000000":
-        yield "the permissions are not those of Microsoft Graph"
-
-
-@rule
-def the_registration_trusts_the_managed_identity_alone(template: Template) -> Iterator[str]:
-    """The one credential is the managed identity of this deployment, in the words that its tokens
-    have.
-    """
-    file = template.file(REGISTRATION)
-    trust = at(file.section("resources")["federatedCredential"], "config")
-    if at(trust, "subject") != "identityPrincipalId" or at(trust, "audiences") != [
-        "tokenExchangeAudience"
-    ]:
+    subject = str(deployment.of("federatedIdentityCredentials", "properties.subject"))
+    if "/userAssignedIdentities/" not in subject or not subject.endswith(").principalId]"):
         yield "the credential is not the managed identity"
-    if (
-        at(trust, "issuer")
-        != "${environment().authentication.loginEndpoint}${tenant().tenantId}/v2.0"
-    ):
-        yield "the issuer is not the tenant"
-    yield from (
-        f"{audience} is not among the audiences"
-        for audience in set(TOKEN_EXCHANGE_AUDIENCES.values())
-        if f"'{audience}'" not in file.source
-    )
 
 
-@rule
-def the_network_reaches_everything(template: Template) -> Iterator[str]:
-    """The app's subnet is delegated and has a way out; blob, table and vault have a private
-    endpoint and its zone.
-    """
-    file = template.file(NETWORK)
-    subnets = at(body_of(file.section("modules")["network"]), "params", "subnets")
-    app_subnet = next(
-        (subnet for subnet in cast("list[Json]", subnets) if at(subnet, "name") == "appSubnetName"),
-        None,
-    )
-    if (
-        at(app_subnet, "delegation") != "Microsoft.App/environments"
-        or dotted(at(app_subnet, "natGatewayResourceId")) != "outboundGateway.id"
-    ):
-        yield "the app's subnet is not delegated, or has no way out"
-    links = [
-        link
-        for name in ("storageLinks", "vaultLinks")
-        for link in cast("list[Json]", at(file.section("variables").get(name), "value"))
-    ]
-    groups = {str(at(link, "groupId")) for link in links}
-    yield from (
-        f"{group} has no private endpoint" for group in sorted({"blob", "table", "vault"} - groups)
-    )
-    yield from (
-        f"{at(link, 'groupId')} has no private zone"
-        for link in links
-        if not str(at(link, "zone")).startswith("privatelink")
-    )
+POSTURE: tuple[Rule[Deployment], ...] = (
+    no_secret_is_made,
+    storage_is_closed,
+    the_vault_is_closed,
+    a_network_closes_the_rest,
+    telemetry_is_kept_sparingly,
+    only_https_and_tls_1_2,
+    the_app_is_one_identity,
+    roles_are_few_and_on_single_resources,
+    the_registration_asks_for_little,
+    the_registration_trusts_the_managed_identity_alone,
+)
