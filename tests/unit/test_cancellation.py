@@ -37,11 +37,11 @@ from shared.errors import (
     UpstreamBroken,
     UpstreamUnavailable,
 )
+from shared.graph.endings import GraphAnswer, NoAnswer, Seen
 from shared.identity.caller import Caller
 from shared.records.rules import MemoryStore
 from shared.telemetry.journal import Journal
 from shared.transport.deadline import Deadline
-from shared.transport.endings import GraphAnswer, NoAnswer, Seen
 
 DONE = GraphAnswer(204)
 GONE = GraphAnswer(404, codes=("ErrorItemNotFound",))
