@@ -39,38 +39,47 @@ class Deployment:
 
     def all(self, kind: str) -> list[Any]:
         """Return the resources of a type, by the end of its name: ``Web/sites``."""
-        return [one for one in self.resources if one["type"].partition("@")[0].endswith(f"/{kind}")]
+        ends = (f"/{kind}", f".{kind}")
+        return [one for one in self.resources if one["type"].partition("@")[0].endswith(ends)]
 
-    def of(self, kind: str, path: str = "properties") -> Any:
-        """Return what stands at a path of the only resource of a type. Errors: ValueError."""
+    def of(self, kind: str, place: str = "") -> Any:
+        """Return what stands at a place of the only resource of a type. Errors: ValueError."""
         (resource,) = self.all(kind)
-        return at(resource, path)
+        return at(resource, place) if place else resource["properties"]
 
     @property
     def settings(self) -> dict[str, str]:
         """The app settings, as Azure would be handed them."""
         return dict(self.of("sites/config"))
 
-    def changed(self, kind: str, path: str, value: object) -> "Deployment":
-        """Return a copy in which the first resource of a type says otherwise; ``...`` takes it out."""
-        other = Deployment(self.name, copy.deepcopy(self.resources), self.outputs)
-        node: Any = other.all(kind)[0]
-        *way, last = ["resources", *path.split(".")] if path == "*" else path.split(".")
-        if path == "*":
-            other.resources.remove(node)
-            return other
-        for step in way:
-            node = node[int(step) if isinstance(node, list) else step]
-        if value is ...:
-            del node[last]
-        else:
-            node[int(last) if isinstance(node, list) else last] = value
-        return other
+    def changed(self, kind: str, place: str = "", *value: object) -> "Deployment":
+        """Return a copy in which the first resource of a type that has this place says otherwise;
+        without a value it has it no more, without a place it is not made.
+        """
+        resources = copy.deepcopy(self.resources)
+        way, _, last = place.rpartition(".")
+        if place.startswith("/") and not way:
+            way, last = "/", place[1:]
+        for resource in Deployment(self.name, resources, {}).all(kind):
+            node = at(resource, way)
+            if not place:
+                resources.remove(resource)
+            elif node is None or (not value and last not in node):
+                continue
+            elif value:
+                node[last] = value[0]
+            else:
+                del node[last]
+            return Deployment(self.name, resources, self.outputs)
+        raise AssertionError(f"nothing has {place} among {kind}")
 
 
-def at(node: Any, path: str) -> Any:
-    """Return what stands at a dotted path of keys and positions; None where it leads nowhere."""
-    for step in path.split("."):
+def at(resource: Any, place: str) -> Any:
+    """Return what stands at a place: keys and positions between dots, from the properties on, or,
+    after a slash, from the resource itself. None where it leads nowhere.
+    """
+    node = resource if place.startswith("/") else resource.get("properties", {})
+    for step in filter(None, place.removeprefix("/").split(".")):
         if isinstance(node, list):
             node = node[int(step)] if int(step) < len(node) else None
         else:
@@ -108,8 +117,10 @@ def copy_of_the_template(folder: Path) -> Path:
 @cache
 def sources() -> Mapping[str, str]:
     """Return what ``azd up`` reads, and what it has to agree with, by path in the repository."""
-    patterns = ("azure.yaml", "host.json", "pyproject.toml", "docs/operations.md", "infra/*.json")
-    patterns += ("infra/*.bicep", "infra/*/*.bicep", "infra/queries/*", f"{FOLDER}/*.bicepparam")
+    patterns = (
+        *("azure.yaml", "host.json", "pyproject.toml", "docs/operations.md", "infra/*.json"),
+        *("infra/*.bicep", "infra/*/*.bicep", "infra/queries/*", f"{FOLDER}/*.bicepparam"),
+    )
     paths = sorted(path for pattern in patterns for path in REPOSITORY.glob(pattern))
     return {path.relative_to(REPOSITORY).as_posix(): path.read_text("utf-8") for path in paths}
 

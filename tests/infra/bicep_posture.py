@@ -3,10 +3,13 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+import yaml
+
 from shared.entra.credentials import _EXCHANGE_AUDIENCES as TOKEN_EXCHANGE_AUDIENCES
-from shared.settings import Settings
+from shared.settings import Cloud, Settings
 from tests.infra.bicep import SECRET_NAME, Deployment, Rule, at
 
 # Which built-in role may be given on what (Azure built-in roles reference).
@@ -22,17 +25,19 @@ _GRAPH_ROLES = (
 )
 _GRAPH = "00000003-0000-0000-c000-000000000000"
 _CANCEL_AS_USER = "02a5a114-36a6-46ff-a102-954d89d9ab02"
+_EXPECTED = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text("utf-8"))
 _SECRET = re.compile(
     r"\blist[A-Z]\w*\(|AccountKey=|SharedAccess|[pP]rimaryKey|InstrumentationKey|passwordCredentials"
     r"|keyCredentials|whsec_"
 )
 
 
-def differences(found: Any, wanted: Mapping[str, Any]) -> Iterator[str]:
-    """Say what is not as it should be, by its path."""
+def differences(resource: Any, wanted: Mapping[str, Any]) -> Iterator[str]:
+    """Say what is not as it should be, by its place."""
     for path, value in wanted.items():
-        if at(found, path) != value:
-            yield f"{path} is {at(found, path)!r}, not {value!r}"
+        found = at(resource, path)
+        if found != value:
+            yield f"{path} is {found!r}, not {value!r}"
 
 
 def no_secret_is_made(deployment: Deployment) -> Iterator[str]:
@@ -42,109 +47,64 @@ def no_secret_is_made(deployment: Deployment) -> Iterator[str]:
         if SECRET_NAME.search(name) or SECRET_NAME.search(str(value)):
             yield f"the output {name} may be secret"
     for name, value in deployment.settings.items():
-        if SECRET_NAME.search(name) and not name.startswith("APPLICATIONINSIGHTS_"):
-            if not str(value).removeprefix("[format('").startswith("@Microsoft.KeyVault("):
-                yield f"{name} holds a secret"
+        refers = value.removeprefix("[format('").startswith("@Microsoft.KeyVault(")
+        ours = name.startswith("APPLICATIONINSIGHTS_")  # no secret, as keys are off
+        if SECRET_NAME.search(name) and not refers and not ours:
+            yield f"{name} holds a secret"
 
 
-def storage_is_closed(deployment: Deployment) -> Iterator[str]:
-    """No keys, no public blobs, TLS 1.2; a deleted package is kept for a while."""
-    for account in deployment.all("storageAccounts"):
-        yield from differences(
-            account["properties"],
-            {
-                "allowSharedKeyAccess": False,
-                "allowBlobPublicAccess": False,
-                "allowCrossTenantReplication": False,
-                "defaultToOAuthAuthentication": True,
-                "isLocalUserEnabled": False,
-                "isSftpEnabled": False,
-                "minimumTlsVersion": "TLS1_2",
-                "supportsHttpsTrafficOnly": True,
-            },
-        )
-    for container in deployment.all("containers"):
-        yield from differences(container, {"properties.publicAccess": "None"})
-    for policy in ("deleteRetentionPolicy", "containerDeleteRetentionPolicy"):
-        if not at(deployment.of("blobServices"), f"{policy}.days"):
-            yield f"{policy} is on, for no number of days"
-    if deployment.of("tables", "name").rpartition("/")[2] != deployment.settings.get(
-        "IDEMPOTENCY_TABLE_NAME"
-    ):
+def every_resource_is_as_expected(deployment: Deployment) -> Iterator[str]:
+    """What a review wants of each type of resource is a table: bicep_posture.yaml."""
+    for kind, wanted in _EXPECTED.items():
+        for resource in deployment.all(kind):
+            yield from (f"{kind}: {what}" for what in differences(resource, wanted))
+
+
+def what_is_needed_is_made(deployment: Deployment) -> Iterator[str]:
+    """The records have a table, a vault an audit log, publishing no way with a password."""
+    table = deployment.of("tables", "/name").rpartition("/")[2]
+    if table != deployment.settings.get("IDEMPOTENCY_TABLE_NAME"):
         yield "the table of the records is not made"
-
-
-def the_vault_is_closed(deployment: Deployment) -> Iterator[str]:
-    """Roles instead of access policies, nothing lost by a deletion, and who read is written down."""
-    for vault in deployment.all("vaults"):
-        yield from differences(
-            vault["properties"],
-            {
-                "enableRbacAuthorization": True,
-                "enablePurgeProtection": True,
-                "enableSoftDelete": True,
-                "enabledForDeployment": False,
-                "enabledForDiskEncryption": False,
-                "enabledForTemplateDeployment": False,
-                "accessPolicies": [],
-            },
-        )
-        logs = [at(one, "properties.logs") for one in deployment.all("diagnosticSettings")]
-        if not any(at(kept, "0.categoryGroup") == "audit" for kept in logs):
-            yield "nobody knows who read the vault"
+    logs = [at(one, "logs.0") for one in deployment.all("diagnosticSettings")]
+    if deployment.all("vaults") and {"categoryGroup": "audit"}.items() - logs[0].items():
+        yield "nobody knows who read the vault"
+    if len(deployment.all("basicPublishingCredentialsPolicies")) != 2:
+        yield "publishing with a password is on"
 
 
 def a_network_closes_the_rest(deployment: Deployment) -> Iterator[str]:
     """Inside a network everything that holds data answers there alone, and has an endpoint there."""
-    holders = [*deployment.all("storageAccounts"), *deployment.all("vaults")]
     if not deployment.all("virtualNetworks"):
         return
-    for holder in holders:
-        closed = {"publicNetworkAccess": "Disabled", "networkAcls.defaultAction": "Deny"}
-        yield from differences(holder["properties"], closed)
-    reached = {
+    closed = {"publicNetworkAccess": "Disabled", "networkAcls.defaultAction": "Deny"}
+    for holder in (*deployment.all("storageAccounts"), *deployment.all("vaults")):
+        yield from differences(holder, closed)
+    reached = [
         group
         for endpoint in deployment.all("privateEndpoints")
-        for link in at(endpoint, "properties.privateLinkServiceConnections")
-        for group in at(link, "properties.groupIds")
-    }
-    wanted = {"blob", "table"} | ({"vault"} if deployment.all("vaults") else set())
-    yield from (f"{group} has no private endpoint" for group in sorted(wanted - reached))
-    zones = [zone["name"] for zone in deployment.all("privateDnsZones")]
-    if len(zones) != len(wanted) or not all("privatelink" in zone for zone in zones):
-        yield f"the private zones are {zones}"
+        for group in at(endpoint, "privateLinkServiceConnections.0.properties.groupIds")
+    ]
+    wanted = ["blob", "table", "vault"][: 3 if deployment.all("vaults") else 2]
+    zones = [
+        zone["name"] for zone in deployment.all("privateDnsZones") if "privatelink" in zone["name"]
+    ]
+    if sorted(reached) != wanted or len(zones) != len(wanted):
+        yield f"inside are {reached}, by the names {zones}"
     (subnet,) = [one for one in deployment.all("subnets") if one["name"].endswith("/app")]
-    if (
-        at(subnet, "properties.delegations.0.properties.serviceName")
-        != "Microsoft.App/environments"
-    ):
-        yield "the app's subnet is not delegated"
-    if not at(subnet, "properties.natGateway.id"):
-        yield "the app's subnet has no way out"
-    if not str(deployment.of("Web/sites", "properties.virtualNetworkSubnetId")).endswith("/app"):
+    environments = {"delegations.0.properties.serviceName": "Microsoft.App/environments"}
+    yield from differences(subnet, environments)
+    if not at(subnet, "natGateway.id"):
+        yield "the app has no way out"
+    if deployment.of("Web/sites", "virtualNetworkSubnetId") != subnet["id"]:
         yield "the app is not inside"
 
 
 def telemetry_is_kept_sparingly(deployment: Deployment) -> Iterator[str]:
-    """No keys, no addresses, one retention, a bound on a day, and the app sends as its identity."""
-    workspace = deployment.of("workspaces")
-    yield from differences(
-        workspace,
-        {
-            "features.disableLocalAuth": True,
-            "features.enableLogAccessUsingOnlyResourcePermissions": True,
-            "forceCmkForQuery": False,
-        },
-    )
-    yield from differences(
-        deployment.of("components"),
-        {
-            "DisableIpMasking": False,
-            "DisableLocalAuth": True,
-            "RetentionInDays": workspace["retentionInDays"],
-        },
-    )
-    if not 0 < at(workspace, "workspaceCapping.dailyQuotaGb") <= 10:
+    """One retention, a bound on a day, and the app sends as its identity, through the host."""
+    kept = deployment.of("workspaces", "retentionInDays")
+    if deployment.of("components", "RetentionInDays") != kept:
+        yield "there are two retentions"
+    if not 0 < deployment.of("workspaces", "workspaceCapping.dailyQuotaGb") <= 10:
         yield "nothing bounds the bill of the logs"
     sends_as = deployment.settings.get("APPLICATIONINSIGHTS_AUTHENTICATION_STRING", "")
     if not re.fullmatch(
@@ -156,134 +116,104 @@ def telemetry_is_kept_sparingly(deployment: Deployment) -> Iterator[str]:
             yield f"{name} keeps the lines that the alerts read from the host"
 
 
-def only_https_and_tls_1_2(deployment: Deployment) -> Iterator[str]:
-    """HTTPS alone, TLS 1.2 or later, no FTP, no publishing with a password, no wildcard."""
-    yield from differences(
-        deployment.of("Web/sites"),
-        {
-            "httpsOnly": True,
-            "siteConfig.minTlsVersion": "1.2",
-            "siteConfig.scmMinTlsVersion": "1.2",
-            "siteConfig.ftpsState": "Disabled",
-            "siteConfig.cors.supportCredentials": False,
-        },
-    )
+def browsers_call_from_named_origins(deployment: Deployment) -> Iterator[str]:
+    """No wildcard, and nothing in siteConfig that nobody looked at."""
+    site = deployment.of("Web/sites", "siteConfig")
     known = {"minTlsVersion", "scmMinTlsVersion", "ftpsState", "http20Enabled", "cors"}
-    site = deployment.of("Web/sites", "properties.siteConfig")
     yield from (f"siteConfig holds {name}" for name in sorted(set(site) - known))
     for origin in site["cors"]["allowedOrigins"]:
         if "*" in origin or not origin.startswith("https://"):
             yield f"browsers may call from {origin}"
-    policies = deployment.all("basicPublishingCredentialsPolicies")
-    closed = {one["name"].rpartition("/")[2] for one in policies if not one["properties"]["allow"]}
-    yield from (f"publishing with a password is on: {name}" for name in {"ftp", "scm"} - closed)
 
 
 def the_app_is_one_identity(deployment: Deployment) -> Iterator[str]:
     """The app runs as the managed identity alone, and fetches its package and its secrets as it."""
-    identity = deployment.of("userAssignedIdentities", "id")
-    app = deployment.all("Web/sites")[0]
-    package = "properties.functionAppConfig.deployment.storage"
-    yield from differences(
-        app,
-        {
-            "identity": {"type": "UserAssigned", "userAssignedIdentities": {identity: {}}},
-            "properties.keyVaultReferenceIdentity": identity,
-            f"{package}.authentication": {
-                "type": "UserAssignedIdentity",
-                "userAssignedIdentityResourceId": identity,
-            },
-        },
-    )
-    container = deployment.of("containers", "name").rpartition("/")[2]
-    if f"'{container}'" not in str(at(app, f"{package}.value")):
+    identity = deployment.of("userAssignedIdentities", "/id")
+    package = "functionAppConfig.deployment.storage"
+    wanted = {
+        "/identity": {"type": "UserAssigned", "userAssignedIdentities": {identity: {}}},
+        "keyVaultReferenceIdentity": identity,
+        f"{package}.authentication.type": "UserAssignedIdentity",
+        f"{package}.authentication.userAssignedIdentityResourceId": identity,
+    }
+    yield from differences(deployment.all("Web/sites")[0], wanted)
+    container = deployment.of("containers", "/name").rpartition("/")[2]
+    if f"'{container}'" not in deployment.of("Web/sites", f"{package}.value"):
         yield "the package is fetched from elsewhere"
     for name in ("MANAGED_IDENTITY_CLIENT_ID", "AzureWebJobsStorage__clientId"):
-        wanted = rf"\[reference\('{re.escape(identity)}', '[\d-]+'\)\.clientId\]"
-        if not re.fullmatch(wanted, deployment.settings.get(name, "")):
+        if not is_of_the_identity(deployment, "clientId", deployment.settings.get(name)):
             yield f"{name} is not the identity's client id"
     if deployment.settings["CLIENT_ID"] != "[reference('identified').appId]":
         yield "CLIENT_ID is not the registration"
 
 
+def is_of_the_identity(deployment: Deployment, what: str, found: object) -> bool:
+    """Tell whether an expression is this property of the managed identity: ids look all alike."""
+    identity = re.escape(deployment.of("userAssignedIdentities", "/id"))
+    return bool(re.fullmatch(rf"\[reference\('{identity}', '[\d-]+'\)\.{what}\]", str(found)))
+
+
 def roles_are_few_and_on_single_resources(deployment: Deployment) -> Iterator[str]:
     """Each role is on the list, on the kind of resource that it is for, for the identity alone."""
-    identity = deployment.of("userAssignedIdentities", "id")
-    given = []
+    wanted = set(_ROLES) if deployment.all("vaults") else set(list(_ROLES)[:3])
     for assignment in deployment.all("roleAssignments"):
-        role = str(at(assignment, "properties.roleDefinitionId")).rpartition("/")[2]
+        role = at(assignment, "roleDefinitionId").rpartition("/")[2]
         scope = re.match(r"\[extensionResourceId\('([^']+)'", assignment.get("id", ""))
-        given.append(role)
+        wanted.discard(role)
         if role not in _ROLES:
             yield f"a role that is not on the list: {role}"
         elif scope is None or scope[1].split("/")[-2] != _ROLES[role][1]:
             yield f"{_ROLES[role][0]} is given on {scope and scope[1]}"
-        if f"'{identity}'" not in str(at(assignment, "properties.principalId")) or not str(
-            at(assignment, "properties.principalId")
-        ).endswith(").principalId]"):
+        if not is_of_the_identity(deployment, "principalId", at(assignment, "principalId")):
             yield f"{role} is given to somebody else"
-    wanted = set(_ROLES) if deployment.all("vaults") else {*list(_ROLES)[:3]}
-    yield from (f"{_ROLES[role][0]} is not given" for role in sorted(wanted - set(given)))
+    yield from (f"{_ROLES[role][0]} is not given" for role in sorted(wanted))
 
 
 def the_registration_asks_for_little(deployment: Deployment) -> Iterator[str]:
-    """One tenant, v2.0 tokens, our scope, one permission; those of webhooks where they are on."""
-    apps = [one["properties"] for one in deployment.all("applications")]
-    apis = [app for app in apps if not app["uniqueName"].endswith("-connector")]
+    """v2.0 tokens, our scope, one permission of Graph; those of webhooks where they are on."""
+    connector = "-connector"
+    apis = [app for app in deployment.all("applications") if connector not in at(app, "uniqueName")]
     webhooks = "WEBHOOK_KEYS" in deployment.settings
     asked = [(_CANCEL_AS_USER, "Scope"), *((role, "Role") for role in _GRAPH_ROLES if webhooks)]
-    for app in apps:
-        yield from differences(app, {"signInAudience": "AzureADMyOrg"})
-        if at(app, "owners.relationshipSemantics") != "append":
-            yield "a second deployment by a pipeline may not touch the registration"
+    wanted = {
+        "api.requestedAccessTokenVersion": 2,
+        "api.acceptMappedClaims": None,
+        "api.oauth2PermissionScopes.0.value": Settings.model_fields["required_scope"].default,
+        "requiredResourceAccess.0.resourceAppId": _GRAPH,
+        "requiredResourceAccess.0.resourceAccess": [
+            {"id": id_, "type": kind} for id_, kind in asked
+        ],
+        "requiredResourceAccess.1": None,
+    }
     for api in apis:
-        yield from differences(
-            api,
-            {
-                "api.requestedAccessTokenVersion": 2,
-                "api.acceptMappedClaims": None,
-                "api.oauth2PermissionScopes.0.value": Settings.model_fields[
-                    "required_scope"
-                ].default,
-                "requiredResourceAccess": [
-                    {
-                        "resourceAppId": _GRAPH,
-                        "resourceAccess": [{"id": what, "type": kind} for what, kind in asked],
-                    }
-                ],
-            },
-        )
-    named = [api["identifierUris"] for api in apis if "identifierUris" in api]
+        yield from differences(api, wanted)
+    named = [at(api, "identifierUris") for api in apis if at(api, "identifierUris")]
     if len(apis) != 2 or named != [["[format('api://{0}', reference('registration').appId)]"]]:
         yield f"the Application ID URI is {named}"
 
 
 def the_registration_trusts_the_managed_identity_alone(deployment: Deployment) -> Iterator[str]:
     """The one credential is the managed identity of this deployment, as its tokens say it."""
-    cloud = deployment.settings["CLOUD"]
+    cloud = Cloud(deployment.settings["CLOUD"])
     tenant = deployment.settings["TENANT_ID"]
-    host = "login.microsoftonline.com" if cloud == "global" else "login.microsoftonline.us"
-    yield from differences(
-        deployment.of("federatedIdentityCredentials"),
-        {
-            "issuer": f"https://{host}/{tenant}/v2.0",
-            "audiences": [
-                TOKEN_EXCHANGE_AUDIENCES[Settings.model_fields["cloud"].default.__class__(cloud)]
-            ],
-        },
-    )
-    subject = str(deployment.of("federatedIdentityCredentials", "properties.subject"))
-    if "/userAssignedIdentities/" not in subject or not subject.endswith(").principalId]"):
+    authority = Settings(TENANT_ID=tenant, CLIENT_ID=tenant, CLIENT_SECRET="x", CLOUD=cloud)
+    wanted = {
+        "issuer": f"{authority.entra_authority_host}/{tenant}/v2.0",
+        "audiences": [TOKEN_EXCHANGE_AUDIENCES[cloud]],
+    }
+    (trust,) = deployment.all("federatedIdentityCredentials")
+    yield from differences(trust, wanted)
+    if not is_of_the_identity(deployment, "principalId", at(trust, "subject")):
         yield "the credential is not the managed identity"
 
 
 POSTURE: tuple[Rule[Deployment], ...] = (
     no_secret_is_made,
-    storage_is_closed,
-    the_vault_is_closed,
+    every_resource_is_as_expected,
+    what_is_needed_is_made,
     a_network_closes_the_rest,
     telemetry_is_kept_sparingly,
-    only_https_and_tls_1_2,
+    browsers_call_from_named_origins,
     the_app_is_one_identity,
     roles_are_few_and_on_single_resources,
     the_registration_asks_for_little,

@@ -1,68 +1,201 @@
-"""The deployment template keeps its rules, and the rules catch mistakes.
+"""The deployment template keeps its rules, the rules catch mistakes, and the compiler says nothing.
 
-Nothing is compiled: there is no Bicep compiler here.
+What needs Microsoft's Bicep compiler is skipped where there is none on the path; `az bicep install`
+brings one.
 """
 
+import json
 import logging
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from cancel_appointment.outcome import Outcome
+from scripts.snapshots import FOLDER, REPOSITORY, VERSION, Refused, as_text, evaluate, run
+from shared.settings import Settings
 from shared.telemetry.journal import Journal
-from tests.infra import bicep_agreement, bicep_posture, bicep_wholeness
-from tests.infra.bicep import Template
-from tests.infra.bicep_mistakes import MISTAKES, Mistake
-from tests.infra.bicep_rules import RULES
+from tests.infra.bicep import (
+    COMPILER,
+    Deployment,
+    Rule,
+    copy_of_the_template,
+    deployments,
+    sources,
+)
+from tests.infra.bicep_agreement import GUID, MAIN, OF_A_DEPLOYMENT, OF_THE_FILES
+from tests.infra.bicep_posture import POSTURE, every_resource_is_as_expected
 
-RULE_MODULES = (bicep_wholeness, bicep_posture, bicep_agreement)  # importing them fills the list
-REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def template() -> Template:
-    return Template.read(REPOSITORY)
-
-
-@pytest.mark.parametrize("rule", RULES)
-def test_the_template_keeps_the_rule(rule: str, template: Template) -> None:
-    assert list(RULES[rule](template)) == []
-
-
-@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.name.replace(" ", "-"))
-def test_a_mistake_is_caught(mistake: Mistake, template: Template) -> None:
-    rule = RULES[mistake.caught_by]
-    assert list(rule(template)) == []
-
-    changed = template.changed(mistake.path, mistake.old, mistake.new)
-
-    assert (
-        list(rule(changed)) != []
-    )  # and is still read: only the rule on syntax takes a file that is none
+SNAPSHOTS = sorted(path.stem for path in (REPOSITORY / FOLDER).glob("*.json"))
+RULES = (*POSTURE, *OF_A_DEPLOYMENT)
+EVERY_RULE: tuple[Rule[Any], ...] = (*RULES, *OF_THE_FILES)
+MISTAKES = yaml.safe_load(Path(__file__).with_name("bicep_mistakes.yaml").read_text("utf-8"))
+compiles = pytest.mark.skipif(
+    COMPILER is None, reason="no Bicep compiler on the PATH, nor in BICEP"
+)
+bicep = COMPILER or ""
 
 
-def test_every_rule_is_on_the_list() -> None:
-    assert {rule.__module__ for rule in RULES.values()} == {
-        module.__name__ for module in RULE_MODULES
-    }
+def name_of(value: object) -> str:
+    return value if isinstance(value, str) else getattr(value, "__name__", "")
+
+
+@pytest.mark.parametrize("snapshot", SNAPSHOTS)
+@pytest.mark.parametrize("rule", RULES, ids=name_of)
+def test_what_is_made_keeps_the_rule(rule: Rule[Deployment], snapshot: str) -> None:
+    assert list(rule(deployments()[snapshot])) == []
+
+
+@pytest.mark.parametrize("rule", OF_THE_FILES, ids=name_of)
+def test_the_files_keep_the_rule(rule: Rule[Any]) -> None:
+    assert list(rule(sources())) == []
+
+
+@compiles
+@pytest.mark.parametrize("command", ["build", "lint"])
+def test_the_compiler_finds_nothing(command: str, tmp_path: Path) -> None:
+    main = copy_of_the_template(tmp_path) / MAIN
+    assert run(bicep, command, main, *(["--stdout"] if command == "build" else [])) is not None
+
+
+@compiles
+def test_the_files_are_laid_out_as_the_compiler_does_it(tmp_path: Path) -> None:
+    run(bicep, "format", "--pattern", f"{copy_of_the_template(tmp_path)}/infra/**/*.bicep*")
+    laid_out = {path: (tmp_path / path).read_text("utf-8") for path in sources() if "bicep" in path}
+    assert laid_out == {path: sources()[path] for path in laid_out}
+
+
+@compiles
+@pytest.mark.parametrize("name", SNAPSHOTS)
+def test_a_kept_snapshot_is_what_would_be_made(name: str) -> None:
+    if VERSION not in run(bicep, "--version"):
+        pytest.skip(f"the snapshots are made with {VERSION}")
+    made = deployments()[name]
+    kept = (REPOSITORY / FOLDER / f"{name}.json").read_text("utf-8")
+    assert as_text({"predictedResources": made.resources, "outputs": made.outputs}) == kept, (
+        "make snapshots writes them again: read the diff"
+    )
+
+
+# Mistakes.
+
+
+def by_rule(kind: str) -> list[Any]:
+    """Return the mistakes of a kind, each with the function that has to catch it."""
+    rules = {name_of(rule): rule for rule in EVERY_RULE}
+    return [
+        pytest.param(rules[rule], mistake, id=name)
+        for rule, mistakes in MISTAKES[kind].items()
+        for name, mistake in mistakes.items()
+    ]
+
+
+def by_name(kind: str) -> list[Any]:
+    return [pytest.param(*mistake, id=name) for name, mistake in MISTAKES[kind].items()]
+
+
+@pytest.mark.parametrize(("rule", "mistake"), by_rule("made"))
+def test_a_mistake_in_what_is_made_is_caught(rule: Rule[Deployment], mistake: list[Any]) -> None:
+    right = deployments()["everything"]
+    assert list(rule(right)) == []
+    assert list(rule(right.changed(*mistake))) != []
+
+
+@pytest.mark.parametrize(("rule", "mistake"), by_rule("written"))
+def test_a_mistake_in_the_files_is_caught(rule: Rule[Any], mistake: list[str]) -> None:
+    assert list(rule({**sources(), mistake[0]: edited(*mistake)})) != []
+
+
+@compiles
+@pytest.mark.parametrize(("path", "old", "new"), by_name("compiled"))
+def test_a_mistake_is_caught_by_the_compiler(path: str, old: str, new: str, tmp_path: Path) -> None:
+    file = copy_of_the_template(tmp_path) / path
+    file.write_text(edited(path, old, new), "utf-8")
+    with pytest.raises(Refused, match=re.escape(file.name)):
+        run(bicep, "lint", file)
+
+
+@compiles
+@pytest.mark.parametrize(("path", "old", "new"), by_name("opened"))
+def test_what_a_change_opens_is_seen(path: str, old: str, new: str, tmp_path: Path) -> None:
+    root = copy_of_the_template(tmp_path)
+    (root / path).write_text(edited(path, old, new), "utf-8")
+    made = evaluate(bicep, root / FOLDER / "default.bicepparam")["predictedResources"]
+    assert made != deployments()["default"].resources
+    if "Masking" in old:
+        changed = Deployment("default", made, {})
+        assert list(every_resource_is_as_expected(changed)) != []
+
+
+def edited(path: str, old: str, new: str) -> str:
+    text = sources()[path]
+    assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {path}"
+    return text.replace(old, new)
 
 
 def test_every_rule_catches_a_mistake() -> None:
-    assert set(RULES) == {mistake.caught_by for mistake in MISTAKES}
+    rules = {name_of(rule) for rule in EVERY_RULE}
+    assert rules == {*MISTAKES["made"], *MISTAKES["written"]}
 
 
-def test_every_bicep_file_is_read(template: Template) -> None:
-    on_disk = {
-        path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "infra").rglob("*.bicep")
-    }
+# Settings.
 
-    assert {str(file.path) for file in template.files()} == on_disk
-    assert len(on_disk) > 5
+SECRETS = {
+    name.upper()
+    for name, field in Settings.model_fields.items()
+    if "SecretStr" in str(field.annotation) or name == "webhook_keys"
+}
+
+
+def evaluate_with(parameters: dict[str, object], folder: Path) -> Deployment:
+    """Evaluate the default deployment with parameters over it, as azd would hand them over."""
+    file = copy_of_the_template(folder) / FOLDER / "default.bicepparam"
+    more = [
+        f"param {name} = json('''{json.dumps(value)}''')\n" for name, value in parameters.items()
+    ]
+    file.write_text(file.read_text("utf-8") + "".join(more), "utf-8")
+    snapshot = evaluate(bicep, file)
+    return Deployment("default", snapshot["predictedResources"], snapshot["outputs"])
+
+
+@compiles
+def test_every_setting_can_be_set_through_azd(tmp_path: Path) -> None:
+    names = {name.upper() for name in Settings.model_fields} - SECRETS
+    wanted = {name: f"chosen for {name}" for name in names} | {"MAX_CONCURRENCY": 7}
+    wanted["CLIENT_SECRET"] = "@Microsoft.KeyVault(SecretUri=https://kv/secrets/x/)"
+    made = evaluate_with({"appSettings": wanted, "apiClientId": GUID}, tmp_path)
+    assert wanted.items() <= {**made.settings, "MAX_CONCURRENCY": 7}.items()
+    assert made.settings["MAX_CONCURRENCY"] == "7"
+    assert not made.all("applications"), "a registration made by hand needs no Graph"
+
+
+@compiles
+def test_a_secret_is_refused_among_the_settings_with_words(tmp_path: Path) -> None:
+    given = dict.fromkeys(SECRETS, "x") | {"OTEL_EXPORTER_OTLP_HEADERS": "api-key=x"}
+    with pytest.raises(Refused, match="appSettings must not hold secrets") as refused:
+        evaluate_with({"appSettings": given}, tmp_path)
+    assert [name for name in given if name not in str(refused.value)] == []
+
+
+@compiles
+@pytest.mark.parametrize(
+    ("parameter", "value", "words"),
+    [
+        pytest.param("corsAllowedOrigins", "https://*.contoso.com", "refused", id="a wildcard"),
+        pytest.param("monthlyBudget", 9, "ALERT_EMAIL and BUDGET_START", id="a budget for nobody"),
+    ],
+)
+def test_what_azure_would_refuse_half_way_is_refused_at_once(
+    parameter: str, value: object, words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(Refused, match=words):
+        evaluate_with({parameter: value}, tmp_path)
 
 
 def test_the_query_reads_the_line_that_is_written(
-    template: Template, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The patterns of the query, on a line that the service writes; KQL takes them in the same way
     (RE2).
@@ -83,7 +216,7 @@ def test_the_query_reads_the_line_that_is_written(
 
     patterns = re.findall(
         r'extend (\w+) = \w*\(?extract\(@"([^"]+)", 1, message\)',
-        template.text("infra/queries/requests.kql"),
+        sources()["infra/queries/requests.kql"],
     )
     read = {name: match[1] for name, pattern in patterns if (match := re.search(pattern, line))}
 
