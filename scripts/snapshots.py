@@ -41,7 +41,7 @@ def find_compiler() -> str | None:
 def run(compiler: str, *arguments: str | Path) -> str:
     """Run the compiler and return what it prints. Errors: Refused, also where it only warns."""
     command = [compiler, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)  # noqa: S603  the compiler that the developer named
+    done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)  # noqa: S603 - the compiler that the developer named
     if done.returncode or done.stderr.strip():
         raise Refused(done.stderr.strip() or done.stdout.strip())
     return done.stdout
