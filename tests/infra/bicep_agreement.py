@@ -155,13 +155,16 @@ def every_alert_watches_something_real(deployment: Deployment) -> Iterator[str]:
     for name, query in queries(deployment).items():
         if "value" not in query or not ("itemCount" in query or "_LogOperation" in query):
             yield f"the alert {name} measures nothing, or ignores sampling"
-        if f"`{name}`" not in sources()["docs/operations.md"]:
-            yield f"docs/operations.md does not say what to do at {name}"
     component = deployment.of("components", "/id")
     here = (component, deployment.of("workspaces", "/id"))
-    for alert in deployment.all("scheduledQueryRules"):
+    for name, alert in zip(queries(deployment), deployment.all("scheduledQueryRules"), strict=True):
         if not at(alert, "enabled") or at(alert, "scopes.0") not in here:
-            yield f"{alert['name']} does not watch this deployment"
+            yield f"{name} does not watch this deployment"
+        window = {"PT5M": 5, "PT15M": 15, "PT1H": 60}[at(alert, "windowSize")]
+        threshold = f"{at(alert, 'criteria.allOf.0.threshold'):,}"
+        row = rf"^\| `{name}` \| {at(alert, 'severity')} \| [^|]*\b{threshold}\b[^|]* in {window} min \|"
+        if not re.search(row, sources()["docs/operations.md"], re.MULTILINE):
+            yield f"docs/operations.md does not say when {name} fires, and what to do then"
     shown = deployment.of("workbooks", "serializedData")
     if deployment.of("workbooks", "sourceId") != component or component not in shown:
         yield "the workbook is not tied to the component"

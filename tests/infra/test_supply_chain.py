@@ -480,6 +480,18 @@ def test_the_template_is_compiled_by_the_version_that_made_the_snapshots() -> No
         assert installed == [snapshots.VERSION]
 
 
+def test_azd_finds_its_hooks_and_hands_the_pipeline_what_it_reads() -> None:
+    azure = yaml.safe_load((REPOSITORY / "azure.yaml").read_text("utf-8"))
+    for hook in azure["hooks"].values():
+        for system in ("posix", "windows"):
+            assert (REPOSITORY / hook[system]["run"].split()[1]).is_file()
+    text = (REPOSITORY / ".github/workflows/azure-dev.yml").read_text("utf-8")
+    by_azd = {"AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_SUBSCRIPTION_ID"}
+    assert set(re.findall(r"vars\.(\w+)", text)) == by_azd | set(azure["pipeline"]["variables"])
+    made = json.loads((REPOSITORY / snapshots.FOLDER / "default.json").read_text("utf-8"))
+    assert set(azure["pipeline"]["variables"]) <= made["outputs"].keys()
+
+
 def test_the_checks_run_on_every_python_that_the_project_allows() -> None:
     workflow = yaml.safe_load((REPOSITORY / ".github/workflows/ci.yml").read_text("utf-8"))
     asked = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
