@@ -9,7 +9,7 @@ SBOM := .local/sbom.json
 ARGS ?=
 
 # Other people's Python settings stay outside.
-unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH PYTHONOPTIMIZE PYTHONWARNINGS VIRTUAL_ENV
+unexport PYTHON PYTHONHOME PYTHONPATH PYTHONSAFEPATH PYTHONOPTIMIZE PYTHONWARNINGS VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo upstreams test scale bench profile soak smoke lint format connector clean

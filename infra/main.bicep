@@ -135,9 +135,8 @@ param webhooksEnabled bool = false
 @description('Who is mailed when an alert fires. Empty: the alerts show in the portal alone.')
 param alertEmail string = ''
 
-@minValue(30)
-@maxValue(730)
-@description('Days for which logs are kept.')
+@allowed([30, 60, 90, 120, 180, 270, 365, 550, 730])
+@description('Days for which logs are kept: one of the spans that Application Insights knows.')
 param logRetentionDays int = 30
 
 @minValue(1)

@@ -2,9 +2,11 @@
 
 Owns the questions, the patience and the words. Azure calls a deployment succeeded whose workers find
 no function, without an error in any log (azure-functions-host 11915, 9458): so the service itself is
-asked. Sends no token, and needs no package and none of the service's code: its health, and each path
-that docs/openapi.json publishes.
+asked: its health, and each path that docs/openapi.json publishes. Sends no token. Runs with any Python
+from 3.9 on, without a package and without the service's code.
 """
+
+from __future__ import annotations
 
 import json
 import os

@@ -2,8 +2,10 @@
 
 Owns the question and the words. Asks Azure through the Azure CLI what the signed-in person may do in
 the subscription. Does *not* look into Entra ID, and stays silent where the CLI cannot be asked: then
-Azure itself refuses, half way through. Runs with any Python 3.10 and no package.
+Azure itself refuses, half way through. Runs with any Python from 3.9 on, and no package.
 """
+
+from __future__ import annotations
 
 import json
 import os
@@ -55,7 +57,7 @@ def main(environment: Mapping[str, str]) -> int:
     subscription = environment.get("AZURE_SUBSCRIPTION_ID", "")
     permissions = read_permissions(subscription)
     if permissions is None:
-        print("Not checked what you may do in the subscription: az login was not carried out.")
+        print("Not checked what you may do: no subscription is chosen, or az login is missing.")
         return 0
     missing = list(find_missing(permissions))
     if missing:

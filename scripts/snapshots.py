@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-FOLDER = Path("infra/snapshots")
+FOLDER = REPOSITORY / "infra/snapshots"
 # Snapshots are made with one version: another may word an expression differently.
 VERSION = "0.49.2"
 
@@ -69,7 +69,7 @@ def main() -> int:
     if compiler is None:
         print("There is no Bicep compiler on the PATH (az bicep install), and BICEP names none.")
         return 1
-    for parameters in sorted((REPOSITORY / FOLDER).glob("*.bicepparam")):
+    for parameters in sorted(FOLDER.glob("*.bicepparam")):
         kept = parameters.with_suffix(".json")
         kept.write_text(as_text(evaluate(compiler, parameters)), "utf-8")
         print(kept.relative_to(REPOSITORY))
