@@ -103,7 +103,7 @@ resource registration 'Microsoft.Graph/applications@v1.0' = {
   signInAudience: 'AzureADMyOrg'
   serviceManagementReference: register
   owners: owners
-  api: union(api, { preAuthorizedApplications: preauthorized })
+  api: api
   requiredResourceAccess: graphAccess
 }
 
@@ -133,7 +133,8 @@ resource connectorPrincipal 'Microsoft.Graph/servicePrincipals@v1.0' = if (conne
 
 // The Application ID URI names the registration's own client id, and the connector's is known only
 // once that is there, so both are set in a second step. The step repeats all the rest, so that it
-// does not matter whether Graph keeps what an update leaves out.
+// does not matter whether Graph keeps what an update leaves out; the first leaves out what the second
+// adds, so that a deployment takes nothing away for a moment.
 resource identified 'Microsoft.Graph/applications@v1.0' = {
   uniqueName: uniqueName
   displayName: displayName

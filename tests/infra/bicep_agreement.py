@@ -165,6 +165,8 @@ def every_alert_watches_something_real(deployment: Deployment) -> Iterator[str]:
         row = rf"^\| `{name}` \| {at(alert, 'severity')} \| [^|]*\b{threshold}\b[^|]* in {window} min \|"
         if not re.search(row, sources()["docs/operations.md"], re.MULTILINE):
             yield f"docs/operations.md does not say when {name} fires, and what to do then"
+    if f"| {len(queries(deployment))} alert rules" not in sources()["docs/operations.md"]:
+        yield "docs/operations.md counts other alerts"
     shown = deployment.of("workbooks", "serializedData")
     if deployment.of("workbooks", "sourceId") != component or component not in shown:
         yield "the workbook is not tied to the component"
