@@ -62,6 +62,9 @@ def every_resource_is_as_expected(deployment: Deployment) -> Iterator[str]:
 
 def what_is_needed_is_made(deployment: Deployment) -> Iterator[str]:
     """The records have a table, a vault an audit log, publishing no way with a password."""
+    for resource in deployment.resources:
+        if "condition" in resource:
+            yield f"made only where {resource['condition']}: {resource['type']}"
     table = deployment.of("tables", "/name").rpartition("/")[2]
     if table != deployment.settings.get("IDEMPOTENCY_TABLE_NAME"):
         yield "the table of the records is not made"
