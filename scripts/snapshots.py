@@ -47,12 +47,15 @@ def run(compiler: str, *arguments: str | Path) -> str:
     return done.stdout
 
 
+def file_of(parameters: Path) -> Path:
+    """Return where the compiler writes the snapshot of a .bicepparam, and where it is kept."""
+    return parameters.with_suffix(".snapshot.json")
+
+
 def evaluate(compiler: str, parameters: Path) -> Snapshot:
     """Return the resources that a .bicepparam would make. Errors: Refused."""
     run(compiler, "snapshot", parameters, "--mode", "overwrite", *_PLACE)
-    made = parameters.with_suffix(".snapshot.json")
-    snapshot = json.loads(made.read_text("utf-8"))
-    made.unlink()
+    snapshot = json.loads(file_of(parameters).read_text("utf-8"))
     # The compiler's order changes from run to run.
     snapshot["predictedResources"].sort(key=lambda resource: json.dumps(resource, sort_keys=True))
     return {name: snapshot[name] for name in ("predictedResources", "outputs")}
@@ -70,7 +73,7 @@ def main() -> int:
         print("There is no Bicep compiler on the PATH (az bicep install), and BICEP names none.")
         return 1
     for parameters in sorted(FOLDER.glob("*.bicepparam")):
-        kept = parameters.with_suffix(".json")
+        kept = file_of(parameters)
         kept.write_text(as_text(evaluate(compiler, parameters)), "utf-8")
         print(kept.relative_to(REPOSITORY))
     return 0

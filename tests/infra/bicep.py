@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from scripts.snapshots import FOLDER, REPOSITORY
+from scripts.snapshots import FOLDER, REPOSITORY, file_of
 
 type Rule[Judged] = Callable[[Judged], Iterator[str]]
 
@@ -87,8 +87,8 @@ def at(resource: Any, place: str) -> Any:
 @cache
 def deployments() -> dict[str, Deployment]:
     """Return what each kept set of parameters makes."""
-    kept = {file.stem: json.loads(file.read_text("utf-8")) for file in FOLDER.glob("*.json")}
-    return {name: deployment_of(name, snapshot) for name, snapshot in kept.items()}
+    kept = {file.stem: file_of(file).read_text("utf-8") for file in FOLDER.glob("*.bicepparam")}
+    return {name: deployment_of(name, json.loads(text)) for name, text in kept.items()}
 
 
 def deployment_of(name: str, snapshot: Mapping[str, Any]) -> Deployment:

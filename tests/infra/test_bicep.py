@@ -29,7 +29,7 @@ from tests.infra.bicep_agreement import GUID, MAIN, OF_A_DEPLOYMENT, OF_THE_FILE
 from tests.infra.bicep_posture import POSTURE, every_resource_is_as_expected
 
 COMPILER = find_compiler()
-SNAPSHOTS = sorted(path.stem for path in FOLDER.glob("*.json"))
+SNAPSHOTS = sorted(path.stem for path in FOLDER.glob("*.bicepparam"))
 RULES = (*POSTURE, *OF_A_DEPLOYMENT)
 EVERY_RULE: tuple[Rule[Any], ...] = (*RULES, *OF_THE_FILES)
 MISTAKES = yaml.safe_load(Path(__file__).with_name("bicep_mistakes.yaml").read_text("utf-8"))
@@ -74,7 +74,7 @@ def test_a_kept_snapshot_is_what_would_be_made(name: str, tmp_path: Path) -> Non
     if VERSION not in run(bicep, "--version"):
         pytest.skip(f"the snapshots are made with {VERSION}")
     made = evaluate(bicep, parameters_of(name, copy_of_the_template(tmp_path)))
-    kept = (FOLDER / f"{name}.json").read_text("utf-8")
+    kept = (FOLDER / f"{name}.snapshot.json").read_text("utf-8")
     assert as_text(made) == kept, (
         "make snapshots writes it again: read the diff, it is a deployment"
     )

@@ -488,7 +488,7 @@ def test_azd_finds_its_hooks_and_hands_the_pipeline_what_it_reads() -> None:
     text = (REPOSITORY / ".github/workflows/azure-dev.yml").read_text("utf-8")
     by_azd = {"AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_SUBSCRIPTION_ID"}
     assert set(re.findall(r"vars\.(\w+)", text)) == by_azd | set(azure["pipeline"]["variables"])
-    made = json.loads((snapshots.FOLDER / "default.json").read_text("utf-8"))
+    made = json.loads((snapshots.FOLDER / "default.snapshot.json").read_text("utf-8"))
     assert set(azure["pipeline"]["variables"]) <= made["outputs"].keys()
 
 
