@@ -68,7 +68,9 @@ format: $(READY) ## Put the code into its layout and repair what can be repaired
 
 connector: $(READY) ## Fill in the Power Platform connector's files: infra/connector/readme.md says with what
 	@exec $(BIN)/python -m infra.connector.package --host="$(HOST)" --tenant="$(TENANT)" \
-		--api-client-id="$(API_CLIENT_ID)" --connector-client-id="$(CONNECTOR_CLIENT_ID)"
+		--api-client-id="$(API_CLIENT_ID)" --connector-client-id="$(CONNECTOR_CLIENT_ID)" \
+		--website="$(WEBSITE)" --privacy-policy="$(PRIVACY_POLICY)" \
+		--contact-name="$(CONTACT_NAME)" --contact-email="$(CONTACT_EMAIL)"
 
 .PHONY: package sbom lock audit snapshots
 
@@ -120,6 +122,6 @@ $(READY): requirements-dev.txt scripts/python
 
 # An environment beside .venv, so that the locks can be written while they are at fault, and so that these packages meddle with no others.
 $(TOOLS)/.ready: requirements-tools.txt scripts/python
-	@python=$$(sh scripts/python) && mkdir -p $(TOOLS) && "$$python" -m venv --clear $(TOOLS)
+	@python=$$(PYTHON="$(PYTHON)" sh scripts/python) && mkdir -p $(TOOLS) && "$$python" -m venv --clear $(TOOLS)
 	@$(TOOLS)/bin/python -m pip install --quiet --quiet --disable-pip-version-check --require-hashes --only-binary :all: --requirement requirements-tools.txt
 	@touch $@

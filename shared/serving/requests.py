@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from shared.errors import FacadeError, Overloaded, UpstreamUnavailable
+from shared.errors import FacadeError, Overloaded, RequestInvalid, UpstreamUnavailable
 from shared.identity.principal import Principal
 from shared.lazy import Lazy
 from shared.services import Services
@@ -142,7 +142,8 @@ async def _reply[W: Work](
             await operation.aside(), built, lanes.get(), incoming, journal, built.deadline(within_s)
         )
     except FacadeError as error:
-        journal.note(reason=error.reason, entra=_entra_said(error))
+        fields = error.fields if isinstance(error, RequestInvalid) else None
+        journal.note(reason=error.reason, fields=fields, entra=_entra_said(error))
         return problem(
             error, journal.request_id, accept=accept, authorization_uri=authorization_uri
         )
