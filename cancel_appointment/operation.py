@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from cancel_appointment import contract
 from cancel_appointment.bookings import GraphAppointments
-from cancel_appointment.cancellation import Cancellation, GraphTokens
+from cancel_appointment.cancellation import Cancellation
 from cancel_appointment.records import Keep, Records
 from cancel_appointment.request import CancelRequest, parse_cancel_request, parse_idempotency_key
+from shared.entra.graph_token import GraphTokens
 from shared.errors import InteractionRequired, OutcomeUnknown, Overloaded
 from shared.identity.caller import Caller, explain_challenge
 from shared.identity.principal import Principal

@@ -18,11 +18,11 @@ from shared.entra.graph_token import GraphToken
 from shared.entra.http import EntraAnswer, EntraHttp
 from shared.errors import FacadeError
 from shared.graph.client import MAX_BODY_BYTES, GraphClient
+from shared.graph.endings import GraphAnswer, Seen
 from shared.records.rules import Begun, Claim, IdempotencyStore, StoreUnavailable
 from shared.telemetry.journal import Telemetry
 from shared.telemetry.tracing import Attributes, Span
 from shared.transport.deadline import Deadline
-from shared.transport.endings import GraphAnswer, Seen
 
 _WORD = re.compile(r"[A-Za-z]{1,40}")
 _TOKEN_PATH = "/{tenant}/oauth2/v2.0/token"  # noqa: S105 - a path

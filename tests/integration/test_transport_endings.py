@@ -26,10 +26,10 @@ from hypothesis import strategies as st
 from infra.local.tls import LocalAuthority
 from shared.entra.graph_token import GraphToken
 from shared.graph.client import GraphClient
+from shared.graph.endings import GraphAnswer, NoAnswer, Seen
 from shared.transport import connections
 from shared.transport.channel import Channel
 from shared.transport.connections import Trust, open_session, open_trust
-from shared.transport.endings import GraphAnswer, NoAnswer, Seen
 
 PATIENCE_S = 30.0  # for what must come
 IMPATIENCE_S = 0.8  # for what must not; enough for a handshake on a busy machine

@@ -227,7 +227,8 @@ PURE = [
     "shared.serving.published",
     "shared.serving.request_faults",
     "shared.identity.principal",
-    "shared.transport.endings",
+    "shared.graph.endings",
+    "shared.transport.retry_after",
     "shared.telemetry.tracing",
     "shared.identity.webhook_keys",
 ]
