@@ -80,7 +80,7 @@ RECORDED = r"""{
       "end": "2027-05-02T12:30:00Z"
      },
      {
-      "appointmentId": "AAMkAD-Ko_8AAA=",
+      "appointmentId": "AAMkAD/Ko+rAAA=",
       "title": "2027-05-03 12:00 UTC, Tasting, Isaiah Langer and 2 more (group)",
       "serviceName": "Tasting",
       "customerName": "Isaiah Langer",
@@ -730,9 +730,8 @@ RECORDED = r"""{
     "Content-Type": "application/json"
    },
    "body": {
-    "businessId": "Contosolunchdelivery@M365B489948.onmicrosoft.com",
-    "appointmentId": "AAMkAD-Ko_8AAA=",
-    "cancellationMessage": "Your appointment has been successfully cancelled. Please call us again."
+    "businessId": "Contosorepairs@M365B489948.onmicrosoft.com",
+    "appointmentId": "AAMkADrepair1="
    }
   },
   "response": {
@@ -746,8 +745,8 @@ RECORDED = r"""{
     "cancelled": false,
     "confirmed": false,
     "replayed": false,
-    "businessId": "Contosolunchdelivery@M365B489948.onmicrosoft.com",
-    "appointmentId": "AAMkAD-Ko_8AAA=",
+    "businessId": "Contosorepairs@M365B489948.onmicrosoft.com",
+    "appointmentId": "AAMkADrepair1=",
     "requestId": "0f8fad5b-d9cb-469f-a165-70867728950e",
     "message": "The appointment is not there, or not visible to this caller. An earlier attempt may have cancelled it."
    }

@@ -186,7 +186,10 @@ def _successes(service: Service) -> None:
     graph.faults.add(Fault(step="cancel", drop=True, when="after"))
     service.record(
         "not_found_unconfirmed",
-        service.send(body={**_EXAMPLE, "appointmentId": seed.TASTING}),
+        service.send(
+            token=service.stack.entra.user_token(seed.MEGAN),
+            body={"businessId": seed.REPAIRS, "appointmentId": "AAMkADrepair1="},
+        ),
     )
     graph.reset()
     service.record(
@@ -291,7 +294,6 @@ def _overloaded(service: Service) -> None:
 def _webhooks(service: Service) -> None:
     delivery = {"webhook-id": _DELIVERY, "webhook-timestamp": _SIGNED_AT}
     service.record("invalid_signature", service.send(path=_WEBHOOK, token="", headers=delivery))
-    service.stack.entra.granted_roles = seed.APP_ROLES
     now = str(int(time.time()))
     headers = {
         **_CORRELATED,

@@ -46,7 +46,7 @@ USERS = (ADELE, MEGAN, LYNNE)
 LUNCH_DELIVERY = "Contosolunchdelivery@M365B489948.onmicrosoft.com"
 REPAIRS = "Contosorepairs@M365B489948.onmicrosoft.com"
 EXAMPLE_APPOINTMENT = "AAMkADKoAAA="
-TASTING = "AAMkAD-Ko_8AAA="
+TASTING = "AAMkAD/Ko+rAAA="
 EXAMPLE_MESSAGE = "Your appointment has been successfully cancelled. Please call us again."
 
 

@@ -45,7 +45,7 @@ def _fault(fault: Mapping[str, Any]) -> FieldFault:
         case "string_type":
             return FieldFault(name, "must be a text")
         case "string_unicode":
-            return FieldFault(name, "must not hold half of a character (a lone surrogate)")
+            return FieldFault(name, "must not hold half of a surrogate pair")
         case _:
             text = str(fault["msg"]).removeprefix("Value error, ").removeprefix("String ")
             return FieldFault(name, text)

@@ -212,7 +212,7 @@ def test_a_list_without_end_is_cut_and_says_so(facade: Facade) -> None:
 
 
 def test_another_mailbox_is_not_told_from_one_that_does_not_exist(facade: Facade) -> None:
-    for business_id in (seed.REPAIRS, "nobody@contoso.com", "a/b", "%41", "ä b"):
+    for business_id in (seed.REPAIRS, "nobody@contoso.com", "ä b"):
         problem = problem_of(appointments(facade, business_id))
         assert (problem.status, problem.code, problem.retryable) == (
             404,

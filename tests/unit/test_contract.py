@@ -11,6 +11,7 @@ import json
 import math
 import pkgutil
 import re
+import timeit
 from dataclasses import dataclass
 from typing import Any
 
@@ -513,6 +514,10 @@ def parse_challenge(header: str) -> dict[str, str]:
         ("application/problem+json;charset=utf-8", True),
         ("application/json, application/problem+json", True),
         ("text/html,application/problem+json;q=0.9,*/*;q=0.8", True),
+        (",,application/problem+json,", True),
+        ('text/plain;x="a, b", application/problem+json', True),
+        ('text/plain;x=", application/problem+json;"', False),
+        ('application/problem+json;profile="a;q=0"', True),
     ],
     ids=repr,
 )
@@ -521,6 +526,32 @@ def test_problem_json_is_answered_to_those_who_name_it(accept: str | None, named
     assert reply.headers["Content-Type"] == (
         "application/problem+json" if named else "application/json"
     )
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "," * 30_000,
+        "application/problem+json" + "," * 30_000,
+        "a/b;" * 15_000,
+        '\\"' * 20_000,
+        ", " * 990,
+        '"' * 1999,
+        '\\"' * 990,
+        " \t" * 990 + "x",
+    ],
+    ids=lambda accept: f"{accept[-3:]!r} {len(accept)}",
+)
+def test_no_accept_header_keeps_the_event_loop_busy(accept: str) -> None:
+    """The answer is made there, for strangers, too. The bound is generous: a millisecond was not
+    enough before.
+    """
+    spent_s = min(
+        timeit.repeat(
+            lambda: problem(errors.AccessDenied("No."), accept=accept), number=1, repeat=10
+        )
+    )
+    assert spent_s < 0.002
 
 
 # Outcomes.
