@@ -18,6 +18,7 @@ import urllib3
 
 from shared.entra.refusals import describe_refusal, read_refusal
 from shared.errors import UpstreamAnswer, UpstreamBroken, UpstreamUnavailable
+from shared.telemetry.journal import tell
 from shared.transport.deadline import Deadline
 from shared.transport.retry_after import parse_retry_after
 
@@ -98,8 +99,13 @@ class EntraHttp:
         status, retry_after, body = self._send(url, data, headers, deadline)
         parsed = _parse_object(body)
         if status != 200 or parsed is None or "error" in parsed:
-            _log.info(
-                "event=entra_refused tenant=%s %s", tenant, describe_refusal(status, parsed or {})
+            tell(
+                _log,
+                logging.INFO,
+                "entra_refused",
+                "tenant=%s %s",
+                tenant,
+                describe_refusal(status, parsed or {}),
             )
             raise read_refusal(
                 status,
@@ -133,7 +139,7 @@ class EntraHttp:
             urllib3.exceptions.HTTPError,
             OSError,
         ) as error:  # below requests, a body is read by urllib3
-            _log.warning("event=entra_unreachable error=%s", type(error).__name__)
+            tell(_log, logging.WARNING, "entra_unreachable", "error=%s", type(error).__name__)
             raise UpstreamUnavailable(
                 "Entra could not be reached.", upstream=UpstreamAnswer("entra")
             ) from error

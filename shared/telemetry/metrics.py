@@ -10,6 +10,19 @@ from typing import Final, Literal, Protocol
 
 from shared.telemetry.tracing import Attributes
 
+SLOW_S: Final = 5.0  # half of what the most impatient caller waits
+
+type Event = Literal[
+    "credential_accepted_again",
+    "credential_changed",
+    "credential_refused",
+    "entra_refused",
+    "entra_unreachable",
+    "exchange_identity_mismatch",
+    "exchange_unreadable",
+    "store_unavailable",
+]
+
 
 @dataclass(frozen=True, slots=True)
 class Metric:
@@ -31,10 +44,13 @@ PROBLEMS: Final = Metric(
     "facade.problems",
     "counter",
     "{request}",
-    "Requests answered with a problem, by action, code, status",
+    "Requests answered with a problem, by action, code, status, cause",
 )
 DURATION: Final = Metric(
-    "facade.request.duration", "histogram", "s", "From arrival to answer, by action, status_class"
+    "facade.request.duration",
+    "histogram",
+    "s",
+    f"From arrival to answer, by action, status_class, slow (only where over {SLOW_S:g} s)",
 )
 ACTIVE: Final = Metric(
     "facade.requests.active",
@@ -72,6 +88,9 @@ LATE: Final = Metric(
     "{request}",
     "Requests whose work ended after their answer, by action, ending",
 )
+EVENTS: Final = Metric(
+    "facade.events", "counter", "{event}", "What an operator is told beside the answers, by event"
+)
 
 METRICS: Final = (
     OUTCOMES,
@@ -83,6 +102,7 @@ METRICS: Final = (
     EXCHANGES,
     STORE_FAILURES,
     LATE,
+    EVENTS,
 )
 
 
@@ -118,10 +138,13 @@ class Metrics:
         code: str,
         seconds: float,
         *,
+        cause: str | None,
         confirmed: bool,
         replayed: bool,
     ) -> None:
-        """Count an answer. ``code`` is the outcome, or the problem's code."""
+        """Count an answer. ``code`` is the outcome, or the problem's code; ``cause`` the class of
+        the error behind a problem, which tells apart what shares a code.
+        """
         if status == 200:
             self._meter.record(
                 OUTCOMES,
@@ -129,8 +152,14 @@ class Metrics:
                 {"action": action, "outcome": code, "confirmed": confirmed, "replayed": replayed},
             )
         else:
-            self._meter.record(PROBLEMS, 1, {"action": action, "code": code, "status": status})
-        self._meter.record(DURATION, seconds, {"action": action, "status_class": _class_of(status)})
+            why = {"cause": cause} if cause else {}
+            self._meter.record(
+                PROBLEMS, 1, {"action": action, "code": code, "status": status, **why}
+            )
+        pace = {"slow": True} if seconds > SLOW_S else {}
+        self._meter.record(
+            DURATION, seconds, {"action": action, "status_class": _class_of(status), **pace}
+        )
         self._meter.record(ACTIVE, -1, {"action": action})
 
     def upstream_call(
@@ -154,6 +183,10 @@ class Metrics:
     def store_failed(self, step: str) -> None:
         """Count a call to the store of records that failed."""
         self._meter.record(STORE_FAILURES, 1, {"step": step})
+
+    def happened(self, event: Event) -> None:
+        """Count something that an operator is told beside the answers."""
+        self._meter.record(EVENTS, 1, {"event": event})
 
     def ended_late(self, action: str, ending: str) -> None:
         """Count work whose caller had been answered without it."""

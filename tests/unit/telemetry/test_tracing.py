@@ -3,6 +3,7 @@ tells and what it keeps to itself.
 """
 
 import json
+import logging
 import subprocess
 import sys
 import threading
@@ -40,7 +41,7 @@ from shared.instrumented import (
 from shared.records.rules import Begun, Claim, MemoryStore, New, StoreUnavailable
 from shared.services import start_telemetry
 from shared.telemetry.exporters import OpenTelemetryMeter, OpenTelemetryTracing
-from shared.telemetry.journal import OFF, Journal, Telemetry
+from shared.telemetry.journal import OFF, Journal, Telemetry, tell
 from shared.telemetry.metrics import METRICS, Metric, Metrics
 from shared.telemetry.tracing import Attributes
 
@@ -453,10 +454,37 @@ def test_a_problem_is_counted_by_its_code() -> None:
     assert meter.of("facade.outcomes") == []
 
 
-def test_late_work_is_counted_by_how_it_ended() -> None:
+def test_what_an_operator_is_told_is_counted_also_after_the_answer() -> None:
     meter = Meter()
-    journal(meter).write_late("done")
-    assert meter.of("facade.late") == [{"action": "cancel", "ending": "done"}]
+    written = journal(meter)
+    with written.collecting():
+        tell(logging.getLogger("facade.test"), logging.ERROR, "credential_refused")
+        written.write(500, "misconfigured")
+        tell(logging.getLogger("facade.test"), logging.ERROR, "store_unavailable")
+    assert meter.of("facade.events") == [
+        {"event": "credential_refused"},
+        {"event": "store_unavailable"},
+    ]
+
+
+def test_a_problem_says_which_error_is_behind_its_code() -> None:
+    meter = Meter()
+    written = journal(meter)
+    written.cause = "KeyNotDue"
+    written.write(503, "upstream_unavailable")
+    assert meter.of("facade.problems") == [
+        {"action": "cancel", "code": "upstream_unavailable", "status": 503, "cause": "KeyNotDue"}
+    ]
+
+
+def test_a_request_that_took_too_long_is_marked_as_slow() -> None:
+    meter = Meter()
+    Journal("rid", iter((1.0, 6.5)).__next__, action="cancel", metrics=Metrics(meter)).write(
+        200, "cancelled"
+    )
+    assert meter.of("facade.request.duration") == [
+        {"action": "cancel", "status_class": "2xx", "slow": True}
+    ]
 
 
 @pytest.mark.parametrize(
@@ -493,11 +521,12 @@ def test_a_retry_is_a_call_that_repeats_one_without_a_final_answer(
 # The names are documented.
 
 
-def test_every_metric_is_in_the_readme_with_its_unit() -> None:
-    readme = (REPOSITORY / "README.md").read_text("utf-8")
+def test_every_metric_is_documented_with_its_unit() -> None:
+    pages = [REPOSITORY / "README.md", *REPOSITORY.glob("docs/*.md")]
     table: dict[str, Any] = {
         cells[0].strip("` "): cells[1].strip("` ")
-        for line in readme.splitlines()
+        for page in pages
+        for line in page.read_text("utf-8").splitlines()
         if line.startswith("| `facade.")
         for cells in [line.split("|")[1:]]
     }
