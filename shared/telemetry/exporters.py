@@ -13,12 +13,13 @@ section 6.1). The variables OTEL_* are read by the SDK itself.
 """
 
 import logging
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Final
 
 from opentelemetry.context import Context
-from opentelemetry.metrics import Counter, Histogram, UpDownCounter
+from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Observation
 from opentelemetry.metrics import Meter as OtelMeter
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 from opentelemetry.sdk.metrics.export import (
@@ -33,23 +34,36 @@ from opentelemetry.sdk.trace.export import (
     ConsoleSpanExporter,
     SimpleSpanProcessor,
 )
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Decision, Sampler
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+    Tracer,
+    format_trace_id,
+    get_current_span,
+    use_span,
+)
 from opentelemetry.trace import Span as OtelSpan
-from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer, format_trace_id
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from shared.errors import Misconfigured
 from shared.settings import TelemetrySettings
 from shared.telemetry.journal import Telemetry
-from shared.telemetry.metrics import METRICS, Metric, Metrics
-from shared.telemetry.tracing import Attributes
+from shared.telemetry.metrics import ACTIVE, METRICS, Metric, Metrics
+from shared.telemetry.sampling import OneInTwenty, choose_sampler
+from shared.telemetry.tracing import NO_SPAN, Attributes, Span
 
 _NAME: Final = "bookings-cancel-facade"
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _NONE: Final[Attributes] = {}
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
+_MOST_VALUES: Final = 10_000  # kept of one distribution, should nobody collect them
 
-type Instrument = Counter | UpDownCounter | Histogram
+type _Key = tuple[object, ...]
 
 
 def open_telemetry(settings: TelemetrySettings, environment: Mapping[str, str]) -> Telemetry:
@@ -66,28 +80,29 @@ def open_telemetry(settings: TelemetrySettings, environment: Mapping[str, str]) 
     if not environment.get("OTEL_SERVICE_NAME"):
         known["service.name"] = environment.get("WEBSITE_SITE_NAME") or _NAME
     resource = Resource.create(known)
-    # A caller's flag "not sampled" is not heeded: a stranger could hide that way, and the Functions
-    # host sets it as it likes.
-    tracers = TracerProvider(
-        sampler=None if environment.get("OTEL_TRACES_SAMPLER") else ALWAYS_ON, resource=resource
-    )
+    in_azure = settings.telemetry == "azure_monitor"
+    sampler = choose_sampler(environment, OneInTwenty() if in_azure else ALWAYS_ON)
+    tracers = TracerProvider(sampler=sampler, resource=resource)
     tracers.add_span_processor(spans)
+    tracer = tracers.get_tracer(_NAME)
     meters = MeterProvider(
         [PeriodicExportingMetricReader(metrics)],
         resource=resource,
         exemplar_filter=AlwaysOffExemplarFilter(),
     )
-    # In Azure Monitor the Functions host reports each request; a second one from here would double
-    # every count.
-    kind = SpanKind.INTERNAL if settings.telemetry == "azure_monitor" else SpanKind.SERVER
     return Telemetry(
-        OpenTelemetryTracing(tracers.get_tracer(_NAME), kind),
+        BelowTheHost(tracer, sampler)
+        if in_azure
+        else OpenTelemetryTracing(tracer, SpanKind.SERVER),
         Metrics(OpenTelemetryMeter(meters.get_meter(_NAME))),
     )
 
 
 class OpenTelemetryTracing:
-    """``Tracing`` over a tracer. ``request_kind`` is the kind of the spans of requests."""
+    """``Tracing`` over a tracer. ``request_kind`` is the kind of the spans of requests.
+
+    What hangs on a request that is not sampled costs no more than with telemetry off.
+    """
 
     def __init__(self, tracer: Tracer, request_kind: SpanKind) -> None:
         self._tracer = tracer
@@ -95,31 +110,27 @@ class OpenTelemetryTracing:
 
     def request(
         self, name: str, traceparent: str | None, attributes: Attributes
-    ) -> AbstractContextManager["OpenTelemetrySpan"]:
+    ) -> AbstractContextManager[Span]:
         """See ``Tracing.request``.
 
         What the runtime has attached to the context does not count: it attaches nothing for
         functions that are not async.
         """
-        parent = _PROPAGATOR.extract({"traceparent": traceparent} if traceparent else {}, Context())
-        return self._open(name, self._request_kind, attributes, parent)
+        return self._open(name, self._request_kind, attributes, _read(traceparent))
 
-    def span(
-        self, name: str, attributes: Attributes = _NONE
-    ) -> AbstractContextManager["OpenTelemetrySpan"]:
+    def span(self, name: str, attributes: Attributes = _NONE) -> AbstractContextManager[Span]:
         """See ``Tracing.span``."""
-        return self._open(name, SpanKind.INTERNAL, attributes)
+        return NO_SPAN if _left_out() else self._open(name, SpanKind.INTERNAL, attributes)
 
-    def call(
-        self, name: str, attributes: Attributes = _NONE
-    ) -> AbstractContextManager["OpenTelemetrySpan"]:
+    def call(self, name: str, attributes: Attributes = _NONE) -> AbstractContextManager[Span]:
         """See ``Tracing.call``."""
-        return self._open(name, SpanKind.CLIENT, attributes)
+        return NO_SPAN if _left_out() else self._open(name, SpanKind.CLIENT, attributes)
 
     def headers(self) -> dict[str, str]:
         """See ``Tracing.headers``."""
         carrier: dict[str, str] = {}
-        _PROPAGATOR.inject(carrier)
+        if not _left_out():
+            _PROPAGATOR.inject(carrier)
         return {"traceparent": carrier["traceparent"]} if "traceparent" in carrier else {}
 
     @contextmanager
@@ -135,6 +146,37 @@ class OpenTelemetryTracing:
             except BaseException as error:
                 span.fail(type(error).__name__)
                 raise
+
+
+class BelowTheHost(OpenTelemetryTracing):
+    """Tracing where the Functions host reports each request itself: a second report from here would
+    double every count, and the line of the request says the rest. What a request does hangs on the
+    span of the host.
+    """
+
+    def __init__(self, tracer: Tracer, sampler: Sampler) -> None:
+        super().__init__(tracer, SpanKind.INTERNAL)
+        self._sampler = sampler
+
+    def request(
+        self, name: str, traceparent: str | None, attributes: Attributes
+    ) -> AbstractContextManager[Span]:
+        """See ``Tracing.request``. Without a host there is a span of our own."""
+        parent = _read(traceparent)
+        given = get_current_span(parent).get_span_context()
+        return (
+            self._hang_on(given, name, parent)
+            if given.is_valid
+            else super().request(name, None, attributes)
+        )
+
+    @contextmanager
+    def _hang_on(self, given: SpanContext, name: str, parent: Context) -> Iterator[Span]:
+        decided = self._sampler.should_sample(parent, given.trace_id, name).decision
+        flags = TraceFlags(decided is Decision.RECORD_AND_SAMPLE)
+        hosts = SpanContext(given.trace_id, given.span_id, is_remote=False, trace_flags=flags)
+        with use_span(NonRecordingSpan(hosts)):
+            yield OpenTelemetrySpan(NonRecordingSpan(hosts))
 
 
 class OpenTelemetrySpan:
@@ -159,30 +201,77 @@ class OpenTelemetrySpan:
 
 
 class OpenTelemetryMeter:
-    """``Meter`` over a meter."""
+    """``Meter`` over a meter.
+
+    A request adds its numbers up here; OpenTelemetry is given them when it collects, on its own
+    thread, because there each of them costs as much as ten of these.
+    """
 
     def __init__(self, meter: OtelMeter) -> None:
-        self._instruments = {metric: _make(meter, metric) for metric in METRICS}
+        self._lock = threading.Lock()
+        self._waiting: dict[_Key, tuple[Metric, Attributes, list[float]]] = {}
+        self._levels: dict[_Key, tuple[Attributes, float]] = {}
+        self._instruments = {
+            metric.name: _make(meter, metric) for metric in METRICS if metric is not ACTIVE
+        }
+        meter.create_observable_up_down_counter(
+            ACTIVE.name, [self._collect], ACTIVE.unit, ACTIVE.description
+        )
 
     def record(self, metric: Metric, value: float, attributes: Attributes) -> None:
         """See ``Meter.record``."""
-        instrument = self._instruments[metric]
-        if isinstance(instrument, Histogram):
-            instrument.record(value, attributes)
-        else:
-            instrument.add(value, attributes)
+        key = (metric.name, *attributes.items())
+        with self._lock:
+            if metric is ACTIVE:
+                self._levels[key] = attributes, value + self._levels.get(key, (attributes, 0))[1]
+                return
+            values = self._waiting.setdefault(key, (metric, attributes, []))[2]
+            if metric.kind == "histogram" or not values:
+                values.append(value)
+            else:
+                values[0] += value
+            full = len(values) >= _MOST_VALUES
+        if full:
+            self._hand_over()
+
+    def _collect(self, _: CallbackOptions) -> Iterator[Observation]:
+        self._hand_over()
+        with self._lock:
+            levels = list(self._levels.values())
+        for attributes, level in levels:
+            yield Observation(level, attributes)
+
+    def _hand_over(self) -> None:
+        with self._lock:
+            waiting, self._waiting = self._waiting, {}
+        for metric, attributes, values in waiting.values():
+            instrument = self._instruments[metric.name]
+            for value in values:
+                if isinstance(instrument, Histogram):
+                    instrument.record(value, attributes)
+                else:
+                    instrument.add(value, attributes)
 
 
-def _make(meter: OtelMeter, metric: Metric) -> Instrument:
-    if metric.kind == "histogram":
-        return meter.create_histogram(
-            metric.name,
-            metric.unit,
-            metric.description,
-            explicit_bucket_boundaries_advisory=_SECONDS,
-        )
-    make = meter.create_counter if metric.kind == "counter" else meter.create_up_down_counter
-    return make(metric.name, metric.unit, metric.description)
+def _make(meter: OtelMeter, metric: Metric) -> Counter | Histogram:
+    if metric.kind == "counter":
+        return meter.create_counter(metric.name, metric.unit, metric.description)
+    return meter.create_histogram(
+        metric.name,
+        metric.unit,
+        metric.description,
+        explicit_bucket_boundaries_advisory=_SECONDS,
+    )
+
+
+def _read(traceparent: str | None) -> Context:
+    return _PROPAGATOR.extract({"traceparent": traceparent} if traceparent else {}, Context())
+
+
+def _left_out() -> bool:
+    """Tell whether the request that is being carried out is not sampled."""
+    context = get_current_span().get_span_context()
+    return context.is_valid and not context.trace_flags.sampled
 
 
 def _open_exporters(settings: TelemetrySettings) -> tuple[SpanProcessor, MetricExporter]:

@@ -67,7 +67,7 @@ class _NoSpan:
         pass
 
 
-_NO_SPAN: AbstractContextManager[Span] = nullcontext(_NoSpan())
+NO_SPAN: AbstractContextManager[Span] = nullcontext(_NoSpan())
 
 
 class NoTracing:
@@ -78,17 +78,17 @@ class NoTracing:
     ) -> AbstractContextManager[Span]:
         """See ``Tracing.request``."""
         del name, traceparent, attributes
-        return _NO_SPAN
+        return NO_SPAN
 
     def span(self, name: str, attributes: Attributes | None = None) -> AbstractContextManager[Span]:
         """See ``Tracing.span``."""
         del name, attributes
-        return _NO_SPAN
+        return NO_SPAN
 
     def call(self, name: str, attributes: Attributes | None = None) -> AbstractContextManager[Span]:
         """See ``Tracing.call``."""
         del name, attributes
-        return _NO_SPAN
+        return NO_SPAN
 
     def headers(self) -> dict[str, str]:
         """See ``Tracing.headers``."""
