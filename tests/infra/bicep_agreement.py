@@ -7,13 +7,15 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
-from typing import cast
+from typing import cast, get_args
 
+import shared.services  # noqa: F401 - every class of error is known then
 from cancel_appointment.outcome import Outcome
 from cancel_appointment.request import MAX_BODY_BYTES
-from shared.errors import Misconfigured
+from shared.errors import FacadeError, Misconfigured
 from shared.serving.problems import BUG, TABLE
 from shared.settings import Settings
+from shared.telemetry.metrics import METRICS, Event
 from tests.benchmarks.scale import Assumptions
 from tests.infra.bicep import Json, Template, at, body_of, dotted
 from tests.infra.bicep_rules import (
@@ -25,6 +27,7 @@ from tests.infra.bicep_rules import (
     decorator_of,
     rule,
 )
+from tests.infra.kql import alerts
 
 GUID = "6731de76-14a6-49ae-97bc-6eba6914391e"
 
@@ -255,82 +258,134 @@ def the_parameters_file_agrees(template: Template) -> Iterator[str]:
 
 @rule
 def every_alert_watches_something_real(template: Template) -> Iterator[str]:
-    """Alerts and tiles ask for codes that the contract has and events that the code logs; the
-    runbook says what to do at each.
+    """Alerts read metrics alone; they, the tiles and the runbook name metrics, dimensions and values
+    that the code has; the runbook says what to do at each alert.
     """
-    rules = cast("list[Json]", at(template.file(MONITORING).section("variables")["rules"], "value"))
+    asked = alerts(template)
     workbook = cast("Json", json.loads(template.text("infra/workbook.json")))
     tiles = [
         str(at(item, "content", "query"))
         for item in cast("list[Json]", at(workbook, "items"))
         if at(item, "type") == 3
     ]
-    prelude = template.text("infra/queries/requests.kql")
-    asked = [str(at(entry, "query")) for entry in rules]
-    known = (
-        {row.code for row in TABLE.values()} | {BUG.code} | {outcome.value for outcome in Outcome}
-    )
-    for query in (*asked, *tiles):
-        yield from (
-            f"no answer has the code {code}"
-            for code in re.findall(r'code == "(\w+)"', query)
-            if code not in known
-        )
-        columns = (
-            set(re.findall(r"extend (\w+) =", prelude))
-            if "${requests}" in query or query.startswith(prelude)
-            else set()
-        )
-        yield from (
-            f"{name} is not a column: {query[-60:]}"
-            for name in re.findall(
-                r"\b(action|code|ms|status|client|mailbox)\b(?= ==|,| in| >)",
-                query.removeprefix(prelude),
-            )
-            if name not in columns
-        )
-    for entry in rules:
-        name, query = str(at(entry, "name")), str(at(entry, "query"))
-        if "value" not in query or "itemCount" not in query:
-            yield f"the alert {name} measures nothing, or ignores sampling"
+    for name, (query, _) in asked.items():
+        if not query.startswith("customMetrics | where name ") or "itemCount" in query:
+            yield f"the alert {name} reads what the host may have dropped"
+        if " value = " not in query:
+            yield f"the alert {name} measures nothing"
         if f"`{name}`" not in template.text("docs/operations.md"):
             yield f"docs/operations.md does not say what to do at {name}"
-    yield from _watches(asked)
+    for query in (*(query for query, _ in asked.values()), *tiles):
+        yield from _names_what_is_not(query)
+    runbook = template.text("docs/operations.md")
+    yield from (
+        f"docs/operations.md names {name}, which is no metric"
+        for name in _METRIC_NAME.findall(runbook)
+        if name not in _DIMENSIONS
+    )
+    yield from _watches("\n".join(query for query, _ in asked.values()))
+    yield from _reads_lines_as_they_are(tiles, template)
     for file in ("infra/workbook.json", MONITORING):
         if "<component resource id>" not in template.text(file):
             yield f"the workbook is not tied to the component: {file}"
-    alerts = body_of(template.file(MONITORING).section("resources")["alerts"])
+    made = body_of(template.file(MONITORING).section("resources")["alerts"])
     if (
-        at(alerts, "properties", "enabled") is not True
-        or dotted(at(alerts, "properties", "scopes", 0)) != "component.outputs.resourceId"
+        at(made, "properties", "enabled") is not True
+        or dotted(at(made, "properties", "scopes", 0)) != "component.outputs.resourceId"
     ):
         yield "the alerts do not watch this component"
+
+
+_METRIC_NAME = re.compile(r"\bfacade(?:\.[a-z]+)+\b")
+_DIMENSIONS = {metric.name: frozenset(metric.dimensions) for metric in METRICS}
+
+
+def _names_what_is_not(query: str) -> Iterator[str]:
+    named = _METRIC_NAME.findall(query)
+    yield from (f"{name} is no metric" for name in named if name not in _DIMENSIONS)
+    dimensions = frozenset[str]().union(*(_DIMENSIONS.get(name, frozenset()) for name in named))
     yield from (
-        f"the tile {tile[-40:]!r} begins in another way than the alerts"
-        for tile in tiles
-        if "event=request" in tile and not tile.startswith(prelude)
+        f"{name} is no dimension of {named}"
+        for name in re.findall(r"customDimensions\.(\w+)", query)
+        if name not in dimensions
+    )
+    codes = {row.code for row in TABLE.values()} | {BUG.code}
+    outcomes = {outcome.value for outcome in Outcome}
+    known = {
+        "code": codes | outcomes,  # a line calls the two alike
+        "outcome": outcomes,
+        "event": set(get_args(Event.__value__)),
+        "action": {"cancel", "webhook"},
+        "cause": {error.__name__ for error in _below(FacadeError)},
+    }
+    for dimension, listed, single in re.findall(
+        r'\b(code|outcome|event|action|cause)\)? (?:in \(([^)]*)\)|[!=]= "(\w*)")', query
+    ):
+        values = re.findall(r'"(\w+)"', listed) if listed else [single]
+        yield from (
+            f"there is no {dimension} {value}" for value in values if value not in known[dimension]
+        )
+
+
+def _below(error: type[FacadeError]) -> Iterator[type[FacadeError]]:
+    for child in error.__subclasses__():
+        yield child
+        yield from _below(child)
+
+
+def _watches(together: str) -> Iterator[str]:
+    """What an operator has to be told of, and is not."""
+    signs = (
+        *('code) == "misconfigured"', 'code) == "internal_error"', 'code) == "outcome_unknown"'),
+        *('outcome) == "not_found"', 'code) == "throttled"', 'code) == "overloaded"'),
+        *('event) == "credential_refused"', 'event) == "exchange_identity_mismatch"'),
+        *('name == "facade.store.failures"', 'name == "facade.late"', 'slow) == "True"'),
+        *("status)) >= 500", 'cause) != "KeyNotYetKnown"'),
+    )
+    yield from (f"nobody is told of {sign}" for sign in signs if sign not in together)
+
+
+def _reads_lines_as_they_are(tiles: list[str], template: Template) -> Iterator[str]:
+    """Tiles that read lines begin with the one query that takes a line apart, and ask for its
+    columns.
+    """
+    prelude = template.text("infra/queries/requests.kql")
+    columns = set(re.findall(r"extend (\w+) =", prelude))
+    for tile in tiles:
+        if "traces" not in tile:
+            continue
+        if not tile.startswith(prelude):
+            yield f"the tile {tile[-40:]!r} takes lines apart in a way of its own"
+        yield from (
+            f"{name} is not a column: {tile[-60:]}"
+            for name in re.findall(
+                r"\b(action|code|ms|status|client|mailbox)\b(?= ==|,| in| >)",
+                tile.removeprefix(prelude),
+            )
+            if name not in columns
+        )
+
+
+@rule
+def what_matters_less_is_looked_at_less_often(template: Template) -> Iterator[str]:
+    """A rule is billed by how often it looks, and looks back further than to its last look."""
+    pace = at(template.file(MONITORING).section("variables")["pace"], "value")
+    minutes = [
+        tuple(_minutes(str(at(pace, f"'{severity}'", name))) for name in ("every", "window"))
+        for severity in (1, 2, 3)
+    ]
+    if not minutes[0][0] < minutes[1][0] < minutes[2][0]:
+        yield f"severities are looked at every {minutes}"
+    yield from (
+        f"what comes late is missed: {window} after {every}"
+        for every, window in minutes
+        if window < 2 * every
     )
 
 
-def _watches(asked: list[str]) -> Iterator[str]:
-    """What an operator has to be told of, and is not."""
-    together = "\n".join(asked)
-    for code in (
-        "misconfigured",
-        "internal_error",
-        "outcome_unknown",
-        "not_found",
-        "throttled",
-        "overloaded",
-    ):
-        if f'"{code}"' not in together:
-            yield f"nobody is told of {code}"
-    for event in ("credential_refused", "exchange_identity_mismatch", "store_unavailable", "late"):
-        if f'"event={event}"' not in together:
-            yield f"nobody is told of {event}"
-    for sign in ("toint(resultCode) >= 500", "percentilew(ms, itemCount, 95)"):
-        if sign not in together:
-            yield f"nobody is told of {sign}"
+def _minutes(duration: str) -> int:
+    number, unit = re.fullmatch(r"PT(\d+)([MH])", duration).groups()  # type: ignore[union-attr]
+    return int(number) * (60 if unit == "H" else 1)
 
 
 # What stands behind a name when the deployment runs.

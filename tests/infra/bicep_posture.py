@@ -159,7 +159,14 @@ def telemetry_needs_an_identity(template: Template) -> Iterator[str]:
         yield "telemetryMode in host.json and TELEMETRY do not agree"
     for name in ("PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY", "PYTHON_ENABLE_OPENTELEMETRY"):
         if name in app_settings(template):
-            yield f"{name} keeps the lines that the alerts read from the host"
+            yield f"{name} keeps the lines from the host"
+    host = json.loads(template.text("host.json"))
+    sampling = at(cast("Json", host), "logging", "applicationInsights", "samplingSettings")
+    if at(sampling, "isEnabled") is not False:
+        yield "host.json lets the host drop lines"
+    kept = [app_settings(template).get(f"OTEL_TRACES_SAMPLER{name}") for name in ("", "_ARG")]
+    if kept != ["microsoft.fixed_percentage", "1"]:
+        yield f"the host's exporter keeps {kept}"
 
 
 @rule

@@ -130,6 +130,7 @@ _MADE = Counter(
         "monitoring.bicep: avm/res/insights/component": 1,
         "monitoring.bicep: Microsoft.Insights/actionGroups": 1,
         "monitoring.bicep: Microsoft.Insights/scheduledQueryRules": 1,
+        "monitoring.bicep: Microsoft.Insights/metricAlerts": 1,
         "monitoring.bicep: Microsoft.Insights/workbooks": 1,
     }
 )
