@@ -13,8 +13,7 @@ section 6.1). The variables OTEL_* are read by the SDK itself.
 """
 
 import logging
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Final
 
@@ -34,8 +33,19 @@ from opentelemetry.sdk.trace.export import (
     ConsoleSpanExporter,
     SimpleSpanProcessor,
 )
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Decision, Sampler
+from opentelemetry.sdk.trace.sampling import (
+    ALWAYS_OFF,
+    ALWAYS_ON,
+    DEFAULT_OFF,
+    DEFAULT_ON,
+    Decision,
+    ParentBasedTraceIdRatio,
+    Sampler,
+    SamplingResult,
+    TraceIdRatioBased,
+)
 from opentelemetry.trace import (
+    Link,
     NonRecordingSpan,
     SpanContext,
     SpanKind,
@@ -43,27 +53,28 @@ from opentelemetry.trace import (
     StatusCode,
     TraceFlags,
     Tracer,
+    TraceState,
     format_trace_id,
     get_current_span,
     use_span,
 )
 from opentelemetry.trace import Span as OtelSpan
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.util.types import Attributes as OtelAttributes
 
 from shared.errors import Misconfigured
 from shared.settings import TelemetrySettings
 from shared.telemetry.journal import Telemetry
 from shared.telemetry.metrics import ACTIVE, METRICS, Metric, Metrics
-from shared.telemetry.sampling import OneInTwenty, choose_sampler
+from shared.telemetry.sums import Sums
 from shared.telemetry.tracing import NO_SPAN, Attributes, Span
+from shared.transport.waiting import SystemWaiting
 
 _NAME: Final = "bookings-cancel-facade"
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _NONE: Final[Attributes] = {}
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
-_MOST_VALUES: Final = 10_000  # kept of one distribution, should nobody collect them
-
-type _Key = tuple[object, ...]
+_SHARE: Final = 0.05
 
 
 def open_telemetry(settings: TelemetrySettings, environment: Mapping[str, str]) -> Telemetry:
@@ -81,7 +92,9 @@ def open_telemetry(settings: TelemetrySettings, environment: Mapping[str, str]) 
         known["service.name"] = environment.get("WEBSITE_SITE_NAME") or _NAME
     resource = Resource.create(known)
     in_azure = settings.telemetry == "azure_monitor"
-    sampler = choose_sampler(environment, OneInTwenty() if in_azure else ALWAYS_ON)
+    sampler = choose_sampler(
+        environment, OneInTwenty(SystemWaiting().random) if in_azure else ALWAYS_ON
+    )
     tracers = TracerProvider(sampler=sampler, resource=resource)
     tracers.add_span_processor(spans)
     tracer = tracers.get_tracer(_NAME)
@@ -203,14 +216,12 @@ class OpenTelemetrySpan:
 class OpenTelemetryMeter:
     """``Meter`` over a meter.
 
-    A request adds its numbers up here; OpenTelemetry is given them when it collects, on its own
-    thread, because there each of them costs as much as ten of these.
+    A request adds its numbers up (``Sums``); OpenTelemetry is given them when it collects, on its
+    own thread, because there each of them costs as much as ten of these.
     """
 
     def __init__(self, meter: OtelMeter) -> None:
-        self._lock = threading.Lock()
-        self._waiting: dict[_Key, tuple[Metric, Attributes, list[float]]] = {}
-        self._levels: dict[_Key, tuple[Attributes, float]] = {}
+        self._sums = Sums()
         self._instruments = {
             metric.name: _make(meter, metric) for metric in METRICS if metric is not ACTIVE
         }
@@ -220,31 +231,15 @@ class OpenTelemetryMeter:
 
     def record(self, metric: Metric, value: float, attributes: Attributes) -> None:
         """See ``Meter.record``."""
-        key = (metric.name, *attributes.items())
-        with self._lock:
-            if metric is ACTIVE:
-                self._levels[key] = attributes, value + self._levels.get(key, (attributes, 0))[1]
-                return
-            values = self._waiting.setdefault(key, (metric, attributes, []))[2]
-            if metric.kind == "histogram" or not values:
-                values.append(value)
-            else:
-                values[0] += value
-            full = len(values) >= _MOST_VALUES
-        if full:
+        if self._sums.add(metric, value, attributes):
             self._hand_over()
 
     def _collect(self, _: CallbackOptions) -> Iterator[Observation]:
         self._hand_over()
-        with self._lock:
-            levels = list(self._levels.values())
-        for attributes, level in levels:
-            yield Observation(level, attributes)
+        return (Observation(level, attributes) for attributes, level in self._sums.levels())
 
     def _hand_over(self) -> None:
-        with self._lock:
-            waiting, self._waiting = self._waiting, {}
-        for metric, attributes, values in waiting.values():
+        for metric, attributes, values in self._sums.take():
             instrument = self._instruments[metric.name]
             for value in values:
                 if isinstance(instrument, Histogram):
@@ -272,6 +267,73 @@ def _left_out() -> bool:
     """Tell whether the request that is being carried out is not sampled."""
     context = get_current_span().get_span_context()
     return context.is_valid and not context.trace_flags.sampled
+
+
+class OneInTwenty(Sampler):
+    """Samples one request in twenty, with all that hangs on it. ``chance`` gives numbers from 0 up
+    to 1.
+
+    Chance decides, and nothing that a caller sends: neither the flag nor the id of a trace, or a
+    stranger could hide, or be recorded at our cost each time. Azure Monitor counts a span for as
+    many as its sample rate says.
+    """
+
+    def __init__(self, chance: Callable[[], float]) -> None:
+        self._chance = chance
+
+    def should_sample(
+        self,
+        parent_context: Context | None,
+        trace_id: int,
+        name: str,
+        kind: SpanKind | None = None,
+        attributes: OtelAttributes = None,
+        links: Sequence[Link] | None = None,
+        trace_state: TraceState | None = None,
+    ) -> SamplingResult:
+        """See ``Sampler.should_sample``."""
+        del trace_id, name, kind, links, trace_state
+        parent = get_current_span(parent_context).get_span_context()
+        sampled = (
+            parent.trace_flags.sampled
+            if parent.is_valid and not parent.is_remote
+            else self._chance() < _SHARE
+        )
+        if not sampled:
+            return SamplingResult(Decision.DROP)
+        rate = {"_MS.sampleRate": 100 * _SHARE}
+        return SamplingResult(Decision.RECORD_AND_SAMPLE, {**(attributes or {}), **rate})
+
+    def get_description(self) -> str:
+        """See ``Sampler.get_description``."""
+        return f"OneInTwenty{{{_SHARE}}}"
+
+
+def choose_sampler(environment: Mapping[str, str], otherwise: Sampler) -> Sampler:
+    """Return the sampler that OTEL_TRACES_SAMPLER names; ``otherwise`` where it is none of the
+    standard ones: ``microsoft.*`` speaks to the Functions host.
+
+    A caller's flag "not sampled" counts with the samplers ``parentbased_*`` alone.
+    """
+    ratio = _ratio(environment.get("OTEL_TRACES_SAMPLER_ARG"))
+    named: dict[str, Sampler] = {
+        "always_on": ALWAYS_ON,
+        "always_off": ALWAYS_OFF,
+        "traceidratio": TraceIdRatioBased(ratio),
+        "parentbased_always_on": DEFAULT_ON,
+        "parentbased_always_off": DEFAULT_OFF,
+        "parentbased_traceidratio": ParentBasedTraceIdRatio(ratio),
+    }
+    return named.get(environment.get("OTEL_TRACES_SAMPLER", "").strip().lower(), otherwise)
+
+
+def _ratio(argument: str | None) -> float:
+    """Return a share from 0 to 1; what is none counts as not set, as the specification has it."""
+    try:
+        ratio = float(argument or 1.0)
+    except ValueError:
+        return 1.0
+    return ratio if 0.0 <= ratio <= 1.0 else 1.0
 
 
 def _open_exporters(settings: TelemetrySettings) -> tuple[SpanProcessor, MetricExporter]:

@@ -1,6 +1,7 @@
 """Which requests have spans, and what those cost that have none."""
 
 import random
+from collections.abc import Callable
 
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
@@ -9,11 +10,15 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
 from opentelemetry.trace import SpanKind
 
-from shared.telemetry.exporters import BelowTheHost, OpenTelemetryTracing
-from shared.telemetry.sampling import OneInTwenty, choose_sampler
+from shared.telemetry.exporters import (
+    BelowTheHost,
+    OneInTwenty,
+    OpenTelemetryTracing,
+    choose_sampler,
+)
 from shared.telemetry.tracing import NO_SPAN, Tracing
 
-OTHERWISE = OneInTwenty()
+OTHERWISE = OneInTwenty(random.random)
 SAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 NOT_SAMPLED = f"{SAMPLED[:-2]}00"
 
@@ -88,30 +93,24 @@ class World:
         return [span.name for span in self.exported.get_finished_spans()]
 
 
-def test_one_request_in_twenty_has_spans_and_then_all_of_them(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(random, "random", random.Random(16).random)
-    world = World(OneInTwenty(), below_the_host=True)
+def test_one_request_in_twenty_has_spans_and_then_all_of_them() -> None:
+    world = World(OneInTwenty(random.Random(16).random), below_the_host=True)
     seen = [tuple(world.ask()) for _ in range(4_000)]
     assert set(seen) == {(), ("call", "step")}
     assert 150 < sum(map(bool, seen)) < 250
 
 
 @pytest.mark.parametrize("traceparent", [SAMPLED, NOT_SAMPLED])
-def test_a_caller_decides_neither_for_nor_against_it(
-    monkeypatch: pytest.MonkeyPatch, traceparent: str
-) -> None:
-    world = World(OneInTwenty(), below_the_host=True)
-    monkeypatch.setattr(random, "random", lambda: 0.049)
-    assert world.ask(traceparent) == ["call", "step"]
-    monkeypatch.setattr(random, "random", lambda: 0.05)
-    assert world.ask(traceparent) == []
+def test_a_caller_decides_neither_for_nor_against_it(traceparent: str) -> None:
+    def spans(chance: Callable[[], float]) -> list[str]:
+        return World(OneInTwenty(chance), below_the_host=True).ask(traceparent)
+
+    assert spans(lambda: 0.049) == ["call", "step"]
+    assert spans(lambda: 0.05) == []
 
 
-def test_a_span_says_for_how_many_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(random, "random", lambda: 0.0)
-    world = World(OneInTwenty(), below_the_host=True)
+def test_a_span_says_for_how_many_it_stands() -> None:
+    world = World(OneInTwenty(lambda: 0.0), below_the_host=True)
     world.ask()
     for span in world.exported.get_finished_spans():
         assert span.attributes == {"_MS.sampleRate": 5.0}

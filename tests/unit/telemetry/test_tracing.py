@@ -4,6 +4,7 @@ tells and what it keeps to itself.
 
 import json
 import logging
+import re
 import subprocess
 import sys
 import threading
@@ -13,7 +14,6 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -42,7 +42,8 @@ from shared.records.rules import Begun, Claim, MemoryStore, New, StoreUnavailabl
 from shared.services import start_telemetry
 from shared.telemetry.exporters import OpenTelemetryMeter, OpenTelemetryTracing
 from shared.telemetry.journal import OFF, Journal, Telemetry, tell
-from shared.telemetry.metrics import METRICS, Metric, Metrics
+from shared.telemetry.metrics import DURATION, METRICS, PROBLEMS, Metric, Metrics
+from shared.telemetry.sums import Sums
 from shared.telemetry.tracing import Attributes
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -521,13 +522,63 @@ def test_a_retry_is_a_call_that_repeats_one_without_a_final_answer(
 # The names are documented.
 
 
-def test_every_metric_is_documented_with_its_unit() -> None:
+def test_every_metric_is_documented_with_its_unit_and_its_dimensions() -> None:
     pages = [REPOSITORY / "README.md", *REPOSITORY.glob("docs/*.md")]
-    table: dict[str, Any] = {
-        cells[0].strip("` "): cells[1].strip("` ")
+    rows = (
+        [cell.strip() for cell in line.split("|")[1:4]]
         for page in pages
         for line in page.read_text("utf-8").splitlines()
         if line.startswith("| `facade.")
-        for cells in [line.split("|")[1:]]
+    )
+    table = {
+        name.strip("`"): (
+            unit.strip("`"),
+            set(re.findall(r"`(\w+)`", re.sub(r"\([^)]*\)", "", split_by))),
+        )
+        for name, unit, split_by in rows
     }
-    assert table == {metric.name: metric.unit for metric in METRICS}
+    assert table == {metric.name: (metric.unit, set(metric.dimensions)) for metric in METRICS}
+
+
+def test_nothing_is_split_by_what_its_metric_does_not_name() -> None:
+    meter = Meter()
+    metrics = Metrics(meter)
+    metrics.arrived("cancel")
+    for status in (200, 503):
+        metrics.answered(
+            "cancel", status, "any", 6.0, cause="Overloaded", confirmed=True, replayed=False
+        )
+    metrics.upstream_call("graph", "cancel", None, 1.0)
+    metrics.upstream_retry("graph", "cancel")
+    metrics.exchanged(asked_entra=True)
+    metrics.store_failed("begin")
+    metrics.happened("credential_refused")
+    metrics.ended_late("cancel", "done")
+
+    split_by: dict[str, set[str]] = {}
+    for name, _, attributes in meter.recorded:
+        split_by.setdefault(name, set()).update(attributes)
+    assert split_by == {metric.name: set(metric.dimensions) for metric in METRICS}
+
+
+def test_a_distribution_that_nobody_collects_does_not_grow_without_end() -> None:
+    sums = Sums()
+    due = [sums.add(DURATION, 0.1, {"action": "cancel"}) for _ in range(10_000)]
+    assert (due.index(True), sum(due)) == (9_999, 1)
+    ((metric, _, values),) = sums.take()
+    assert (metric, len(values), list(sums.take())) == (DURATION, 10_000, [])
+
+
+def test_no_measurement_is_lost_or_counted_twice_among_threads() -> None:
+    sums, taken = Sums(), list[float]()
+
+    def measure() -> None:
+        for _ in range(2_000):
+            sums.add(PROBLEMS, 1, {"code": "overloaded"})
+
+    with ThreadPoolExecutor(9) as threads:
+        busy = [threads.submit(measure) for _ in range(8)]
+        while not all(job.done() for job in busy):
+            taken += [value for _, _, values in sums.take() for value in values]
+    taken += [value for _, _, values in sums.take() for value in values]
+    assert sum(taken) == 16_000
