@@ -13,6 +13,7 @@ section 6.1). The variables OTEL_* are read by the SDK itself.
 """
 
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Final
@@ -33,6 +34,7 @@ from opentelemetry.sdk.trace.export import (
     ConsoleSpanExporter,
     SimpleSpanProcessor,
 )
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import (
     ALWAYS_OFF,
     ALWAYS_ON,
@@ -67,7 +69,7 @@ from shared.settings import TelemetrySettings
 from shared.telemetry.journal import Telemetry
 from shared.telemetry.metrics import ACTIVE, METRICS, Metric, Metrics
 from shared.telemetry.sums import Sums
-from shared.telemetry.tracing import NO_SPAN, Attributes, Span
+from shared.telemetry.tracing import NO_SPAN, Attributes, LeftOut, Span, left_out
 from shared.transport.waiting import SystemWaiting
 
 _NAME: Final = "bookings-cancel-facade"
@@ -75,6 +77,8 @@ _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0
 _NONE: Final[Attributes] = {}
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
 _SHARE: Final = 0.05
+_SHARE_OF_ONE: Final = re.compile(r"0?\.[0-9]+|[01](?:\.0*)?")
+_IDS: Final = RandomIdGenerator()
 
 
 def open_telemetry(settings: TelemetrySettings, environment: Mapping[str, str]) -> Telemetry:
@@ -133,16 +137,16 @@ class OpenTelemetryTracing:
 
     def span(self, name: str, attributes: Attributes = _NONE) -> AbstractContextManager[Span]:
         """See ``Tracing.span``."""
-        return NO_SPAN if _left_out() else self._open(name, SpanKind.INTERNAL, attributes)
+        return NO_SPAN if left_out.get() else self._open(name, SpanKind.INTERNAL, attributes)
 
     def call(self, name: str, attributes: Attributes = _NONE) -> AbstractContextManager[Span]:
         """See ``Tracing.call``."""
-        return NO_SPAN if _left_out() else self._open(name, SpanKind.CLIENT, attributes)
+        return NO_SPAN if left_out.get() else self._open(name, SpanKind.CLIENT, attributes)
 
     def headers(self) -> dict[str, str]:
         """See ``Tracing.headers``."""
         carrier: dict[str, str] = {}
-        if not _left_out():
+        if not left_out.get():
             _PROPAGATOR.inject(carrier)
         return {"traceparent": carrier["traceparent"]} if "traceparent" in carrier else {}
 
@@ -154,11 +158,14 @@ class OpenTelemetryTracing:
             name, parent, kind, attributes, record_exception=False, set_status_on_exception=False
         ) as started:
             span = OpenTelemetrySpan(started)
+            token = left_out.set(not started.is_recording())
             try:
                 yield span
             except BaseException as error:
                 span.fail(type(error).__name__)
                 raise
+            finally:
+                left_out.reset(token)
 
 
 class BelowTheHost(OpenTelemetryTracing):
@@ -174,22 +181,36 @@ class BelowTheHost(OpenTelemetryTracing):
     def request(
         self, name: str, traceparent: str | None, attributes: Attributes
     ) -> AbstractContextManager[Span]:
-        """See ``Tracing.request``. Without a host there is a span of our own."""
-        parent = _read(traceparent)
-        given = get_current_span(parent).get_span_context()
-        return (
-            self._hang_on(given, name, parent)
-            if given.is_valid
-            else super().request(name, None, attributes)
-        )
+        """See ``Tracing.request``."""
+        del attributes
+        if not isinstance(self._sampler, OneInTwenty):
+            return self._hang_on(_read(traceparent), name, by_chance=False)
+        if self._sampler.picks():
+            return self._hang_on(_read(traceparent), name, by_chance=True)
+        return LeftOut(traceparent)
 
     @contextmanager
-    def _hang_on(self, given: SpanContext, name: str, parent: Context) -> Iterator[Span]:
-        decided = self._sampler.should_sample(parent, given.trace_id, name).decision
-        flags = TraceFlags(decided is Decision.RECORD_AND_SAMPLE)
-        hosts = SpanContext(given.trace_id, given.span_id, is_remote=False, trace_flags=flags)
-        with use_span(NonRecordingSpan(hosts)):
-            yield OpenTelemetrySpan(NonRecordingSpan(hosts))
+    def _hang_on(self, parent: Context, name: str, *, by_chance: bool) -> Iterator[Span]:
+        given = get_current_span(parent).get_span_context()
+        trace_id = given.trace_id or _IDS.generate_trace_id()  # there is no host on a desk
+        sampled = by_chance or (
+            self._sampler.should_sample(parent, trace_id, name).decision
+            is Decision.RECORD_AND_SAMPLE
+        )
+        hosts = NonRecordingSpan(
+            SpanContext(
+                trace_id,
+                given.span_id or _IDS.generate_span_id(),
+                is_remote=False,
+                trace_flags=TraceFlags(sampled),
+            )
+        )
+        token = left_out.set(not sampled)
+        try:
+            with use_span(hosts):
+                yield OpenTelemetrySpan(hosts)
+        finally:
+            left_out.reset(token)
 
 
 class OpenTelemetrySpan:
@@ -263,12 +284,6 @@ def _read(traceparent: str | None) -> Context:
     return _PROPAGATOR.extract({"traceparent": traceparent} if traceparent else {}, Context())
 
 
-def _left_out() -> bool:
-    """Tell whether the request that is being carried out is not sampled."""
-    context = get_current_span().get_span_context()
-    return context.is_valid and not context.trace_flags.sampled
-
-
 class OneInTwenty(Sampler):
     """Samples one request in twenty, with all that hangs on it. ``chance`` gives numbers from 0 up
     to 1.
@@ -280,6 +295,10 @@ class OneInTwenty(Sampler):
 
     def __init__(self, chance: Callable[[], float]) -> None:
         self._chance = chance
+
+    def picks(self) -> bool:
+        """Decide for one request."""
+        return self._chance() < _SHARE
 
     def should_sample(
         self,
@@ -295,9 +314,7 @@ class OneInTwenty(Sampler):
         del trace_id, name, kind, links, trace_state
         parent = get_current_span(parent_context).get_span_context()
         sampled = (
-            parent.trace_flags.sampled
-            if parent.is_valid and not parent.is_remote
-            else self._chance() < _SHARE
+            parent.trace_flags.sampled if parent.is_valid and not parent.is_remote else self.picks()
         )
         if not sampled:
             return SamplingResult(Decision.DROP)
@@ -311,11 +328,13 @@ class OneInTwenty(Sampler):
 
 def choose_sampler(environment: Mapping[str, str], otherwise: Sampler) -> Sampler:
     """Return the sampler that OTEL_TRACES_SAMPLER names; ``otherwise`` where it is none of the
-    standard ones: ``microsoft.*`` speaks to the Functions host.
+    standard ones: ``microsoft.*`` speaks to the Functions host. An argument that is no share counts
+    as not set, as the specification has it.
 
     A caller's flag "not sampled" counts with the samplers ``parentbased_*`` alone.
     """
-    ratio = _ratio(environment.get("OTEL_TRACES_SAMPLER_ARG"))
+    argument = environment.get("OTEL_TRACES_SAMPLER_ARG", "").strip()
+    ratio = float(argument) if _SHARE_OF_ONE.fullmatch(argument) else 1.0
     named: dict[str, Sampler] = {
         "always_on": ALWAYS_ON,
         "always_off": ALWAYS_OFF,
@@ -325,15 +344,6 @@ def choose_sampler(environment: Mapping[str, str], otherwise: Sampler) -> Sample
         "parentbased_traceidratio": ParentBasedTraceIdRatio(ratio),
     }
     return named.get(environment.get("OTEL_TRACES_SAMPLER", "").strip().lower(), otherwise)
-
-
-def _ratio(argument: str | None) -> float:
-    """Return a share from 0 to 1; what is none counts as not set, as the specification has it."""
-    try:
-        ratio = float(argument or 1.0)
-    except ValueError:
-        return 1.0
-    return ratio if 0.0 <= ratio <= 1.0 else 1.0
 
 
 def _open_exporters(settings: TelemetrySettings) -> tuple[SpanProcessor, MetricExporter]:

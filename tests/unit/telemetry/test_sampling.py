@@ -136,5 +136,35 @@ def test_the_host_reports_a_request_and_we_what_hangs_on_it() -> None:
     assert world.handed_on["traceparent"].startswith(SAMPLED[:35])
 
 
-def test_without_a_host_we_report_the_request() -> None:
-    assert World(ALWAYS_ON, below_the_host=True).ask(None) == ["call", "step", "request"]
+def test_without_a_host_what_a_request_does_is_one_trace_all_the_same() -> None:
+    world = World(ALWAYS_ON, below_the_host=True)
+    assert world.ask(None) == ["call", "step"]
+    contexts = [span.context for span in world.exported.get_finished_spans()]
+    assert len({context.trace_id for context in contexts if context}) == 1
+
+
+@pytest.mark.parametrize(
+    ("traceparent", "trace_id"),
+    [
+        (SAMPLED, SAMPLED.split("-")[1]),
+        (None, None),
+        ("", None),
+        (f"{SAMPLED}-more", None),
+        (SAMPLED.upper(), None),
+    ],
+)
+def test_a_request_without_spans_is_found_by_its_trace_all_the_same(
+    traceparent: str | None, trace_id: str | None
+) -> None:
+    tracing = World(OneInTwenty(lambda: 0.9), below_the_host=True).tracing
+    with tracing.request("request", traceparent, {}) as request:
+        request.note({"a": 1})
+        request.fail("b")
+        assert request.trace_id == trace_id
+        assert tracing.headers() == {}
+
+
+def test_a_request_that_is_left_out_leaves_out_no_other() -> None:
+    chances = iter([0.9, 0.0])
+    world = World(OneInTwenty(lambda: next(chances)), below_the_host=True)
+    assert [world.ask(), world.ask()] == [[], ["call", "step"]]
