@@ -15,8 +15,8 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from shared.entra.graph_token import GraphToken
-from shared.entra.refusals import read_claims
 from shared.graph.endings import GraphAnswer, NoAnswer, Seen
+from shared.identity.claims_challenge import read_claims
 from shared.transport.channel import Answer, Channel, NotSent, Unanswered
 from shared.transport.connections import USER_AGENT
 

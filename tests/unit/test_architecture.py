@@ -129,7 +129,7 @@ def test_the_product_does_not_need_the_local_stack_or_the_tests(name: str) -> No
 
 # Each package below is met in the adapters that own it and nowhere else. Those that speak HTTP:
 # channel (Microsoft Graph), entra_http (the token endpoint,
-# for MSAL), signing_keys (published keys), connections (how a connection is made), credentials and
+# for MSAL), key_sets (published keys), connections (how a connection is made), credentials and
 # storage_credential (the platform's identity endpoint
 # gets a session), table_store (the transport under Azure's client).
 SPEAK_HTTP = {
@@ -137,7 +137,7 @@ SPEAK_HTTP = {
     "shared.transport.connections",
     "shared.entra.credentials",
     "shared.entra.http",
-    "shared.identity.signing_keys",
+    "shared.identity.key_sets",
     "shared.records.credential",
     "shared.records.table_store",
 }
@@ -165,8 +165,8 @@ OWNERS: dict[str, set[str]] = {
     },
     "cryptography": {
         "shared.entra.certificate",
-        "shared.identity.signatures",
-        "shared.identity.signing_keys",
+        "shared.identity.jws",
+        "shared.identity.key_sets",
     },
     "cryptography.x509": {"shared.entra.certificate"},
     "shared.entra.certificate": {"shared.entra.credentials"},
@@ -214,6 +214,7 @@ PURE = [
         for name in ("catalogue", "documents", "openapi", "recorded", "schemas", "swagger")
     ),
     "list_bookings.contract",
+    "list_bookings.pages",
     "list_bookings.published",
     "list_bookings.request",
     "shared.transport.deadline",
