@@ -252,14 +252,9 @@ class OpenTelemetryMeter:
 
     def record(self, metric: Metric, value: float, attributes: Attributes) -> None:
         """See ``Meter.record``."""
-        if self._sums.add(metric, value, attributes):
-            self._hand_over()
+        self._sums.add(metric, value, attributes)
 
     def _collect(self, _: CallbackOptions) -> Iterator[Observation]:
-        self._hand_over()
-        return (Observation(level, attributes) for attributes, level in self._sums.levels())
-
-    def _hand_over(self) -> None:
         for metric, attributes, values in self._sums.take():
             instrument = self._instruments[metric.name]
             for value in values:
@@ -267,6 +262,7 @@ class OpenTelemetryMeter:
                     instrument.record(value, attributes)
                 else:
                     instrument.add(value, attributes)
+        return (Observation(level, attributes) for attributes, level in self._sums.levels())
 
 
 def _make(meter: OtelMeter, metric: Metric) -> Counter | Histogram:

@@ -11,7 +11,7 @@ from typing import Final
 from shared.telemetry.metrics import Metric
 from shared.telemetry.tracing import Attributes
 
-_MOST_VALUES: Final = 10_000  # of one distribution, should nobody take them by the clock
+_MOST_VALUES: Final = 100_000  # of one distribution: more than a worker can measure in a minute
 
 
 class Sums:
@@ -22,19 +22,18 @@ class Sums:
         self._waiting: dict[tuple[object, ...], tuple[Metric, Attributes, list[float]]] = {}
         self._levels: dict[tuple[object, ...], tuple[Attributes, float]] = {}
 
-    def add(self, metric: Metric, value: float, attributes: Attributes) -> bool:
-        """Add one; tell whether it is time to take them, should nobody do so by the clock."""
+    def add(self, metric: Metric, value: float, attributes: Attributes) -> None:
+        """Add one. Where nobody takes them any more, a distribution stops growing."""
         key = (metric.name, *attributes.items())
         with self._lock:
             if metric.kind == "up_down_counter":
                 self._levels[key] = attributes, self._levels.get(key, (attributes, 0))[1] + value
-                return False
+                return
             values = self._waiting.setdefault(key, (metric, attributes, []))[2]
-            if metric.kind == "histogram" or not values:
-                values.append(value)
-            else:
+            if metric.kind == "counter" and values:
                 values[0] += value
-            return len(values) >= _MOST_VALUES
+            elif len(values) < _MOST_VALUES:
+                values.append(value)
 
     def take(self) -> Iterable[tuple[Metric, Attributes, list[float]]]:
         """Return what has come since the last time: a counter's sum, each value of a distribution."""
@@ -43,6 +42,8 @@ class Sums:
         return taken.values()
 
     def levels(self) -> list[tuple[Attributes, float]]:
-        """Return where what goes up and down stands."""
+        """Return where what goes up and down stands; what is back at zero is told once."""
         with self._lock:
-            return list(self._levels.values())
+            levels = list(self._levels.values())
+            self._levels = {key: level for key, level in self._levels.items() if level[1]}
+        return levels

@@ -42,7 +42,7 @@ from shared.records.rules import Begun, Claim, MemoryStore, New, StoreUnavailabl
 from shared.services import start_telemetry
 from shared.telemetry.exporters import OpenTelemetryMeter, OpenTelemetryTracing
 from shared.telemetry.journal import OFF, Journal, Telemetry, tell
-from shared.telemetry.metrics import DURATION, METRICS, PROBLEMS, Metric, Metrics
+from shared.telemetry.metrics import ACTIVE, DURATION, METRICS, PROBLEMS, Metric, Metrics
 from shared.telemetry.sums import Sums
 from shared.telemetry.tracing import Attributes
 
@@ -561,12 +561,28 @@ def test_nothing_is_split_by_what_its_metric_does_not_name() -> None:
     assert split_by == {metric.name: set(metric.dimensions) for metric in METRICS}
 
 
-def test_a_distribution_that_nobody_collects_does_not_grow_without_end() -> None:
+def test_a_distribution_that_nobody_collects_does_not_grow_without_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("shared.telemetry.sums._MOST_VALUES", 3)
     sums = Sums()
-    due = [sums.add(DURATION, 0.1, {"action": "cancel"}) for _ in range(10_000)]
-    assert (due.index(True), sum(due)) == (9_999, 1)
-    ((metric, _, values),) = sums.take()
-    assert (metric, len(values), list(sums.take())) == (DURATION, 10_000, [])
+    for number in range(5):
+        sums.add(DURATION, number, {"action": "cancel"})
+        sums.add(PROBLEMS, 1, {"code": "overloaded"})
+    assert {metric: values for metric, _, values in sums.take()} == {
+        DURATION: [0, 1, 2],
+        PROBLEMS: [5],
+    }
+    assert list(sums.take()) == []
+
+
+def test_what_is_back_at_zero_is_told_once() -> None:
+    sums = Sums()
+    for value in (1, 1, -1):
+        sums.add(ACTIVE, value, {"action": "cancel"})
+    assert sums.levels() == sums.levels() == [({"action": "cancel"}, 1)]
+    sums.add(ACTIVE, -1, {"action": "cancel"})
+    assert (sums.levels(), sums.levels()) == ([({"action": "cancel"}, 0)], [])
 
 
 def test_no_measurement_is_lost_or_counted_twice_among_threads() -> None:
