@@ -6,7 +6,7 @@ import gzip
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -51,8 +51,30 @@ class Point:
     value: float
 
 
+type Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class _Listener:
+    """Listens while it is a context manager."""
+
+    def _taken_by(self) -> Mapping[str, Handler]:
+        """Return what takes what is posted, by path."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        app = web.Application(client_max_size=64 * 1024 * 1024)
+        for path, take in self._taken_by().items():
+            app.router.add_post(path, take)
+        self._server = LocalServer(app)
+        self._server.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.__exit__(None, None, None)
+
+
 @dataclass
-class Collector:
+class Collector(_Listener):
     """Listens while it is a context manager; what came may be read from any thread."""
 
     headers: list[dict[str, str]] = field(default_factory=list)
@@ -63,16 +85,8 @@ class Collector:
         default_factory=threading.Condition
     )  # reentrant: its lock is an RLock
 
-    def __enter__(self) -> Self:
-        app = web.Application(client_max_size=16 * 1024 * 1024)
-        app.router.add_post("/v1/traces", self._take_spans)
-        app.router.add_post("/v1/metrics", self._take_metrics)
-        self._server = LocalServer(app)
-        self._server.__enter__()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.__exit__(None, None, None)
+    def _taken_by(self) -> Mapping[str, Handler]:
+        return {"/v1/traces": self._take_spans, "/v1/metrics": self._take_metrics}
 
     @property
     def settings(self) -> dict[str, str]:
@@ -161,21 +175,14 @@ class Collector:
 
 
 @dataclass
-class Ingestion:
+class Ingestion(_Listener):
     """What Application Insights would be sent; listens while it is a context manager."""
 
     _envelopes: list[dict[str, Any]] = field(default_factory=list)
     _news: threading.Condition = field(default_factory=threading.Condition)
 
-    def __enter__(self) -> Self:
-        app = web.Application(client_max_size=64 * 1024 * 1024)
-        app.router.add_post("/{path:.*}", self._take)
-        self._server = LocalServer(app)
-        self._server.__enter__()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.__exit__(None, None, None)
+    def _taken_by(self) -> Mapping[str, Handler]:
+        return {"/{path:.*}": self._take}
 
     @property
     def deployed(self) -> dict[str, str]:
