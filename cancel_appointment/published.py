@@ -3,7 +3,12 @@
 from cancel_appointment.contract import CancelAnswer
 from cancel_appointment.request import IDEMPOTENCY_KEY_PATTERN, CancelRequest
 from shared import errors
-from shared.identity.webhooks import ID_PATTERN, TIMESTAMP_PATTERN
+from shared.identity.webhooks import (
+    ID_PATTERN,
+    LONGEST_SIGNATURES,
+    SIGNATURES_PATTERN,
+    TIMESTAMP_PATTERN,
+)
 from shared.serving.published import (
     CAUSES_OF_IDENTITY,
     CAUSES_OF_SERVICE,
@@ -50,7 +55,7 @@ CANCEL_APPOINTMENT = Published(
     headers=(
         RequestHeader(
             "Idempotency-Key",
-            "A key of the caller's own for this request: the same key gets the same answer for 24 hours, not_found included. Bare, or as a quoted string.",
+            "A key of the caller's own for this request: the same key gets the same answer for 24 hours, not_found included. Bare, or as a quoted string; an empty one counts as left out.",
             {"type": "string", "pattern": IDEMPOTENCY_KEY_PATTERN},
         ),
         CORRELATION_ID,
@@ -96,7 +101,7 @@ CANCEL_APPOINTMENT_BY_WEBHOOK = Published(
     ),
     answer=CancelAnswer,
     answered="The cancel ended: outcome says how.",
-    examples=CANCEL_APPOINTMENT.examples,
+    examples=("cancelled_by_webhook",),
     causes=(
         errors.RequestInvalid,
         errors.SignatureRefused,
@@ -122,6 +127,12 @@ CANCEL_APPOINTMENT_BY_WEBHOOK = Published(
             "webhook-timestamp",
             "Seconds since 1970 when this attempt was signed, within five minutes of the service's clock.",
             {"type": "string", "pattern": TIMESTAMP_PATTERN},
+            required=True,
+        ),
+        RequestHeader(
+            "webhook-signature",
+            "Signatures over webhook-id, webhook-timestamp and the bytes of the body, separated by spaces; one of version v1 has to fit.",
+            {"type": "string", "maxLength": LONGEST_SIGNATURES, "pattern": SIGNATURES_PATTERN},
             required=True,
         ),
         CORRELATION_ID,

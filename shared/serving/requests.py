@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from shared.errors import FacadeError, Overloaded, UpstreamUnavailable
+from shared.errors import FacadeError, Overloaded, RequestInvalid, UpstreamUnavailable
 from shared.identity.principal import Principal
 from shared.lazy import Lazy
 from shared.services import Services
@@ -144,7 +144,8 @@ async def _reply[W: Work](
         )
     except FacadeError as error:
         journal.cause = type(error).__name__
-        journal.note(reason=error.reason, entra=_entra_said(error))
+        fields = error.fields if isinstance(error, RequestInvalid) else None
+        journal.note(reason=error.reason, fields=fields, entra=_entra_said(error))
         return problem(
             error, journal.request_id, accept=accept, authorization_uri=authorization_uri
         )

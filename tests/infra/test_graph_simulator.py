@@ -888,7 +888,7 @@ def test_each_step_has_faults_of_its_own(
 @pytest.mark.parametrize(
     "match",
     [
-        {"business_id": seed.LUNCH_DELIVERY, "appointment_id": "AAMk/AD+Ko_-AAA%3D å="},
+        {"business_id": seed.LUNCH_DELIVERY, "appointment_id": seed.TASTING},
         {"user": seed.ADELE.object_id},
         {"attempt": "2"},
     ],
@@ -898,7 +898,7 @@ def test_a_fault_strikes_what_it_matches(
     connect: Connect, graph: GraphSimulator, match: dict[str, str]
 ) -> None:
     graph.faults.add(Fault(step="get", status=418, match=match, times=None))
-    odd = "AAMk/AD+Ko_-AAA%3D å="
+    odd = seed.TASTING
     calls = [
         ("megan", seed.EXAMPLE_APPOINTMENT),
         ("megan", seed.EXAMPLE_APPOINTMENT),
