@@ -14,6 +14,7 @@ from shared.serving.published import (
     CAUSES_OF_SERVICE,
     CAUSES_OF_UPSTREAMS,
     CORRELATION_ID,
+    TRACKING_ID,
     ForMakers,
     Guard,
     Published,
@@ -62,16 +63,26 @@ CANCEL_APPOINTMENT = Published(
     ),
     for_makers=ForMakers(
         words={
+            "description": (
+                "Cancels one appointment, as the person of the connection. Bookings mails the customer and the staff. "
+                "A group appointment is cancelled for everybody in it. An appointment that is not there does not fail the flow: look at Outcome. "
+                "This is an action, not a trigger: it does not start a flow when somebody cancels."
+            ),
             "x-ms-visibility": "important",
             "x-ms-api-annotation": {"family": "CancelAppointment", "revision": 1},
         },
         members={
             "businessId": {
+                "description": "Choose from the list, or enter the mailbox address of the booking page.",
                 "x-ms-visibility": "important",
                 "x-ms-test-value": "Contosolunchdelivery@M365B489948.onmicrosoft.com",
                 **picked_from("ListBusinesses", "businesses", "businessId", "displayName"),
             },
             "appointmentId": {
+                "description": (
+                    "Choose from the list, or enter the Appointment ID that List appointments gives. "
+                    "The Self Service Appointment ID is another one."
+                ),
                 "x-ms-visibility": "important",
                 "x-ms-test-value": "AAMkADKoAAA=",
                 **picked_from(
@@ -82,9 +93,19 @@ CANCEL_APPOINTMENT = Published(
                     given={"businessId": "businessId"},
                 ),
             },
-            "cancellationMessage": {"x-ms-visibility": "important"},
-            "Idempotency-Key": {"x-ms-visibility": "advanced"},
-            "x-correlation-id": {"x-ms-visibility": "advanced"},
+            "cancellationMessage": {
+                "description": "What the customer and the staff read in the mail. Leave it empty for the standard text.",
+                "x-ms-visibility": "important",
+            },
+            "Idempotency-Key": {
+                "x-ms-summary": "Key for Repeats",
+                "description": (
+                    "Leave it empty, or enter a text of your own for this one cancel. "
+                    "The same key gets the same answer for 24 hours. In a loop, add the Appointment ID to it."
+                ),
+                "x-ms-visibility": "advanced",
+            },
+            "x-correlation-id": TRACKING_ID,
         },
     ),
 )

@@ -81,6 +81,9 @@ def swagger(operations: Sequence[Published], recorded: Recorded) -> dict[str, An
             for name, description in catalogue.TAGS.items()
             if name in {operation.tag for operation, _ in actions}
         ],
+        "x-ms-capabilities": {
+            "testConnection": {"operationId": "ListBusinesses", "parameters": {}},
+        },
         "x-ms-connector-metadata": [
             {"propertyName": "Website", "propertyValue": catalogue.WEBSITE},
             {"propertyName": "Privacy policy", "propertyValue": catalogue.PRIVACY_POLICY},
