@@ -57,6 +57,10 @@ contract: $(READY) ## Record real answers and write the published documents from
 fuzz: $(READY) ## Drive the running service from its documents, thousands of requests each; ARGS="--cases 10000" for more
 	@exec $(BIN)/python -m tests.contract.fuzzing $(ARGS)
 
+.PHONY: sdk
+sdk: $(READY) ## Drive the simulators with azure-identity and msgraph-sdk, which are installed for it (400 MB, needs a network)
+	@GRAPH_SDK=1 $(BIN)/python -m pytest tests/infra/test_graph_sdk.py $(ARGS)
+
 lint: $(READY) ## Check style, layout and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .

@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
-import requests
-
 from shared.entra.exchange_cache import ExchangeCache, Fresh
 from shared.entra.graph_token import GraphToken
 from shared.entra.http import EntraAnswer, EntraHttp
@@ -22,6 +20,7 @@ from shared.graph.endings import GraphAnswer, Seen
 from shared.records.rules import Begun, Claim, IdempotencyStore, StoreUnavailable
 from shared.telemetry.journal import Telemetry
 from shared.telemetry.tracing import Attributes, Span
+from shared.transport.channel import Channel
 from shared.transport.deadline import Deadline
 
 _WORD = re.compile(r"[A-Za-z]{1,40}")
@@ -100,6 +99,7 @@ class InstrumentedGraph:
         body: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
         limit_bytes: int = MAX_BODY_BYTES,
+        fresh: bool = False,
     ) -> Seen:
         """See ``GraphClient.call``. ``step`` names the call; Graph never sees it."""
         attributes = _http(method, self._root, path_template(segments, self._literals))
@@ -113,6 +113,7 @@ class InstrumentedGraph:
                 body=body,
                 query=query,
                 limit_bytes=limit_bytes,
+                fresh=fresh,
             )
             if isinstance(seen, GraphAnswer):
                 call.answered(seen.status)
@@ -126,13 +127,13 @@ class InstrumentedEntraHttp(EntraHttp):
 
     def __init__(
         self,
-        session: requests.Session,
+        channel: Channel,
         authority_host: str,
         home_tenant: str,
         now: Callable[[], float],
         telemetry: Telemetry,
     ) -> None:
-        super().__init__(session, authority_host, home_tenant, now)
+        super().__init__(channel, authority_host, home_tenant, now)
         self._telemetry = telemetry
         self._attributes = _http("POST", authority_host, _TOKEN_PATH)
 

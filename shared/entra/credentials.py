@@ -6,26 +6,30 @@ stays refused. Does *not* exchange tokens. Secrets hide in ``repr``.
 """
 
 import hashlib
+import json
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
+from urllib.parse import urlencode, urlsplit
 
 import msal
-import requests
 
 from shared.entra.exchange_cache import ExchangeCache, Fresh
 from shared.entra.refusals import CredentialRefused
 from shared.errors import Misconfigured
 from shared.settings import Cloud, Settings
 from shared.telemetry.journal import tell
+from shared.transport.channel import Channel
 
 _log = logging.getLogger("facade.credentials")
 _REST_S = 30.0
 _READ_AGAIN_S = 1.0
-_IDENTITY_TIMEOUTS_S = (2.0, 5.0)
+_IDENTITY_CONNECT_S = 2.0
+_IDENTITY_S = 5.0
+_MAX_IDENTITY_BYTES = 64 * 1024
 _IDENTITY_TOKEN_REUSED_S = 30.0  # MSAL hands out none that ends within five minutes
 
 # The audience of a managed identity's federated credential (entra-docs,
@@ -152,11 +156,10 @@ def _copy_of(refusal: CredentialRefused) -> CredentialRefused:
     )
 
 
-def load_credential(settings: Settings, identity_session: requests.Session) -> Credential:
+def load_credential(settings: Settings) -> Credential:
     """Return the credential that the settings name; reads the certificate file anew each time.
 
-    ``identity_session`` reaches the managed identity endpoint of the platform. Errors:
-    Misconfigured, naming the setting at fault.
+    Errors: Misconfigured, naming the setting at fault.
     """
     if settings.client_secret is not None:
         secret = settings.client_secret.get_secret_value()
@@ -173,9 +176,7 @@ def load_credential(settings: Settings, identity_session: requests.Session) -> C
         return Credential(pair, fingerprint)
     if settings.managed_identity_client_id is not None:
         assertion = managed_identity_token(
-            settings.managed_identity_client_id,
-            _EXCHANGE_AUDIENCES[settings.cloud],
-            identity_session,
+            settings.managed_identity_client_id, _EXCHANGE_AUDIENCES[settings.cloud]
         )
         return Credential(
             {"client_assertion": assertion}, settings.managed_identity_client_id.encode()
@@ -183,9 +184,7 @@ def load_credential(settings: Settings, identity_session: requests.Session) -> C
     raise Misconfigured("No credential is set.")
 
 
-def managed_identity_token(
-    client_id: str, resource: str, session: requests.Session
-) -> Callable[[], str]:
+def managed_identity_token(client_id: str, resource: str) -> Callable[[], str]:
     """Return a function that gives a token of the user-assigned managed identity for ``resource``;
     MSAL caches and renews it.
 
@@ -194,7 +193,7 @@ def managed_identity_token(
     (msal/managed_identity.py).
     """
     client = msal.ManagedIdentityClient(
-        msal.UserAssignedManagedIdentity(client_id=client_id), http_client=IdentityEndpoint(session)
+        msal.UserAssignedManagedIdentity(client_id=client_id), http_client=IdentityEndpoint()
     )
     recent: ExchangeCache[str] = ExchangeCache(capacity=1, now=time.monotonic)
 
@@ -211,34 +210,49 @@ def managed_identity_token(
             )
         return Fresh(answer["access_token"], time.monotonic() + _IDENTITY_TOKEN_REUSED_S)
 
-    return lambda: recent.get_or_exchange(b"", ask, wait_s=sum(_IDENTITY_TIMEOUTS_S))
+    return lambda: recent.get_or_exchange(b"", ask, wait_s=_IDENTITY_S)
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityAnswer:
+    """An answer of the platform's identity endpoint, in the shape that MSAL wants."""
+
+    status_code: int
+    text: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
 
 
 class IdentityEndpoint:
-    """The HTTP client for the platform's identity endpoint: with time-outs, without redirects; MSAL
-    sets none. Errors: ValueError besides those of requests.
+    """The HTTP client for the platform's identity endpoint, which is plain http on the machine
+    itself (App Service: IDENTITY_ENDPOINT). It is asked about once an hour, each time over a
+    connection of its own; ``within_s`` (seconds) bounds the whole of an answer, MSAL sets no limit.
+
+    Errors: ValueError, NotSent, Unanswered.
     """
 
-    def __init__(self, session: requests.Session) -> None:
-        self._session = session
+    def __init__(self, within_s: float = _IDENTITY_S) -> None:
+        self._within_s = within_s
 
-    def get(self, url: str, **request: Any) -> requests.Response:
+    def get(
+        self, url: str, *, params: Mapping[str, str], headers: Mapping[str, str]
+    ) -> IdentityAnswer:
         """Ask the endpoint."""
-        return self._ask("GET", url, request)
-
-    def post(self, url: str, **request: Any) -> requests.Response:
-        """Ask the endpoint, for platforms that want POST."""
-        return self._ask("POST", url, request)
+        parts = urlsplit(url)
+        channel = Channel(f"{parts.scheme}://{parts.netloc}", None, keep=0)
+        answer = channel.exchange(
+            "GET",
+            f"{parts.path}?{urlencode(params)}",
+            headers,
+            None,
+            connect_s=min(_IDENTITY_CONNECT_S, self._within_s),
+            total_s=self._within_s,
+            limit_bytes=_MAX_IDENTITY_BYTES,
+        )
+        text = answer.body.decode("utf-8")
+        # MSAL would log what it cannot read, and that may be the better half of a token.
+        if not isinstance(json.loads(text), dict):
+            raise ValueError("the identity endpoint answered no JSON object")  # noqa: TRY004 - a wrong answer, not a wrong type in our code
+        return IdentityAnswer(answer.status, text, answer.headers)
 
     def close(self) -> None:
-        """Do nothing: the session belongs to the composition root."""
-
-    def _ask(self, method: str, url: str, request: dict[str, Any]) -> requests.Response:
-        answer = self._session.request(
-            method, url, **{**request, "timeout": _IDENTITY_TIMEOUTS_S, "allow_redirects": False}
-        )
-        if not isinstance(
-            answer.json(), dict
-        ):  # MSAL would log what it cannot read, and that may be the better half of a token
-            raise ValueError("the identity endpoint answered no JSON object")  # noqa: TRY004 - a wrong answer, not a wrong type in our code
-        return answer
+        """Do nothing: no connection is kept."""

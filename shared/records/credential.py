@@ -12,7 +12,6 @@ from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError
 
 from shared.entra.credentials import IdentityEndpoint
-from shared.transport.connections import open_identity_session
 
 
 class ManagedIdentityCredential:
@@ -27,9 +26,7 @@ class ManagedIdentityCredential:
             if client_id
             else msal.SystemAssignedManagedIdentity()
         )
-        self._client = msal.ManagedIdentityClient(
-            identity, http_client=IdentityEndpoint(open_identity_session())
-        )
+        self._client = msal.ManagedIdentityClient(identity, http_client=IdentityEndpoint())
 
     def get_token(
         self,

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from cancel_appointment.webhook_operation import WebhookOperation
 from infra.local import seed
-from infra.local.entra.obo import CLIENT_CREDENTIALS, ON_BEHALF_OF
+from infra.local.entra.exchange.obo import CLIENT_CREDENTIALS, ON_BEHALF_OF
 from infra.local.entra.tokens import service_principal_id
 from infra.local.faults import Fault
 from infra.local.host.process import HostProcess
@@ -492,7 +492,7 @@ def test_a_delivery_is_remembered_for_a_week(entra_with_role: LocalStack) -> Non
     webhook_id, body = new_id(), body_for(seed.EXAMPLE_APPOINTMENT)
 
     def deliver() -> tuple[str, bool]:
-        journal = Journal("", time.monotonic)
+        journal = Journal(new_id(), time.monotonic)
         headers = {"content-type": "application/json", **signed(body, webhook_id=webhook_id)}
         work = operation.admit(Incoming(headers, body), journal)
         said = json.loads(operation.carry_out(work, services.deadline(), journal).body)
