@@ -18,6 +18,9 @@ param environmentName string
 @description('Days for which logs are kept.')
 param retentionDays int
 
+@description('Gigabytes of logs that are taken in a day.')
+param dailyQuotaGb int
+
 @description('Who is mailed when an alert fires; empty for nobody.')
 param alertEmail string
 
@@ -124,6 +127,14 @@ var rules = [
     description: 'Work went on after its caller had been answered without it.'
     query: 'customMetrics | where name == "facade.late" | summarize value = sum(valueSum)'
   }
+  {
+    name: 'logs-full'
+    severity: 2
+    threshold: 0
+    description: 'The day has no room for more logs: until tomorrow nothing is kept, and no other alert can fire.'
+    query: '_LogOperation | where Category =~ "Ingestion" and Detail contains "OverQuota" | summarize value = count()'
+    ofWorkspace: true
+  }
 ]
 
 // Both seen together in Azure-Samples/remote-mcp-functions-python, infra/main.bicep.
@@ -134,6 +145,13 @@ module workspace 'br/public:avm/res/operational-insights/workspace:0.11.1' = {
     location: location
     tags: tags
     dataRetention: retentionDays
+    dailyQuotaGb: dailyQuotaGb
+    forceCmkForQuery: false
+    features: {
+      // Who may read the component sees its workbook, without a role on the workspace.
+      enableLogAccessUsingOnlyResourcePermissions: true
+    }
+    enableTelemetry: false
   }
 }
 
@@ -145,6 +163,9 @@ module component 'br/public:avm/res/insights/component:0.6.0' = {
     tags: tags
     workspaceResourceId: workspace.outputs.resourceId
     disableLocalAuth: true
+    disableIpMasking: false
+    retentionInDays: retentionDays
+    enableTelemetry: false
   }
 }
 
@@ -178,8 +199,10 @@ resource alerts 'Microsoft.Insights/scheduledQueryRules@2022-06-15' = [
       enabled: true
       autoMitigate: true
       evaluationFrequency: pace[string(rule.severity)].every
+      // A component that was made a moment ago does not know its tables yet.
+      skipQueryValidation: true
       windowSize: pace[string(rule.severity)].window
-      scopes: [component.outputs.resourceId]
+      scopes: [contains(rule, 'ofWorkspace') ? workspace.outputs.resourceId : component.outputs.resourceId]
       criteria: {
         allOf: [
           {
@@ -247,9 +270,16 @@ resource workbook 'Microsoft.Insights/workbooks@2023-06-01' = {
     category: 'workbook'
     version: 'Notebook/1.0'
     sourceId: component.outputs.resourceId
-    serializedData: replace(loadTextContent('../workbook.json'), '<component resource id>', component.outputs.resourceId)
+    serializedData: replace(
+      loadTextContent('../workbook.json'),
+      '<component resource id>',
+      component.outputs.resourceId
+    )
   }
 }
 
 @description('Name of the Application Insights component.')
 output componentName string = component.outputs.name
+
+@description('Resource id of the Log Analytics workspace.')
+output workspaceResourceId string = workspace.outputs.resourceId

@@ -9,9 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tests.infra.bicep import Template, at
-
-MONITORING = "infra/modules/monitoring.bicep"
+from tests.infra.bicep import Deployment, at
 
 type Row = Mapping[str, Any]
 
@@ -71,17 +69,12 @@ def run(query: str, tables: Mapping[str, Sequence[Row]]) -> list[Row]:
     return rows
 
 
-def alerts(template: Template) -> dict[str, tuple[str, float]]:
-    """Return the query and the threshold of each alert that the template makes."""
-    variables = template.file(MONITORING).section("variables")
-
-    def whole(text: str) -> str:
-        found = re.sub(r"\$\{(\w+)\}", lambda name: str(at(variables[name[1]], "value")), text)
-        return found if found == text else whole(found)
-
-    rules = at(variables["rules"], "value")
-    assert isinstance(rules, list)
+def alerts(deployment: Deployment) -> dict[str, tuple[str, float]]:
+    """Return the query and the threshold of each alert that is made, by its name."""
     return {
-        str(at(one, "name")): (whole(str(at(one, "query"))), float(str(at(one, "threshold"))))
-        for one in rules
+        alert["name"].removeprefix("alert-").partition("-appi-")[0]: (
+            str(at(alert, "criteria.allOf.0.query")),
+            float(at(alert, "criteria.allOf.0.threshold")),
+        )
+        for alert in deployment.all("scheduledQueryRules")
     }

@@ -22,12 +22,12 @@ from infra.local.host.worker import NOT_PASSED_ON
 from infra.local.stack import LocalStack
 from tests.client import Facade
 from tests.collector import Ingestion
-from tests.infra.bicep import Template
+from tests.infra.bicep import deployments
 from tests.infra.kql import alerts, run
 from tests.integration.test_contract_over_http import BROKEN, copy_app
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-ALERTS = alerts(Template.read(REPOSITORY))
+ALERTS = alerts(next(iter(deployments().values())))
 DEAD_TABLE = "DefaultEndpointsProtocol=http;AccountName=account;AccountKey=a2V5;TableEndpoint=http://127.0.0.1:9/account;"
 OVERRUN = """
 import time
@@ -162,7 +162,7 @@ def measured(alert: str, sent: Ingestion) -> float:
 
 
 def test_every_alert_has_a_cause_here() -> None:
-    assert set(ALERTS) == set(CAUSES)
+    assert set(ALERTS) == {*CAUSES, "logs-full"}  # which reads what Azure says of the workspace
 
 
 @pytest.mark.parametrize("alert", CAUSES)
@@ -192,7 +192,11 @@ def test_ordinary_requests_make_no_alert_fire(stack: LocalStack, tmp_path: Path)
                 == 4
             )
         )
-        assert [alert for alert, (_, most) in ALERTS.items() if measured(alert, sent) > most] == []
+        assert [
+            alert
+            for alert, (_, most) in ALERTS.items()
+            if alert in CAUSES and measured(alert, sent) > most
+        ] == []
 
 
 def test_a_token_with_a_key_that_may_not_be_fetched_yet_is_no_fault_of_the_server(
