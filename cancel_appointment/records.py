@@ -36,6 +36,7 @@ from shared.records.rules import (
     Running,
     StoreUnavailable,
 )
+from shared.telemetry.journal import tell
 from shared.transport.deadline import Deadline
 
 _log = logging.getLogger("facade.records")
@@ -119,7 +120,7 @@ class Records:
                 self._complete(by_key, outcome)
                 return outcome
         except StoreUnavailable as error:
-            _log.error("event=store_unavailable step=begin reason=%r", str(error))
+            tell(_log, logging.ERROR, "store_unavailable", "step=begin reason=%r", str(error))
             doubt = (
                 doubt or nature in self._unrecorded
             )  # asked again: the store may have taken seconds to fail
@@ -184,7 +185,7 @@ class Records:
         except (
             StoreUnavailable
         ) as error:  # the record stays as it is: when its lease is over, a repeat looks first
-            _log.error("event=store_unavailable step=complete reason=%r", str(error))
+            tell(_log, logging.ERROR, "store_unavailable", "step=complete reason=%r", str(error))
 
     def _release(self, claim: Claim | None, *, doubt: bool) -> bool:
         """Release a claim; False only where it was no longer ours."""
@@ -193,7 +194,7 @@ class Records:
         try:
             return self._store.release(claim, doubt=doubt, keep_s=self._keep.keep_s)
         except StoreUnavailable as error:
-            _log.error("event=store_unavailable step=release reason=%r", str(error))
+            tell(_log, logging.ERROR, "store_unavailable", "step=release reason=%r", str(error))
             return True
 
 

@@ -21,6 +21,7 @@ from shared.entra.exchange_cache import ExchangeCache, Fresh
 from shared.entra.refusals import CredentialRefused
 from shared.errors import Misconfigured
 from shared.settings import Cloud, Settings
+from shared.telemetry.journal import tell
 from shared.transport.channel import Channel
 
 _log = logging.getLogger("facade.credentials")
@@ -111,8 +112,11 @@ class CredentialInUse:
                 self._refusal is None
             ):  # one line to alert on, for all threads and until it works again
                 code = refusal.upstream.code if refusal.upstream else None
-                _log.error(
-                    "event=credential_refused code=%s retry_in_s=%d reason=%r",
+                tell(
+                    _log,
+                    logging.ERROR,
+                    "credential_refused",
+                    "code=%s retry_in_s=%d reason=%r",
                     code,
                     _REST_S,
                     refusal.reason,
@@ -128,7 +132,7 @@ class CredentialInUse:
         with self._lock:
             if self._current is not None and self._current.fingerprint == credential.fingerprint:
                 self._refusal = None
-                _log.warning("event=credential_accepted_again")
+                tell(_log, logging.WARNING, "credential_accepted_again")
 
     def _read_changed(self) -> Credential | None:
         try:
@@ -138,7 +142,7 @@ class CredentialInUse:
         if self._current is not None and fresh.fingerprint == self._current.fingerprint:
             return None
         self._current, self._refusal = fresh, None
-        _log.warning("event=credential_changed")
+        tell(_log, logging.WARNING, "credential_changed")
         return fresh
 
 

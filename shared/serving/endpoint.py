@@ -5,7 +5,7 @@ Owns what a worker has once: the services, built from the environment on first u
 ``shared/`` that imports azure.functions.
 """
 
-import logging
+import contextlib
 import math
 import os
 import threading
@@ -21,7 +21,6 @@ from shared.serving.lanes import Lanes
 from shared.serving.requests import Incoming, Operation, Work, open_lanes, serve
 from shared.telemetry.journal import Journal, read_correlation_id
 
-_log = logging.getLogger("facade.endpoint")
 _warming = threading.Lock()
 _telemetry = Lazy(lambda: start_telemetry(os.environ))
 _services = Lazy(lambda: _start_services())
@@ -48,9 +47,8 @@ def warm_up() -> None:
 
 def _warm() -> None:
     try:
-        _services.get()
-    except Exception:  # noqa: BLE001 - raised again, and answered, where the services are needed
-        _log.info("event=warm_up_failed")
+        with contextlib.suppress(Exception):  # raised again, and answered, to who needs them
+            _services.get()
     finally:
         _warming.release()
 
