@@ -51,3 +51,21 @@ AppointmentId = Annotated[
     Field(min_length=1, max_length=1024, json_schema_extra=_PUBLISHED),
     AfterValidator(_identifier),
 ]
+
+
+_ASCII_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
+_URL_SAFE = str.maketrans("/+", "-_")
+
+
+def folded(business_id: str) -> str:
+    """Return one spelling for one mailbox: addresses do not differ by the case of ASCII letters,
+    and others have to stay apart (U+212A is no k).
+    """
+    return business_id.translate(_ASCII_LOWER)
+
+
+def url_safe(appointment_id: str) -> str:
+    """Return the spelling of an appointment's id that any path can hold: ``-`` for ``/``, ``_`` for
+    ``+``. Both spellings name one appointment.
+    """
+    return appointment_id.translate(_URL_SAFE)
