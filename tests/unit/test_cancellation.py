@@ -38,7 +38,7 @@ from shared.errors import (
     UpstreamUnavailable,
 )
 from shared.identity.caller import Caller
-from shared.records.rules import MemoryStore
+from shared.records.memory_store import MemoryStore
 from shared.telemetry.journal import Journal
 from shared.transport.deadline import Deadline
 from shared.transport.endings import GraphAnswer, NoAnswer, Seen
