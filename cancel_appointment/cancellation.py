@@ -44,16 +44,8 @@ from shared.graph.refusals import read_refusal, says_malformed, says_not_found
 from shared.identity.principal import Principal
 from shared.telemetry.journal import Journal
 from shared.transport.deadline import Deadline
-from shared.transport.endings import (
-    Ending,
-    GraphAnswer,
-    NoAnswer,
-    Seen,
-    backoff_s,
-    ending,
-    may_still_happen,
-    parse_retry_after,
-)
+from shared.transport.endings import Ending, GraphAnswer, NoAnswer, Seen, ending, may_still_happen
+from shared.transport.retry_after import backoff_s, parse_retry_after
 from shared.transport.waiting import Waiting
 
 _MAX_UNANSWERED = 3  # cancels: Bookings answers 500 to what it will never do, too

@@ -100,6 +100,7 @@ class InstrumentedGraph:
         body: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
         limit_bytes: int = MAX_BODY_BYTES,
+        fresh: bool = False,
     ) -> Seen:
         """See ``GraphClient.call``. ``step`` names the call; Graph never sees it."""
         attributes = _http(method, self._root, path_template(segments, self._literals))
@@ -113,6 +114,7 @@ class InstrumentedGraph:
                 body=body,
                 query=query,
                 limit_bytes=limit_bytes,
+                fresh=fresh,
             )
             if isinstance(seen, GraphAnswer):
                 call.answered(seen.status)

@@ -27,7 +27,7 @@ from shared.errors import (
     UpstreamUnavailable,
 )
 from shared.transport.deadline import Deadline
-from shared.transport.endings import backoff_s
+from shared.transport.retry_after import backoff_s
 from shared.transport.waiting import Waiting
 
 _log = logging.getLogger("facade.entra_client")

@@ -19,7 +19,7 @@ import urllib3
 from shared.entra.refusals import describe_refusal, read_refusal
 from shared.errors import UpstreamAnswer, UpstreamBroken, UpstreamUnavailable
 from shared.transport.deadline import Deadline
-from shared.transport.endings import parse_retry_after
+from shared.transport.retry_after import parse_retry_after
 
 _log = logging.getLogger("facade.entra")
 _CONNECT_S = 3.0

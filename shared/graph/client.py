@@ -24,6 +24,7 @@ _CONNECT_S = 3.0
 MAX_BODY_BYTES = 256 * 1024
 _CLAIMS = re.compile(r'claims="([A-Za-z0-9+/=_-]{1,8192})"')
 _WORD = re.compile(r"[A-Za-z0-9_.-]{1,80}")
+_ID_HEADER = "client-request-id"
 _HEADERS = {
     "User-Agent": USER_AGENT,
     "Accept": "application/json",
@@ -57,6 +58,7 @@ class GraphClient:
         body: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
         limit_bytes: int = MAX_BODY_BYTES,
+        fresh: bool = False,
     ) -> Seen:
         """Send one request and return how it ended; raises nothing for what Graph or the network
         may do.
@@ -74,7 +76,7 @@ class GraphClient:
         headers = {
             **_HEADERS,
             "Authorization": f"Bearer {token.value}",
-            "client-request-id": request_id,
+            _ID_HEADER: request_id,
             **self._trace_headers(),
         }
         payload: bytes | None = None
@@ -90,6 +92,8 @@ class GraphClient:
                 connect_s=min(_CONNECT_S, timeout_s / 2),
                 total_s=timeout_s,
                 limit_bytes=limit_bytes,
+                fresh=fresh,
+                echo=_ID_HEADER,
             )
         except NotSent as error:
             return NoAnswer(sent=False, cause=error.cause)

@@ -23,7 +23,8 @@ from shared.graph.refusals import read_refusal, says_not_found
 from shared.identity.caller import Caller
 from shared.telemetry.journal import Journal
 from shared.transport.deadline import Deadline
-from shared.transport.endings import Ending, GraphAnswer, Seen, backoff_s, ending, parse_retry_after
+from shared.transport.endings import Ending, GraphAnswer, Seen, ending
+from shared.transport.retry_after import backoff_s, parse_retry_after
 from shared.transport.waiting import Waiting
 
 _MAX_TRIES = 3

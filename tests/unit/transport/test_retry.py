@@ -10,15 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.transport.endings import (
-    Ending,
-    GraphAnswer,
-    NoAnswer,
-    backoff_s,
-    ending,
-    may_still_happen,
-    parse_retry_after,
-)
+from shared.transport.endings import Ending, GraphAnswer, NoAnswer, ending, may_still_happen
+from shared.transport.retry_after import backoff_s, parse_retry_after
 
 NOW = datetime(2026, 11, 22, 20, 0, 0, tzinfo=UTC).timestamp()
 EVERY_STATUS = range(100, 600)
@@ -87,8 +80,24 @@ def test_only_a_500_and_a_redirect_say_that_it_is_over() -> None:
         pytest.param(None, None, id="no header"),
         pytest.param("", None, id="empty"),
         pytest.param("-5", None, id="negative"),
-        pytest.param("1.5", None, id="a fraction"),
-        pytest.param("5, 10", None, id="two values"),
+        pytest.param("1.5", 2.0, id="a decimal is rounded up"),
+        pytest.param("45.7", 46.0, id="another decimal"),
+        pytest.param("0.249", 1.0, id="less than a second, seen of Graph"),
+        pytest.param("3.000", 3.0, id="a decimal that is whole"),
+        pytest.param(".5", 1.0, id="a decimal without its zero"),
+        pytest.param("5.", 5.0, id="a decimal without its end"),
+        pytest.param("1.2.3", None, id="two points"),
+        pytest.param("1e3", None, id="an exponent"),
+        pytest.param("0x10", None, id="a hexadecimal"),
+        pytest.param("5, 10", 10.0, id="of two the longer"),
+        pytest.param("10,5", 10.0, id="of two the longer, first"),
+        pytest.param("5, soon, 2.1", 5.0, id="what is not usable does not count"),
+        pytest.param("5, Sun, 22 Nov 2026 20:00:30 GMT", 30.0, id="a date after seconds"),
+        pytest.param("Sun, 22 Nov 2026 20:00:30 GMT, 45.7", 46.0, id="seconds after a date"),
+        pytest.param(
+            "Sun, 22 Nov 2026 20:00:30 GMT, Sunday, 22-Nov-26 20:00:40 GMT", 40.0, id="two dates"
+        ),
+        pytest.param(",, ,", None, id="nothing but commas"),
         pytest.param("soon", None, id="a word"),
         pytest.param("Infinity", None, id="infinity"),
         pytest.param("nan", None, id="not a number"),
