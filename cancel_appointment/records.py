@@ -26,15 +26,17 @@ from shared.digest import digest
 from shared.errors import IdempotencyKeyReused, RequestInProgress
 from shared.identity.principal import Principal
 from shared.records.rules import (
-    Abandoned,
-    Begun,
     Claim,
+    Doubt,
+    Finished,
+    Granted,
     IdempotencyStore,
     Mismatch,
-    New,
+    Removed,
     Replay,
     Running,
     StoreUnavailable,
+    Wanted,
 )
 from shared.transport.deadline import Deadline
 
@@ -54,8 +56,7 @@ class Entry:
     ``doubt``: an earlier attempt may have taken effect. ``blind``: the records could not be read.
     """
 
-    by_nature: Claim | None
-    by_key: Claim | None
+    claim: Claim | None
     doubt: bool
     blind: bool
 
@@ -98,35 +99,22 @@ class Records:
         a short wait.
         """
         nature = _nature_of(caller, request)
+        wanted = [Wanted(nature, _NO_FINGERPRINT)]
+        if idempotency_key is not None:
+            wanted.append(Wanted(_key_of(caller, idempotency_key), _fingerprint(request)))
         doubt = nature in self._unrecorded
-        by_key: Claim | None = None
         try:
-            if idempotency_key is not None:
-                begun = self._begin(
-                    _key_of(caller, idempotency_key), _fingerprint(request), deadline
-                )
-                if isinstance(begun, Replay):
-                    return _read(begun)
-                by_key = begun.claim
-                doubt = doubt or isinstance(begun, Abandoned)
-            try:
-                begun = self._begin(nature, _NO_FINGERPRINT, deadline)
-            except RequestInProgress:
-                self._release(by_key, doubt=doubt)
-                raise
+            begun = self._begin(_hash_of(caller), wanted, deadline)
             if isinstance(begun, Replay):
-                outcome = _read(begun)
-                self._complete(by_key, outcome)
-                return outcome
+                return _read(begun)
         except StoreUnavailable as error:
             _log.error("event=store_unavailable step=begin reason=%r", str(error))
-            doubt = (
-                doubt or nature in self._unrecorded
-            )  # asked again: the store may have taken seconds to fail
+            # Asked again: the store may have taken seconds to fail.
+            doubt = doubt or nature in self._unrecorded
             self._unrecorded.add(nature)
-            return Entry(None, by_key, doubt=doubt, blind=True)
-        doubt = doubt or isinstance(begun, Abandoned) or nature in self._unrecorded
-        return Entry(begun.claim, by_key, doubt=doubt, blind=False)
+            return Entry(None, doubt=doubt, blind=True)
+        doubt = doubt or begun.doubt or begun.forgot or nature in self._unrecorded
+        return Entry(begun.claim, doubt=doubt, blind=False)
 
     def settle(self, entry: Entry, outcome: CancelOutcome) -> CancelOutcome:
         """Write an outcome down and return it, as far as it still can be said.
@@ -136,31 +124,37 @@ class Records:
         this one went on without it, those may have cancelled the appointment: a ``not_found`` is
         then not confirmed.
         """
+        if entry.claim is None:
+            return outcome
+        nature: Finished | Removed | Doubt
         if outcome.outcome is Outcome.CANCELLED:
-            self._complete(entry.by_nature, outcome)
+            nature = _write(outcome)
         else:
-            alone = entry.by_nature is None or entry.by_nature.key not in self._unrecorded
-            confirmed = outcome.confirmed and alone
-            still_ours = self._release(entry.by_nature, doubt=not confirmed)
-            outcome = replace(outcome, confirmed=confirmed and still_ours)
-        self._complete(entry.by_key, outcome)
-        return outcome
+            alone = entry.claim.wanted[0].key not in self._unrecorded
+            outcome = replace(outcome, confirmed=outcome.confirmed and alone)
+            nature = Removed() if outcome.confirmed else Doubt()
+        if self._settle(entry.claim, nature, _write(outcome)):
+            return outcome
+        return replace(
+            outcome, confirmed=outcome.confirmed and outcome.outcome is Outcome.CANCELLED
+        )
 
     def give_up(self, entry: Entry, *, doubt: bool) -> None:
         """Let a repeat try again; with ``doubt`` it will look first."""
-        self._release(entry.by_nature, doubt=doubt)
-        self._release(entry.by_key, doubt=doubt)
+        if entry.claim is not None:
+            end = Doubt() if doubt else Removed()
+            self._settle(entry.claim, end, end)
 
-    def _begin(self, key: str, fingerprint: str, deadline: Deadline) -> New | Abandoned | Replay:
+    def _begin(self, caller: str, wanted: list[Wanted], deadline: Deadline) -> Granted | Replay:
         """Begin, waiting briefly while somebody else carries the same request out."""
         wait_until = deadline.now() + min(_WAIT_AT_MOST_S, deadline.remaining_s() / 2)
         poll_s = _FIRST_POLL_S
         while True:
-            begun: Begun = self._store.begin(
-                key, fingerprint, lease_s=self._keep.lease_s, keep_s=self._keep.keep_s
+            begun = self._store.begin(
+                caller, wanted, lease_s=self._keep.lease_s, keep_s=self._keep.keep_s
             )
             match begun:
-                case New() | Abandoned() | Replay():
+                case Granted() | Replay():
                     return begun
                 case Mismatch():
                     raise IdempotencyKeyReused(
@@ -175,25 +169,19 @@ class Records:
             self._sleep(poll_s)
             poll_s = min(_LONGEST_POLL_S, poll_s * 2)
 
-    def _complete(self, claim: Claim | None, outcome: CancelOutcome) -> None:
-        if claim is None:
-            return
-        payload = json.dumps({"outcome": outcome.outcome.value, "confirmed": outcome.confirmed})
-        try:
-            self._store.complete(claim, payload, keep_s=self._keep.keep_s)
-        except (
-            StoreUnavailable
-        ) as error:  # the record stays as it is: when its lease is over, a repeat looks first
-            _log.error("event=store_unavailable step=complete reason=%r", str(error))
+    def _settle(
+        self, claim: Claim, nature: Finished | Removed | Doubt, key: Finished | Removed | Doubt
+    ) -> bool:
+        """Settle a claim; False only where it was no longer ours.
 
-    def _release(self, claim: Claim | None, *, doubt: bool) -> bool:
-        """Release a claim; False only where it was no longer ours."""
-        if claim is None:
-            return True
+        Where the store fails the records stay as they are: when the lease is over, a repeat looks
+        first.
+        """
         try:
-            return self._store.release(claim, doubt=doubt, keep_s=self._keep.keep_s)
+            ends = [nature, key][: len(claim.wanted)]
+            return self._store.settle(claim, ends, keep_s=self._keep.keep_s)
         except StoreUnavailable as error:
-            _log.error("event=store_unavailable step=release reason=%r", str(error))
+            _log.error("event=store_unavailable step=settle reason=%r", str(error))
             return True
 
 
@@ -223,6 +211,14 @@ class _Unrecorded:
             if nature not in self._natures and self._natures.currsize >= self._natures.maxsize:
                 self._unsure_until = self._now() + self._keep_s
             self._natures[nature] = True
+
+
+def _hash_of(caller: Principal) -> str:
+    return digest("caller", caller.tenant_id, caller.object_id).hex()
+
+
+def _write(outcome: CancelOutcome) -> Finished:
+    return Finished(json.dumps({"outcome": outcome.outcome.value, "confirmed": outcome.confirmed}))
 
 
 def _nature_of(caller: Principal, request: CancelRequest) -> str:

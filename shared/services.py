@@ -23,7 +23,8 @@ from shared.graph.client import GraphClient
 from shared.identity.caller import Caller, CallerRules, read_bearer_token
 from shared.identity.proved import ProvedCallers
 from shared.identity.signing_keys import FetchKeys, SigningKeys, fetch_signing_keys
-from shared.records.rules import IdempotencyStore, MemoryStore
+from shared.records.memory_store import MemoryStore
+from shared.records.rules import IdempotencyStore
 from shared.settings import Settings, TelemetrySettings
 from shared.telemetry.journal import OFF, Journal, Telemetry, pseudonym
 from shared.transport.channel import Channel

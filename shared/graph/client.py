@@ -16,6 +16,7 @@ from shared.transport.connections import USER_AGENT
 
 _CONNECT_S = 3.0
 MAX_BODY_BYTES = 256 * 1024
+_ID_HEADER = "client-request-id"
 _HEADERS = {
     "User-Agent": USER_AGENT,
     "Accept": "application/json",
@@ -49,6 +50,7 @@ class GraphClient:
         body: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
         limit_bytes: int = MAX_BODY_BYTES,
+        fresh: bool = False,
     ) -> Seen:
         """Send one request and return how it ended; raises nothing for what Graph or the network
         may do.
@@ -66,7 +68,7 @@ class GraphClient:
         headers = {
             **_HEADERS,
             "Authorization": f"Bearer {token.value}",
-            "client-request-id": request_id,
+            _ID_HEADER: request_id,
             **self._trace_headers(),
         }
         payload: bytes | None = None
@@ -82,6 +84,8 @@ class GraphClient:
                 connect_s=min(_CONNECT_S, timeout_s / 2),
                 total_s=timeout_s,
                 limit_bytes=limit_bytes,
+                fresh=fresh,
+                echo=_ID_HEADER,
             )
         except NotSent as error:
             return NoAnswer(sent=False, cause=error.cause)

@@ -194,6 +194,7 @@ def open_trust(ca_bundle: Path | None) -> Trust:
     """
     context = ssl.create_default_context(capath=_folder_of_roots())
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
     if ca_bundle is not None:
         try:
             context.load_verify_locations(ca_bundle)

@@ -135,6 +135,7 @@ def test_the_product_does_not_need_the_local_stack_or_the_tests(name: str) -> No
 SPEAK_HTTP = {
     "shared.transport.channel",
     "shared.transport.connections",
+    "shared.transport.reading",
     "shared.entra.credentials",
     "shared.entra.http",
     "shared.identity.signing_keys",
@@ -176,10 +177,10 @@ OWNERS: dict[str, set[str]] = {
     "requests": SPEAK_HTTP
     | {"shared.instrumented"},  # which hands a session on to what it tells of
     "urllib3": SPEAK_HTTP,
-    "http.client": {"shared.transport.channel", "shared.transport.connections"},
+    "http.client": {"shared.transport.connections"},
     "shared.transport.channel": {"shared.graph.client", "shared.services"},
-    "socket": {"shared.transport.connections"},
-    "ssl": {"shared.transport.connections"},
+    "socket": {"shared.transport.connections", "shared.transport.sockets"},
+    "ssl": {"shared.transport.connections", "shared.transport.sockets"},
     "http.HTTPStatus": {"shared.serving.problems"},
     "os": {"shared.serving.endpoint"},
     "random": {"shared.transport.waiting"},

@@ -39,7 +39,7 @@ from shared.errors import (
 )
 from shared.graph.endings import GraphAnswer, NoAnswer, Seen
 from shared.identity.caller import Caller
-from shared.records.rules import MemoryStore
+from shared.records.memory_store import MemoryStore
 from shared.telemetry.journal import Journal
 from shared.transport.deadline import Deadline
 

@@ -49,6 +49,8 @@ class Wire(Channel):
         self.body = b""
         self.error: Exception | None = None
         self.sent: list[Sent] = []
+        self.fresh = False
+        self.echo: str | None = None
 
     def exchange(
         self,
@@ -60,7 +62,10 @@ class Wire(Channel):
         connect_s: float,
         total_s: float,
         limit_bytes: int,
+        fresh: bool = False,
+        echo: str | None = None,
     ) -> Answer:
+        self.fresh, self.echo = fresh, echo
         self.sent.append(Sent(method, target, headers, body, connect_s, total_s))
         if self.error is not None:
             raise self.error
@@ -368,3 +373,17 @@ def test_a_failure_is_an_ending_that_says_whether_it_was_sent(
 ) -> None:
     wire.error = error
     assert cancel(graph) == NoAnswer(sent=sent, cause=error.cause)
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_a_fresh_connection_is_had_where_it_is_asked_for(
+    graph: GraphClient, wire: Wire, fresh: bool
+) -> None:
+    graph.call("GET", ("a",), TOKEN, request_id="r-0", timeout_s=9.0, fresh=fresh)
+    assert wire.fresh is fresh
+
+
+def test_the_answer_has_to_echo_the_id_of_its_call(graph: GraphClient, wire: Wire) -> None:
+    graph.call("GET", ("a",), TOKEN, request_id="r-0", timeout_s=9.0)
+    assert wire.echo is not None
+    assert wire.sent[0].headers[wire.echo] == "r-0"

@@ -14,7 +14,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
-from shared.records.packed import HASH_BYTES
 from shared.records.rules import (
     POLL_HINT_S,
     Abandoned,
