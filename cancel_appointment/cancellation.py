@@ -81,9 +81,7 @@ class Cancellation[P: Principal]:
         attempt = _Attempt(
             request,
             Calls(self._tokens, caller, deadline, journal),
-            Known(
-                carried=entry.doubt, unsure=entry.unsure, slashed="/" in request.appointment_id
-            ),
+            Known(carried=entry.doubt, unsure=entry.unsure, slashed="/" in request.appointment_id),
         )
         try:
             outcome = self._carry_out(attempt)
@@ -155,9 +153,7 @@ class Cancellation[P: Principal]:
             raise what_can_be_said(error, before) from error
         # The lease may be over, and another worker may have taken the request.
         overdue = calls.deadline.remaining_s() <= 0
-        attempt.known = replace(
-            before, unsure=before.unsure or overdue, renewed=calls.renewed
-        )
+        attempt.known = replace(before, unsure=before.unsure or overdue, renewed=calls.renewed)
         return seen
 
     def _make_room(self, step: Step, seen: Seen, attempt: _Attempt[P], *, pause: bool) -> None:

@@ -14,6 +14,7 @@ from cancel_appointment.request import MAX_BODY_BYTES, parse_cancel_request
 from shared.errors import (
     AccessDenied,
     BodyTooLarge,
+    FacadeError,
     InteractionRequired,
     Misconfigured,
     TokenRejected,
@@ -83,11 +84,19 @@ class WebhookOperation(CarriesOut[WebhookSender]):
         try:
             return super().carry_out(work, deadline, journal)
         except (TokenRejected, InteractionRequired) as error:
-            raise Misconfigured(
-                "Microsoft Graph does not accept this service's own token.", upstream=error.upstream
-            ) from error
+            raise _misconfigured(error) from error
         except AccessDenied as error:
+            if error.upstream is not None and error.upstream.status == 401:
+                raise _misconfigured(error) from error
             raise AccessDenied(
                 "Microsoft Graph does not allow this service to do this; it may lack the application permission.",
                 upstream=error.upstream,
             ) from error
+
+
+def _misconfigured(error: FacadeError) -> Misconfigured:
+    return Misconfigured(
+        "Microsoft Graph does not accept this service's own token. It needs both application "
+        "permissions: Bookings.ReadWrite.All and BookingsAppointment.ReadWrite.All.",
+        upstream=error.upstream,
+    )

@@ -56,7 +56,7 @@ class Calls[P: Principal]:
         if self._token is None:
             self._token = self.tokens.exchange(self.caller, self.deadline)
         while self.deadline.remaining_s() >= SHORTEST_CALL_S:
-            seen = self._send(step, send, self._token, success, fresh or not self._answered)
+            seen = self._send(step, send, self._token, success, fresh=fresh)
             if (
                 self.renewed
                 or not isinstance(seen, GraphAnswer)
@@ -68,14 +68,14 @@ class Calls[P: Principal]:
         return NoAnswer(sent=False, cause="DeadlineOver")
 
     def _send(
-        self, step: str, send: Send, token: GraphToken, success: int, fresh: bool
+        self, step: str, send: Send, token: GraphToken, success: int, *, fresh: bool
     ) -> Seen:
         self.count += 1
         call_id = str(
             uuid.uuid5(_IDS_OF_CALLS, f"{self.journal.request_id}/{len(self.journal.calls)}")
         )
         started_at = self.deadline.now()
-        seen = send(token, call_id=call_id, fresh=fresh)
+        seen = send(token, call_id=call_id, fresh=fresh or not self._answered)
         how = ending(seen, success=success)
         self._answered = how is not Ending.UNANSWERED
         answer = seen if isinstance(seen, GraphAnswer) else None

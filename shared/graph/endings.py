@@ -108,9 +108,7 @@ class NoAnswer:
 type Seen = GraphAnswer | NoAnswer
 
 
-def read_answer(
-    status: int, headers: Mapping[str, str], raw: bytes, *, whole: bool
-) -> GraphAnswer:
+def read_answer(status: int, headers: Mapping[str, str], raw: bytes, *, whole: bool) -> GraphAnswer:
     """Return what an answer says; ``headers`` have lower-case names, ``whole`` is False where the
     body is larger than what was read of it.
     """
@@ -137,9 +135,7 @@ def _body(status: int, headers: Mapping[str, str], raw: bytes, parsed: object) -
         return Body.FITTING if bare else Body.NOTHING
     if parsed is None:
         return Body.PAGE
-    promised = isinstance(parsed, dict) and (
-        status < 400 or isinstance(parsed.get("error"), dict)
-    )
+    promised = isinstance(parsed, dict) and (status < 400 or isinstance(parsed.get("error"), dict))
     return Body.FITTING if promised else Body.JSON
 
 
