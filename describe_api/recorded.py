@@ -35,7 +35,7 @@ RECORDED = r"""{
     "end": "2027-05-02T12:30:00Z"
    },
    {
-    "appointmentId": "AAMk/AD+Ko_-AAA%3D å=",
+    "appointmentId": "AAMkAD/Ko+rAAA=",
     "title": "2027-05-03 12:00 UTC, Tasting, Isaiah Langer",
     "start": "2027-05-03T12:00:00Z",
     "end": "2027-05-03T13:00:00Z"
@@ -252,7 +252,7 @@ RECORDED = r"""{
   "confirmed": false,
   "replayed": false,
   "businessId": "Contosolunchdelivery@M365B489948.onmicrosoft.com",
-  "appointmentId": "AAMk/AD+Ko_-AAA%3D å=",
+  "appointmentId": "AAMkAD/Ko+rAAA=",
   "requestId": "0f8fad5b-d9cb-469f-a165-70867728950e",
   "message": "The appointment is not there, or not visible to this caller. An earlier attempt may have cancelled it."
  },

@@ -113,7 +113,6 @@ def read_answer(status: int, headers: Mapping[str, str], raw: bytes, *, whole: b
     body is larger than what was read of it.
     """
     parsed = _parse(raw) if whole else None
-    challenge = headers.get("www-authenticate", "")
     error = parsed.get("error") if isinstance(parsed, dict) else None
     return GraphAnswer(
         status,
@@ -121,7 +120,7 @@ def read_answer(status: int, headers: Mapping[str, str], raw: bytes, *, whole: b
         codes=tuple(_codes(error)),
         request_id=_word(headers.get("request-id")),
         retry_after=headers.get("retry-after"),
-        claims=_claims(challenge) if status in (401, 403) else None,
+        claims=_claims(headers.get("www-authenticate", "")) if status in (401, 403) else None,
         resource=parsed if status == 200 and isinstance(parsed, dict) else None,
     )
 
@@ -131,12 +130,19 @@ def _body(status: int, headers: Mapping[str, str], raw: bytes, parsed: object) -
         nothing = not raw and headers.get("content-length", "0") == "0"
         return Body.FITTING if nothing else Body.PAGE
     if not raw:
-        bare = status == 401 and _CHALLENGE.search(headers.get("www-authenticate", ""))
-        return Body.FITTING if bare else Body.NOTHING
+        return Body.FITTING if _challenges(status, headers) else Body.NOTHING
     if parsed is None:
         return Body.PAGE
     promised = isinstance(parsed, dict) and (status < 400 or isinstance(parsed.get("error"), dict))
     return Body.FITTING if promised else Body.JSON
+
+
+def _challenges(status: int, headers: Mapping[str, str]) -> bool:
+    """Tell whether this refuses a token in the words of RFC 6750, which need no body."""
+    challenge = headers.get("www-authenticate", "")
+    if status == 401:
+        return _CHALLENGE.search(challenge) is not None
+    return status == 403 and _claims(challenge) is not None
 
 
 def _parse(raw: bytes) -> object:

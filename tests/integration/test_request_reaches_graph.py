@@ -105,7 +105,7 @@ UNUSUAL = {
     "invisible": "\u200ba\u2028b\ufeff",
     "tilde": "~a-b_c.d",
     "comma and the rest": "a,b&c|d^e`f$g!h*i",
-    "the seeded one": "AAMk/AD+Ko_-AAA%3D å=",
+    "the seeded one": "AAMkAD/Ko+rAAA=",
 }
 
 
