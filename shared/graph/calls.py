@@ -67,9 +67,7 @@ class Calls[P: Principal]:
             self._token = self._renew(seen.claims)
         return NoAnswer(sent=False, cause="DeadlineOver")
 
-    def _send(
-        self, step: str, send: Send, token: GraphToken, success: int, *, fresh: bool
-    ) -> Seen:
+    def _send(self, step: str, send: Send, token: GraphToken, success: int, *, fresh: bool) -> Seen:
         self.count += 1
         call_id = str(
             uuid.uuid5(_IDS_OF_CALLS, f"{self.journal.request_id}/{len(self.journal.calls)}")

@@ -247,7 +247,9 @@ def refuses_path(answer: GraphAnswer) -> bool:
     %2F, too (microsoft-graph-docs 3598 and 15204, explorer-v4 4029).
     """
     return cannot_parse_path(answer) or (
-        answer.status == 400 and answer.body is Body.FITTING and answer.code == "BadRequest"
+        answer.status == 400
+        and answer.body is Body.FITTING
+        and answer.deciding_code == "BadRequest"
     )
 
 

@@ -18,7 +18,15 @@ from shared.errors import (
     UpstreamUnavailable,
 )
 from shared.graph.calls import SHORTEST_CALL_S, Calls
-from shared.graph.endings import Ending, GraphAnswer, Seen, ending, says_malformed, what_is_gone
+from shared.graph.endings import (
+    Body,
+    Ending,
+    GraphAnswer,
+    Seen,
+    ending,
+    says_malformed,
+    what_is_gone,
+)
 from shared.graph.refusals import malformed, quote, read_refusal
 from shared.identity.caller import Caller
 from shared.telemetry.journal import Journal
@@ -29,7 +37,7 @@ from shared.transport.waiting import Waiting
 _MAX_TRIES = 3
 _SHARE_OF_TRY = 0.6  # of the time that is left: what one try may take, so that another still fits
 _MAX_BODY_BYTES = 4 * 1024 * 1024
-_PASSING = frozenset({404, 408, 409, 410, 412, 423, 425})  # what a mailbox or a gateway says of now
+_PASSING = frozenset({404, 408, 409, 410, 412, 423})  # what is said of a mailbox that comes back
 
 
 class Graph(Protocol):
@@ -139,7 +147,7 @@ def _give_up(seen: Seen, retry_after_s: float) -> FacadeError:
             retry_after_s=retry_after_s,
             upstream=quote(seen),
         )
-    if seen.status >= 500 or seen.status in _PASSING:
+    if seen.status >= 500 or (seen.status in _PASSING and seen.body is Body.FITTING):
         return UpstreamUnavailable(
             "Microsoft Graph fails at the moment; nothing was changed.",
             retry_after_s=retry_after_s,
