@@ -633,11 +633,11 @@ ANSWERS = {
     ),
     "429": (
         answer("429 Too Many Requests", b"{}", "Retry-After: 7"),
-        GraphAnswer(429, Body.NOTHING, retry_after="7"),
+        GraphAnswer(429, Body.JSON, retry_after="7"),
     ),
     "429 with two waits": (
         answer("429 Too Many Requests", b"{}", "Retry-After: 7", "Retry-After: 9"),
-        GraphAnswer(429, Body.NOTHING, retry_after="7, 9"),
+        GraphAnswer(429, Body.JSON, retry_after="7, 9"),
     ),
     "after 100": (head("100 Continue") + NO_CONTENT, CANCELLED),
     "after 102, 103 and headers": (
