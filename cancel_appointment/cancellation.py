@@ -119,9 +119,9 @@ class Cancellation[P: Principal]:
         appointment_id = url_safe(asked) if before.respelled else asked
 
         def cancel(token: GraphToken, *, call_id: str, fresh: bool) -> Seen:
-            # Until an answer says otherwise, whatever interrupts us here.
+            # Until what its answer means is known, whatever interrupts us before.
             attempt.known = replace(before, left=Left.UNDER_WAY, looked=False, sent=True)
-            seen = self._appointments.cancel(
+            return self._appointments.cancel(
                 attempt.request,
                 appointment_id,
                 token,
@@ -129,8 +129,6 @@ class Cancellation[P: Principal]:
                 timeout_s=max(SHORTEST_CALL_S, calls.deadline.remaining_s() * _SHARE_OF_CANCEL),
                 fresh=fresh,
             )
-            attempt.known = before
-            return seen
 
         def look(token: GraphToken, *, call_id: str, fresh: bool) -> Seen:
             return self._appointments.look(
@@ -149,7 +147,8 @@ class Cancellation[P: Principal]:
                 attempt.unanswered += ending(seen, success=204) is Ending.UNANSWERED
             else:
                 seen = calls.send(step, look, success=200, fresh=True)
-        except FacadeError as error:
+        except FacadeError as error:  # of the exchange: what was sent before it was refused
+            attempt.known = before
             raise what_can_be_said(error, before) from error
         # The lease may be over, and another worker may have taken the request.
         overdue = calls.deadline.remaining_s() <= 0

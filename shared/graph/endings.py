@@ -225,9 +225,8 @@ def what_is_gone(answer: GraphAnswer) -> Gone | None:
     404 is the item's. A 400 with the code of a 404 is one.
     """
     code = answer.deciding_code
-    if answer.status not in (404, 410) and (
-        answer.status != 400 or code not in _ITEM_CODES | _BUSINESS_CODES | _MAILBOX_CODES
-    ):
+    coded = answer.status == 400 and code in _ITEM_CODES | _BUSINESS_CODES | _MAILBOX_CODES
+    if (answer.status not in (404, 410) and not coded) or code in _MALFORMED_CODES:
         return None
     if code in _BUSINESS_CODES:
         return Gone.BUSINESS
