@@ -215,11 +215,11 @@ class Unrecorded:
         """Remember what begins now; say whether it was carried out before."""
         with self._lock:
             before = self._has(caller, nature)
+            self._count -= self._until.get(caller, {}).pop(nature, None) is not None
             if self._count >= self._capacity:
                 self._make_room()
-            natures = self._until.setdefault(caller, {})
-            self._count += nature not in natures
-            natures[nature] = self._now() + self._keep_s
+            self._until.setdefault(caller, {})[nature] = self._now() + self._keep_s
+            self._count += 1
             return before
 
     def _has(self, caller: str, nature: str) -> bool:
