@@ -55,10 +55,7 @@ class MemoryStore:
             self._drop_expired(now)
             found = [self._find(caller, want.key) for want in wanted]
             met = rules.judge(found, wanted, now)
-            if isinstance(met, Free):
-                new = rules.claim_records(owner, wanted, found, now, lease_s=lease_s, keep_s=keep_s)
-            else:
-                new = rules.repeat_replay(owner, wanted, found, now, keep_s=keep_s)
+            new = rules.new_records(met, owner, wanted, found, now, lease_s=lease_s, keep_s=keep_s)
             for key, record in new.items():
                 self._put(caller, key, record, keep_s)
             self._make_room(now)

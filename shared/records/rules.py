@@ -196,7 +196,8 @@ def judge(found: Sequence[Record | None], wanted: Sequence[Wanted], now: float) 
     return Free(doubt=bool(kept))
 
 
-def claim_records(
+def new_records(
+    met: Verdict,
     owner: str,
     wanted: Sequence[Wanted],
     found: Sequence[Record | None],
@@ -205,25 +206,30 @@ def claim_records(
     lease_s: float,
     keep_s: float,
 ) -> dict[str, Record]:
-    """Make the records of a fresh claim, by key.
-
-    One that takes over from another never lives shorter than that would have: doubt does not
-    evaporate.
+    """Make the records, by key, that a request leaves when it begins: a claim's, those that a
+    replay leaves, or none.
     """
-    least = now + max(lease_s, keep_s)
-    return {
-        want.key: Record(
-            State.RUNNING,
-            owner,
-            want.fingerprint,
-            now + lease_s,
-            max(least, before.expires_at) if before else least,
-        )
-        for want, before in zip(wanted, found, strict=True)
-    }
+    match met:
+        case Free():
+            least = now + max(lease_s, keep_s)
+            return {
+                want.key: Record(
+                    State.RUNNING,
+                    owner,
+                    want.fingerprint,
+                    now + lease_s,
+                    # Doubt does not evaporate: it never lives shorter than what it takes over from.
+                    max(least, before.expires_at) if before else least,
+                )
+                for want, before in zip(wanted, found, strict=True)
+            }
+        case Replay():
+            return _repeat_replay(owner, wanted, found, now, keep_s=keep_s)
+        case Running() | Mismatch():
+            return {}
 
 
-def repeat_replay(
+def _repeat_replay(
     owner: str,
     wanted: Sequence[Wanted],
     found: Sequence[Record | None],
@@ -231,9 +237,7 @@ def repeat_replay(
     *,
     keep_s: float,
 ) -> dict[str, Record]:
-    """Make the records, by key, that a replay leaves: those after the one that is replayed, except
-    what somebody works on.
-    """
+    """Repeat an answer for the records after the one that holds it, except what somebody works on."""
     payload: str | None = None
     left: dict[str, Record] = {}
     for want, record in zip(wanted, found, strict=True):
