@@ -7,7 +7,6 @@ identity: it loads MSAL.
 
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
@@ -16,7 +15,6 @@ from azure.core.exceptions import ClientAuthenticationError
 
 from shared.entra.credentials import ManagedIdentity
 from shared.entra.refusals import CredentialRefused
-from shared.records.sweeper import start_daemon_thread
 
 _RENEW_S = 600.0  # Azure's client asks again five minutes before the end
 _MARGIN_S = 10.0
@@ -30,16 +28,9 @@ class ManagedIdentityCredential:
     question. Those that come later while it is open are told at once.
     """
 
-    def __init__(
-        self,
-        client_id: str | None = None,
-        *,
-        wait_s: float = 1.0,
-        run: Callable[[Callable[[], None]], None] = start_daemon_thread,
-    ) -> None:
+    def __init__(self, client_id: str | None = None, *, wait_s: float = 1.0) -> None:
         self._identity = ManagedIdentity(client_id)
         self._wait_s = wait_s
-        self._run = run
         self._lock = threading.Lock()
         self._token: AccessToken | None = None
         self._asking: Future[AccessToken] | None = None
@@ -81,7 +72,7 @@ class ManagedIdentityCredential:
 
         self._asking, self._asked_at = asking, time.monotonic()
         try:
-            self._run(ask)
+            threading.Thread(target=ask, name="storage-token", daemon=True).start()
         except RuntimeError:
             self._asking = None
 

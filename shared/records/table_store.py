@@ -13,7 +13,7 @@ Leases and keeps are compared by the wall clocks of the instances that read them
 is what those may differ by.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from azure.core.credentials import TokenCredential
@@ -30,7 +30,6 @@ from shared.records.rules import (
     Record,
     Replay,
     Running,
-    Settling,
     StoreUnavailable,
     Wanted,
 )
@@ -120,7 +119,7 @@ class TableStore:
         """Settle the claim: one call to the table."""
         until = self._around.monotonic() + self._patience.operation_s
         aims = rules.end_records(claim, ends, self._around.now(), keep_s=keep_s)
-        named = list(zip(claim.wanted, aims, claim.versions, strict=True))
+        named = zip(claim.wanted, aims, claim.versions, strict=True)
         changes = [Change(want.key, aim, etag) for want, aim, etag in named]
         missed = 0
         while changes:
@@ -132,14 +131,10 @@ class TableStore:
                 if missed > 1:
                     raise
             found = self._read(claim.caller, claim.wanted, until)
-            met = rules.settle(_records(found), claim.owner, aims)
-            if Settling.LOST in met:
+            left = rules.settle(claim, _records(found), aims)
+            if left is None:
                 return False
-            changes = [
-                Change(want.key, aim, row.etag)
-                for want, aim, row, settling in zip(claim.wanted, aims, found, met, strict=True)
-                if row is not None and settling is Settling.OPEN
-            ]
+            changes = _changes(left, claim.wanted, found)
         return True
 
     def close(self) -> None:
@@ -196,7 +191,7 @@ def _records(found: Sequence[Row | None]) -> list[Record | None]:
 
 
 def _changes(
-    new: dict[str, Record], wanted: Sequence[Wanted], found: Sequence[Row | None]
+    new: Mapping[str, Record | None], wanted: Sequence[Wanted], found: Sequence[Row | None]
 ) -> list[Change]:
     return [
         Change(want.key, new[want.key], row.etag if row else None)
