@@ -1,6 +1,7 @@
 """What was already done for a request: the port of the stores, and the rules that both keep.
 
-Owns the meaning of records: what a request meets (``judge``), and who may end a claim (``settle``).
+Owns the meaning of records: what a request meets (``judge``), what it leaves
+(``new_records``), and who may end a claim (``settle``).
 Does *not* keep anything, and does not know what a request or an outcome is: callers, keys and
 fingerprints are hashes that the capability made, a payload is its text.
 
@@ -196,7 +197,8 @@ def judge(found: Sequence[Record | None], wanted: Sequence[Wanted], now: float) 
     return Free(doubt=bool(kept))
 
 
-def claim_records(
+def new_records(
+    met: Verdict,
     owner: str,
     wanted: Sequence[Wanted],
     found: Sequence[Record | None],
@@ -205,25 +207,30 @@ def claim_records(
     lease_s: float,
     keep_s: float,
 ) -> dict[str, Record]:
-    """Make the records of a fresh claim, by key.
-
-    One that takes over from another never lives shorter than that would have: doubt does not
-    evaporate.
+    """Make the records, by key, that a request leaves when it begins: a claim's, those that a
+    replay leaves, or none.
     """
-    least = now + max(lease_s, keep_s)
-    return {
-        want.key: Record(
-            State.RUNNING,
-            owner,
-            want.fingerprint,
-            now + lease_s,
-            max(least, before.expires_at) if before else least,
-        )
-        for want, before in zip(wanted, found, strict=True)
-    }
+    match met:
+        case Free():
+            least = now + max(lease_s, keep_s)
+            return {
+                want.key: Record(
+                    State.RUNNING,
+                    owner,
+                    want.fingerprint,
+                    now + lease_s,
+                    # Doubt does not evaporate: it never lives shorter than what it takes over from.
+                    max(least, before.expires_at) if before else least,
+                )
+                for want, before in zip(wanted, found, strict=True)
+            }
+        case Replay():
+            return _repeat_replay(owner, wanted, found, now, keep_s=keep_s)
+        case Running() | Mismatch():
+            return {}
 
 
-def repeat_replay(
+def _repeat_replay(
     owner: str,
     wanted: Sequence[Wanted],
     found: Sequence[Record | None],
@@ -231,9 +238,7 @@ def repeat_replay(
     *,
     keep_s: float,
 ) -> dict[str, Record]:
-    """Make the records, by key, that a replay leaves: those after the one that is replayed, except
-    what somebody works on.
-    """
+    """Repeat an answer for the records after the one that holds it, except what somebody works on."""
     payload: str | None = None
     left: dict[str, Record] = {}
     for want, record in zip(wanted, found, strict=True):
@@ -271,32 +276,25 @@ def _end_record(
             return None
 
 
-class Settling(StrEnum):
-    """What settling a record meets."""
-
-    OPEN = "open"  # still ours and running: write
-    DONE = "done"  # it already is as asked
-    LOST = "lost"  # another has it, or it was settled otherwise: leave it alone
-
-
 def settle(
-    found: Sequence[Record | None], owner: str, aims: Sequence[Record | None]
-) -> list[Settling]:
-    """Say of each record whether ``owner`` may still bring it to its aim; if one is lost, nothing
-    may be changed.
+    claim: Claim, found: Sequence[Record | None], aims: Sequence[Record | None]
+) -> dict[str, Record | None] | None:
+    """Say what is left to write, by key, to bring the records of a claim to their aims.
+
+    None: one of them is another's by now, or was settled otherwise; all are to be left alone.
     """
-    return [_settle(record, owner, aim) for record, aim in zip(found, aims, strict=True)]
-
-
-def _settle(record: Record | None, owner: str, aim: Record | None) -> Settling:
-    if record is None:
-        return Settling.DONE if aim is None else Settling.LOST
-    if record.owner != owner:
-        return Settling.LOST
-    if record.state is State.RUNNING:
-        return Settling.OPEN
-    same = aim is not None and (record.state, record.payload) == (aim.state, aim.payload)
-    return Settling.DONE if same else Settling.LOST
+    left: dict[str, Record | None] = {}
+    for want, record, aim in zip(claim.wanted, found, aims, strict=True):
+        if record is None:
+            if aim is not None:
+                return None
+        elif record.owner != claim.owner:
+            return None
+        elif record.state is State.RUNNING:
+            left[want.key] = aim
+        elif aim is None or (record.state, record.payload) != (aim.state, aim.payload):
+            return None
+    return left
 
 
 def require_hashes(caller: str, wanted: Sequence[Wanted]) -> None:

@@ -248,15 +248,6 @@ def keep_addresses_out_of_the_log() -> None:
     logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
-def open_identity_session() -> requests.Session:
-    """Return a session for the platform's own identity endpoint, which is plain http on the machine
-    itself (App Service: IDENTITY_ENDPOINT).
-    """
-    session = requests.Session()
-    session.trust_env = False
-    return session
-
-
 class _NoCookies(requests.cookies.cookielib.DefaultCookiePolicy):  # type: ignore[name-defined,misc]
     """Keeps no cookie: a session is shared by all users, and an upstream must not be able to mark
     it.
