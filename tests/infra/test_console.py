@@ -49,7 +49,7 @@ def simulators(console: Console) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    "path", ["", "console.js", "partner.js", "stack.js", "console.css", "icon.svg"]
+    "path", ["", "console.js", "parts.js", "partner.js", "stack.js", "console.css", "icon.svg"]
 )
 def test_every_file_comes_with_a_strict_policy(
     console: Console, http: requests.Session, path: str

@@ -2,7 +2,7 @@
 the pages that document the API (``/docs/``).
 
 Owns its addresses, its headers and what it tells the page about the rest of the stack; the page
-itself is in ``console/``. The simulators speak TLS with a certificate that no browser trusts, so a
+itself is in ``page/``. The simulators speak TLS with a certificate that no browser trusts, so a
 console also opens plain doors to them: on loopback a browser takes http for as safe as https. The
 service is called as it stands, from another origin: whether it answers pages of this one is the
 host's setting (``Host.CORS``), not the app's.
@@ -110,7 +110,11 @@ class Console:
                 "scope": f"api://{seed.API_CLIENT_ID}/{seed.REQUIRED_SCOPE}",
                 "facade": self.facade_url,
             },
-            "stack": {"entra": self._entra_url, "graph": self._graph_url},
+            "stack": {
+                "entra": self._entra_url,
+                "graph": self._graph_url,
+                "webhook": {"secret": seed.WEBHOOK_SECRET, "businessId": seed.LUNCH_DELIVERY},
+            },
             "range": {"start": first, "end": last},
         }
 

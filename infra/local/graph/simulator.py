@@ -62,7 +62,8 @@ class GraphSimulator:
     ``page_size`` set, lists come in pages of that many, each but the last with an
     ``@odata.nextLink``. With ``enforce_mailbox_concurrency`` set, a cancel or get beyond that many
     at once for one business is answered 429, and no fault is used up. ``page_origins`` are the web
-    pages that may use ``/_local``; they outlive a reset.
+    pages that may use ``/_local``, ``after_reset`` is called once ``/_local/reset`` has done its
+    work; both outlive a reset.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class GraphSimulator:
         self.enforce_mailbox_concurrency: int | None = None
         self.page_size: int | None = None
         self.page_origins: frozenset[str] = frozenset()
+        self.after_reset: Callable[[], object] = lambda: None
         self._tokens = TokenCheck(verify_token)
         self._lock = threading.Lock()
         self._received: list[Received] = []
@@ -91,7 +93,7 @@ class GraphSimulator:
                 self.bookings,
                 self.faults,
                 lambda: self.received,
-                self.reset,
+                self._reset_all,
                 lambda: self.page_origins,
             ),
         )
@@ -123,6 +125,10 @@ class GraphSimulator:
         its JSON, by default for a token issued after this call.
         """
         self._tokens.revoke(user, claims)
+
+    def _reset_all(self) -> None:
+        self.reset()
+        self.after_reset()
 
     def reset(self) -> None:
         """Return to the start: seeded calendars, and no faults, latency, limit, revocations or
