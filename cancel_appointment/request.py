@@ -14,7 +14,7 @@ from pydantic.alias_generators import to_camel
 from shared.errors import BodyTooLarge, FieldFault, MediaTypeUnsupported
 from shared.ids import AppointmentId, BusinessId, without_controls
 from shared.serving.request_faults import invalid, read_faults, shown
-from shared.serving.strict_json import refuse_constant
+from shared.strict_json import refuse_constant
 
 MAX_BODY_BYTES = 64 * 1024
 _JSON_MEDIA_TYPE = re.compile(

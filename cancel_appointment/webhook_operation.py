@@ -14,19 +14,20 @@ from cancel_appointment.request import MAX_BODY_BYTES, parse_cancel_request
 from shared.errors import (
     AccessDenied,
     BodyTooLarge,
-    FacadeError,
     InteractionRequired,
     Misconfigured,
     TokenRejected,
     WebhooksOff,
 )
 from shared.identity.webhooks import WebhookSender, read_webhook_id
+from shared.ids import folded
 from shared.services import Services
 from shared.serving.problems import Reply
 from shared.serving.requests import Incoming
 from shared.telemetry.journal import Journal, pseudonym
 from shared.transport.deadline import Deadline
 
+_ROLES = "the application permissions Bookings.ReadWrite.All and BookingsAppointment.ReadWrite.All"
 _KEEP_S = (
     7 * 24 * 3600.0
 )  # the Standard Webhooks specification has senders try for three days; some keep on longer
@@ -71,7 +72,7 @@ class WebhookOperation(CarriesOut[WebhookSender]):
         request = parse_cancel_request(incoming.headers.get("content-type"), incoming.body)
         sender.require_business(request.business_id)
         work = CancelWork(sender, request, webhook_id)
-        journal.note(mailbox=pseudonym(work.lane))
+        journal.note(mailbox=pseudonym(folded(request.business_id)))
         return work
 
     def admit_at_once(self, incoming: Incoming, journal: Journal) -> None:
@@ -83,20 +84,14 @@ class WebhookOperation(CarriesOut[WebhookSender]):
         """Cancel. Where Graph wants a user to sign in, an operator has to act."""
         try:
             return super().carry_out(work, deadline, journal)
-        except (TokenRejected, InteractionRequired) as error:
-            raise _misconfigured(error) from error
-        except AccessDenied as error:
-            if error.upstream is not None and error.upstream.status == 401:
-                raise _misconfigured(error) from error
-            raise AccessDenied(
-                "Microsoft Graph does not allow this service to do this; it may lack the application permission.",
-                upstream=error.upstream,
+        except (TokenRejected, InteractionRequired, AccessDenied) as error:
+            said = error.upstream
+            if isinstance(error, AccessDenied) and said is not None and said.status == 403:
+                raise AccessDenied(
+                    f"Microsoft Graph does not allow this service to do this. It may lack {_ROLES}.",
+                    upstream=said,
+                ) from error
+            raise Misconfigured(
+                f"Microsoft Graph does not accept this service's own token. It may lack {_ROLES}.",
+                upstream=said,
             ) from error
-
-
-def _misconfigured(error: FacadeError) -> Misconfigured:
-    return Misconfigured(
-        "Microsoft Graph does not accept this service's own token. It needs both application "
-        "permissions: Bookings.ReadWrite.All and BookingsAppointment.ReadWrite.All.",
-        upstream=error.upstream,
-    )

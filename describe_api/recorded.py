@@ -25,18 +25,28 @@ RECORDED = r"""{
    {
     "appointmentId": "AAMkADKoAAA=",
     "title": "2027-05-01 12:00 UTC, Catered bento, Jordan Miller",
+    "serviceName": "Catered bento",
+    "customerName": "Jordan Miller",
+    "attendees": 1,
     "start": "2027-05-01T12:00:00Z",
     "end": "2027-05-01T12:30:00Z"
    },
    {
     "appointmentId": "AAMkADKnAAA=",
     "title": "2027-05-02 12:00 UTC, Catered bento, Alex Wilber",
+    "serviceName": "Catered bento",
+    "customerName": "Alex Wilber",
+    "attendees": 1,
+    "selfServiceAppointmentId": "6f9619ff-8b86-d011-b42d-00cf4fc964ff",
     "start": "2027-05-02T12:00:00Z",
     "end": "2027-05-02T12:30:00Z"
    },
    {
     "appointmentId": "AAMkAD/Ko+rAAA=",
-    "title": "2027-05-03 12:00 UTC, Tasting, Isaiah Langer",
+    "title": "2027-05-03 12:00 UTC, Tasting, Isaiah Langer and 2 more (group)",
+    "serviceName": "Tasting",
+    "customerName": "Isaiah Langer",
+    "attendees": 3,
     "start": "2027-05-03T12:00:00Z",
     "end": "2027-05-03T13:00:00Z"
    }

@@ -31,6 +31,13 @@ def without_controls(value: str, *, lines: bool = False) -> str:
     return value
 
 
+def folded(business_id: str) -> str:
+    """Return a business id for comparing: addresses do not differ by case, and no letter beyond
+    ASCII turns into one of ASCII.
+    """
+    return business_id.encode("utf-8", "surrogatepass").lower().decode("utf-8", "surrogatepass")
+
+
 def _identifier(value: str) -> str:
     if not value.strip():
         raise ValueError("must not be blank")

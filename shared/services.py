@@ -21,8 +21,9 @@ from shared.entra.on_behalf_of import OnBehalfOf
 from shared.errors import Misconfigured
 from shared.graph.client import GraphClient
 from shared.identity.caller import Caller, CallerRules, read_bearer_token
+from shared.identity.key_sets import fetch_signing_keys
 from shared.identity.proved import ProvedCallers
-from shared.identity.signing_keys import FetchKeys, SigningKeys, fetch_signing_keys
+from shared.identity.signing_keys import FetchKeys, SigningKeys
 from shared.records.memory_store import MemoryStore
 from shared.records.rules import IdempotencyStore
 from shared.settings import Settings, TelemetrySettings
@@ -195,9 +196,7 @@ def build_services(environment: Mapping[str, str], telemetry: Telemetry = OFF) -
     exchanges = _open_exchanges(_CACHED_EXCHANGES, waiting, telemetry)
     return Services(
         settings=settings,
-        callers=ProvedCallers(
-            CallerRules.from_settings(settings), keys, waiting.now, _CACHED_EXCHANGES
-        ),
+        callers=ProvedCallers(caller_rules(settings), keys, waiting.now, _CACHED_EXCHANGES),
         entra=client,
         channel=channel,
         tokens=OnBehalfOf(
@@ -214,6 +213,19 @@ def build_services(environment: Mapping[str, str], telemetry: Telemetry = OFF) -
         threads=ThreadPoolExecutor(
             max_workers=settings.max_concurrency, thread_name_prefix="facade"
         ),
+    )
+
+
+def caller_rules(settings: Settings) -> CallerRules:
+    """Return what a token must say: each audience with and without a slash at its end."""
+    bare = {audience.rstrip("/") for audience in settings.audiences}
+    return CallerRules(
+        authority_host=settings.entra_authority_host,
+        home_tenant=settings.tenant_id,
+        audiences=frozenset(bare | {f"{audience}/" for audience in bare if "://" in audience}),
+        tenants=frozenset(settings.allowed_tenants),
+        clients=frozenset(settings.allowed_client_ids),
+        required_scope=settings.required_scope,
     )
 
 

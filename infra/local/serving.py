@@ -86,12 +86,8 @@ def serve_all(
         running.enter_context(host)
         console.facade_url = host.url
 
-        def begin_again() -> None:
-            _let_the_app_cancel(stack)
-            host.restart()  # the service remembers what it did, and has no door to make it forget
-
-        _let_the_app_cancel(stack)
-        stack.graph.after_reset = begin_again
+        # The service remembers what it did, and has no door to make it forget.
+        stack.graph.after_reset = host.restart
         welcome(host.url, stack, style)
         if not Tour(host.url, stack, style, print).walk():
             return False
@@ -113,10 +109,6 @@ def welcome(url: str, stack: LocalStack, style: Style) -> None:
     print(style.faint(f"   the service, on the Azure Functions runtime   {url}"))
     print(style.faint(f"   Entra ID, simulated                           {stack.entra_url}"))
     print(style.faint(f"   Microsoft Graph with Bookings, simulated      {stack.graph_url}"))
-
-
-def _let_the_app_cancel(stack: LocalStack) -> None:
-    stack.entra.granted_roles = (seed.APP_ROLE,)
 
 
 def _wait() -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from shared.entra.refusals import read_claims
+from shared.identity.claims_challenge import read_claims
 
 _CLAIMS = re.compile(r'claims="([A-Za-z0-9+/=_-]{1,8192})"')
 _CHALLENGE = re.compile(r"(^|,)\s*bearer\b", re.IGNORECASE)

@@ -14,6 +14,7 @@ from typing import Any
 
 from shared.errors import CallerNotAllowed, SignatureRefused
 from shared.identity.webhook_keys import WebhookKey, secret_bytes
+from shared.ids import folded
 
 # The host joins repeated headers with a comma, so an id holds none. It becomes an idempotency key,
 # hence the length of one.
@@ -37,7 +38,7 @@ class WebhookSender:
 
     tenant_id: str
     key_id: str
-    businesses: frozenset[bytes] = field(repr=False)
+    businesses: frozenset[str] = field(repr=False)
 
     @property
     def object_id(self) -> str:
@@ -51,7 +52,7 @@ class WebhookSender:
 
     def require_business(self, business_id: str) -> None:
         """Check that the key is good for a business. Errors: CallerNotAllowed."""
-        if _folded(business_id) not in self.businesses:
+        if folded(business_id) not in self.businesses:
             raise CallerNotAllowed(
                 "This webhook key is not allowed to cancel appointments of this booking business."
             )
@@ -69,7 +70,7 @@ class WebhookVerifier:
         self._proofs: list[tuple[WebhookSender, Callable[..., Any]]] = []
         for key in keys:
             sender = WebhookSender(
-                tenant_id, key.id, frozenset(_folded(business) for business in key.businesses)
+                tenant_id, key.id, frozenset(folded(business) for business in key.businesses)
             )
             self._proofs += [
                 (sender, Webhook(secret_bytes(secret)).verify) for secret in key.secrets
@@ -128,10 +129,3 @@ def _proves(verify: Callable[..., Any], body: bytes, headers: Mapping[str, str])
     except Exception:  # noqa: BLE001 - a class for every kind of malformed input; all of them mean that nothing is proved
         return False
     return True
-
-
-def _folded(business_id: str) -> bytes:
-    """Return an address for comparing: mailboxes do not differ by case, and no letter beyond ASCII
-    turns into one of ASCII.
-    """
-    return business_id.encode().lower()

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from shared.errors import FacadeError, Overloaded, UpstreamUnavailable
+from shared.identity.principal import Principal
 from shared.lazy import Lazy
 from shared.services import Services
-from shared.serving.lanes import Lanes
+from shared.serving.lanes import Lanes, Name, personal_lane
 from shared.serving.problems import Reply, problem
 from shared.telemetry.journal import OFF, Journal, Telemetry
 from shared.transport.deadline import Deadline
@@ -47,7 +48,12 @@ class Work(Protocol):
     """A request that may be carried out: its caller is proved and what was asked is read."""
 
     @property
-    def lane(self) -> str:
+    def caller(self) -> Principal:
+        """Who asks, and shares what there is with others who do."""
+        ...
+
+    @property
+    def lane(self) -> Name:
         """What the work must not crowd: a mailbox, or a person."""
         ...
 
@@ -146,14 +152,15 @@ async def _reply[W: Work](
 
 
 def open_lanes(services: Services) -> Lanes:
-    """Let one mailbox use its places and as many callers wait as there are threads; four times that
-    may be inside in all.
+    """Let one mailbox use its places and as many requests wait for it as there are threads; three
+    times that may wait in all.
     """
     settings = services.settings
     return Lanes(
         width=settings.max_concurrency_per_business,
         queue=settings.max_concurrency,
-        total=settings.max_concurrency * 4,
+        places=settings.max_concurrency,
+        waiting=settings.max_concurrency * 3,
     )
 
 
@@ -165,21 +172,22 @@ async def _answer[W: Work](
     journal: Journal,
     deadline: Deadline,
 ) -> Reply:
-    with lanes.admitted():
-        work = await _admit(operation, services, incoming, journal, deadline)
-        async with lanes.lane(work.lane, wait_s=deadline.remaining_s() * _SHARE_FOR_WAITING):
-            return await _on_thread(
-                services.threads,
-                lambda: operation.carry_out(work, deadline, journal),
-                deadline,
-                journal,
-                too_late=operation.too_late,
-            )
+    work = await _admit(operation, services, lanes, incoming, journal, deadline)
+    caller, wait_s = personal_lane(work.caller), deadline.remaining_s() * _SHARE_FOR_WAITING
+    async with lanes.place(caller, work.lane, wait_s=wait_s):
+        return await _on_thread(
+            services.threads,
+            lambda: operation.carry_out(work, deadline, journal),
+            deadline,
+            journal,
+            too_late=operation.too_late,
+        )
 
 
 async def _admit[W: Work](
     operation: Operation[W],
     services: Services,
+    lanes: Lanes,
     incoming: Incoming,
     journal: Journal,
     deadline: Deadline,
@@ -189,13 +197,14 @@ async def _admit[W: Work](
         work = operation.admit_at_once(incoming, journal)
         if work is not None:
             return work
-        return await _on_thread(
-            services.doorkeepers,
-            lambda: operation.admit(incoming, journal),
-            deadline,
-            journal,
-            too_late=lambda: UpstreamUnavailable("Entra could not be reached in time."),
-        )
+        with lanes.stranger():
+            return await _on_thread(
+                services.doorkeepers,
+                lambda: operation.admit(incoming, journal),
+                deadline,
+                journal,
+                too_late=lambda: UpstreamUnavailable("Entra could not be reached in time."),
+            )
 
 
 async def _on_thread[T](

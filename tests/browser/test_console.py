@@ -82,7 +82,6 @@ def free_port() -> int:
 @pytest.fixture
 def site(running_site: Site) -> Site:
     running_site.stack.reset()
-    running_site.stack.entra.granted_roles = (seed.APP_ROLE,)
     return running_site
 
 

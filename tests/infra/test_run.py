@@ -175,7 +175,6 @@ def test_a_settings_file_at_fault_is_said_in_words(tmp_path: Path, text: str) ->
 
 
 def test_the_signed_command_is_a_webhook_that_is_accepted(stack: LocalStack) -> None:
-    stack.entra.granted_roles = (seed.APP_ROLE,)
     key = "6c6f63616c20737461636b2073656372657420776f727468206e6f7468696e67"
     with HostProcess(REPOSITORY, stack.environment_with_webhooks) as host:
         command = signed_command(host.url, seed.LUNCH_DELIVERY, seed.EXAMPLE_APPOINTMENT, key)

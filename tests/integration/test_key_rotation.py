@@ -15,9 +15,10 @@ from infra.local import seed
 from infra.local.faults import Fault
 from infra.local.stack import LocalStack
 from shared.errors import TokenRejected, UpstreamUnavailable
-from shared.identity.caller import CallerRules
+from shared.identity.key_sets import fetch_signing_keys
 from shared.identity.proved import ProvedCallers
-from shared.identity.signing_keys import SigningKeys, fetch_signing_keys
+from shared.identity.signing_keys import SigningKeys
+from shared.services import caller_rules
 from shared.settings import Settings
 from shared.transport.connections import open_session, open_trust
 
@@ -54,9 +55,7 @@ def gate(stack: LocalStack) -> Iterator[Gate]:
     with open_session(open_trust(stack.bundle), pool_size=4) as session:
         fetch = partial(fetch_signing_keys, session, stack.entra_url, timeout_s=(2.0, 2.0))
         keys = SigningKeys(fetch, now=lambda: clock[0], run_in_background=lambda work: work())
-        yield Gate(
-            stack, ProvedCallers(CallerRules.from_settings(settings), keys, time.time), clock
-        )
+        yield Gate(stack, ProvedCallers(caller_rules(settings), keys, time.time), clock)
 
 
 def test_rotation_under_load_refuses_no_valid_token(gate: Gate) -> None:

@@ -61,7 +61,7 @@ def watched_host(
     What it printed through all tests is searched in the end.
     """
     app = copy_app(tmp_path_factory.mktemp("app"), before=EVERYTHING_LOGS)
-    running_stack.entra.granted_roles = (seed.APP_ROLE,)
+    running_stack.entra.granted_roles = seed.APP_ROLES
     with HostProcess(app, {**running_stack.environment, "WEBHOOK_KEYS": KEYS}) as host:
         yield host
     printed = host.output()
@@ -83,7 +83,7 @@ def watched_host(
 @pytest.fixture
 def entra_with_role(stack: LocalStack) -> LocalStack:
     """The simulators, of which Graph lets the app cancel."""
-    stack.entra.granted_roles = (seed.APP_ROLE,)
+    stack.entra.granted_roles = seed.APP_ROLES
     return stack
 
 
@@ -574,14 +574,19 @@ def test_graph_decides_what_the_application_may_do(sender: Sender, facade: Facad
     assert "user" not in f"{problem.title} {problem.detail}"
 
 
-def test_without_the_role_graph_says_no(sender: Sender, facade: Facade) -> None:
+@pytest.mark.parametrize("roles", [(), (seed.GRAPH_SCOPE,)], ids=["none", "the other"])
+def test_without_the_roles_the_operator_is_told_both(
+    sender: Sender, facade: Facade, roles: tuple[str, ...]
+) -> None:
     stack, appointment_id = facade.stack, facade.book()
-    stack.entra.granted_roles = (seed.GRAPH_SCOPE,)
+    stack.entra.granted_roles = roles
     stack.graph.revoke(service_principal_id(seed.API_CLIENT_ID))
-    assert problem_of(sender.deliver(appointment_id)).code == "access_denied"
+    problem = problem_of(sender.deliver(appointment_id))
+    assert (problem.status, problem.code, problem.retryable) == (500, "misconfigured", False)
+    assert all(role in problem.detail for role in seed.APP_ROLES)
     assert stack.graph.bookings.exists(seed.LUNCH_DELIVERY, appointment_id)
 
-    stack.entra.granted_roles = (seed.APP_ROLE,)
+    stack.entra.granted_roles = seed.APP_ROLES
     stack.graph.revoke(service_principal_id(seed.API_CLIENT_ID))
     assert outcome_of(sender.deliver(appointment_id)).cancelled
 

@@ -129,13 +129,13 @@ def test_the_product_does_not_need_the_local_stack_or_the_tests(name: str) -> No
 
 # Each package below is met in the adapters that own it and nowhere else. Those that speak HTTP:
 # channel (Microsoft Graph), entra_http (the token endpoint,
-# for MSAL), signing_keys (published keys), connections (how a connection is made).
+# for MSAL), key_sets (published keys), connections (how a connection is made).
 SPEAK_HTTP = {
     "shared.transport.channel",
     "shared.transport.connections",
     "shared.transport.reading",
     "shared.entra.http",
-    "shared.identity.signing_keys",
+    "shared.identity.key_sets",
 }
 OWNERS: dict[str, set[str]] = {
     "azure.functions": {
@@ -166,8 +166,8 @@ OWNERS: dict[str, set[str]] = {
     },
     "cryptography": {
         "shared.entra.certificate",
-        "shared.identity.signatures",
-        "shared.identity.signing_keys",
+        "shared.identity.jws",
+        "shared.identity.key_sets",
     },
     "cryptography.x509": {"shared.entra.certificate"},
     "shared.entra.certificate": {"shared.entra.credentials"},
@@ -221,6 +221,7 @@ PURE = [
         for name in ("catalogue", "documents", "openapi", "recorded", "schemas", "swagger")
     ),
     "list_bookings.contract",
+    "list_bookings.pages",
     "list_bookings.published",
     "list_bookings.request",
     "shared.transport.deadline",

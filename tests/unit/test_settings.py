@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import Misconfigured
-from shared.identity.caller import CallerRules
+from shared.services import caller_rules
 from shared.settings import Cloud, Settings
 
 TENANT = "84bd8158-6d4d-4958-8b9f-9d6445542f95"
@@ -452,7 +452,7 @@ def test_the_environment_is_read_once_and_not_followed_afterwards() -> None:
 
 
 def test_an_audience_is_taken_with_and_without_a_slash_at_its_end() -> None:
-    rules = CallerRules.from_settings(read(AUDIENCES=f"{CLIENT},api://one,https://two.example/"))
+    rules = caller_rules(read(AUDIENCES=f"{CLIENT},api://one,https://two.example/"))
     assert rules.audiences == {
         CLIENT,
         "api://one",
@@ -463,7 +463,7 @@ def test_an_audience_is_taken_with_and_without_a_slash_at_its_end() -> None:
 
 
 def test_rules_for_callers_are_those_of_the_settings() -> None:
-    rules = CallerRules.from_settings(
+    rules = caller_rules(
         read(
             ALLOWED_TENANTS=OTHER,
             ALLOWED_CLIENT_IDS=CLIENT,

@@ -83,7 +83,7 @@ class Desk:
 @pytest.fixture
 def desk(stack: LocalStack, session: requests.Session, caplog: pytest.LogCaptureFixture) -> Desk:
     caplog.set_level(logging.DEBUG)
-    stack.entra.granted_roles = (seed.APP_ROLE,)
+    stack.entra.granted_roles = seed.APP_ROLES
     return Desk(start_worker(stack.environment, session), stack)
 
 
@@ -110,7 +110,7 @@ def test_it_is_one_request_as_the_documentation_shows_it(
     assert (claims.app_only, claims.client_id, claims.roles) == (
         True,
         seed.API_CLIENT_ID,
-        frozenset({seed.APP_ROLE}),
+        frozenset(seed.APP_ROLES),
     )
     assert (token.object_id, token.tenant_id) == (None, seed.TENANT_ID)
     assert token.value not in repr(token)

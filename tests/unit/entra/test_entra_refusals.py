@@ -17,7 +17,6 @@ from shared.entra.refusals import (
     AskedToWait,
     CredentialRefused,
     describe_refusal,
-    read_claims,
     read_refusal,
 )
 from shared.errors import (
@@ -33,6 +32,7 @@ from shared.errors import (
     UpstreamUnavailable,
     UserTokenRequired,
 )
+from shared.identity.claims_challenge import read_claims
 from tests.property.exchanging import (
     OTHER_TENANT,
     Worker,
@@ -65,7 +65,10 @@ MEANINGS: dict[type[FacadeError], tuple[int, ...]] = {
         50131,
         53003,
     ),
-    AccessDenied: (530032, 530035, 53004, 53011, 50020, 50034, 51004, 50014, 50105),
+    AccessDenied: (
+        *(530032, 530035, 53004, 53011, 50020, 50034, 51004, 50014, 50105),
+        *(500341, 500571, 90072, 50177, 50178, 530034, 53010, 135011, 5000224, 500212, 500213),
+    ),
     ConsentRequired: (65001, 65004, 90094, 90095),
     UserTokenRequired: (7000114,),
     Misconfigured: (

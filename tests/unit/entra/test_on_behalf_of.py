@@ -232,6 +232,33 @@ def test_the_life_of_a_token_is_counted_from_before_it_was_asked_for(
     assert slow.exchange(caller) != first
 
 
+@pytest.mark.parametrize(
+    ("assertion_s", "graph_token_s", "cause"),
+    [
+        pytest.param(3600, 10, UpstreamUnavailable, id="the token for Graph"),
+        pytest.param(15, 3600, TokenRejected, id="the caller's own"),
+        pytest.param(15, 10, TokenRejected, id="both"),
+    ],
+)
+def test_what_ended_before_the_answer_came_decides_what_the_caller_can_do(
+    stack: LocalStack,
+    session: requests.Session,
+    monkeypatch: pytest.MonkeyPatch,
+    assertion_s: int,
+    graph_token_s: int,
+    cause: type[FacadeError],
+) -> None:
+    class SlowHttp(EntraHttp):
+        def post(self, url: str, **request: Any) -> Any:
+            answer = super().post(url, **request)
+            slow.clock.turn(20.0)
+            return answer
+
+    monkeypatch.setattr(stack.entra.endpoint, "cae_lifetime_s", float(graph_token_s))
+    slow = start_worker(stack.environment, session, http=SlowHttp)
+    assert type(slow.refusal(make_caller(stack.entra, lifetime_s=assertion_s))) is cause
+
+
 def test_a_challenge_of_graph_goes_to_entra_and_replaces_what_was_kept(
     stack: LocalStack, worker: Worker
 ) -> None:

@@ -2,6 +2,7 @@ import base64
 import gzip
 import json
 import logging
+import math
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,13 +20,13 @@ from infra.local.server import LocalServer
 from infra.local.tls import LocalAuthority
 from shared.errors import TokenRejected, UpstreamUnavailable
 from shared.identity import signing_keys
-from shared.identity.signing_keys import (
+from shared.identity.key_sets import (
     KeysUnavailable,
     SigningKey,
-    SigningKeys,
     fetch_signing_keys,
     read_signing_keys,
 )
+from shared.identity.signing_keys import KeyNotYetKnown, SigningKeys
 
 TENANT = "11111111-1111-1111-1111-111111111111"
 PATIENCE_S = 60.0
@@ -96,8 +97,15 @@ class Bench:
         self.clock, self.entra, self.background = Clock(), Entra(*kids), Background()
         self.keys = SigningKeys(self.entra, now=self.clock, run_in_background=self.background)
 
-    def find(self, kid: str = "a", tenant: str = TENANT, version: str = "2.0") -> str:
-        return self.keys.find(tenant, version, kid).kid
+    def find(
+        self,
+        kid: str = "a",
+        tenant: str = TENANT,
+        version: str = "2.0",
+        *,
+        age_s: float = math.inf,
+    ) -> str:
+        return self.keys.find(tenant, version, kid, age_s).kid
 
     @property
     def calls(self) -> int:
@@ -344,6 +352,52 @@ def test_made_up_ids_cost_one_fetch_in_5_minutes(bench: Bench, down: bool) -> No
         bench.find("made up")
     assert bench.calls == 3
     assert bench.find("a") == "a"
+
+
+def test_a_new_key_is_not_called_forged_after_a_stranger_has_used_up_the_fetch(
+    bench: Bench,
+) -> None:
+    bench.find("a")
+    bench.clock.time += 10.0
+    with pytest.raises(TokenRejected):
+        bench.find("made up", age_s=0.0)  # this was looked for just now
+    bench.entra.kids.append("new")
+    bench.clock.time += 100.0
+    for age_s in (0.0, 99.0):
+        with pytest.raises(KeyNotYetKnown) as caught:
+            bench.find("new", age_s=age_s)
+        assert caught.value.retry_after_s == 200.0
+    for age_s in (100.0, 5000.0):  # issued before the last look, which would have found its key
+        with pytest.raises(TokenRejected):
+            bench.find("made up", age_s=age_s)
+    bench.clock.time += 199.5
+    with pytest.raises(KeyNotYetKnown) as caught:
+        bench.find("new", age_s=0.0)
+    assert caught.value.retry_after_s == 1.0
+    bench.clock.time += 0.5
+    assert bench.find("new", age_s=0.0) == "new"
+    assert bench.calls == 3
+
+
+def test_who_waited_for_a_look_that_began_before_its_token_was_issued_is_asked_to_come_again(
+    bench: Bench, waiting: threading.Semaphore
+) -> None:
+    bench.find("a")
+    bench.clock.time += 10.0
+    bench.entra.gate.clear()
+    with ThreadPoolExecutor(3) as pool:
+        acquire(bench.entra.started)
+        stranger = pool.submit(bench.find, "made up", age_s=0.0)
+        acquire(bench.entra.started)
+        bench.clock.time += 2.0
+        younger = pool.submit(bench.find, "new", age_s=1.0)
+        older = pool.submit(bench.find, "old", age_s=3.0)
+        acquire(waiting, 2)
+        bench.entra.gate.set()
+        assert isinstance(stranger.exception(PATIENCE_S), TokenRejected)
+        assert isinstance(younger.exception(PATIENCE_S), KeyNotYetKnown)
+        assert isinstance(older.exception(PATIENCE_S), TokenRejected)
+    assert bench.calls == 2
 
 
 def test_an_unknown_id_is_not_called_forged_while_entra_cannot_be_asked(bench: Bench) -> None:
@@ -833,8 +887,6 @@ def test_a_drip_is_cut_off_at_the_deadline(
 ) -> None:
     authority.put(V2, {"jwks_uri": f"{host}/chunked"})
     readings = iter(range(0, 1000, 15))
-    monkeypatch.setattr(
-        "shared.identity.signing_keys.time.monotonic", lambda: float(next(readings))
-    )
+    monkeypatch.setattr("shared.identity.key_sets.time.monotonic", lambda: float(next(readings)))
     with pytest.raises(KeysUnavailable, match="too slow"):
         fetch(session, host)
