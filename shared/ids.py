@@ -60,15 +60,7 @@ AppointmentId = Annotated[
 ]
 
 
-_ASCII_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 _URL_SAFE = str.maketrans("/+", "-_")
-
-
-def folded(business_id: str) -> str:
-    """Return one spelling for one mailbox: addresses do not differ by the case of ASCII letters,
-    and others have to stay apart (U+212A is no k).
-    """
-    return business_id.translate(_ASCII_LOWER)
 
 
 def url_safe(appointment_id: str) -> str:
