@@ -9,6 +9,7 @@ import asyncio
 import base64
 import json
 import mmap
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -79,16 +80,13 @@ def error(status: int, code: str, *headers: str) -> bytes:
     )
 
 
+_CALL_ID = re.compile(r"^client-request-id: *([0-9a-fA-F-]+)", re.MULTILINE | re.IGNORECASE)
 _DONE, _GONE = answer(204), error(404, "ErrorItemNotFound")
-_STANDS = answer(
-    200,
-    {
-        "id": "AAMkAD",
-        "serviceName": "Soak",
-        "customers": [],
-        "start": {"dateTime": "2027-06-01T09:00:00Z"},
-    },
-)
+_STANDS: Mapping[str, object] = {
+    "serviceName": "Soak",
+    "customers": [],
+    "start": {"dateTime": "2027-06-01T09:00:00Z"},
+}
 _BUSY = error(503, "ServiceUnavailable")
 _NO_RESOURCE = error(404, "ResourceNotFound")
 _STRUCK: Mapping[str, bytes] = {
@@ -114,6 +112,13 @@ _STRUCK: Mapping[str, bytes] = {
 }
 
 
+def _echo(wire: bytes, call_id: re.Match[str] | None) -> bytes:
+    """Say again by which id the call came."""
+    if call_id is None:
+        return wire
+    return wire.replace(b"\r\n", f"\r\nclient-request-id: {call_id[1]}\r\n".encode(), 1)
+
+
 class Upstream:
     """Answers calls.
 
@@ -134,9 +139,12 @@ class Upstream:
             letter, number, user = read_appointment_id(unquote(parts[6]))
             if user_of(headers.partition("Authorization: Bearer ")[2].partition(".")[0]) != user:
                 self._seen[number] |= Seen.CROSSED
+            call_id = _CALL_ID.search(headers)
             if method == "GET":
-                return self._latency_s, self._look(letter, number)
-            return self._cancel(letter, number)
+                wire: Wire = (self._latency_s, self._look(letter, number, unquote(parts[6])))
+            else:
+                wire = self._cancel(letter, number)
+            return wire[0], wire[1] and _echo(wire[1], call_id)
         if method == "POST" and target.endswith("/token"):
             return self._latency_s, self._exchange(parts[1], body)
         issuer = f"{self.url}/{parts[1]}/v2.0"
@@ -148,11 +156,13 @@ class Upstream:
             return _DOCUMENTS_S, answer(200, {"keys": [{**self._jwk, "issuer": issuer}]})
         return 0.0, _NO_RESOURCE
 
-    def _look(self, letter: str, number: int) -> bytes:
+    def _look(self, letter: str, number: int, appointment_id: str) -> bytes:
         if letter == UNSEEN:
             return _BUSY
         self._seen[number] &= ~Seen.OPEN
-        return _GONE if letter == NEVER_WAS or self._seen[number] & Seen.GONE else _STANDS
+        if letter == NEVER_WAS or self._seen[number] & Seen.GONE:
+            return _GONE
+        return answer(200, {"id": appointment_id, **_STANDS})
 
     def _cancel(self, letter: str, number: int) -> Wire:
         seen, fate = Seen(self._seen[number]), FATES[letter]

@@ -32,10 +32,11 @@ from infra.local.tls import LocalAuthority
 
 _END_OF_HEAD = b"\r\n\r\n"
 _GRAPH_TOKEN_CHARS = 2_000  # what Graph's tokens come to
+_ECHO = b"00000000-0000-0000-0000-000000000000"  # gives way to the id of the call
 # The headers that Graph sends beside these: parsing them is part of what a client costs.
 _GRAPH_HEADERS = (
     b"Cache-Control: private\r\nStrict-Transport-Security: max-age=31536000\r\nrequest-id: 8a1d6d1c-7b8b-4d0e-9c0a-2f8f0b1a7c55\r\n"
-    b"client-request-id: 8a1d6d1c-7b8b-4d0e-9c0a-2f8f0b1a7c55\r\n"
+    b"client-request-id: " + _ECHO + b"\r\n"
     b'x-ms-ags-diagnostic: {"ServerInfo":{"DataCenter":"West Europe","Slice":"E","Ring":"5","ScaleUnit":"003","RoleInstance":"AM4PEPF00028DF0"}}\r\n'
     b"Date: Wed, 25 Nov 2026 10:00:00 GMT\r\n"
 )
@@ -57,7 +58,6 @@ def _answer(status: bytes, body: bytes = b"", headers: bytes = b"") -> bytes:
 
 _CANCELLED = _answer(b"204 No Content", headers=_GRAPH_HEADERS)
 _GONE = _answer(b"404 Not Found", _NOT_FOUND, _GRAPH_HEADERS)
-_STANDS = _answer(b"200 OK", b'{"id":"AAMk="}', _GRAPH_HEADERS)
 
 
 class _Service(asyncio.Protocol):
@@ -88,6 +88,10 @@ class _Service(asyncio.Protocol):
             body = bytes(self._received[end + 4 : end + 4 + length])
             del self._received[: end + 4 + length]
             answer = self._respond(path, body)
+            sent = head.find(b"\r\nclient-request-id:")
+            if sent >= 0:
+                call_id = head[sent + 20 :].split(b"\r\n", 1)[0].strip()
+                answer = answer.replace(_ECHO, call_id, 1)
             if self._latency_s:
                 self._later(self._latency_s, self._transport.write, answer)
             else:
@@ -96,7 +100,8 @@ class _Service(asyncio.Protocol):
 
 def _graph(path: bytes, _body: bytes) -> bytes:
     if not path.endswith(b"/cancel"):
-        return _STANDS
+        appointment_id = unquote(path.rpartition(b"/")[2].decode())
+        return _answer(b"200 OK", json.dumps({"id": appointment_id}).encode(), _GRAPH_HEADERS)
     return _GONE if b"missing" in path else _CANCELLED
 
 

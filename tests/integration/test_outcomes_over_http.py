@@ -74,7 +74,7 @@ def test_a_404_that_names_no_item_is_never_cancelled_and_nothing_of_it_is_kept(
     assert told(facade.cancel(booked)) == (504, "outcome_unknown")
     assert facade.stack.graph.bookings.exists(seed.LUNCH_DELIVERY, booked)
     place(facade)
-    assert heard(facade.cancel(booked, headers={"Idempotency-Key": f"new {booked}"})) == (
+    assert heard(facade.cancel(booked, headers={"Idempotency-Key": f"new-{booked}"})) == (
         "cancelled",
         True,
         None,
@@ -100,7 +100,7 @@ def test_a_mailbox_that_stays_away_is_unavailable_and_leaves_no_doubt(
 
 @pytest.mark.parametrize("code", ["ErrorFolderNotFound", "ErrorNonExistentMailbox"])
 def test_a_missing_business_is_said_and_not_kept(facade: Facade, booked: str, code: str) -> None:
-    key = {"Idempotency-Key": f"k {booked}"}
+    key = {"Idempotency-Key": f"k-{booked}"}
     place(facade, fault("cancel", 404, coded(code)))
     answer = facade.cancel(booked, headers=key)
     assert heard(answer) == ("not_found", True, "business")
