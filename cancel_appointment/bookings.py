@@ -8,7 +8,7 @@ from typing import Protocol
 
 from cancel_appointment.request import CancelRequest
 from shared.entra.graph_token import GraphToken
-from shared.transport.endings import Seen
+from shared.graph.endings import Seen
 
 
 class Appointments(Protocol):

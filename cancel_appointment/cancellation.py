@@ -22,13 +22,13 @@ it out.
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Protocol, assert_never
+from typing import assert_never
 
 from cancel_appointment.bookings import Appointments
 from cancel_appointment.outcome import CancelOutcome, Outcome
 from cancel_appointment.records import Records
 from cancel_appointment.request import CancelRequest
-from shared.entra.graph_token import GraphToken
+from shared.entra.graph_token import GraphToken, GraphTokens
 from shared.errors import (
     AccessDenied,
     FacadeError,
@@ -40,11 +40,11 @@ from shared.errors import (
     UpstreamBroken,
     UpstreamUnavailable,
 )
+from shared.graph.endings import Ending, GraphAnswer, NoAnswer, Seen, ending, may_still_happen
 from shared.graph.refusals import read_refusal, says_malformed, says_not_found
 from shared.identity.principal import Principal
 from shared.telemetry.journal import Journal
 from shared.transport.deadline import Deadline
-from shared.transport.endings import Ending, GraphAnswer, NoAnswer, Seen, ending, may_still_happen
 from shared.transport.retry_after import backoff_s, parse_retry_after
 from shared.transport.waiting import Waiting
 
@@ -213,20 +213,6 @@ def _say_unknown(upstream: UpstreamAnswer | None, retry_after_s: float) -> Outco
         retry_after_s=max(_REPEAT_AFTER_S, retry_after_s),
         upstream=upstream,
     )
-
-
-class GraphTokens[P: Principal](Protocol):
-    """Gives Graph tokens for one kind of principal, and for no other."""
-
-    def exchange(
-        self, caller: P, deadline: Deadline, /, *, claims: str | None = None
-    ) -> GraphToken:
-        """Return a token. Errors: any FacadeError about identity or Entra."""
-        ...
-
-    def forget(self, caller: P, /) -> None:
-        """Drop what is cached for this caller."""
-        ...
 
 
 @dataclass(slots=True)

@@ -8,13 +8,17 @@ from dataclasses import dataclass
 
 from cancel_appointment import contract
 from cancel_appointment.bookings import GraphAppointments
-from cancel_appointment.cancellation import Cancellation, GraphTokens
+from cancel_appointment.cancellation import Cancellation
 from cancel_appointment.records import Keep, Records
 from cancel_appointment.request import CancelRequest, parse_cancel_request, parse_idempotency_key
+from shared.entra.graph_token import GraphTokens
 from shared.errors import InteractionRequired, OutcomeUnknown, Overloaded
-from shared.identity.caller import Caller, explain_challenge
+from shared.identity.caller import Caller
+from shared.identity.claims_challenge import explain_challenge
 from shared.identity.principal import Principal
+from shared.ids import folded
 from shared.services import Services
+from shared.serving.lanes import Name, mailbox_lane
 from shared.serving.problems import Reply
 from shared.serving.requests import Incoming
 from shared.telemetry.journal import Journal, pseudonym
@@ -33,9 +37,9 @@ class CancelWork[P: Principal]:
     idempotency_key: str | None
 
     @property
-    def lane(self) -> str:
-        """The mailbox that the work is for; addresses do not differ by case."""
-        return self.request.business_id.lower()
+    def lane(self) -> Name:
+        """The mailbox that the work is for."""
+        return mailbox_lane(self.request.business_id)
 
 
 class CarriesOut[P: Principal]:
@@ -106,7 +110,7 @@ class CancelOperation(CarriesOut[Caller]):
         work = CancelWork(
             caller, request, parse_idempotency_key(incoming.headers.get("idempotency-key"))
         )
-        journal.note(mailbox=pseudonym(work.lane))
+        journal.note(mailbox=pseudonym(folded(request.business_id)))
         return work
 
     def carry_out(self, work: CancelWork[Caller], deadline: Deadline, journal: Journal) -> Reply:

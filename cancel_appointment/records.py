@@ -258,5 +258,5 @@ def _read(replay: Replay) -> CancelOutcome:
         return CancelOutcome(
             Outcome(payload["outcome"]), confirmed=payload["confirmed"] is True, replayed=True
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise StoreUnavailable("a finished record holds no outcome") from error

@@ -10,22 +10,24 @@ or threads.
 from cancel_appointment.operation import CancelWork, CarriesOut
 from cancel_appointment.patience import WEBHOOK_WITHIN_S
 from cancel_appointment.records import Keep
-from cancel_appointment.request import MAX_BODY_BYTES, parse_cancel_request
+from cancel_appointment.request import check_size, parse_cancel_request
 from shared.errors import (
     AccessDenied,
-    BodyTooLarge,
+    IdempotencyKeyReused,
     InteractionRequired,
     Misconfigured,
     TokenRejected,
     WebhooksOff,
 )
 from shared.identity.webhooks import WebhookSender, read_webhook_id
+from shared.ids import folded
 from shared.services import Services
 from shared.serving.problems import Reply
 from shared.serving.requests import Incoming
 from shared.telemetry.journal import Journal, pseudonym
 from shared.transport.deadline import Deadline
 
+_ROLES = "the application permissions Bookings.ReadWrite.All and BookingsAppointment.ReadWrite.All"
 _KEEP_S = (
     7 * 24 * 3600.0
 )  # the Standard Webhooks specification has senders try for three days; some keep on longer
@@ -54,11 +56,10 @@ class WebhookOperation(CarriesOut[WebhookSender]):
     def admit(self, incoming: Incoming, journal: Journal) -> CancelWork[WebhookSender]:
         """Prove the sender, then read the request.
 
-        Errors: BodyTooLarge; those of ``verify``, ``parse_cancel_request`` and
+        Errors: those of ``check_size``, ``verify``, ``parse_cancel_request`` and
         ``require_business``.
         """
-        if len(incoming.body) > MAX_BODY_BYTES:  # before it is hashed once per secret
-            raise BodyTooLarge(f"The body is larger than {MAX_BODY_BYTES // 1024} KiB.")
+        check_size(incoming.body)  # before it is hashed once per secret
         journal.note(acting="app")
         sender = self._verifier.verify(incoming.headers, incoming.body)
         webhook_id = read_webhook_id(incoming.headers)
@@ -70,7 +71,7 @@ class WebhookOperation(CarriesOut[WebhookSender]):
         request = parse_cancel_request(incoming.headers.get("content-type"), incoming.body)
         sender.require_business(request.business_id)
         work = CancelWork(sender, request, webhook_id)
-        journal.note(mailbox=pseudonym(work.lane))
+        journal.note(mailbox=pseudonym(folded(request.business_id)))
         return work
 
     def admit_at_once(self, incoming: Incoming, journal: Journal) -> None:
@@ -79,15 +80,23 @@ class WebhookOperation(CarriesOut[WebhookSender]):
     def carry_out(
         self, work: CancelWork[WebhookSender], deadline: Deadline, journal: Journal
     ) -> Reply:
-        """Cancel. Where Graph wants a user to sign in, an operator has to act."""
+        """Cancel. Where Graph wants a user to sign in, an operator has to act; what is a key
+        elsewhere is the webhook-id here.
+        """
         try:
             return super().carry_out(work, deadline, journal)
-        except (TokenRejected, InteractionRequired) as error:
-            raise Misconfigured(
-                "Microsoft Graph does not accept this service's own token.", upstream=error.upstream
+        except IdempotencyKeyReused as error:
+            raise IdempotencyKeyReused(
+                "This webhook-id came before, with another body: give another request an id of its own."
             ) from error
-        except AccessDenied as error:
-            raise AccessDenied(
-                "Microsoft Graph does not allow this service to do this; it may lack the application permission.",
-                upstream=error.upstream,
+        except (TokenRejected, InteractionRequired, AccessDenied) as error:
+            said = error.upstream
+            if isinstance(error, AccessDenied) and said is not None and said.status == 403:
+                raise AccessDenied(
+                    f"Microsoft Graph does not allow this service to do this. It may lack {_ROLES}.",
+                    upstream=said,
+                ) from error
+            raise Misconfigured(
+                f"Microsoft Graph does not accept this service's own token. It may lack {_ROLES}.",
+                upstream=said,
             ) from error

@@ -1,25 +1,28 @@
 """What Graph's lists become for a caller: minimal entries, and the JSON of the answers. Pure.
 
-Owns the display line of an appointment, which is all that is shown of a customer. Every entry of
-Graph is hostile: what has no usable id is left out, and ``complete`` then says so.
+Owns what is shown of an appointment; of its customers it is names and their number, nothing else.
+Every entry of Graph is hostile: what has no usable id is left out, and ``complete`` then says so.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.config import JsonDict
 
+from list_bookings.pages import Listed
 from list_bookings.request import AppointmentsRequest
 from shared.ids import AppointmentId, BusinessId
 from shared.serving.problems import Answer, Reply, success
 
 _BUSINESS_ID: TypeAdapter[str] = TypeAdapter(BusinessId)
 _APPOINTMENT_ID: TypeAdapter[str] = TypeAdapter(AppointmentId)
+_LONGEST_NAME = 256
 _LONGEST_PART = 80
+_MOST_ATTENDEES = 1_000_000
+_GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _MOMENT: JsonDict = {"format": "date-time"}
 
 
@@ -54,6 +57,23 @@ class AppointmentEntry(Answer):
     title: str = Field(
         description="One line for a person: when, which service, for whom. Its wording may change."
     )
+    service_name: str | None = Field(
+        default=None, description="Name of the service. Absent where Microsoft Graph names none."
+    )
+    customer_name: str | None = Field(
+        default=None,
+        description="Name of the customer, of a group the first. Absent where Microsoft Graph names none: its lists come without customers at times.",
+    )
+    attendees: int | None = Field(
+        default=None,
+        ge=1,
+        description="How many customers are booked. More than one is a group appointment: a cancel cancels it for all of them. Absent where Microsoft Graph names none.",
+    )
+    self_service_appointment_id: str | None = Field(
+        default=None,
+        description="The id that the customer's own booking has. It is no appointmentId. Absent where the staff booked.",
+        json_schema_extra={"format": "uuid"},
+    )
     start: str | None = Field(
         default=None,
         description="Begin in UTC (RFC 3339). Absent where Microsoft Graph names none.",
@@ -86,41 +106,37 @@ class AppointmentsAnswer(Answer):
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """Entries as Graph gave them; ``complete`` is False when there are more."""
-
-    entries: Sequence[Any]
-    complete: bool
-
-
-def answer_businesses(listed: Listed, request_id: str) -> Reply:
+def answer_businesses(listed: Listed[BusinessEntry], request_id: str) -> Reply:
     """Return the answer to a request for businesses."""
-    entries = [entry for entry in map(_business, listed.entries) if entry is not None]
-    entries.sort(key=lambda entry: (entry.display_name.casefold(), entry.business_id))
-    complete = listed.complete and len(entries) == len(listed.entries)
-    return success(
-        BusinessesAnswer(businesses=tuple(entries), complete=complete, request_id=request_id),
-        "listed",
+    entries = sorted(
+        listed.entries, key=lambda entry: (entry.display_name.casefold(), entry.business_id)
     )
+    body = BusinessesAnswer(
+        businesses=tuple(entries), complete=listed.complete, request_id=request_id
+    )
+    return success(body, "listed")
 
 
-def answer_appointments(listed: Listed, request: AppointmentsRequest, request_id: str) -> Reply:
+def answer_appointments(
+    listed: Listed[AppointmentEntry], request: AppointmentsRequest, request_id: str
+) -> Reply:
     """Return the answer to a request for appointments."""
-    entries = [entry for entry in map(_appointment, listed.entries) if entry is not None]
-    entries.sort(key=lambda entry: (entry.start or "9999", entry.appointment_id))
+    entries = sorted(
+        listed.entries, key=lambda entry: (entry.start or "9999", entry.appointment_id)
+    )
     body = AppointmentsAnswer(
         business_id=request.business_id,
         start=_written(request.start),
         end=_written(request.end),
         appointments=tuple(entries),
-        complete=listed.complete and len(entries) == len(listed.entries),
+        complete=listed.complete,
         request_id=request_id,
     )
     return success(body, "listed")
 
 
-def _business(entry: Any) -> BusinessEntry | None:
+def read_business(entry: Any) -> BusinessEntry | None:
+    """Return what is listed of a business of Graph's; None where it has no usable id."""
     business_id = _id(_BUSINESS_ID, entry)
     if business_id is None:
         return None
@@ -129,7 +145,8 @@ def _business(entry: Any) -> BusinessEntry | None:
     )
 
 
-def _appointment(entry: Any) -> AppointmentEntry | None:
+def read_appointment(entry: Any) -> AppointmentEntry | None:
+    """Return what is listed of an appointment of Graph's; None where it has no usable id."""
     appointment_id = _id(_APPOINTMENT_ID, entry)
     if appointment_id is None:
         return None
@@ -138,14 +155,20 @@ def _appointment(entry: Any) -> AppointmentEntry | None:
     start, end = (
         _read_moment(entry.get(f"{name}DateTime", entry.get(name))) for name in ("start", "end")
     )
+    service = _line(entry.get("serviceName"), _LONGEST_NAME)
+    customer, attendees = _customers(entry)
     parts = (
         f"{start:%Y-%m-%d %H:%M} UTC" if start else None,
-        _line(entry.get("serviceName")),
-        _customers(entry),
+        _line(service),
+        _who(customer, attendees),
     )
     return AppointmentEntry(
         appointment_id=appointment_id,
         title=", ".join(part for part in parts if part) or appointment_id,
+        service_name=service,
+        customer_name=customer,
+        attendees=attendees or None,
+        self_service_appointment_id=_self_service_id(entry),
         start=_written(start) if start else None,
         end=_written(end) if end else None,
     )
@@ -162,33 +185,47 @@ def _id(kind: TypeAdapter[str], entry: Any) -> str | None:
         return None
 
 
-def _customers(entry: Mapping[str, Any]) -> str | None:
-    """Name the first customer, and how many there are besides: group appointments have many."""
-    customers = entry.get("customers")
-    entries: Iterable[Any] = customers if isinstance(customers, list) else ()
-    names = [
-        name
-        for name in (
-            _line(customer.get("name")) for customer in entries if isinstance(customer, Mapping)
-        )
-        if name
-    ]
-    if not names:
-        return _line(entry.get("customerName"))
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+def _customers(entry: Mapping[str, Any]) -> tuple[str | None, int]:
+    """Return the name of the first customer who has one, and how many there are."""
+    listed = entry.get("customers")
+    customers: Sequence[Any] = listed if isinstance(listed, list) else ()
+    names = (
+        _line(customer.get("name"), _LONGEST_NAME)
+        for customer in customers
+        if isinstance(customer, Mapping)
+    )
+    name = next(filter(None, names), None) or _line(entry.get("customerName"), _LONGEST_NAME)
+    filled = entry.get("filledAttendeesCount")
+    counted = filled if type(filled) is int and 0 <= filled < _MOST_ATTENDEES else 0
+    return name, max(len(customers), counted, 1 if name else 0)
 
 
-def _line(value: Any) -> str | None:
+def _who(customer: str | None, attendees: int) -> str | None:
+    """Name the customer for the display line, and a group as such."""
+    if attendees < 2:
+        return _line(customer)
+    return (
+        f"{_line(customer)} and {attendees - 1} more (group)"
+        if customer
+        else f"group of {attendees}"
+    )
+
+
+def _self_service_id(entry: Mapping[str, Any]) -> str | None:
+    """Return the id of a customer's own booking. All zeros stand for none."""
+    value = entry.get("selfServiceAppointmentId")
+    if not isinstance(value, str) or not _GUID.fullmatch(value) or not value.strip("0-"):
+        return None
+    return value.lower()
+
+
+def _line(value: Any, longest: int = _LONGEST_PART) -> str | None:
     """Return a text fit for one line, bounded; None where there is none."""
     if not isinstance(value, str):
         return None
-    line = " ".join(
-        "".join(
-            character if character.isprintable() else " "
-            for character in value[: _LONGEST_PART * 4]
-        ).split()
-    )
-    return line if len(line) <= _LONGEST_PART else f"{line[: _LONGEST_PART - 1]}…"
+    shown = (character if character.isprintable() else " " for character in value[: longest * 4])
+    line = " ".join("".join(shown).split())
+    return (line if len(line) <= longest else f"{line[: longest - 1]}…") or None
 
 
 def _read_moment(value: Any) -> datetime | None:

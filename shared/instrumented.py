@@ -11,18 +11,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
-import requests
-
 from shared.entra.exchange_cache import ExchangeCache, Fresh
 from shared.entra.graph_token import GraphToken
 from shared.entra.http import EntraAnswer, EntraHttp
 from shared.errors import FacadeError
 from shared.graph.client import MAX_BODY_BYTES, GraphClient
+from shared.graph.endings import GraphAnswer, Seen
 from shared.records.rules import Begun, Claim, End, IdempotencyStore, StoreUnavailable, Wanted
 from shared.telemetry.journal import Telemetry
 from shared.telemetry.tracing import Attributes, Span
+from shared.transport.channel import Channel
 from shared.transport.deadline import Deadline
-from shared.transport.endings import GraphAnswer, Seen
 
 _WORD = re.compile(r"[A-Za-z]{1,40}")
 _TOKEN_PATH = "/{tenant}/oauth2/v2.0/token"  # noqa: S105 - a path
@@ -128,13 +127,13 @@ class InstrumentedEntraHttp(EntraHttp):
 
     def __init__(
         self,
-        session: requests.Session,
+        channel: Channel,
         authority_host: str,
         home_tenant: str,
         now: Callable[[], float],
         telemetry: Telemetry,
     ) -> None:
-        super().__init__(session, authority_host, home_tenant, now)
+        super().__init__(channel, authority_host, home_tenant, now)
         self._telemetry = telemetry
         self._attributes = _http("POST", authority_host, _TOKEN_PATH)
 

@@ -248,6 +248,15 @@ def _modulus(key: SigningKey) -> bytes:
     return key.public_key.public_numbers().n.to_bytes(256)
 
 
+def _earlier(forger: Forger) -> dict[str, object]:
+    """Return the times of a token that was issued before anybody looked for its key.
+
+    A younger one that names an unknown key is not refused but asked to come again.
+    """
+    issued_at = json.loads(forger.payload())["iat"] - 600
+    return {"iat": issued_at, "nbf": issued_at}
+
+
 def _by_forger(tenant_id: str = seed.TENANT_ID, **header: object) -> Make:
     """Sign with the forger's own key; ``kid`` is the real key's unless it is given."""
 
@@ -256,6 +265,7 @@ def _by_forger(tenant_id: str = seed.TENANT_ID, **header: object) -> Make:
             tenant_id=tenant_id,
             key=forger.own_key,
             header={"kid": forger.entra.current_key.kid, **header},
+            claims=_earlier(forger),
         )
 
     return _token(make)
@@ -739,25 +749,31 @@ FORGERIES: tuple[Forgery, ...] = (
         REJECTED,
         "not one that Entra publishes",
         {
-            "kid-unknown": _token(lambda forger: forger.entra.user_token(key=forger.own_key)),
+            "kid-unknown": _token(
+                lambda forger: forger.entra.user_token(key=forger.own_key, claims=_earlier(forger))
+            ),
             "kid-of-another-case": _token(
                 lambda forger: forger.entra.user_token(
-                    header={"kid": forger.entra.current_key.kid.swapcase()}
+                    header={"kid": forger.entra.current_key.kid.swapcase()},
+                    claims=_earlier(forger),
                 )
             ),
             "kid-then-a-blank": _token(
                 lambda forger: forger.entra.user_token(
-                    header={"kid": f"{forger.entra.current_key.kid} "}
+                    header={"kid": f"{forger.entra.current_key.kid} "},
+                    claims=_earlier(forger),
                 )
             ),
             "kid-then-a-null": _token(
                 lambda forger: forger.entra.user_token(
-                    header={"kid": f"{forger.entra.current_key.kid}\0"}
+                    header={"kid": f"{forger.entra.current_key.kid}\0"},
+                    claims=_earlier(forger),
                 )
             ),
             "kid-then-a-line-break": _token(
                 lambda forger: forger.entra.user_token(
-                    header={"kid": f"{forger.entra.current_key.kid}\n"}
+                    header={"kid": f"{forger.entra.current_key.kid}\n"},
+                    claims=_earlier(forger),
                 )
             ),
             "kid-a-path": _by_forger(kid="../../../../../../dev/null"),

@@ -1,22 +1,27 @@
-"""``python -m infra.local run | demo | upstreams``: the whole stack on this machine."""
+"""``python -m infra.local run | demo | upstreams``: the whole stack on this machine.
+
+Owns the command line and its exit codes.
+"""
 
 import argparse
 import signal
 import sys
-import threading
-from contextlib import ExitStack
-from pathlib import Path
 
-from infra.local import seed
-from infra.local.console.server import Console
 from infra.local.host.process import HostProcess
+from infra.local.serving import (
+    CONSOLE_GRAPH_PORT,
+    CONSOLE_PORT,
+    ENTRA_PORT,
+    GRAPH_PORT,
+    HOST_PORT,
+    REPOSITORY,
+    serve_all,
+    serve_upstreams,
+    welcome,
+)
+from infra.local.settings import read_assignments, read_local_settings
 from infra.local.stack import LocalStack
 from infra.local.tour import Style, Tour
-
-_REPOSITORY = Path(__file__).resolve().parents[2]
-_BUNDLE = _REPOSITORY / ".local" / "ca.pem"
-_ENTRA_PORT, _GRAPH_PORT, _HOST_PORT = 7443, 7444, 7071
-_CONSOLE_PORT, _CONSOLE_ENTRA_PORT, _CONSOLE_GRAPH_PORT = 7070, 7072, 7073
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,42 +30,18 @@ def main(arguments: list[str] | None = None) -> int:
     Exit codes: 0 as promised or stopped, 1 an answer was not as promised, 2 something could not be
     started.
     """
-    parser = argparse.ArgumentParser(
-        prog="python -m infra.local",
-        description="The whole stack on this machine: Entra and Graph simulators, Functions host.",
-    )
-    parser.add_argument(
-        "what",
-        choices=("run", "demo", "upstreams"),
-        help="run: tour, then keep serving; demo: the tour alone, on free ports; upstreams: only the simulators and the console",
-    )
-    parser.add_argument(
-        "--port",
-        type=int,
-        default=_HOST_PORT,
-        help="of the Functions host, with run (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--telemetry",
-        choices=("off", "console", "otlp"),
-        default="off",
-        help="with run: show spans and metrics here, or send them to a collector on http://localhost:4318 (default: %(default)s)",
-    )
-    options = parser.parse_args(arguments)
+    options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return (
-            _demo()
-            if options.what == "demo"
-            else _serve(options.port if options.what == "run" else None, options.telemetry)
-        )
+        return 0 if _run(options) else 1
     except KeyboardInterrupt:
         print("\nStopped.")
         return 0
     except OSError as error:
         print(
-            f"A port that the stack needs is in use ({_ENTRA_PORT}, {_GRAPH_PORT}, or one of {_CONSOLE_PORT} to {_CONSOLE_GRAPH_PORT}): "
-            f"{error.strerror or error}. Stop what uses it and try again.",
+            f"A port that the stack needs is in use ({ENTRA_PORT}, {GRAPH_PORT}, or one of "
+            f"{CONSOLE_PORT} to {CONSOLE_GRAPH_PORT}): {error.strerror or error}. "
+            "Stop what uses it and try again.",
             file=sys.stderr,
         )
         return 2
@@ -69,90 +50,62 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
 
 
-def _demo() -> int:
-    with LocalStack() as stack, HostProcess(_REPOSITORY, stack.environment) as host:
-        _welcome(host.url, stack)
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m infra.local",
+        description="The whole stack on this machine: Entra and Graph simulators, Functions host.",
+    )
+    parser.add_argument(
+        "what",
+        choices=("run", "demo", "upstreams"),
+        help="run: tour, then keep serving; demo: the tour alone, on free ports; "
+        "upstreams: only the simulators and the console",
+    )
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=HOST_PORT,
+        help="of the Functions host, with run (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--telemetry",
+        choices=("off", "console", "otlp"),
+        help="with run: show spans and metrics here, or send them to a collector on "
+        "http://localhost:4318 (the same as --set TELEMETRY=...)",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="with run: a setting of the service; it wins over local.settings.json",
+    )
+    parser.add_argument(
+        "--quiet", action="store_true", help="with run: do not print a line for each request"
+    )
+    return parser
+
+
+def _run(options: argparse.Namespace) -> bool:
+    if options.what == "demo":
+        return _demo()
+    if options.what == "upstreams":
+        serve_upstreams()
+        return True
+    chosen = read_assignments(options.set)
+    if options.telemetry:
+        chosen["TELEMETRY"] = options.telemetry
+    local = read_local_settings(REPOSITORY / "local.settings.json")
+    return serve_all(options.port, local, chosen, _style(), quiet=options.quiet)
+
+
+def _demo() -> bool:
+    with LocalStack() as stack, HostProcess(REPOSITORY, stack.environment) as host:
+        welcome(host.url, stack, _style())
         kept = Tour(host.url, stack, _style(), print).walk()
     print()
     print("Every answer was as promised." if kept else "Something was not as promised; see above.")
-    return 0 if kept else 1
-
-
-def _serve(port: int | None, telemetry: str) -> int:
-    with ExitStack() as running:
-        stack = running.enter_context(
-            LocalStack(entra_port=_ENTRA_PORT, graph_port=_GRAPH_PORT, bundle=_BUNDLE)
-        )
-        console = Console(
-            stack,
-            f"http://localhost:{_HOST_PORT}",
-            port=_CONSOLE_PORT,
-            entra_port=_CONSOLE_ENTRA_PORT,
-            graph_port=_CONSOLE_GRAPH_PORT,
-        )
-        running.enter_context(console)
-        if port is None:
-            print(
-                f"Entra simulator {stack.entra_url}, Graph simulator {stack.graph_url}, their certificate authority .local/ca.pem, "
-                f"console {console.url}. Ctrl-C stops all."
-            )
-        else:
-            environment = {**stack.environment, "TELEMETRY": telemetry}
-            shown = telemetry == "console"
-            host = running.enter_context(
-                HostProcess(_REPOSITORY, environment, port=port, cors=[console.url], echo=shown)
-            )
-            console.facade_url = host.url
-            _welcome(host.url, stack)
-            if not Tour(host.url, stack, _style(), print).walk():
-                return 1
-            _invite(host.url, stack, console)
-        sys.stdout.flush()
-        threading.Event().wait()
-    return 0
-
-
-def _welcome(url: str, stack: LocalStack) -> None:
-    style = _style()
-    print(
-        style.strong(
-            "Cancel Microsoft Bookings appointments through Microsoft Graph, on behalf of the caller"
-        )
-    )
-    print(style.faint(f"   the service, on the Azure Functions runtime   {url}"))
-    print(style.faint(f"   Entra ID, simulated                           {stack.entra_url}"))
-    print(style.faint(f"   Microsoft Graph with Bookings, simulated      {stack.graph_url}"))
-
-
-def _invite(url: str, stack: LocalStack, console: Console) -> None:
-    style = _style()
-    print()
-    print(style.strong("Now you: in a browser"))
-    print(f"""
-  {console.url}         sign in as one of the staff, cancel, switch faults on
-  {console.url}/docs/   the API's documentation""")
-    print()
-    print(style.strong("or with curl"))
-    print(f"""
-  TOKEN=$(curl -s --cacert .local/ca.pem {stack.entra_url}/_local/token/adele)
-
-  curl -s {url}/api/v1/cancel-appointment \\
-    -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json" \\
-    -d '{{"businessId": "{seed.LUNCH_DELIVERY}", "appointmentId": "AAMkADKnAAA=", "cancellationMessage": "See you another time."}}'
-
-  curl -s --cacert .local/ca.pem {stack.graph_url}/_local/outbox
-
-Book another, and let Graph's connection break after the cancel took effect:
-
-  curl -s --cacert .local/ca.pem {stack.graph_url}/_local/appointments -H "Content-Type: application/json" \\
-    -d '{{"business_id": "{seed.LUNCH_DELIVERY}", "appointment_id": "AAMkADanother="}}'
-  curl -s --cacert .local/ca.pem {stack.graph_url}/_local/faults -H "Content-Type: application/json" \\
-    -d '{{"step": "cancel", "when": "after", "drop": true}}'
-  curl -s {url}/api/v1/cancel-appointment \\
-    -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json" \\
-    -d '{{"businessId": "{seed.LUNCH_DELIVERY}", "appointmentId": "AAMkADanother="}}'
-
-Ctrl-C stops everything.""")
+    return kept
 
 
 def _style() -> Style:

@@ -5,7 +5,7 @@ The first business and its first appointment are the example of Microsoft's docu
 outside the local stack.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 TENANT_ID = "84bd8158-6d4d-4958-8b9f-9d6445542f95"
 API_CLIENT_ID = "6731de76-14a6-49ae-97bc-6eba6914391e"
@@ -14,7 +14,8 @@ PARTNER_CLIENT_ID = "1b730954-1685-4b74-9bfd-dac224a7b894"
 CONNECTOR_CLIENT_ID = "29d9ed98-a469-4536-ade2-f981bc1d605e"
 WEBHOOK_KEY_ID = "partner"
 WEBHOOK_SECRET = "whsec_bG9jYWwgc3RhY2sgc2VjcmV0IHdvcnRoIG5vdGhpbmc="
-APP_ROLE = "Bookings.ReadWrite.All"
+# What acting without a user takes: the first to cancel, the second to look.
+APP_ROLES = ("Bookings.ReadWrite.All", "BookingsAppointment.ReadWrite.All")
 REQUIRED_SCOPE = "Appointments.Cancel"
 GRAPH_SCOPE = "BookingsAppointment.ReadWrite.All"
 
@@ -45,6 +46,7 @@ USERS = (ADELE, MEGAN, LYNNE)
 LUNCH_DELIVERY = "Contosolunchdelivery@M365B489948.onmicrosoft.com"
 REPAIRS = "Contosorepairs@M365B489948.onmicrosoft.com"
 EXAMPLE_APPOINTMENT = "AAMkADKoAAA="
+TASTING = "AAMkAD/Ko+rAAA="
 EXAMPLE_MESSAGE = "Your appointment has been successfully cancelled. Please call us again."
 
 
@@ -59,7 +61,11 @@ class Business:
 
 @dataclass(frozen=True, slots=True)
 class Appointment:
-    """A booked appointment. Times are UTC, ISO 8601."""
+    """A booked appointment. Times are UTC, ISO 8601.
+
+    ``others`` are the further customers of a group, by name and address; ``self_service_id`` is
+    that of a customer's own booking.
+    """
 
     appointment_id: str
     business_id: str
@@ -68,6 +74,8 @@ class Appointment:
     customer_email: str
     start: str
     end: str
+    others: tuple[tuple[str, str], ...] = field(default=(), kw_only=True)
+    self_service_id: str = field(default="00000000-0000-0000-0000-000000000000", kw_only=True)
 
 
 BUSINESSES = (
@@ -95,15 +103,20 @@ APPOINTMENTS = (
         "alexw@contoso.com",
         "2027-05-02T12:00:00.0000000Z",
         "2027-05-02T12:30:00.0000000Z",
+        self_service_id="6f9619ff-8b86-d011-b42d-00cf4fc964ff",
     ),
     Appointment(
-        "AAMk/AD+Ko_-AAA%3D å=",
+        TASTING,
         LUNCH_DELIVERY,
         "Tasting",
         "Isaiah Langer",
         "isaiahl@contoso.com",
         "2027-05-03T12:00:00.0000000Z",
         "2027-05-03T13:00:00.0000000Z",
+        others=(
+            ("Grady Archie", "gradya@contoso.com"),
+            ("Diego Siciliani", "diegos@contoso.com"),
+        ),
     ),
     Appointment(
         "AAMkADrepair1=",

@@ -80,10 +80,7 @@ class LocalStack:
 
     @property
     def environment_with_webhooks(self) -> dict[str, str]:
-        """The same with webhooks on: the seeded key may cancel for the first business.
-
-        Graph lets the app do so once it has ``seed.APP_ROLE``.
-        """
+        """The same with webhooks on: the seeded key may cancel for the first business."""
         key = {
             "id": seed.WEBHOOK_KEY_ID,
             "secrets": [seed.WEBHOOK_SECRET],

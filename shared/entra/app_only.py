@@ -6,19 +6,15 @@ is nobody who could sign in. Never a fallback: it takes no caller, and whatever 
 not know it.
 """
 
-from typing import Never
-
 from shared.entra.client import EntraClient
 from shared.entra.exchange_cache import ExchangeCache, Fresh
 from shared.entra.graph_token import GraphToken
 from shared.errors import (
     AccessDenied,
     ConsentRequired,
-    FacadeError,
     InteractionRequired,
     Misconfigured,
     TokenRejected,
-    UpstreamUnavailable,
     UserTokenRequired,
 )
 from shared.identity.webhooks import WebhookSender
@@ -65,10 +61,11 @@ class AppOnly:
                 wait_s=deadline.remaining_s(),
                 replace=claims is not None,
             )
-        except (
-            _MEANT_FOR_A_USER
-        ) as error:  # told apart after the cache, which keeps such refusals for a moment
-            _say_who_can_mend(error)
+        except _MEANT_FOR_A_USER as error:  # here, because the cache keeps such refusals
+            raise Misconfigured(
+                "Entra does not let this service act as itself; an administrator can tell why.",
+                upstream=error.upstream,
+            ) from error
 
     def forget(self, _sender: WebhookSender) -> None:
         """Drop the cached token, because Graph no longer takes it."""
@@ -83,12 +80,3 @@ class AppOnly:
             deadline,
         )
         return Fresh(GraphToken(None, self._tenant_id, granted.token), granted.ends_at)
-
-
-def _say_who_can_mend(error: FacadeError) -> Never:
-    if error.upstream is None:  # not a refusal: the token had ended before it arrived
-        raise UpstreamUnavailable("Entra has not answered in time.") from error
-    raise Misconfigured(
-        "Entra does not let this service act as itself; an administrator can tell why.",
-        upstream=error.upstream,
-    ) from error

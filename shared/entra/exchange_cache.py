@@ -98,8 +98,8 @@ class ExchangeCache[V]:
         ``replace`` (a claims challenge: Graph has just refused the token that is kept) drops what
         is kept, joins no exchange but another replacing one, and keeps an ordinary exchange that is
         still under way from being stored. Errors: what ``exchange`` raises, each thread its own
-        copy; TokenRejected when the end had come before the answer; UpstreamUnavailable after
-        ``wait_s`` (seconds of real time) of waiting for another thread's exchange.
+        copy; UpstreamUnavailable when its end had come before the answer, or after ``wait_s``
+        (seconds of real time) of waiting for another thread's exchange.
         """
         give_up_at = time.monotonic() + wait_s
         while True:
@@ -176,7 +176,7 @@ def _end_of[V](_key: bytes, fresh: Fresh[V], _now: float) -> float:
 
 def _check_end[V](fresh: Fresh[V], now: float) -> None:
     if not now < fresh.ends_at:  # written so that a not-a-number end counts as over
-        raise TokenRejected("The token ended while it was being exchanged.")
+        raise UpstreamUnavailable("Entra's answer came after its own end.")
 
 
 def _look_up[T](cache: TLRUCache[bytes, T] | TTLCache[bytes, T], key: bytes) -> T | None:

@@ -1,9 +1,13 @@
 """GraphToken: what a call to Microsoft Graph is made with, whoever it acts for.
 
-Does *not* know how one is had.
+Owns the token and the port that gives one. Does *not* know how one is had.
 """
 
 from dataclasses import dataclass, field
+from typing import Protocol
+
+from shared.identity.principal import Principal
+from shared.transport.deadline import Deadline
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,3 +20,17 @@ class GraphToken:
     object_id: str | None
     tenant_id: str
     value: str = field(repr=False)
+
+
+class GraphTokens[P: Principal](Protocol):
+    """Gives Graph tokens for one kind of principal, and for no other."""
+
+    def exchange(
+        self, caller: P, deadline: Deadline, /, *, claims: str | None = None
+    ) -> GraphToken:
+        """Return a token. Errors: any FacadeError about identity or Entra."""
+        ...
+
+    def forget(self, caller: P, /) -> None:
+        """Drop what is cached for this caller."""
+        ...

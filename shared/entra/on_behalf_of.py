@@ -63,8 +63,7 @@ class OnBehalfOf:
         )
 
     def _ask(self, caller: Caller, deadline: Deadline, claims: str | None) -> Fresh[GraphToken]:
-        if self._now() >= caller.expires_at:
-            raise TokenRejected("The token has expired.")
+        self._check_end(caller)
         granted = self._entra.ask(
             caller.tenant_id,
             lambda app: app.acquire_token_on_behalf_of(
@@ -72,7 +71,13 @@ class OnBehalfOf:
             ),
             deadline,
         )
-        return _read(granted, caller)
+        fresh = _read(granted, caller)
+        self._check_end(caller)
+        return fresh
+
+    def _check_end(self, caller: Caller) -> None:
+        if self._now() >= caller.expires_at:
+            raise TokenRejected("The token has expired.")
 
 
 def _read(granted: Granted, caller: Caller) -> Fresh[GraphToken]:

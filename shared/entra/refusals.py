@@ -6,7 +6,6 @@ refine, because Microsoft may change them
 react to errors"). ``error_description`` is never read: it names tenants, apps and people.
 """
 
-import json
 from collections.abc import Mapping
 from enum import Enum, auto
 from typing import Any, assert_never
@@ -24,9 +23,8 @@ from shared.errors import (
     UpstreamUnavailable,
     UserTokenRequired,
 )
-from shared.serving.strict_json import refuse_constant
+from shared.identity.claims_challenge import read_claims
 
-_MAX_CLAIMS_CHARS = 4096
 _DEFAULT_WAIT_S = 5.0
 _LOOP_WAIT_S = 60.0
 
@@ -104,6 +102,9 @@ _BY_NUMBER: Mapping[int, Meaning] = {
         (50129, 53000, 53001, 53002, 50131, 530032, 53003, 530035, 53004, 53011), Meaning.DENIED
     ),
     **dict.fromkeys((50020, 50034, 51004, 50014, 50105), Meaning.DENIED),
+    # Dead ends, though Entra words them like a token that has ended: no sign-in mends them.
+    **dict.fromkeys((500341, 500571, 90072, 50177, 50178, 530034), Meaning.DENIED),
+    **dict.fromkeys((53010, 135011, 5000224, 500212, 500213), Meaning.DENIED),
     **dict.fromkeys((65001, 65004, 90094, 90095), Meaning.CONSENT),
     **dict.fromkeys((7000114,), Meaning.APP_ONLY),
     **dict.fromkeys(
@@ -159,21 +160,6 @@ def describe_refusal(status: int, body: Mapping[str, Any]) -> str:
         name: _word(body.get(name)) for name in ("error", "suberror", "trace_id", "correlation_id")
     }
     return " ".join(f"{name}={word}" for name, word in words.items() if word is not None)
-
-
-def read_claims(value: object) -> str | None:
-    """Return a claims challenge as minified JSON, or None where there is none that a client could
-    use.
-    """
-    if not isinstance(value, str) or len(value) > _MAX_CLAIMS_CHARS:
-        return None
-    try:
-        parsed = json.loads(value, parse_constant=refuse_constant)
-    except (ValueError, RecursionError):
-        return None
-    return (
-        json.dumps(parsed, separators=(",", ":")) if isinstance(parsed, dict) and parsed else None
-    )
 
 
 def _meaning(

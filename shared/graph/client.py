@@ -15,10 +15,10 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from shared.entra.graph_token import GraphToken
-from shared.entra.refusals import read_claims
+from shared.graph.endings import GraphAnswer, NoAnswer, Seen
+from shared.identity.claims_challenge import read_claims
 from shared.transport.channel import Answer, Channel, NotSent, Unanswered
 from shared.transport.connections import USER_AGENT
-from shared.transport.endings import GraphAnswer, NoAnswer, Seen
 
 _CONNECT_S = 3.0
 MAX_BODY_BYTES = 256 * 1024

@@ -9,7 +9,7 @@ doubt.
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from shared.entra.graph_token import GraphToken
+from shared.entra.graph_token import GraphToken, GraphTokens
 from shared.errors import (
     BusinessNotFound,
     FacadeError,
@@ -19,11 +19,11 @@ from shared.errors import (
     UpstreamBroken,
     UpstreamUnavailable,
 )
+from shared.graph.endings import Ending, GraphAnswer, Seen, ending
 from shared.graph.refusals import read_refusal, says_not_found
 from shared.identity.caller import Caller
 from shared.telemetry.journal import Journal
 from shared.transport.deadline import Deadline
-from shared.transport.endings import Ending, GraphAnswer, Seen, ending
 from shared.transport.retry_after import backoff_s, parse_retry_after
 from shared.transport.waiting import Waiting
 
@@ -32,20 +32,6 @@ _SHARE_OF_TRY = 0.6  # of the time that is left: what one try may take, so that 
 _SHORTEST_CALL_S = 0.3
 _MAX_BODY_BYTES = 4 * 1024 * 1024
 _MALFORMED = FieldFault("businessId", "is malformed, says Microsoft Graph")
-
-
-class GraphTokens(Protocol):
-    """Gives Graph tokens for callers."""
-
-    def exchange(
-        self, caller: Caller, deadline: Deadline, *, claims: str | None = None
-    ) -> GraphToken:
-        """Return a token. Errors: any FacadeError about identity or Entra."""
-        ...
-
-    def forget(self, caller: Caller) -> None:
-        """Drop what is cached for this caller."""
-        ...
 
 
 class Graph(Protocol):
@@ -70,7 +56,7 @@ class Graph(Protocol):
 class GraphReads:
     """Reads resources of Graph; one instance per worker, safe for all threads."""
 
-    def __init__(self, tokens: GraphTokens, graph: Graph, waiting: Waiting) -> None:
+    def __init__(self, tokens: GraphTokens[Caller], graph: Graph, waiting: Waiting) -> None:
         self._tokens = tokens
         self._graph = graph
         self._waiting = waiting

@@ -14,7 +14,7 @@ from shared.errors import (
     UpstreamAnswer,
     UpstreamBroken,
 )
-from shared.transport.endings import GraphAnswer, Seen
+from shared.graph.endings import GraphAnswer, Seen
 
 # Graph and the Exchange store behind it name "not there, or not visible to you" in several ways:
 # ErrorItemNotFound,

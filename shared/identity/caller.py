@@ -3,34 +3,30 @@
 Owns the rules for access tokens of Entra ID
 (learn.microsoft.com/entra/identity-platform/access-tokens and claims-validation; RFC 6750, RFC
 8725). Does *not* fetch keys (``signing_keys.py``), speak HTTP or decide what a caller may do beyond
-the allow-lists. ``signatures.py`` does the cryptography.
+the allow-lists. ``jws.py`` does the cryptography.
 """
 
-import base64
-import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
-from uuid import UUID
 
 from shared.errors import (
     AuthorizationMalformed,
     CallerNotAllowed,
-    InteractionRequired,
     ScopeMissing,
     TokenMissing,
     TokenRejected,
     UserTokenRequired,
 )
-from shared.identity.signatures import is_signed_with
-from shared.identity.signing_keys import SigningKey
-from shared.serving.strict_json import refuse_constant
-from shared.settings import Settings
+from shared.identity.jws import is_signed_with, read_guid, read_part, read_seconds, read_text
+from shared.identity.key_sets import SigningKey
 
 MAX_TOKEN_CHARS = (
     16 * 1024
 )  # Entra caps groups so that an access token stays well below; the Functions host caps all headers at 32 KiB
+_MOST_PARTS = 20  # of an Authorization header
 _CLOCK_SKEW_S = (
     60  # for nbf and iat only: Entra refuses an expired assertion at the second, so exp gets none
 )
@@ -39,10 +35,6 @@ _MISLEADING_HEADERS = frozenset(
     {"crit", "b64", "zip", "enc", "cty", "jku", "jwk", "x5u", "x5c"}
 )  # RFC 8725 3.1, 3.10: the token does not choose how it is checked
 _V1_ISSUER = "https://sts.windows.net/{}/"
-_FOR_MAKERS = (
-    " This client cannot answer such a challenge by itself. In a flow or app, open its connection and sign in again; if that does not help, an administrator has "
-    "to apply the same access policy to this API as to Microsoft Graph, so that it is met when the connection is made."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +56,10 @@ class Caller:
 class KeyRing(Protocol):
     """Where published signing keys come from."""
 
-    def find(self, tenant_id: str, version: str, kid: str) -> SigningKey:
-        """Return the key.
+    def find(
+        self, tenant_id: str, version: str, kid: str, issued_s_ago: float = math.inf
+    ) -> SigningKey:
+        """Return the key; ``issued_s_ago`` is the age that the token claims, in seconds.
 
         Errors: TokenRejected (no such key), UpstreamUnavailable (no keys to judge with).
         """
@@ -74,7 +68,11 @@ class KeyRing(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CallerRules:
-    """What a token must say to be taken. Built once from the settings."""
+    """What a token must say to be taken.
+
+    ``audiences`` are compared as they are. v1 tokens carry theirs as the client wrote it, with or
+    without a trailing slash (optional-claims-reference), so each of those is listed, too.
+    """
 
     authority_host: str
     home_tenant: str
@@ -82,21 +80,6 @@ class CallerRules:
     tenants: frozenset[str]
     clients: frozenset[str]
     required_scope: str
-
-    @classmethod
-    def from_settings(cls, settings: Settings) -> "CallerRules":
-        """Accept each audience with and without a trailing slash: v1 tokens carry it as the client
-        wrote it (optional-claims-reference).
-        """
-        bare = {audience.rstrip("/") for audience in settings.audiences}
-        return cls(
-            authority_host=settings.entra_authority_host,
-            home_tenant=settings.tenant_id,
-            audiences=frozenset(bare | {f"{audience}/" for audience in bare if "://" in audience}),
-            tenants=frozenset(settings.allowed_tenants),
-            clients=frozenset(settings.allowed_client_ids),
-            required_scope=settings.required_scope,
-        )
 
 
 def read_bearer_token(authorization: str | None) -> str:
@@ -106,7 +89,9 @@ def read_bearer_token(authorization: str | None) -> str:
     more), TokenRejected (oversized). The Functions host joins repeated headers with a comma, which
     no token holds; other schemes use commas for their own parameters.
     """
-    credentials = [part.strip(" \t").partition(" ") for part in (authorization or "").split(",")]
+    # Bounded, as strangers' headers are read on the event loop.
+    parts = (authorization or "").split(",", _MOST_PARTS)
+    credentials = [part.strip(" \t").partition(" ") for part in parts]
     if all(scheme.lower() != "bearer" for scheme, _, _ in credentials):
         raise TokenMissing("No bearer token came with the request.")
     if len(credentials) > 1:
@@ -130,13 +115,13 @@ def authenticate(token: str, rules: CallerRules, keys: KeyRing, now: Callable[[]
     if not _COMPACT_JWS.fullmatch(token):
         raise TokenRejected("The token is not a signed JWT.")
     head, body, _ = token.split(".")
-    kid = _check_header(_parse_object(head))
-    unproved = _parse_object(body)
+    kid = _check_header(read_part(head))
+    unproved = read_part(body)
     tenant_id, version = _claimed_origin(unproved)
     # Entra's tenants share keys. So the home tenant's prove a stranger's token, too, and nobody
     # learns who is on the list from a token that is not proved.
     keys_tenant = tenant_id if tenant_id in rules.tenants else rules.home_tenant
-    key = keys.find(keys_tenant, version, kid)
+    key = keys.find(keys_tenant, version, kid, _claimed_age_s(unproved, now()))
     if not is_signed_with(key.public_key, token):
         raise TokenRejected("The token's signature is not valid.")
     claims = unproved  # proved from here on
@@ -147,7 +132,7 @@ def authenticate(token: str, rules: CallerRules, keys: KeyRing, now: Callable[[]
     if tenant_id not in rules.tenants:
         raise CallerNotAllowed("This tenant is not on the list of callers.")
     client_id = _check_user_token(claims, version)
-    scopes = _text(claims, "scp", "scopes").split(" ")
+    scopes = read_text(claims, "scp", "scopes").split(" ")
     if rules.required_scope not in scopes:
         raise ScopeMissing(
             f"The token lacks the scope {rules.required_scope}.",
@@ -158,23 +143,12 @@ def authenticate(token: str, rules: CallerRules, keys: KeyRing, now: Callable[[]
     capabilities = claims.get("xms_cc")
     return Caller(
         tenant_id=tenant_id,
-        object_id=_guid(claims, "oid"),
+        object_id=read_guid(claims, "oid"),
         client_id=client_id,
         expires_at=float(claims["exp"]),
         can_answer_challenges=isinstance(capabilities, list)
         and any(isinstance(word, str) and word.lower() == "cp1" for word in capabilities),
         assertion=token,
-    )
-
-
-def explain_challenge(error: InteractionRequired, caller: Caller) -> InteractionRequired:
-    """Return the error in words that fit the caller's client: one that cannot answer a challenge
-    has to be told what its user can do.
-    """
-    if caller.can_answer_challenges:
-        return error
-    return InteractionRequired(
-        error.reason + _FOR_MAKERS, claims=error.claims, upstream=error.upstream
     )
 
 
@@ -205,7 +179,17 @@ def _claimed_origin(claims: Mapping[str, Any]) -> tuple[str, str]:
     version = claims.get("ver")
     if version not in ("1.0", "2.0") or not isinstance(version, str):
         raise TokenRejected("The token's version is neither 1.0 nor 2.0.")
-    return _guid(claims, "tid"), version
+    return read_guid(claims, "tid"), version
+
+
+def _claimed_age_s(claims: Mapping[str, Any], now: float) -> float:
+    """Return how long ago the token was issued, as it claims. A claim that no token may make counts
+    as long ago: whatever key it names, it is not worth a wait.
+    """
+    issued_at = claims.get("iat")
+    if type(issued_at) is not int or issued_at > now + _CLOCK_SKEW_S:
+        return math.inf
+    return now - max(0, issued_at)
 
 
 def _issuer(tenant_id: str, version: str, rules: CallerRules) -> str:
@@ -235,11 +219,11 @@ def _check_issuer(
 
 
 def _check_times(claims: Mapping[str, Any], now: float) -> None:
-    if now >= _seconds(claims, "exp"):
+    if now >= read_seconds(claims, "exp"):
         raise TokenRejected("The token has expired.")
     if (
-        now < _seconds(claims, "nbf") - _CLOCK_SKEW_S
-        or now < _seconds(claims, "iat") - _CLOCK_SKEW_S
+        now < read_seconds(claims, "nbf") - _CLOCK_SKEW_S
+        or now < read_seconds(claims, "iat") - _CLOCK_SKEW_S
     ):
         raise TokenRejected("The token is not valid yet.")
 
@@ -282,52 +266,5 @@ def _check_user_token(claims: Mapping[str, Any], version: str) -> str:
         raise UserTokenRequired(
             "The token stands for an application; this route acts for a signed-in user."
         )
-    _text(claims, "sub", "subject")
-    return _guid(claims, client_claim)
-
-
-def _parse_object(segment: str) -> Mapping[str, Any]:
-    """Read one part of a JWT strictly: no duplicate members (RFC 8725 2.4), no NaN, objects only."""
-    try:
-        padded = segment + "=" * (-len(segment) % 4)
-        parsed = json.loads(
-            base64.urlsafe_b64decode(padded).decode("utf-8"),
-            object_pairs_hook=_unique,
-            parse_constant=refuse_constant,
-        )
-    except (ValueError, RecursionError):
-        raise TokenRejected("The token is not a readable JWT.") from None
-    if not isinstance(parsed, dict):
-        raise TokenRejected("The token is not a readable JWT.")
-    return parsed
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise ValueError("duplicate member")
-    return members
-
-
-def _text(claims: Mapping[str, Any], claim: str, meaning: str) -> str:
-    value = claims.get(claim)
-    if not isinstance(value, str) or not value:
-        raise TokenRejected(f"The token's {meaning} ({claim}) is missing or not a text.")
-    return value
-
-
-def _guid(claims: Mapping[str, Any], claim: str) -> str:
-    value = claims.get(claim)
-    try:
-        if isinstance(value, str) and str(UUID(value)) == value.lower():
-            return value.lower()
-    except ValueError:
-        pass
-    raise TokenRejected(f"The token's claim {claim} is missing or not a GUID.")
-
-
-def _seconds(claims: Mapping[str, Any], claim: str) -> int:
-    value = claims.get(claim)
-    if type(value) is not int or not 0 <= value < 2**40:
-        raise TokenRejected(f"The token's time {claim} is missing or not a number of seconds.")
-    return value
+    read_text(claims, "sub", "subject")
+    return read_guid(claims, client_claim)

@@ -11,6 +11,7 @@ token is looked at anew and refused like any other. What Entra or Graph say of a
 """
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from threading import Lock
@@ -19,13 +20,15 @@ from typing import Protocol
 from cachetools import TLRUCache
 
 from shared.identity.caller import Caller, CallerRules, authenticate
-from shared.identity.signing_keys import SigningKey
+from shared.identity.key_sets import SigningKey
 
 
 class KeyRing(Protocol):
     """Where published signing keys come from: see ``SigningKeys``."""
 
-    def find(self, tenant_id: str, version: str, kid: str) -> SigningKey:
+    def find(
+        self, tenant_id: str, version: str, kid: str, issued_s_ago: float = math.inf
+    ) -> SigningKey:
         """Return the key, fetching the list where that is due.
 
         Errors: TokenRejected, UpstreamUnavailable.
@@ -61,8 +64,10 @@ class _Witness:
         self._keys = keys
         self.seen: tuple[SigningKey, tuple[str, str]] | None = None
 
-    def find(self, tenant_id: str, version: str, kid: str) -> SigningKey:
-        key = self._keys.find(tenant_id, version, kid)
+    def find(
+        self, tenant_id: str, version: str, kid: str, issued_s_ago: float = math.inf
+    ) -> SigningKey:
+        key = self._keys.find(tenant_id, version, kid, issued_s_ago)
         self.seen = key, (tenant_id, version)
         return key
 

@@ -12,22 +12,16 @@ here each listing replaces the one before. A key taken off the list may be one t
 the page's own reason for the hourly refresh is to "respond quickly to keys being removed".
 """
 
-import json
 import logging
 import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from threading import Event, Lock, Thread
-from urllib.parse import quote
-
-import requests
-import urllib3
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
+from typing import Never
 
 from shared.errors import TokenRejected, UpstreamUnavailable
-from shared.identity.signatures import read_base64url
+from shared.identity.key_sets import KeysUnavailable, SigningKey
 
 _VALID_S = 24 * 3600.0
 _REFRESH_S = 3600.0
@@ -38,35 +32,19 @@ _FIRST_WAIT_S = (
     9.0  # where there are no keys yet, a load that a warm-up began may take as long as one's own
 )
 _MAX_ENTRIES = 256
-_MAX_KEYS = 1000  # the page: "10-1000"
-_MAX_BODY = 512 * 1024
-_METADATA_PATHS = {
-    "1.0": "/.well-known/openid-configuration",
-    "2.0": "/v2.0/.well-known/openid-configuration",
-}
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class SigningKey:
-    """One published key.
-
-    ``issuer`` is the key's own member of that name where Entra gives one, its ``{tenantid}``
-    placeholder kept.
-    """
-
-    kid: str
-    issuer: str | None
-    public_key: RSAPublicKey
-
-
-class KeysUnavailable(Exception):
-    """The keys could not be fetched, or the answer holds none that is usable."""
-
-
 type FetchKeys = Callable[[str, str], Mapping[str, SigningKey]]
 """Tenant id and token version ("1.0" or "2.0") to keys by key id. Errors: KeysUnavailable."""
+
+
+class KeyNotYetKnown(UpstreamUnavailable):
+    """The token names a key that is not listed, and was issued after the list was fetched.
+
+    A stranger can cause it at will, so it says nothing of Entra's health or of ours.
+    """
 
 
 class _Entry:
@@ -75,6 +53,7 @@ class _Entry:
     def __init__(self) -> None:
         self.keys: Mapping[str, SigningKey] = {}
         self.valid_until = self.refresh_at = self.refetch_at = self.load_at = -math.inf
+        self.asked_at = -math.inf  # when the fetch began that brought the keys
         self.failed = False  # the latest fetch did
         self.flight: Event | None = None  # set when the fetch under way is over
 
@@ -102,12 +81,16 @@ class SigningKeys:
         self._lock = Lock()
         self._entries: OrderedDict[tuple[str, str], _Entry] = OrderedDict()
 
-    def find(self, tenant_id: str, version: str, kid: str) -> SigningKey:
+    def find(
+        self, tenant_id: str, version: str, kid: str, issued_s_ago: float = math.inf
+    ) -> SigningKey:
         """Return the key of that id; at once when it is known, else after at most one fetch of our
         own or of another thread's.
 
-        Errors: TokenRejected when Entra does not list it; UpstreamUnavailable when there are no
-        keys to judge with: none could be loaded, or the fetch that an unknown id is owed has
+        ``issued_s_ago`` is the age that the token claims, in seconds. Errors: TokenRejected when
+        Entra does not list it; KeyNotYetKnown when that cannot be said, because the token is
+        younger than the list and made-up ids have used up the fetch; UpstreamUnavailable when there
+        are no keys to judge with: none could be loaded, or the fetch that an unknown id is owed has
         failed, so that it may well be a new key's.
         """
         entry = self._entry(tenant_id, version)
@@ -125,7 +108,8 @@ class SigningKeys:
                         entry.refetch_at = now + _REFETCH_S
                 flight = entry.flight
                 if key is None and flight is None:
-                    _refuse(entry, now, knows_keys=bool(keys))
+                    young = not fetched and now - issued_s_ago > entry.asked_at
+                    _refuse(entry, now, knows_keys=bool(keys), young=young)
             if key is not None:
                 if leads:
                     self._start_refresh(entry, tenant_id, version)
@@ -188,6 +172,7 @@ class SigningKeys:
 
     def _refresh(self, entry: _Entry, tenant_id: str, version: str) -> None:
         keys: Mapping[str, SigningKey] = {}
+        asked_at = self._now()
         try:
             keys = self._fetch(tenant_id, version)
         except KeysUnavailable as error:
@@ -198,18 +183,17 @@ class SigningKeys:
                 str(error),
             )
         finally:
-            self._land(entry, keys)
+            self._land(entry, keys, asked_at)
 
-    def _land(self, entry: _Entry, keys: Mapping[str, SigningKey]) -> None:
+    def _land(
+        self, entry: _Entry, keys: Mapping[str, SigningKey], asked_at: float = -math.inf
+    ) -> None:
         with self._lock:
             now = self._now()
             entry.failed = not keys
             if keys:
-                entry.keys, entry.valid_until, entry.refresh_at = (
-                    keys,
-                    now + _VALID_S,
-                    now + _REFRESH_S,
-                )
+                entry.keys, entry.asked_at = keys, asked_at
+                entry.valid_until, entry.refresh_at = now + _VALID_S, now + _REFRESH_S
             else:
                 entry.refresh_at, entry.load_at = now + _REFETCH_S, now + _RELOAD_S
             flight, entry.flight = entry.flight, None
@@ -217,7 +201,7 @@ class SigningKeys:
             flight.set()
 
 
-def _refuse(entry: _Entry, now: float, *, knows_keys: bool) -> None:
+def _refuse(entry: _Entry, now: float, *, knows_keys: bool, young: bool) -> Never:
     if not knows_keys:
         raise UpstreamUnavailable(
             "Entra's signing keys cannot be loaded.", retry_after_s=max(1.0, entry.load_at - now)
@@ -227,120 +211,9 @@ def _refuse(entry: _Entry, now: float, *, knows_keys: bool) -> None:
             "Entra's signing keys cannot be refreshed.",
             retry_after_s=max(1.0, entry.refetch_at - now),
         )
+    if young:  # the list is older than the token, so its key may be a new one
+        raise KeyNotYetKnown(
+            "The token's signing key is not known yet, and Entra's keys may not be fetched again yet.",
+            retry_after_s=max(1.0, entry.refetch_at - now),
+        )
     raise TokenRejected("The token's signing key is not one that Entra publishes.")
-
-
-def fetch_signing_keys(
-    session: requests.Session,
-    authority_host: str,
-    tenant_id: str,
-    version: str,
-    *,
-    timeout_s: tuple[float, float],
-) -> dict[str, SigningKey]:
-    """Fetch the usable keys of a tenant by way of its OpenID Connect metadata.
-
-    ``authority_host`` is an address without a trailing slash; ``timeout_s`` is (connect, read) for
-    each of the two requests, and twice their sum bounds the whole. Errors: KeysUnavailable, for
-    whatever goes wrong; its text names no upstream text.
-    """
-    give_up_at = time.monotonic() + 2 * sum(timeout_s)
-    if not authority_host.startswith("https://"):
-        raise KeysUnavailable("The authority has no https address.")
-    metadata = _get_json(
-        session,
-        f"{authority_host}/{quote(tenant_id, safe='')}{_METADATA_PATHS[version]}",
-        timeout_s,
-        give_up_at,
-    )
-    jwks_uri = metadata.get("jwks_uri")
-    # Whoever serves the keys can sign in as anybody, so nobody but the configured authority may
-    # serve them. Entra's documents satisfy this: v1
-    # points to {host}/common/discovery/keys, v2 to {host}/{tenant}/discovery/v2.0/keys. A literal
-    # prefix leaves no two parsers to disagree.
-    if not isinstance(jwks_uri, str) or not jwks_uri.startswith(f"{authority_host}/"):
-        raise KeysUnavailable("The metadata names no key set at the authority's own address.")
-    return read_signing_keys(_get_json(session, jwks_uri, timeout_s, give_up_at))
-
-
-def read_signing_keys(key_set: Mapping[str, object]) -> dict[str, SigningKey]:
-    """Read a JSON Web Key Set, leaving out each key that is not usable for RS256.
-
-    Errors: KeysUnavailable when none is left.
-    """
-    listed = key_set.get("keys")
-    if not isinstance(listed, list) or len(listed) > _MAX_KEYS:
-        raise KeysUnavailable("The key set is not a list of keys.")
-    keys: dict[str, SigningKey] = {}
-    ambiguous = set[str]()
-    for jwk in listed:
-        try:
-            key = _read_key(jwk)
-        except ValueError:
-            continue
-        if keys.setdefault(key.kid, key) != key:  # one id, two keys: neither can be meant
-            ambiguous.add(key.kid)
-    usable = {kid: key for kid, key in keys.items() if kid not in ambiguous}
-    if not usable:
-        raise KeysUnavailable("The key set holds no usable key.")
-    return usable
-
-
-def _read_key(jwk: object) -> SigningKey:
-    if not isinstance(jwk, dict) or (jwk.get("kty"), jwk.get("use"), jwk.get("alg", "RS256")) != (
-        "RSA",
-        "sig",
-        "RS256",
-    ):
-        raise ValueError("not an RS256 signing key")
-    kid, issuer, n, e = (jwk.get(name) for name in ("kid", "issuer", "n", "e"))
-    if (
-        not isinstance(kid, str)
-        or not isinstance(n, str)
-        or not isinstance(e, str)
-        or not isinstance(issuer, str | None)
-    ):
-        raise ValueError("a member is missing or of the wrong type")  # noqa: TRY004  # one class for all that makes a key unusable
-    if not 0 < len(kid) <= 256 or len(n) > 2048 or len(e) > 16:
-        raise ValueError("a member is out of bounds")
-    exponent = int.from_bytes(read_base64url(e))
-    if not 65537 <= exponent < 2**32:
-        raise ValueError("too weak, or too slow to verify with")
-    key = RSAPublicNumbers(exponent, int.from_bytes(read_base64url(n))).public_key()
-    if not 2048 <= key.key_size <= 8192:
-        raise ValueError("too weak, or too slow to verify with")
-    return SigningKey(kid, issuer, key)
-
-
-def _get_json(
-    session: requests.Session, url: str, timeout_s: tuple[float, float], give_up_at: float
-) -> dict[str, object]:
-    body = bytearray()
-    try:
-        with session.get(
-            url,
-            headers={"Accept": "application/json"},
-            timeout=timeout_s,
-            allow_redirects=False,
-            stream=True,
-        ) as answer:
-            if answer.status_code != 200:
-                raise KeysUnavailable(f"Entra answered {answer.status_code}.")
-            # read1 returns what has come: the read time-out alone would let a slow drip go on for
-            # ever.
-            while chunk := answer.raw.read1(16 * 1024, decode_content=True):
-                body += chunk
-                if len(body) > _MAX_BODY or time.monotonic() > give_up_at:
-                    raise KeysUnavailable("Entra's answer is too large or too slow.")
-        document = json.loads(body)
-    except (
-        requests.RequestException,
-        urllib3.exceptions.HTTPError,
-        OSError,
-        ValueError,
-        RecursionError,
-    ) as error:
-        raise KeysUnavailable(f"Entra's answer cannot be read: {type(error).__name__}.") from error
-    if not isinstance(document, dict):
-        raise KeysUnavailable("Entra's answer is not a JSON object.")
-    return document

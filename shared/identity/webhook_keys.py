@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from shared.ids import BusinessId
-from shared.serving.strict_json import refuse_constant
+from shared.strict_json import refuse_constant
 
 _PREFIX = "whsec_"
 _LEAST_BYTES, _MOST_BYTES = (

@@ -14,14 +14,21 @@ from typing import Any
 
 from shared.errors import CallerNotAllowed, SignatureRefused
 from shared.identity.webhook_keys import WebhookKey, secret_bytes
+from shared.ids import folded
 
 # The host joins repeated headers with a comma, so an id holds none. It becomes an idempotency key,
 # hence the length of one.
 _ID = re.compile(r"[\x21-\x2b\x2d-\x7e]{1,255}")
 _TIMESTAMP = re.compile(r"[1-9][0-9]{0,11}")
-ID_PATTERN, TIMESTAMP_PATTERN = f"^{_ID.pattern}$", f"^{_TIMESTAMP.pattern}$"
 _SIGNATURE = re.compile(r"v1,[A-Za-z0-9+/]{43}=")
-_LONGEST_SIGNATURES = 2048
+# The names of the standard, and those of its co-author Svix, which stand for the same.
+_NAMES = tuple(
+    {part: f"{prefix}-{part}" for part in ("id", "timestamp", "signature")}
+    for prefix in ("webhook", "svix")
+)
+ID_PATTERN, TIMESTAMP_PATTERN = f"^{_ID.pattern}$", f"^{_TIMESTAMP.pattern}$"
+SIGNATURES_PATTERN = rf"^(?:.* )?{_SIGNATURE.pattern}(?: .*)?$"
+LONGEST_SIGNATURES = 2048
 _UNPROVED = (
     "The signature proves no sender that this service knows. The bytes of the body are signed as they are sent, with a secret of this service's list; "
     "webhook-timestamp may be five minutes from now."
@@ -37,7 +44,7 @@ class WebhookSender:
 
     tenant_id: str
     key_id: str
-    businesses: frozenset[bytes] = field(repr=False)
+    businesses: frozenset[str] = field(repr=False)
 
     @property
     def object_id(self) -> str:
@@ -51,7 +58,7 @@ class WebhookSender:
 
     def require_business(self, business_id: str) -> None:
         """Check that the key is good for a business. Errors: CallerNotAllowed."""
-        if _folded(business_id) not in self.businesses:
+        if folded(business_id) not in self.businesses:
             raise CallerNotAllowed(
                 "This webhook key is not allowed to cancel appointments of this booking business."
             )
@@ -69,7 +76,7 @@ class WebhookVerifier:
         self._proofs: list[tuple[WebhookSender, Callable[..., Any]]] = []
         for key in keys:
             sender = WebhookSender(
-                tenant_id, key.id, frozenset(_folded(business) for business in key.businesses)
+                tenant_id, key.id, frozenset(folded(business) for business in key.businesses)
             )
             self._proofs += [
                 (sender, Webhook(secret_bytes(secret)).verify) for secret in key.secrets
@@ -84,19 +91,20 @@ class WebhookVerifier:
         Errors: SignatureRefused, for whatever else came. Every secret is tried every time, so that
         the time it takes tells nothing of the keys.
         """
+        names = _names(headers)
         signed = {
-            name: _read_header(headers, name, form)
-            for name, form in (("webhook-id", _ID), ("webhook-timestamp", _TIMESTAMP))
+            f"webhook-{part}": _read_header(headers, names[part], form)
+            for part, form in (("id", _ID), ("timestamp", _TIMESTAMP))
         }
-        signatures = headers.get("webhook-signature", "")
+        signatures = headers.get(names["signature"], "")
         known = [
             word
-            for word in signatures[:_LONGEST_SIGNATURES].split(" ")
+            for word in signatures[:LONGEST_SIGNATURES].split(" ")
             if _SIGNATURE.fullmatch(word)
         ]
-        if not known or len(signatures) > _LONGEST_SIGNATURES:
+        if not known or len(signatures) > LONGEST_SIGNATURES:
             raise SignatureRefused(
-                "The header webhook-signature is missing, or holds no signature of version v1."
+                f"The header {names['signature']} is missing, or holds no signature of version v1."
             )
         signed["webhook-signature"] = " ".join(
             known
@@ -112,7 +120,17 @@ def read_webhook_id(headers: Mapping[str, str]) -> str:
 
     Errors: SignatureRefused.
     """
-    return _read_header(headers, "webhook-id", _ID)
+    return _read_header(headers, _names(headers)["id"], _ID)
+
+
+def _names(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the names under which id, time and signature come: Svix's only where none of the
+    standard's came.
+    """
+    standard, svix = _NAMES
+    one_came = any(headers.get(name) is not None for name in standard.values())
+    named = any(headers.get(name) is not None for name in svix.values())
+    return svix if named and not one_came else standard
 
 
 def _read_header(headers: Mapping[str, str], name: str, form: re.Pattern[str]) -> str:
@@ -128,10 +146,3 @@ def _proves(verify: Callable[..., Any], body: bytes, headers: Mapping[str, str])
     except Exception:  # noqa: BLE001 - a class for every kind of malformed input; all of them mean that nothing is proved
         return False
     return True
-
-
-def _folded(business_id: str) -> bytes:
-    """Return an address for comparing: mailboxes do not differ by case, and no letter beyond ASCII
-    turns into one of ASCII.
-    """
-    return business_id.encode().lower()

@@ -1,92 +1,222 @@
-"""Load manners: how much is taken on at once, in all and for one key.
+"""Load manners: how much is carried out at once, in one lane and in all, and whose turn it is.
 
 For one event loop; costs no thread while something waits.
 
-Owns counting and waiting. Does *not* know what the work is: a key is a mailbox to the caller of
-this module and a string here.
+Owns counting, waiting, the names of lanes, and fairness between callers. Does *not* know what the
+work is.
+
+A caller who is alone may have every place. While another waits, who holds least is next, so that
+nobody is given more than half of a lane or of the whole. Queues work alike: no caller may hold more
+than half of one in which another waits, and who has filled a queue makes room for a newcomer.
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 
 from shared.errors import Overloaded
+from shared.identity.principal import Principal
+from shared.ids import folded
+
+_LANE_IS_FULL = "Too many requests for this booking business are waiting."
+
+type Name = tuple[str, ...]
+"""Of a lane or a caller. Its first part is a kind, so that one kind never meets another."""
 
 
-class _Lane:
-    __slots__ = ("free", "users", "waiting")
+def mailbox_lane(business_id: str) -> Name:
+    """Return the lane of all that touches a mailbox."""
+    return "mailbox", folded(business_id)
 
-    def __init__(self, width: int) -> None:
-        self.free = asyncio.Semaphore(width)
-        self.waiting = 0
-        self.users = 0  # those inside and those waiting
+
+def personal_lane(principal: Principal) -> Name:
+    """Return the lane of what touches no mailbox, and the name by which a caller is counted: one
+    person is one caller, whatever applications act for them.
+    """
+    return "person", principal.tenant_id, principal.object_id
+
+
+class _Held:
+    """Who holds how many of something."""
+
+    __slots__ = ("by", "count")
+
+    def __init__(self) -> None:
+        self.by: dict[Name, int] = {}  # no Counter, which takes its time
+        self.count = 0
+
+    def add(self, caller: Name) -> None:
+        self.count += 1
+        self.by[caller] = self.by.get(caller, 0) + 1
+
+    def drop(self, caller: Name) -> None:
+        self.count -= 1
+        self.by[caller] -= 1
+        if not self.by[caller]:
+            del self.by[caller]
+
+    def of(self, caller: Name) -> int:
+        """Return how many one caller holds."""
+        return self.by.get(caller, 0)
+
+    def most(self) -> int:
+        """Return how many the one has who has most."""
+        return max(self.by.values(), default=0)
+
+
+@dataclass(slots=True, eq=False)
+class _Crowd:
+    """Those inside and those waiting: of one lane, or of all."""
+
+    inside: _Held = field(default_factory=_Held)
+    queue: _Held = field(default_factory=_Held)
+
+
+@dataclass(slots=True, eq=False)
+class _Ticket:
+    """One who has come. ``turn`` is done when the wait is over, ``inside`` tells how it ended."""
+
+    caller: Name
+    lane: _Crowd
+    turn: asyncio.Future[None]
+    inside: bool = False
 
 
 class Lanes:
-    """At most ``width`` at once per key and ``queue`` waiting behind them; at most ``total`` in
-    all, whatever they wait for.
+    """At most ``width`` at once in a lane and ``queue`` waiting for it; at most ``places`` at once
+    and ``waiting`` behind them in all.
 
-    A key without work is forgotten, so made-up keys leave nothing behind. Waiting is first come,
-    first served.
+    A lane without work is forgotten, so made-up names leave nothing behind.
     """
 
-    def __init__(self, *, width: int, queue: int, total: int) -> None:
-        self._width = width
-        self._queue = queue
-        self._total = total
-        self._inside = 0
-        self._lanes: dict[str, _Lane] = {}
+    def __init__(self, *, width: int, queue: int, places: int, waiting: int) -> None:
+        self._width, self._queue = width, queue
+        self._places, self._waiting = places, waiting
+        self._strangers = 0
+        self._all = _Crowd()
+        self._lanes: dict[Name, _Crowd] = {}
+        self._tickets: dict[_Ticket, None] = {}  # those who wait, in the order in which they came
 
-    @contextmanager
-    def admitted(self) -> Iterator[None]:
-        """Take one of the places that there are in all.
+    @contextlib.contextmanager
+    def stranger(self) -> Iterator[None]:
+        """Be one of those whose caller is not known yet.
 
-        Errors: Overloaded, at once, when none is free.
+        Errors: Overloaded, at once, when there are as many as may be inside and wait.
         """
-        if self._inside >= self._total:
+        if self._strangers >= self._places + self._waiting:
             raise Overloaded("This service has more requests than it can finish in time.")
-        self._inside += 1
+        self._strangers += 1
         try:
             yield
         finally:
-            self._inside -= 1
+            self._strangers -= 1
 
-    @asynccontextmanager
-    async def lane(self, key: str, *, wait_s: float) -> AsyncIterator[None]:
-        """Wait for a place in the lane of ``key``.
+    @contextlib.asynccontextmanager
+    async def place(self, caller: Name, lane: Name, *, wait_s: float) -> AsyncIterator[None]:
+        """Wait for a place in the lane, which is one among all, too.
 
-        Errors: Overloaded when its queue is full (at once), or after ``wait_s`` seconds.
+        Errors: Overloaded when a queue is full or the caller has had their half of it (at once),
+        when somebody who has less needs the room, or after ``wait_s`` seconds.
         """
-        lane = self._lanes.get(key)
-        if lane is None:
-            lane = self._lanes[key] = _Lane(self._width)
-        busy = lane.free.locked()
-        if busy and lane.waiting >= self._queue:
-            raise Overloaded("Too many requests for this booking business are waiting.")
-        lane.users += 1
+        turn = asyncio.get_running_loop().create_future()
+        ticket = _Ticket(caller, self._lanes.setdefault(lane, _Crowd()), turn)
         try:
-            if busy:
-                await self._wait(lane, wait_s)
+            if ticket.lane.inside.count < self._width and self._all.inside.count < self._places:
+                self._enter(ticket)
             else:
-                await lane.free.acquire()  # at once, without a turn of the loop
-            try:
-                yield
-            finally:
-                lane.free.release()
+                await self._wait(ticket, wait_s)
+            yield
         finally:
-            lane.users -= 1
-            if not lane.users:
-                del self._lanes[key]
+            self._leave_queue(ticket)
+            if ticket.inside:
+                ticket.lane.inside.drop(caller)
+                self._all.inside.drop(caller)
+                self._call_next()
+            if not ticket.lane.inside.count + ticket.lane.queue.count:
+                self._lanes.pop(lane, None)
 
-    @staticmethod
-    async def _wait(lane: _Lane, wait_s: float) -> None:
-        lane.waiting += 1
-        try:
-            async with asyncio.timeout(
-                wait_s
-            ):  # not wait_for: it refuses a place that is free when there is no time to wait
-                await lane.free.acquire()
-        except TimeoutError:
-            raise Overloaded("Too many requests for this booking business are waiting.") from None
-        finally:
-            lane.waiting -= 1
+    def _enter(self, ticket: _Ticket) -> None:
+        ticket.inside = True
+        ticket.lane.inside.add(ticket.caller)
+        self._all.inside.add(ticket.caller)
+
+    async def _wait(self, ticket: _Ticket, wait_s: float) -> None:
+        queues = (ticket.lane.queue, self._queue), (self._all.queue, self._waiting)
+        for queue, limit in queues:
+            _check_room(queue, limit, ticket.caller)
+        for queue, limit in queues:
+            if queue.count >= limit:
+                self._send_away_one_of(queue)
+        self._tickets[ticket] = None
+        for queue, _ in queues:
+            queue.add(ticket.caller)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await ticket.turn
+        if not ticket.inside:
+            raise Overloaded(_LANE_IS_FULL)
+
+    def _send_away_one_of(self, queue: _Held) -> None:
+        """End the wait of the last who came, of the caller who has most in this queue."""
+        most = queue.most()
+        for ticket in reversed(self._tickets):
+            if queue in (ticket.lane.queue, self._all.queue) and queue.of(ticket.caller) == most:
+                self._end_wait(ticket)
+                return
+
+    def _call_next(self) -> None:
+        """Give the place that has become free to whoever can use it and holds least; among equals
+        callers take turns.
+        """
+        scarce = self._all.inside.count + 1 >= self._places
+
+        def rank(ticket: _Ticket) -> tuple[int, ...]:
+            lane, caller = ticket.lane, ticket.caller
+            here = lane.inside.of(caller)
+            if not scarce:  # then nobody waits for anything but this lane
+                return (here,)
+            has_half = here >= _half(self._width) and lane.queue.count > lane.queue.of(caller)
+            return has_half, self._all.inside.of(caller), here
+
+        able = [
+            ticket
+            for ticket in self._tickets
+            if ticket.lane.inside.count < self._width and not ticket.turn.done()
+        ]
+        if not able:
+            return
+        called = min(able, key=rank)
+        self._enter(called)
+        self._end_wait(called)
+        for ticket in [
+            one for one in self._tickets if (one.caller, one.lane) == (called.caller, called.lane)
+        ]:
+            self._tickets[ticket] = self._tickets.pop(ticket)  # to the end
+
+    def _end_wait(self, ticket: _Ticket) -> None:
+        self._leave_queue(ticket)
+        if not ticket.turn.done():
+            ticket.turn.set_result(None)
+
+    def _leave_queue(self, ticket: _Ticket) -> None:
+        if ticket in self._tickets:
+            del self._tickets[ticket]
+            ticket.lane.queue.drop(ticket.caller)
+            self._all.queue.drop(ticket.caller)
+
+
+def _check_room(queue: _Held, limit: int, caller: Name) -> None:
+    """Errors: Overloaded where the caller may not wait: because they hold their half of a queue in
+    which others wait, or because it is full of such as hold no more than they would.
+    """
+    own = queue.of(caller)
+    others_wait = queue.count > own
+    if others_wait and own >= _half(limit):
+        raise Overloaded(_LANE_IS_FULL)
+    if queue.count >= limit and queue.most() <= own + 1:
+        raise Overloaded(_LANE_IS_FULL)
+
+
+def _half(of: int) -> int:
+    return max(1, of // 2)

@@ -9,15 +9,17 @@ import asyncio
 import contextlib
 import contextvars
 import math
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from shared.errors import FacadeError, Overloaded, UpstreamUnavailable
+from shared.errors import FacadeError, Overloaded, RequestInvalid, UpstreamUnavailable
+from shared.identity.principal import Principal
 from shared.lazy import Lazy
 from shared.services import Services
-from shared.serving.lanes import Lanes
+from shared.serving.lanes import Lanes, Name, personal_lane
 from shared.serving.problems import Reply, problem
 from shared.telemetry.journal import OFF, Journal, Telemetry
 from shared.transport.deadline import Deadline
@@ -47,7 +49,12 @@ class Work(Protocol):
     """A request that may be carried out: its caller is proved and what was asked is read."""
 
     @property
-    def lane(self) -> str:
+    def caller(self) -> Principal:
+        """Who asks, and shares what there is with others who do."""
+        ...
+
+    @property
+    def lane(self) -> Name:
         """What the work must not crowd: a mailbox, or a person."""
         ...
 
@@ -91,7 +98,9 @@ async def serve[W: Work](
     ``operation``, ``services`` and ``telemetry`` are built on first use, aside from the event loop.
 
     ``within_s`` is a patience of the route's callers that may be shorter than the one set for all.
+    It begins here: what is built on the way is built at the caller's expense.
     """
+    arrived_at = time.monotonic()
     told = telemetry.if_built() or await _start(telemetry)
     journal.metrics = told.metrics
     told.metrics.arrived(journal.action)
@@ -104,7 +113,7 @@ async def serve[W: Work](
         f"request {journal.action}", incoming.traceparent, attributes
     ) as span:
         journal.note(trace=span.trace_id)
-        reply = await _reply(operation, services, lanes, incoming, journal, within_s)
+        reply = await _reply(operation, services, lanes, incoming, journal, arrived_at, within_s)
         span.note({"http.response.status_code": reply.status, "facade.code": reply.code})
         if reply.status >= 500:
             span.fail(reply.code)
@@ -125,6 +134,7 @@ async def _reply[W: Work](
     lanes: Lazy[Lanes],
     incoming: Incoming,
     journal: Journal,
+    arrived_at: float,
     within_s: float,
 ) -> Reply:
     accept = incoming.headers.get("accept")
@@ -132,11 +142,13 @@ async def _reply[W: Work](
     try:
         built = await services.aside()
         authorization_uri = built.authorization_uri
+        deadline = built.deadline(within_s, arrived_at=arrived_at)
         return await _answer(
-            await operation.aside(), built, lanes.get(), incoming, journal, built.deadline(within_s)
+            await operation.aside(), built, lanes.get(), incoming, journal, deadline
         )
     except FacadeError as error:
-        journal.note(reason=error.reason, entra=_entra_said(error))
+        fields = error.fields if isinstance(error, RequestInvalid) else None
+        journal.note(reason=error.reason, fields=fields, entra=_entra_said(error))
         return problem(
             error, journal.request_id, accept=accept, authorization_uri=authorization_uri
         )
@@ -146,14 +158,15 @@ async def _reply[W: Work](
 
 
 def open_lanes(services: Services) -> Lanes:
-    """Let one mailbox use its places and as many callers wait as there are threads; four times that
-    may be inside in all.
+    """Let one mailbox use its places and as many requests wait for it as there are threads; three
+    times that may wait in all.
     """
     settings = services.settings
     return Lanes(
         width=settings.max_concurrency_per_business,
         queue=settings.max_concurrency,
-        total=settings.max_concurrency * 4,
+        places=settings.max_concurrency,
+        waiting=settings.max_concurrency * 3,
     )
 
 
@@ -165,21 +178,22 @@ async def _answer[W: Work](
     journal: Journal,
     deadline: Deadline,
 ) -> Reply:
-    with lanes.admitted():
-        work = await _admit(operation, services, incoming, journal, deadline)
-        async with lanes.lane(work.lane, wait_s=deadline.remaining_s() * _SHARE_FOR_WAITING):
-            return await _on_thread(
-                services.threads,
-                lambda: operation.carry_out(work, deadline, journal),
-                deadline,
-                journal,
-                too_late=operation.too_late,
-            )
+    work = await _admit(operation, services, lanes, incoming, journal, deadline)
+    caller, wait_s = personal_lane(work.caller), deadline.remaining_s() * _SHARE_FOR_WAITING
+    async with lanes.place(caller, work.lane, wait_s=wait_s):
+        return await _on_thread(
+            services.threads,
+            lambda: operation.carry_out(work, deadline, journal),
+            deadline,
+            journal,
+            too_late=operation.too_late,
+        )
 
 
 async def _admit[W: Work](
     operation: Operation[W],
     services: Services,
+    lanes: Lanes,
     incoming: Incoming,
     journal: Journal,
     deadline: Deadline,
@@ -189,13 +203,14 @@ async def _admit[W: Work](
         work = operation.admit_at_once(incoming, journal)
         if work is not None:
             return work
-        return await _on_thread(
-            services.doorkeepers,
-            lambda: operation.admit(incoming, journal),
-            deadline,
-            journal,
-            too_late=lambda: UpstreamUnavailable("Entra could not be reached in time."),
-        )
+        with lanes.stranger():
+            return await _on_thread(
+                services.doorkeepers,
+                lambda: operation.admit(incoming, journal),
+                deadline,
+                journal,
+                too_late=lambda: UpstreamUnavailable("Entra could not be reached in time."),
+            )
 
 
 async def _on_thread[T](

@@ -25,6 +25,7 @@ _PLAIN_LINE = re.compile(
 )  # and with no empty value at its end
 _NOT_PLAIN = re.compile(r"[^\x20\x21\x23-\x7e]")
 _CORRELATION_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_CODE = re.compile(r"[A-Za-z0-9_.-]{1,80}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Journal:
     action: str = ""
     metrics: Metrics = field(default=OFF.metrics, repr=False)
     facts: dict[str, str | int | float | bool] = field(default_factory=dict)
-    calls: list[str] = field(default_factory=list)
+    calls: list[tuple[str, str, str]] = field(default_factory=list)
     started_at: float = field(init=False)
     unfinished: set[str] = field(default_factory=set)
 
@@ -72,9 +73,11 @@ class Journal:
         status: int | None,
         graph_request_id: str | None,
         seconds: float,
+        code: str | None = None,
+        call_id: str | None = None,
     ) -> None:
-        """Add one exchange with Graph: its step, how it ended, and the id that Microsoft's support
-        asks for.
+        """Add one exchange with Graph: its step, how it ended, the id that Microsoft's support asks
+        for, Graph's own code, and the client-request-id that this call was sent with.
         """
         if step in self.unfinished:
             self.metrics.upstream_retry("graph", step)
@@ -82,9 +85,8 @@ class Journal:
             self.unfinished.discard(step)
         else:
             self.unfinished.add(step)
-        self.calls.append(
-            f"{step}:{status if status is not None else '-'}:{ending}:{graph_request_id or '-'}:{seconds * 1000:.0f}ms"
-        )
+        told = f"{step}:{status if status is not None else '-'}:{ending}:{graph_request_id or '-'}:{seconds * 1000:.0f}ms"
+        self.calls.append((told, _code(code), call_id or "-"))
 
     def bug(self, error: BaseException) -> None:
         """Note where a bug of ours struck: the kinds of the errors and the lines of code, never
@@ -131,8 +133,13 @@ class Journal:
         if self.action:
             fields["action"] = self.action
         fields |= self.facts  # in one step, as is the join: late work may still be adding
-        if self.calls:
-            fields["graph"] = ",".join(self.calls)
+        if calls := tuple(self.calls):
+            # One entry for each call, in the same order; what no call has is left out.
+            graph, *more = zip(*calls, strict=True)
+            fields["graph"] = ",".join(graph)
+            for name, values in zip(("codes", "callIds"), more, strict=True):
+                if set(values) != {"-"}:
+                    fields[name] = ",".join(values)
         return _in_one_line(fields)
 
 
@@ -150,6 +157,11 @@ def pseudonym(*parts: str) -> str:
     being named.
     """
     return hashlib.sha256("\0".join(parts).encode("utf-8", "replace")).hexdigest()[:12]
+
+
+def _code(said: str | None) -> str:
+    """Return what Graph called it, where that is a code: anything else may quote a person."""
+    return "-" if said is None else said if _CODE.fullmatch(said) else "other"
 
 
 def _in_one_line(fields: Mapping[str, object]) -> str:

@@ -341,7 +341,7 @@ class OursThroughTheRuntime(Subject):
     def __init__(self, upstream: Upstream, latency_ms: int, tokens: Sequence[str]) -> None:
         super().__init__(upstream, latency_ms, tokens)
         self._host = HostProcess(
-            Path(__file__).resolve().parents[2], upstream.environment(latency_ms)
+            Path(__file__).resolve().parents[2], upstream.environment(latency_ms), http="httptools"
         )
         self._host.start()
         address = urlsplit(self._host.url)

@@ -6,6 +6,7 @@ import fcntl
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,6 +18,8 @@ from playwright.sync_api import (
     expect,
     sync_playwright,
 )
+
+from tests.integration import node_packages
 
 _ROOT = Path(__file__).resolve().parents[2]
 _SCRIPT = _ROOT / "scripts" / "chromium"
@@ -110,6 +113,22 @@ def faint_texts(page: Page) -> list[str]:
     """
     faint: list[str] = page.evaluate(_FAINT_TEXTS)
     return faint
+
+
+def axe_findings(page: Page) -> list[str]:
+    """Return what axe finds at fault on a page (WCAG 2.2 A and AA, and best practices)."""
+    page.evaluate(_axe())
+    findings: list[str] = page.evaluate(
+        "axe.run().then(({ violations }) => violations.map(({ id, nodes }) =>"
+        " `${id}: ${nodes.map((node) => node.target).join(', ')}`))"
+    )
+    return findings
+
+
+@cache
+def _axe() -> str:
+    folder = node_packages.install("axe") / "node_modules" / "axe-core"
+    return (folder / "axe.min.js").read_text("utf-8")
 
 
 _FAINT_TEXTS = """() => {

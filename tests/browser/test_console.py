@@ -6,7 +6,10 @@ import itertools
 import json
 import os
 import re
+import socket
+import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +24,7 @@ from infra.local.console.server import Console
 from infra.local.host.process import HostProcess
 from infra.local.server import LocalServer
 from infra.local.stack import LocalStack
-from tests.browser.chromium import Watch, chromium, faint_texts, scrolls_sideways
+from tests.browser.chromium import Watch, axe_findings, chromium, faint_texts, scrolls_sideways
 
 pytestmark = pytest.mark.timeout(420)  # Chromium may have to be installed first
 
@@ -61,10 +64,19 @@ class Site:
 @pytest.fixture(scope="module")
 def running_site() -> Iterator[Site]:
     with LocalStack() as stack, Console(stack) as console:
-        environment = {**stack.environment, "REQUEST_DEADLINE_SECONDS": "3"}
-        with HostProcess(REPOSITORY, environment, cors=[console.url]) as host:
+        environment = {**stack.environment_with_webhooks, "REQUEST_DEADLINE_SECONDS": "3"}
+        port = free_port()  # the same after a restart
+        with HostProcess(REPOSITORY, environment, port=port, cors=[console.url]) as host:
             console.facade_url = host.url
+            stack.graph.after_reset = host.restart
             yield Site(stack, console, host.url)
+
+
+def free_port() -> int:
+    with closing(socket.socket()) as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
 
 
 @pytest.fixture
@@ -139,6 +151,23 @@ def cancel(page: Page, customer: str, message: str = MESSAGE) -> None:
     expect(page.get_by_role("dialog")).to_be_hidden()
 
 
+def expect_answer(page: Page, verdict: str, customer: str | None = None) -> None:
+    """Expect the heading of the answer: the verdict, with the appointment's name."""
+    expect(page.locator("#answer-verdict")).to_have_text(verdict)
+    if customer is not None:
+        expect(page.locator("#answer-title")).to_contain_text(f"Haircut, {customer}")
+
+
+def fault_button(page: Page, title: str) -> Locator:
+    return page.get_by_role("list", name="Failures").get_by_role("button", name=title)
+
+
+def simulate(page: Page, title: str) -> None:
+    fault_button(page, title).click()
+    expect(fault_button(page, title)).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("#simulating")).to_contain_text(f"Simulating: {title}. Expect: ")
+
+
 def fact(page: Page, term: str) -> Locator:
     return (
         page.locator("#answer-facts div")
@@ -168,9 +197,9 @@ def test_a_person_signs_in_cancels_and_sees_the_answer_and_the_mail(
 
     cancel(page, customer)
 
-    expect(page.locator("#answer-title")).to_have_text("The answer Cancelled")
+    expect_answer(page, "Cancelled")
     expect(page.locator("#answer-title")).to_be_focused()
-    expect(page.locator("#announcer")).to_contain_text("Cancelled. The appointment was cancelled")
+    expect(page.locator("#announcer")).to_contain_text(f"{customer}. The appointment was cancelled")
     shown = answered(page)
     assert {
         "outcome": "cancelled",
@@ -184,7 +213,7 @@ def test_a_person_signs_in_cancels_and_sees_the_answer_and_the_mail(
     expect(fact(page, "Replayed")).to_have_text("no")
     expect(fact(page, "Request id")).to_have_text(str(shown["requestId"]))
     expect(row_of(page, customer)).to_have_count(0)
-    mails = page.get_by_role("list", name="Mails")
+    mails = page.get_by_role("list", name="Mails", exact=True)
     expect(mails.get_by_role("listitem")).to_have_count(2)
     expect(mails.get_by_role("listitem").nth(1)).to_contain_text("customer@contoso.com")
     assert mails.locator(".mail").all_inner_texts() == [MESSAGE, MESSAGE]
@@ -194,7 +223,7 @@ def test_a_person_signs_in_cancels_and_sees_the_answer_and_the_mail(
 
     page.get_by_role("button", name="Send the same request again").click()
     expect(fact(page, "Replayed")).to_have_text("yes")
-    expect(page.get_by_text("2 mails were sent.")).to_be_visible()
+    expect(page.locator("#outbox-status")).to_have_text("2 mails were sent.")
 
 
 def test_an_appointment_can_be_booked_and_the_time_narrowed(site: Site, open_page: Open) -> None:
@@ -255,7 +284,7 @@ def test_the_whole_path_needs_no_mouse(site: Site, open_page: Open) -> None:
     page.keyboard.type("By keyboard.")
     tab_to(page.get_by_role("button", name="Cancel appointment"))
     page.keyboard.press("Enter")
-    expect(page.locator("#answer-title")).to_have_text("The answer Cancelled")
+    expect_answer(page, "Cancelled")
     expect(page.locator("#answer-title")).to_be_focused()
     assert [cancellation.message for cancellation in site.stack.graph.bookings.cancellations] == [
         "By keyboard."
@@ -298,10 +327,9 @@ def test_a_fault_that_is_switched_on_shows_what_is_due(site: Site, open_page: Op
     page = open_page(site.console.url)
     sign_in(page)
     for fault, (badge, status, members) in DUE.items():
-        page.get_by_role("button", name=f"Switch on: {fault}").click()
-        expect(page.get_by_text(f"Switched on: {fault}")).to_be_visible()
+        simulate(page, fault)
         cancel(page, customers[fault])
-        expect(page.locator("#answer-title"), fault).to_have_text(f"The answer {badge}")
+        expect_answer(page, badge)
         expect(fact(page, "HTTP status"), fault).to_have_text(str(status))
         assert members.items() <= answered(page).items(), fault
         if "retryAfterSeconds" in members:
@@ -325,17 +353,17 @@ def test_an_unknown_outcome_is_settled_by_sending_the_same_request_again(
             else None
         ),
     )
-    page.get_by_role("button", name="Switch on: Graph goes dark after the cancel").click()
-    expect(page.get_by_text("Switched on: Graph goes dark")).to_be_visible()
+    simulate(page, "Graph goes dark after the cancel")
     cancel(page, customer)
-    expect(page.locator("#answer-title")).to_have_text("The answer Not known")
+    expect_answer(page, "Not known")
     expect(fact(page, "Code")).to_have_text("outcome_unknown")
     expect(fact(page, "Retry after")).to_have_text("5 s")
-    page.get_by_role("button", name="Switch all off").click()
-    expect(page.get_by_text("Nothing is switched on.")).to_be_visible()
+    fault_button(page, "Graph goes dark after the cancel").click()
+    expect(page.get_by_text("Nothing is simulated.")).to_be_visible()
+    expect(page.locator("#simulating")).to_be_hidden()
     page.locator("#again").click()
-    expect(page.locator("#answer-title")).to_have_text("The answer Not found, unconfirmed")
-    expect(page.get_by_text("2 mails were sent.")).to_be_visible()
+    expect_answer(page, "Not found, unconfirmed")
+    expect(page.locator("#outbox-status")).to_have_text("2 mails were sent.")
     assert len(keys) == 2
     assert keys[0]
     assert keys[0] == keys[1]
@@ -347,14 +375,13 @@ def test_a_challenge_is_met_by_signing_in_again_and_the_cancel_goes_on(
     customer = site.book()
     page = open_page(site.console.url)
     sign_in(page)
-    page.get_by_role("button", name="Switch on: A policy asks for a second factor").click()
-    expect(page.get_by_text("Switched on: A policy asks")).to_be_visible()
+    simulate(page, "A policy asks for a second factor")
     cancel(page, customer)
     expect(fact(page, "Code")).to_have_text("interaction_required")
     page.get_by_role("button", name="Sign in again, then send it").click()
     expect(page.get_by_role("heading", name="More proof is asked for")).to_be_visible()
     page.get_by_role("button", name="Adele Vance").click()
-    expect(page.locator("#answer-title")).to_have_text("The answer Cancelled")
+    expect_answer(page, "Cancelled")
     assert [cancellation.message for cancellation in site.stack.graph.bookings.cancellations] == [
         MESSAGE
     ]
@@ -372,10 +399,116 @@ def test_an_answer_that_never_comes_is_not_taken_for_an_outcome(
         "**/api/v1/cancel-appointment", lambda route: route.abort("connectionreset"), times=1
     )
     cancel(page, customer)
-    expect(page.locator("#answer-title")).to_have_text("The answer Not known")
+    expect_answer(page, "Not known")
     expect(fact(page, "HTTP status")).to_have_text("none")
     page.get_by_role("button", name="Send the same request again").click()
-    expect(page.locator("#answer-title")).to_have_text("The answer Cancelled")
+    expect_answer(page, "Cancelled")
+
+
+def test_a_cancel_that_is_under_way_cannot_be_closed(site: Site, open_page: Open) -> None:
+    customer = site.book()
+    page = open_page(site.console.url)
+    sign_in(page)
+    simulate(page, "Graph throttles for a second")
+    row_of(page, customer).get_by_role("button", name="Cancel").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Simulating: Graph throttles for a second")
+    page.get_by_role("button", name="Cancel appointment").click()
+    expect(page.get_by_role("button", name="Sending …")).to_be_visible()
+    expect(dialog).to_contain_text("closing this would not take the cancel back")
+    for _ in range(3):
+        page.keyboard.press("Escape")
+    page.get_by_role("button", name="Keep it").click(force=True)
+    page.get_by_role("button", name="Sending …").click(force=True)
+    expect(dialog).to_be_visible()
+    expect(dialog).to_be_hidden()  # when the answer is there
+    expect_answer(page, "Cancelled", customer)
+    assert len(site.stack.graph.bookings.cancellations) == 1
+
+
+def test_what_somebody_began_is_not_done_in_the_name_of_another(
+    site: Site, open_page: Open
+) -> None:
+    customer = site.book()
+    page = open_page(site.console.url)
+    sign_in(page)
+    simulate(page, "A policy asks for a second factor")
+    cancel(page, customer)
+    page.get_by_role("button", name="Sign in again, then send it").click()
+    page.get_by_role("button", name=seed.MEGAN.name).click()
+    expect(page.get_by_role("alert")).to_contain_text("Nothing was sent in your name.")
+    expect(page.get_by_role("alert")).to_contain_text(seed.ADELE.name)
+    expect(page.locator("#answer")).to_be_hidden()
+    assert site.stack.graph.bookings.cancellations == []
+
+
+def test_what_was_sent_and_mailed_stands_in_tabs(site: Site, open_page: Open) -> None:
+    customer = site.book()
+    page = open_page(site.console.url)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    sign_in(page)
+    cancel(page, customer)
+    expect_answer(page, "Cancelled", customer)
+    page.get_by_role("tab", name="Response").focus()
+    page.keyboard.press("ArrowLeft")
+    expect(page.get_by_role("tab", name="Request")).to_be_focused()
+    expect(page.get_by_label("The request", exact=True)).to_contain_text(
+        "POST /api/v1/cancel-appointment"
+    )
+    expect(page.get_by_label("The request", exact=True)).not_to_contain_text(
+        "eyJ"
+    )  # no token on show
+    page.get_by_role("button", name="Copy as curl").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    done = subprocess.run(
+        ["bash", "-c", copied], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert json.loads(done.stdout)["replayed"] is True
+    page.get_by_role("tab", name="Mails").click()
+    mails = page.get_by_role("list", name="Mails of this appointment")
+    expect(mails.get_by_role("listitem")).to_have_count(2)
+
+
+def test_a_webhook_is_signed_and_sent_from_the_page(site: Site, open_page: Open) -> None:
+    customer = site.book()
+    page = open_page(site.console.url)
+    sign_in(page)
+    choice = page.locator("#webhook-appointment")
+    option = choice.locator("option").filter(has_text=customer)
+    option.wait_for(state="attached")
+    title = option.inner_text()
+    choice.select_option(title)
+    page.get_by_role("button", name="Sign and send").click()
+    expect(page.locator("#answer-verdict")).to_have_text("Cancelled")
+    page.get_by_role("tab", name="Request").click()
+    expect(page.get_by_label("The request", exact=True)).to_contain_text("webhook-signature: v1,")
+    assert [one.by for one in site.stack.graph.bookings.cancellations] != [seed.ADELE.object_id]
+
+
+def test_the_demo_can_be_reset_and_filled_again(site: Site, open_page: Open) -> None:
+    page = open_page(site.console.url)
+    sign_in(page)
+    cancel(page, "Jordan Miller")
+    expect(page.locator("#answer-verdict")).to_have_text("Cancelled")
+    page.get_by_role("button", name="Book three more").click()
+    expect(page.get_by_text("5 appointments in this time.")).to_be_visible()
+    page.get_by_role("button", name="Reset the demo").click()
+    expect(page.locator("#announcer")).to_have_text("The demo is as it was at the start.")
+    expect(page.get_by_text("3 appointments in this time.")).to_be_visible()
+    expect(page.get_by_text("No mail was sent.")).to_be_visible()
+    cancel(page, "Jordan Miller")
+    expect(page.locator("#answer-verdict")).to_have_text("Cancelled")
+    expect(fact(page, "Replayed")).to_have_text("no")
+
+
+def test_a_list_that_fails_says_why(site: Site, open_page: Open) -> None:
+    page = open_page(site.console.url)
+    sign_in(page)
+    expect(page.get_by_text("3 appointments in this time.")).to_be_visible()
+    page.get_by_label("To", exact=True).fill("2029-05-02")
+    page.get_by_role("button", name="Show").click()
+    expect(page.locator("#listing")).to_contain_text("(invalid_request). ")
 
 
 @pytest.mark.parametrize(
@@ -417,7 +550,7 @@ def test_the_preflight_passes_for_the_consoles_origin(site: Site, open_page: Ope
     customer = site.book()
     sign_in(page)
     cancel(page, customer)
-    expect(page.locator("#answer-title")).to_have_text("The answer Cancelled")
+    expect_answer(page, "Cancelled")
     assert {
         "/api/v1/businesses": 204,
         "/api/v1/cancel-appointment": 204,
@@ -470,7 +603,7 @@ async def _empty_page(_: web.Request) -> web.Response:
 # How it looks
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 390), ("dark", 1280)])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 390), ("dark", 1280), ("dark", 320)])
 def test_everything_fits_and_can_be_read(
     site: Site, open_page: Open, scheme: str, width: int
 ) -> None:
@@ -480,6 +613,8 @@ def test_everything_fits_and_can_be_read(
     def check() -> None:
         assert not scrolls_sideways(page)
         assert faint_texts(page) == []
+        if page.url.startswith(site.console.url):
+            assert axe_findings(page) == []
 
     page.get_by_role("button", name="Sign in").wait_for()
     check()
@@ -487,12 +622,11 @@ def test_everything_fits_and_can_be_read(
     page.get_by_role("button", name="Adele Vance").wait_for()
     check()
     page.get_by_role("button", name="Adele Vance").click()
-    page.get_by_role("button", name="Switch on: Graph throttles for a minute").click()
-    expect(page.get_by_text("Switched on:")).to_be_visible()
+    simulate(page, "Graph throttles for a minute")
     row_of(page, customer).get_by_role("button").click()
     check()
     page.get_by_role("button", name="Cancel appointment").click()
-    expect(page.locator("#answer-title")).to_have_text("The answer Failed")
+    expect_answer(page, "Failed")
     check()
 
 

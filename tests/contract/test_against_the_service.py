@@ -11,7 +11,6 @@ import requests
 
 from infra.contract.files import OPENAPI, SWAGGER
 from infra.contract.recording import REPOSITORY
-from infra.local import seed
 from infra.local.host.process import HostProcess
 from infra.local.stack import LocalStack
 from tests.client import Facade
@@ -23,7 +22,6 @@ CASES = 150  # generated for each operation; `make fuzz` does thousands
 @pytest.fixture
 def facade(stack: LocalStack) -> Iterator[Facade]:
     """A service that takes webhooks, too."""
-    stack.entra.granted_roles = (seed.APP_ROLE,)
     with (
         HostProcess(REPOSITORY, stack.environment_with_webhooks) as host,
         requests.Session() as session,

@@ -49,7 +49,7 @@ def simulators(console: Console) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    "path", ["", "console.js", "partner.js", "stack.js", "console.css", "icon.svg"]
+    "path", ["", "console.js", "parts.js", "partner.js", "stack.js", "console.css", "icon.svg"]
 )
 def test_every_file_comes_with_a_strict_policy(
     console: Console, http: requests.Session, path: str
@@ -219,6 +219,14 @@ def test_the_pages_are_served_beside_the_console(
             200,
             console_docs.POLICY,
         )
+
+
+def test_the_document_that_is_shown_names_the_service_and_not_the_console(
+    console: Console, http: requests.Session, document: Path
+) -> None:
+    shown = http.get(f"{console.url}/docs/openapi.json", timeout=10).json()
+    assert [server["url"] for server in shown["servers"]] == [f"{console.facade_url}/api"]
+    assert shown == {**json.loads(document.read_text("utf-8")), "servers": shown["servers"]}
 
 
 def test_a_missing_document_is_named(

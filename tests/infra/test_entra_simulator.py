@@ -935,7 +935,7 @@ def test_client_credentials_bring_an_app_only_graph_token(
     result = app.acquire_token_for_client(["https://graph.microsoft.com/.default"])
     graph = entra.verify_graph_token(result["access_token"])
     assert graph.app_only
-    assert graph.roles == {seed.GRAPH_SCOPE}
+    assert graph.roles == set(seed.APP_ROLES)
     assert graph.scopes == frozenset()
     assert app.acquire_token_for_client(["https://graph.microsoft.com/User.Read"])[
         "error_codes"

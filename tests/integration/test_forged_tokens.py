@@ -5,6 +5,7 @@ asked and nothing but the contract is answered.
 import http.client
 import json
 import re
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -167,6 +168,30 @@ def test_a_forged_token_is_refused_as_the_contract_says_and_goes_no_further(
     check_silence(answer, service.host.output(), values)
     assert service.stack.entra.exchanges() == 0
     assert service.stack.graph.received == []
+
+
+def test_a_young_token_with_an_unknown_key_is_asked_to_come_again_while_no_look_is_allowed(
+    service: Service,
+) -> None:
+    """A stranger's made-up key id uses up the look; the user of a new key must not be told that
+    their token is bad.
+    """
+    for number in range(2):
+        old = service.forger.entra.user_token(
+            header={"kid": f"made up {number}"}, claims={"iat": int(time.time()) - 600}
+        )
+        assert service.cancel([f"Bearer {old}"]).status == 401
+    young = service.forger.entra.user_token(
+        header={"kid": "new"}, claims={"iat": int(time.time()) + 1}
+    )
+    answer = service.cancel([f"Bearer {young}"])
+    problem = StrictProblem.model_validate_json(answer.body)
+    assert (answer.status, problem.code, problem.retryable) == (503, "upstream_unavailable", True)
+    (retry_after,) = answer.all("Retry-After")
+    assert 200 < int(retry_after) <= 300
+    assert int(retry_after) == problem.retry_after_seconds
+    assert answer.all("WWW-Authenticate") == []
+    assert service.stack.entra.exchanges() == 0
 
 
 @pytest.mark.parametrize("version", ["1.0", "2.0"])

@@ -208,6 +208,32 @@ def test_a_throttle_of_one_business_slows_no_other(asked_s: str) -> None:
         assert here.violations() == ""
 
 
+@pytest.mark.parametrize("strangers", [1, 2])
+def test_strangers_do_not_close_a_mailbox_to_its_staff(strangers: int) -> None:
+    """30 requests of each stranger, who has no rights here, and Graph is slow: the staff's own
+    requests are next, one by one, and the strangers are answered in the end, too.
+    """
+    with world() as here, ThreadPoolExecutor(30 * strangers) as pool:
+        staff = here.somebody
+        here.stack.graph.bookings.add_business(
+            seed.Business("own@contoso.com", "Own", frozenset({staff.object_id}))
+        )
+        errands = [here.book("own@contoso.com") for _ in range(3)]
+        here.stack.graph.latency_s = 1.0
+        before = len(here.watch.calls)
+        storm = [
+            pool.submit(ask_alone, here, stranger, here.book("own@contoso.com"))
+            for stranger in here.crowd[:strangers]
+            for _ in range(30)
+        ]
+        assert here.watch.wait_for(before + 4)
+        with open_session() as session:
+            told = [here.ask(session, staff, ids) for ids in errands]
+        assert [one.code for one in told] == ["cancelled"] * 3
+        assert {one.result().code for one in storm} <= {"not_found", "overloaded"}
+        assert here.violations() == ""
+
+
 def ask_alone(here: World, caller: Caller, ids: Ids) -> Told:
     with open_session() as session:
         return here.ask(session, caller, ids)

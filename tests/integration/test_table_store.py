@@ -969,7 +969,7 @@ def test_an_identity_endpoint_that_stalls_costs_the_first_its_bound_and_nobody_e
 def test_an_identity_endpoint_that_stalled_is_asked_again(
     secured: tuple[Azurite, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(credentials, "_IDENTITY_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(credentials, "_IDENTITY_S", 0.3)
     store = identified(secured, wait_s=0.2)
     with contextlib.closing(store):
         with dripping() as port:

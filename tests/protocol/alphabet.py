@@ -11,7 +11,7 @@ in whose fault it is. ``test_every_schedule`` proves that nothing else is left o
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from shared.transport.endings import GraphAnswer, NoAnswer, Seen
+from shared.graph.endings import GraphAnswer, NoAnswer, Seen
 
 
 class Landing(Enum):

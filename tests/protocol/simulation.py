@@ -11,10 +11,10 @@ from cancel_appointment.records import Keep, Records
 from cancel_appointment.request import CancelRequest
 from shared.entra.graph_token import GraphToken
 from shared.errors import FacadeError, IdempotencyKeyReused, RequestInProgress
+from shared.graph.endings import Seen
 from shared.identity.caller import Caller
 from shared.telemetry.journal import Journal
 from shared.transport.deadline import Deadline
-from shared.transport.endings import Seen
 from tests.protocol.alphabet import TRUE, Landing, Letter
 from tests.protocol.choices import Choices, every_path
 from tests.protocol.setting import Death, Interference, Outage, Setting, Visit

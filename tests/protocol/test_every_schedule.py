@@ -19,7 +19,7 @@ import cancel_appointment.records as records
 from cancel_appointment.cancellation import Fail, Finish, Go, Known, Move, after_cancel, after_look
 from cancel_appointment.outcome import CancelOutcome
 from shared.digest import digest
-from shared.transport.endings import GraphAnswer
+from shared.graph.endings import GraphAnswer
 from shared.transport.retry_after import parse_retry_after
 from tests.protocol.alphabet import (
     ALL_CANCELS,

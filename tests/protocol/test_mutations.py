@@ -11,9 +11,9 @@ import shared.records.rules as idempotency
 from cancel_appointment.cancellation import Finish, Go, Known, Move, Step
 from cancel_appointment.outcome import CancelOutcome, Outcome
 from cancel_appointment.records import Entry, Records
+from shared.graph.endings import Ending, NoAnswer, Seen, ending
 from shared.identity.caller import Caller
 from shared.records.rules import Record, Settling
-from shared.transport.endings import Ending, NoAnswer, Seen, ending
 from tests.protocol.alphabet import CANCELS, FEW_CANCELS, FEW_LOOKS, LOOKS
 from tests.protocol.setting import Interference, Setting
 from tests.protocol.simulation import every_schedule

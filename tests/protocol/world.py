@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from cancel_appointment.outcome import CancelOutcome, Outcome
 from shared.errors import FacadeError
+from shared.graph.endings import GraphAnswer
 from shared.serving.problems import TABLE
-from shared.transport.endings import GraphAnswer
 from tests.protocol.alphabet import Landing
 
 GONE = GraphAnswer(404, codes=("ErrorItemNotFound",))

@@ -1,6 +1,8 @@
 """The lists: what may be asked, and what Graph's entries become, however hostile they are."""
 
 import json
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,17 +13,28 @@ from hypothesis import strategies as st
 from list_bookings.contract import (
     AppointmentsAnswer,
     BusinessesAnswer,
-    Listed,
     answer_appointments,
     answer_businesses,
+    read_appointment,
+    read_business,
 )
-from list_bookings.operation import _next_query
+from list_bookings.pages import Listed, _next_query, follow
 from list_bookings.request import (
     AppointmentsRequest,
     parse_appointments_request,
     parse_businesses_request,
 )
-from shared.errors import RequestInvalid
+from shared.errors import (
+    AccessDenied,
+    FacadeError,
+    InteractionRequired,
+    RequestInvalid,
+    Throttled,
+    TokenRejected,
+    UpstreamBroken,
+    UpstreamUnavailable,
+)
+from shared.transport.deadline import Deadline
 
 NOW = datetime(2027, 5, 1, 12, 0, 0, 500_000, tzinfo=UTC).timestamp()
 BUSINESS = {"businessId": "shop@contoso.com"}
@@ -163,8 +176,12 @@ def entry(**members: Any) -> dict[str, Any]:
     }
 
 
-def appointments_of(*entries: Any, complete: bool = True) -> dict[str, Any]:
-    reply = answer_appointments(Listed(entries, complete), ask(), "rid")
+def listed[E](entries: Sequence[Any], entry: Callable[[Any], E | None]) -> Listed[E]:
+    return follow(lambda query: {"value": list(entries)}, {}, entry, Deadline.after(9, lambda: 0.0))
+
+
+def appointments_of(*entries: Any) -> dict[str, Any]:
+    reply = answer_appointments(listed(entries, read_appointment), ask(), "rid")
     body: dict[str, Any] = json.loads(reply.body)
     assert AppointmentsAnswer.model_validate_json(reply.body)
     assert reply.status == 200
@@ -181,6 +198,9 @@ def test_an_appointment_becomes_an_id_and_one_line() -> None:
             {
                 "appointmentId": "AAMk=",
                 "title": "2027-05-01 12:00 UTC, Tasting, Jordan Miller",
+                "serviceName": "Tasting",
+                "customerName": "Jordan Miller",
+                "attendees": 1,
                 "start": "2027-05-01T12:00:00Z",
                 "end": "2027-05-01T12:30:00Z",
             }
@@ -201,8 +221,13 @@ def test_an_appointment_becomes_an_id_and_one_line() -> None:
         ),
         pytest.param(
             {"customers": [{"name": "A"}, {"name": "B"}, {"name": "C"}]},
-            "2027-05-01 12:00 UTC, Tasting, A and 2 more",
+            "2027-05-01 12:00 UTC, Tasting, A and 2 more (group)",
             id="a group",
+        ),
+        pytest.param(
+            {"customers": [], "filledAttendeesCount": 3},
+            "2027-05-01 12:00 UTC, Tasting, group of 3",
+            id="a group that comes without customers",
         ),
         pytest.param({"serviceName": None}, "2027-05-01 12:00 UTC, Jordan Miller", id="no service"),
         pytest.param(
@@ -229,6 +254,73 @@ def test_an_appointment_becomes_an_id_and_one_line() -> None:
 def test_the_line_is_made_of_what_there_is(members: dict[str, Any], title: str) -> None:
     (appointment,) = appointments_of(entry(**members))["appointments"]
     assert appointment["title"] == title
+
+
+ABSENT: dict[str, Any] = {}
+
+
+@pytest.mark.parametrize(
+    ("members", "fields"),
+    [
+        pytest.param({"customers": []}, ABSENT, id="no customers"),
+        pytest.param({"customers": None}, ABSENT, id="null customers"),
+        pytest.param({"customers": [], "filledAttendeesCount": 0}, ABSENT, id="nobody yet"),
+        pytest.param(
+            {"customers": [], "filledAttendeesCount": 4}, {"attendees": 4}, id="only a number"
+        ),
+        pytest.param(
+            {"customers": [{"name": "A"}] * 2, "filledAttendeesCount": 4},
+            {"customerName": "A", "attendees": 4},
+            id="fewer customers than the number",
+        ),
+        pytest.param(
+            {"customers": [{"name": " "}, {}, 1, {"name": "B"}]},
+            {"customerName": "B", "attendees": 4},
+            id="some without a name",
+        ),
+        pytest.param({"customers": [{"emailAddress": "x@y"}]}, {"attendees": 1}, id="no name"),
+        pytest.param(
+            {"customers": [], "customerName": "Alex"},
+            {"customerName": "Alex", "attendees": 1},
+            id="the older member",
+        ),
+        pytest.param({"customers": [], "filledAttendeesCount": True}, ABSENT, id="a truth value"),
+        pytest.param({"customers": [], "filledAttendeesCount": -1}, ABSENT, id="less than none"),
+        pytest.param({"customers": [], "filledAttendeesCount": 2**80}, ABSENT, id="no number"),
+        pytest.param(
+            {"customers": [{"name": "x" * 200}]},
+            {"customerName": "x" * 200, "attendees": 1},
+            id="a long name in full",
+        ),
+    ],
+)
+def test_the_fields_say_what_graph_says_of_customers_and_nothing_else(
+    members: dict[str, Any], fields: dict[str, Any]
+) -> None:
+    (appointment,) = appointments_of(entry(**members))["appointments"]
+    told = {
+        name: appointment[name] for name in ("customerName", "attendees") if name in appointment
+    }
+    assert told == fields
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("6F9619FF-8B86-D011-B42D-00CF4FC964FF", "6f9619ff-8b86-d011-b42d-00cf4fc964ff"),
+        ("00000000-0000-0000-0000-000000000000", None),
+        ("", None),
+        (None, None),
+        (7, None),
+        ("6f9619ff8b86d011b42d00cf4fc964ff", None),
+        ("6f9619ff-8b86-d011-b42d-00cf4fc964ff\n", None),
+    ],
+)
+def test_the_id_of_a_customers_own_booking_is_told_unless_it_stands_for_none(
+    value: Any, told: str | None
+) -> None:
+    (appointment,) = appointments_of(entry(selfServiceAppointmentId=value))["appointments"]
+    assert appointment.get("selfServiceAppointmentId") == told
 
 
 def test_times_are_found_under_both_names_that_microsoft_uses() -> None:
@@ -264,17 +356,12 @@ def test_an_entry_that_could_not_be_cancelled_is_left_out_and_the_list_is_not_co
 
 
 def test_businesses_come_by_name_and_one_without_a_name_shows_its_id() -> None:
-    reply = answer_businesses(
-        Listed(
-            (
-                {"id": "z@x", "displayName": "beta"},
-                {"id": "a@x"},
-                {"id": "b@x", "displayName": "Alpha"},
-            ),
-            True,
-        ),
-        "rid",
+    entries = (
+        {"id": "z@x", "displayName": "beta"},
+        {"id": "a@x"},
+        {"id": "b@x", "displayName": "Alpha"},
     )
+    reply = answer_businesses(listed(entries, read_business), "rid")
     assert BusinessesAnswer.model_validate_json(reply.body)
     assert json.loads(reply.body) == {
         "businesses": [
@@ -303,6 +390,8 @@ MEMBERS = (
     "serviceName",
     "customers",
     "customerName",
+    "filledAttendeesCount",
+    "selfServiceAppointmentId",
     "startDateTime",
     "endDateTime",
     "start",
@@ -315,10 +404,113 @@ MEMBERS = (
 )
 def test_whatever_graph_lists_becomes_an_answer(entries: list[Any]) -> None:
     appointments_of(*entries)
-    assert answer_businesses(Listed(entries, complete=True), "rid").status == 200
+    assert answer_businesses(listed(entries, read_business), "rid").status == 200
 
 
 # From page to page.
+
+
+class Graph:
+    """Gives one page after another, of which each takes a time and has a link to the next."""
+
+    def __init__(self, *pages: Any, page_s: float = 0.1) -> None:
+        self.pages = list(pages)
+        self.page_s = page_s
+        self.time = 0.0
+        self.asked: list[Mapping[str, str]] = []
+
+    def read(self, query: Mapping[str, str]) -> Mapping[str, Any]:
+        self.asked.append(query)
+        self.time += self.page_s
+        page = self.pages[min(len(self.asked), len(self.pages)) - 1]
+        if isinstance(page, Exception):
+            raise page
+        found: Mapping[str, Any] = page
+        return found
+
+    def list(self, deadline_s: float = 9.5) -> Listed[Any]:
+        deadline = Deadline.after(deadline_s, lambda: self.time)
+        return follow(self.read, {"start": "now"}, read_appointment, deadline)
+
+
+def page(*ids: str, following: Any = "https://graph.example/x?$skiptoken=1") -> dict[str, Any]:
+    found: dict[str, Any] = {"value": [entry(id=one) for one in ids]}
+    return found | {"@odata.nextLink": following} if following is not None else found
+
+
+LAST = page("z", following=None)
+
+
+def test_pages_are_followed_to_the_last() -> None:
+    graph = Graph(page("a"), page("b"), LAST)
+    found = graph.list()
+    assert ([one.appointment_id for one in found.entries], found.complete) == (
+        ["a", "b", "z"],
+        True,
+    )
+    assert graph.asked == [{"start": "now"}, {"$skiptoken": "1"}, {"$skiptoken": "1"}]
+
+
+def test_slow_pages_end_in_what_is_there() -> None:
+    graph = Graph(page("a"), page_s=1.1)
+    found = graph.list()
+    assert (len(found.entries), found.complete) == (9, False)
+    assert graph.time < 10
+
+
+@pytest.mark.parametrize(
+    "obstacle",
+    [
+        UpstreamUnavailable("not reached"),
+        UpstreamBroken("no answer"),
+        Throttled("too many", retry_after_s=60),
+        {"value": None},
+        {},
+    ],
+    ids=["unreachable", "broken", "throttled", "no list", "an empty page"],
+)
+def test_what_keeps_a_later_page_from_coming_ends_the_list_and_of_the_first_is_said(
+    obstacle: Any,
+) -> None:
+    found = Graph(page("a"), obstacle).list()
+    assert ([one.appointment_id for one in found.entries], found.complete) == (["a"], False)
+    with pytest.raises((UpstreamUnavailable, UpstreamBroken, Throttled)):
+        Graph(obstacle).list()
+
+
+@pytest.mark.parametrize(
+    "obstacle",
+    [TokenRejected("revoked"), InteractionRequired("more"), AccessDenied("no")],
+    ids=repr,
+)
+def test_what_is_about_the_caller_is_said_on_every_page(obstacle: FacadeError) -> None:
+    with pytest.raises(type(obstacle)):
+        Graph(page("a"), obstacle).list()
+
+
+def test_a_page_is_let_go_before_the_next_one_comes() -> None:
+    class Heavy(dict[str, Any]):
+        pass
+
+    alive: list[weakref.ref[Heavy]] = []
+
+    def read(query: Mapping[str, str]) -> Mapping[str, Any]:
+        assert [one for one in alive if one() is not None] == []
+        heavy = Heavy(page("a"))
+        alive.append(weakref.ref(heavy))
+        return heavy
+
+    found = follow(read, {}, read_appointment, Deadline.after(9, lambda: 0.0))
+    assert (len(found.entries), len(alive), found.complete) == (10, 10, False)
+
+
+def test_a_list_is_cut_at_a_thousand_entries() -> None:
+    for count, complete in ((1000, True), (1001, False), (40_000, False)):
+        graph = Graph(page(*map(str, range(count)), following=None))
+        found = graph.list()
+        assert (len(found.entries), found.complete) == (min(count, 1000), complete)
+    graph = Graph(page(*map(str, range(300))))
+    assert (len(graph.list().entries), len(graph.asked)) == (1000, 4)
 
 
 def test_of_a_link_to_the_next_page_only_the_query_is_used() -> None:
@@ -338,7 +530,10 @@ def test_of_a_link_to_the_next_page_only_the_query_is_used() -> None:
         "https://graph.microsoft.com/v1.0/x",
         "x?" + "a" * 9000,
         "http://[broken?a=b",
+        "https://graph.microsoft.com/v1.0/x?$skiptoken=\ud800",
+        "x?\udfff=b",
     ],
+    ids=ascii,
 )
 def test_a_link_that_leads_nowhere_is_none(link: Any) -> None:
     assert _next_query(link) is None

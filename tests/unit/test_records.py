@@ -435,7 +435,9 @@ def test_giving_up_while_the_store_is_down_leaves_doubt(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    "payload", ["", "{}", "[]", "null", '{"outcome": "other", "confirmed": true}']
+    "payload",
+    ["", "{}", "[]", "null", '{"outcome": "other", "confirmed": true}', "[" * 30_000],
+    ids=lambda payload: payload[:20],
 )
 def test_a_finished_record_that_cannot_be_read_is_no_record(desk: Desk, payload: str) -> None:
     begun = desk.store.begin(_nature(desk), "", lease_s=10, keep_s=100)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import Misconfigured
-from shared.identity.caller import CallerRules
+from shared.services import caller_rules
 from shared.settings import Cloud, Settings
 
 TENANT = "84bd8158-6d4d-4958-8b9f-9d6445542f95"
@@ -250,6 +250,10 @@ WRONG: dict[str, tuple[dict[str, str | None], str]] = {
         {"GRAPH_API_VERSION": "v2.0-mark"},
         "The setting GRAPH_API_VERSION is not usable: input should be 'v1.0' or 'beta'.",
     ),
+    "no such address": (
+        {"GRAPH_BOOKINGS_ROOT": "bookingBusinesses"},
+        "GRAPH_API_VERSION is v1.0, which has the booking businesses below solutions only: set GRAPH_BOOKINGS_ROOT to solutions/bookingBusinesses, or GRAPH_API_VERSION to beta.",
+    ),
     "deadline no number": (
         {"REQUEST_DEADLINE_SECONDS": "10s-mark"},
         "The setting REQUEST_DEADLINE_SECONDS is not usable: input should be a valid number, unable to parse string as a number.",
@@ -452,7 +456,7 @@ def test_the_environment_is_read_once_and_not_followed_afterwards() -> None:
 
 
 def test_an_audience_is_taken_with_and_without_a_slash_at_its_end() -> None:
-    rules = CallerRules.from_settings(read(AUDIENCES=f"{CLIENT},api://one,https://two.example/"))
+    rules = caller_rules(read(AUDIENCES=f"{CLIENT},api://one,https://two.example/"))
     assert rules.audiences == {
         CLIENT,
         "api://one",
@@ -463,7 +467,7 @@ def test_an_audience_is_taken_with_and_without_a_slash_at_its_end() -> None:
 
 
 def test_rules_for_callers_are_those_of_the_settings() -> None:
-    rules = CallerRules.from_settings(
+    rules = caller_rules(
         read(
             ALLOWED_TENANTS=OTHER,
             ALLOWED_CLIENT_IDS=CLIENT,

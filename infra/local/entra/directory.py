@@ -76,7 +76,7 @@ class Directory:
             self._identities: dict[str, str] = {}
             self._federated: set[FederatedCredential] = set()
             self.granted_scopes = GRANTED_SCOPES
-            self.granted_roles: tuple[str, ...] = (seed.GRAPH_SCOPE,)
+            self.granted_roles: tuple[str, ...] = seed.APP_ROLES
 
     def tenant(self, segment: str) -> str | None:
         """Return the tenant id for the first segment of a path: a GUID or the seeded domain, or

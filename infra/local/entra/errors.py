@@ -170,6 +170,29 @@ _USER = (
             "The account is locked, or the sign-in was blocked because it came from an IP address with malicious activity.",
         ),
         (50105, "The signed in user is not assigned to a role for the application."),
+        (500341, "The user account has been deleted from the directory."),
+        (500571, "The guest user account is disabled."),
+        (
+            90072,
+            "The external account that the user signed in with does not exist on the tenant and cannot access the application.",
+        ),
+        (50177, "External challenge is not supported for passthrough users."),
+        (50178, "Session control is not supported for passthrough users."),
+        (530034, "A delegated administrator was blocked due to account risk in their home tenant."),
+        (
+            53010,
+            "Multi-factor methods cannot be configured: the organization requires this to be done from specific locations or devices.",
+        ),
+        (135011, "The device used during the authentication is disabled."),
+        (5000224, "We are sorry, this resource is not available."),
+        (
+            500212,
+            "The user's administrator has set an outbound access policy that does not allow access to the resource tenant.",
+        ),
+        (
+            500213,
+            "The resource tenant's cross-tenant access policy does not allow this user to access this tenant.",
+        ),
     )
     | _rows(
         (50055, "The password is expired."),

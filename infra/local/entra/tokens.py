@@ -210,7 +210,7 @@ class TokenMint:
         client_acr: str = "1",
         audience: str | None = None,
         scopes: str = f"email openid profile {seed.GRAPH_SCOPE} User.Read",
-        roles: Sequence[str] = (seed.GRAPH_SCOPE,),
+        roles: Sequence[str] = seed.APP_ROLES,
         tenant_id: str = seed.TENANT_ID,
         lifetime_s: float = 3600,
         claims: Claims | None = None,

@@ -58,8 +58,8 @@ class Bookings:
 
     @property
     def outbox(self) -> list[Mail]:
-        """Every mail sent so far, oldest first: two for each cancellation, to the customer and to
-        the staff.
+        """Every mail sent so far, oldest first: for each cancellation one to each customer and
+        one to the staff.
         """
         with self._lock:
             return list(self._outbox)
@@ -157,16 +157,11 @@ class Bookings:
                 return None
             now = time.time()
             staff = _staff_addresses(self._businesses[business_id])
-            self._outbox.append(
-                Mail(
-                    appointment.customer_email,
-                    business_id,
-                    appointment_id,
-                    message,
-                    now,
-                    "customer",
-                )
-            )
+            others = (address for _, address in appointment.others)
+            self._outbox += [
+                Mail(address, business_id, appointment_id, message, now, "customer")
+                for address in (appointment.customer_email, *others)
+            ]
             self._outbox.append(Mail(staff, business_id, appointment_id, message, now, "staff"))
             cancellation = Cancellation(business_id, appointment_id, message, by)
             self._cancellations.append(cancellation)

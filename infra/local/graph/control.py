@@ -5,6 +5,7 @@ Open to every program on this machine but to no web page other than the console'
 tokens are never shown.
 """
 
+import asyncio
 import json
 from collections.abc import Callable, Container
 from dataclasses import asdict
@@ -94,7 +95,7 @@ def control_app(
         return web.json_response(asdict(appointment), status=201)
 
     async def reset(_: web.Request) -> web.Response:
-        reset_all()
+        await asyncio.to_thread(reset_all)  # it may restart the service
         return web.Response(status=204)
 
     app = web.Application(

@@ -58,9 +58,11 @@ class GraphSimulator:
     ``business_id``, ``appointment_id``, ``user`` (``oid``) and ``attempt`` ("1" for the first call
     of this step for these ids). ``latency_s`` is added to every call, before its effect. With
     ``page_size`` set, lists come in pages of that many, each but the last with an
-    ``@odata.nextLink``. With ``enforce_mailbox_concurrency`` set, a cancel or get beyond that many
+    ``@odata.nextLink``; with ``lists_omit_customers`` they come without customers, as Bookings'
+    lists do at times (microsoft-graph-docs-contrib 539). With ``enforce_mailbox_concurrency`` set, a cancel or get beyond that many
     at once for one business is answered 429, and no fault is used up. ``page_origins`` are the web
-    pages that may use ``/_local``; they outlive a reset.
+    pages that may use ``/_local``, ``after_reset`` is called once ``/_local/reset`` has done its
+    work; both outlive a reset.
     """
 
     def __init__(
@@ -71,7 +73,9 @@ class GraphSimulator:
         self.latency_s = 0.0
         self.enforce_mailbox_concurrency: int | None = None
         self.page_size: int | None = None
+        self.lists_omit_customers = False
         self.page_origins: frozenset[str] = frozenset()
+        self.after_reset: Callable[[], object] = lambda: None
         self._tokens = TokenCheck(verify_token)
         self._lock = threading.Lock()
         self._received: list[Received] = []
@@ -89,7 +93,7 @@ class GraphSimulator:
                 self.bookings,
                 self.faults,
                 lambda: self.received,
-                self.reset,
+                self._reset_all,
                 lambda: self.page_origins,
             ),
         )
@@ -122,6 +126,10 @@ class GraphSimulator:
         """
         self._tokens.revoke(user, claims)
 
+    def _reset_all(self) -> None:
+        self.reset()
+        self.after_reset()
+
     def reset(self) -> None:
         """Return to the start: seeded calendars, and no faults, latency, limit, revocations or
         memory. Calls in progress are answered but change and count nothing more.
@@ -132,6 +140,7 @@ class GraphSimulator:
         self.latency_s = 0.0
         self.enforce_mailbox_concurrency = None
         self.page_size = None
+        self.lists_omit_customers = False
         with self._lock:
             self._received.clear()
             self._attempts.clear()
@@ -270,7 +279,10 @@ class GraphSimulator:
         found = self.bookings.appointments(call.business_id)
         if window is not None:
             found = [appointment for appointment in found if _overlaps(appointment, *window)]
-        return [appointment_json(appointment) for appointment in found]
+        listed = [appointment_json(appointment) for appointment in found]
+        if self.lists_omit_customers:
+            listed = [{**entry, "customers": []} for entry in listed]
+        return listed
 
     def _remember(
         self, request: web.Request, body: bytes, claims: GraphTokenClaims | GraphRefusal

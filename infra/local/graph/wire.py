@@ -248,20 +248,23 @@ def appointment_json(appointment: seed.Appointment) -> dict[str, Json]:
 
     Times under the names the service uses (``startDateTime``), always UTC.
     """
+    customers = ((appointment.customer_name, appointment.customer_email), *appointment.others)
     return {
         "@odata.type": "#microsoft.graph.bookingAppointment",
         "id": appointment.appointment_id,
-        "selfServiceAppointmentId": "00000000-0000-0000-0000-000000000000",
+        "selfServiceAppointmentId": appointment.self_service_id,
         "serviceName": appointment.service_name,
         "customerTimeZone": "UTC",
         "startDateTime": _date_time(appointment.start),
         "endDateTime": _date_time(appointment.end),
+        "filledAttendeesCount": len(customers),
         "customers": [
             {
                 "@odata.type": "#microsoft.graph.bookingCustomerInformation",
-                "name": appointment.customer_name,
-                "emailAddress": appointment.customer_email,
-            },
+                "name": name,
+                "emailAddress": address,
+            }
+            for name, address in customers
         ],
     }
 

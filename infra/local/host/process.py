@@ -7,10 +7,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 from infra.local.host.server import READY
 
@@ -37,8 +37,9 @@ class HostProcess:
     one. ``port`` 0 takes a free one. ``cors`` are the origins whose web pages may call.
     ``interpreter`` may be the Python of another virtual environment, and ``host_folder`` the folder
     from which it imports this host: so an app can run with what it declares and no more. ``echo``
-    shows what it prints. Errors: RuntimeError, with all that was printed, when the host is not
-    ready within ``timeout_s`` seconds.
+    is given each line that it prints. ``http`` is the host's parser of requests. Errors:
+    RuntimeError, with all that was printed, when the host is not ready within ``timeout_s``
+    seconds.
     """
 
     def __init__(
@@ -52,7 +53,8 @@ class HostProcess:
         timeout_s: float = 30.0,
         interpreter: Path | None = None,
         host_folder: Path = _REPOSITORY,
-        echo: bool = False,
+        echo: Callable[[str], None] | None = None,
+        http: Literal["h11", "httptools"] = "h11",
     ) -> None:
         self._host_folder = host_folder
         self._echo = echo
@@ -64,6 +66,8 @@ class HostProcess:
             str(app_folder.resolve()),
             "--port",
             str(port),
+            "--http",
+            http,
         ]
         self._command += [
             "--local-settings",
@@ -182,6 +186,11 @@ class HostProcess:
         except subprocess.TimeoutExpired:
             return self.kill()
 
+    def restart(self) -> None:
+        """Stop the host and start it again, on the same port if one was named."""
+        self.stop()
+        self.start()
+
     def kill(self) -> int:
         """End the host at once (SIGKILL), as when a machine is lost, and return its exit code."""
         self._running().kill()
@@ -195,8 +204,8 @@ class HostProcess:
     def _read(self, process: subprocess.Popen[str]) -> None:
         with process.stdout as lines:  # type: ignore[union-attr]  # opened as a pipe
             for line in lines:
-                if self._echo:
-                    sys.stdout.write(line)
+                if self._echo is not None:
+                    self._echo(line)
                 with self._news:
                     self._printed.append(line)
                     self._news.notify_all()

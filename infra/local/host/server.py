@@ -242,13 +242,11 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def _serve(
-    app_folder: Path, local_settings: Path | None, cors: str | None, listener: socket.socket
-) -> None:
-    app = await create_app(app_folder, local_settings, cors)
+async def _serve(options: argparse.Namespace, listener: socket.socket) -> None:
+    app = await create_app(options.app, options.local_settings, options.cors)
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=options.http,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -290,6 +288,13 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="ORIGINS",
         help="comma separated, instead of Host.CORS, as with Core Tools' func start --cors",
     )
+    parser.add_argument(
+        "--http",
+        choices=("h11", "httptools"),
+        default="h11",
+        help="the parser of requests; httptools is faster, and loses the body of a request that "
+        "asks for HTTP/2 (default: %(default)s)",
+    )
     options = parser.parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # what a function prints is seen while it runs
@@ -315,7 +320,7 @@ def main(arguments: list[str] | None = None) -> int:
             )
             return 2
         try:
-            asyncio.run(_serve(options.app, options.local_settings, options.cors, listener))
+            asyncio.run(_serve(options, listener))
         except HostError as error:
             print(error, file=sys.stderr)
             return 1

@@ -2,11 +2,9 @@
 
 import json
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import requests
 
 from infra.local import seed
 from infra.local.entra.errors import CONDITIONAL_ACCESS_CLAIMS, REFUSALS
@@ -17,7 +15,6 @@ from shared.entra.refusals import (
     AskedToWait,
     CredentialRefused,
     describe_refusal,
-    read_claims,
     read_refusal,
 )
 from shared.errors import (
@@ -33,11 +30,12 @@ from shared.errors import (
     UpstreamUnavailable,
     UserTokenRequired,
 )
+from shared.identity.claims_challenge import read_claims
+from shared.transport.connections import Trust, open_trust
 from tests.property.exchanging import (
     OTHER_TENANT,
     Worker,
     assert_keeps_quiet,
-    connection_to,
     entra_says,
     everything_said,
     make_caller,
@@ -65,7 +63,10 @@ MEANINGS: dict[type[FacadeError], tuple[int, ...]] = {
         50131,
         53003,
     ),
-    AccessDenied: (530032, 530035, 53004, 53011, 50020, 50034, 51004, 50014, 50105),
+    AccessDenied: (
+        *(530032, 530035, 53004, 53011, 50020, 50034, 51004, 50014, 50105),
+        *(500341, 500571, 90072, 50177, 50178, 530034, 53010, 135011, 5000224, 500212, 500213),
+    ),
     ConsentRequired: (65001, 65004, 90094, 90095),
     UserTokenRequired: (7000114,),
     Misconfigured: (
@@ -132,14 +133,13 @@ ROWS = [
 
 
 @pytest.fixture(scope="module")
-def session(running_stack: LocalStack) -> Iterator[requests.Session]:
-    with connection_to(running_stack.bundle) as session:
-        yield session
+def trust(running_stack: LocalStack) -> Trust:
+    return open_trust(running_stack.bundle)
 
 
 @pytest.fixture
-def worker(stack: LocalStack, session: requests.Session) -> Worker:
-    return start_worker(stack.environment, session)
+def worker(stack: LocalStack, trust: Trust) -> Worker:
+    return start_worker(stack.environment, trust)
 
 
 @pytest.fixture(autouse=True)

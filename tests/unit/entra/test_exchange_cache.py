@@ -148,7 +148,7 @@ def test_keys_share_nothing(cache: ExchangeCache[str], clock: Clock) -> None:
 def test_a_value_that_has_ended_when_it_comes_is_not_handed_out(
     cache: ExchangeCache[str], clock: Clock, lifetime_s: float
 ) -> None:
-    with pytest.raises(TokenRejected):
+    with pytest.raises(UpstreamUnavailable):
         ask(cache, Exchange(clock, lifetime_s=lifetime_s))
 
 
@@ -609,7 +609,7 @@ class CacheMachine(RuleBasedStateMachine):
             return
         assert self.calls > calls
         result: object = (
-            TokenRejected("The token ended while it was being exchanged.") if ended else made[0]
+            UpstreamUnavailable("Entra's answer came after its own end.") if ended else made[0]
         )
         assert got == result.value if isinstance(result, Fresh) else _alike(got, result)
         if meanwhile not in {"forget", "replace", "replace in vain"}:

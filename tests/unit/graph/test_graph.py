@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from shared.entra.graph_token import GraphToken
 from shared.graph.client import GraphClient
+from shared.graph.endings import GraphAnswer, NoAnswer, Seen
 from shared.transport.channel import Answer, Channel, NotSent, Unanswered
-from shared.transport.endings import GraphAnswer, NoAnswer, Seen
 
 ROOT = "https://graph.microsoft.com/v1.0"
 TOKEN = GraphToken("oid", "tid", "a.graph.token")

@@ -22,11 +22,11 @@ from shared.errors import (
     UpstreamBroken,
     UpstreamUnavailable,
 )
+from shared.graph.endings import GraphAnswer, NoAnswer, Seen
 from shared.graph.reads import GraphReads
 from shared.identity.caller import Caller
 from shared.telemetry.journal import Journal
 from shared.transport.deadline import Deadline
-from shared.transport.endings import GraphAnswer, NoAnswer, Seen
 
 CALLER = Caller("tid", "oid", "cid", 2e9, can_answer_challenges=True, assertion="an.assertion.here")
 FOUND = GraphAnswer(200, resource={"value": []})

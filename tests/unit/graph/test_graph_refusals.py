@@ -15,8 +15,8 @@ from shared.errors import (
     UpstreamAnswer,
     UpstreamBroken,
 )
+from shared.graph.endings import GraphAnswer, NoAnswer
 from shared.graph.refusals import read_refusal, says_malformed, says_not_found
-from shared.transport.endings import GraphAnswer, NoAnswer
 
 MALFORMED = FieldFault("appointmentId", "is malformed")
 

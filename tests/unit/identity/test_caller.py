@@ -29,7 +29,9 @@ from shared.identity.caller import (
     authenticate,
     read_bearer_token,
 )
-from shared.identity.signing_keys import KeysUnavailable, SigningKey, SigningKeys, read_signing_keys
+from shared.identity.key_sets import KeysUnavailable, SigningKey, read_signing_keys
+from shared.identity.signing_keys import KeyNotYetKnown, SigningKeys
+from shared.services import caller_rules
 from shared.settings import Settings
 from tests.tokens import ALLOWED_CLIENTS, FORGERIES, OTHER_TENANT, UNLISTED_CLIENT, Forger, Forgery
 
@@ -45,7 +47,7 @@ def make_rules(**given: str) -> CallerRules:
         "CLIENT_ID": seed.API_CLIENT_ID,
         "CLIENT_SECRET": seed.API_CLIENT_SECRET,
     }
-    return CallerRules.from_settings(Settings.read(environment | given))
+    return caller_rules(Settings.read(environment | given))
 
 
 LISTED = make_rules(ALLOWED_CLIENT_IDS=ALLOWED_CLIENTS)
@@ -61,9 +63,12 @@ class Bench:
     def __init__(self) -> None:
         self.entra = EntraSimulator(now=lambda: NOW)
         self.forger = Forger.beside(self.entra)
+        self.clock = NOW
         self.fetched: list[tuple[str, str]] = []
         self.key_issuer = f"{self.entra.base_url}/{{tenant}}/v2.0"
-        self.keys = SigningKeys(self._fetch, run_in_background=lambda work: work())
+        self.keys = SigningKeys(
+            self._fetch, now=lambda: self.clock, run_in_background=lambda work: work()
+        )
 
     def _fetch(self, tenant_id: str, version: str) -> Mapping[str, SigningKey]:
         self.fetched.append((tenant_id, version))
@@ -314,6 +319,35 @@ def test_keys_are_fetched_for_no_tenant_that_is_not_listed(own_bench: Bench) -> 
     with pytest.raises(CallerNotAllowed):
         own_bench.prove(own_bench.entra.user_token(tenant_id=OTHER_TENANT))
     assert {tenant_id for tenant_id, _ in own_bench.fetched} == {seed.TENANT_ID}
+
+
+@pytest.mark.parametrize(
+    ("issued_s_ago", "cause"),
+    [
+        pytest.param(-61, TokenRejected, id="in a future that no clock excuses"),
+        pytest.param(-59, KeyNotYetKnown, id="by a clock that is ahead"),
+        pytest.param(10, KeyNotYetKnown, id="after the last look"),
+        pytest.param(20, TokenRejected, id="with the last look"),
+        pytest.param(3600, TokenRejected, id="before the last look"),
+        pytest.param("x", TokenRejected, id="at no time"),
+        pytest.param(-(2**70), TokenRejected, id="at the end of time"),
+        pytest.param(2**70, TokenRejected, id="before all time"),
+    ],
+)
+def test_an_unknown_key_is_refused_unless_the_token_is_younger_than_the_list(
+    issued_s_ago: object, cause: type[FacadeError]
+) -> None:
+    bench = Bench()
+    bench.prove(bench.entra.user_token())
+    stranger = bench.entra.user_token(header={"kid": "made up"})
+    with pytest.raises(TokenRejected):
+        bench.prove(stranger)  # this look is the last for five minutes
+    bench.clock += 20
+    issued_at = bench.clock - issued_s_ago if isinstance(issued_s_ago, int) else issued_s_ago
+    token = bench.entra.user_token(header={"kid": "new"}, claims={"iat": issued_at})
+    with pytest.raises(cause) as caught:
+        bench.prove(token, at=bench.clock)
+    assert type(caught.value) is cause
 
 
 def test_a_token_that_cannot_be_judged_for_want_of_keys_is_not_refused_as_bad(bench: Bench) -> None:

@@ -13,9 +13,11 @@ from infra.local.entra.documents import key_set
 from infra.local.entra.simulator import EntraSimulator
 from shared.errors import FacadeError, TokenRejected, UpstreamUnavailable
 from shared.identity import caller, proved
-from shared.identity.caller import Caller, CallerRules, read_bearer_token
+from shared.identity.caller import Caller, read_bearer_token
+from shared.identity.key_sets import KeysUnavailable, SigningKey, read_signing_keys
 from shared.identity.proved import ProvedCallers
-from shared.identity.signing_keys import KeysUnavailable, SigningKey, SigningKeys, read_signing_keys
+from shared.identity.signing_keys import SigningKeys
+from shared.services import caller_rules
 from shared.settings import Settings
 from tests.tokens import ALLOWED_CLIENTS, FORGERIES, Forger, Forgery
 
@@ -43,9 +45,7 @@ class Bench:
             "CLIENT_ID": seed.API_CLIENT_ID,
             "CLIENT_SECRET": seed.API_CLIENT_SECRET,
         }
-        rules = CallerRules.from_settings(
-            Settings.read({**environment, "ALLOWED_CLIENT_IDS": ALLOWED_CLIENTS})
-        )
+        rules = caller_rules(Settings.read({**environment, "ALLOWED_CLIENT_IDS": ALLOWED_CLIENTS}))
         self.callers = ProvedCallers(rules, keys, lambda: self.time, capacity)
 
     def _fetch(self, tenant_id: str, version: str) -> Mapping[str, SigningKey]:

@@ -68,6 +68,29 @@ def test_a_request_is_one_line_of_names_and_values(
     )
 
 
+def test_each_call_is_told_with_the_code_of_graph_and_an_id_of_its_own(
+    caplog: pytest.LogCaptureFixture, clock: Clock
+) -> None:
+    journal = Journal("0f8f", clock)
+    told: list[tuple[str | None, str | None]] = [
+        ("ErrorItemNotFound", "c1"),
+        (None, "c2"),
+        ("Adele, adele@contoso.com", None),
+    ]
+    for code, call_id in told:
+        journal.graph_call(
+            "look",
+            "answered",
+            status=404,
+            graph_request_id=None,
+            seconds=0.0,
+            code=code,
+            call_id=call_id,
+        )
+    journal.write(200, "not_found")
+    assert only_line(caplog)[1].endswith(" codes=ErrorItemNotFound,-,other callIds=c1,c2,-")
+
+
 def test_what_is_not_known_is_left_out(caplog: pytest.LogCaptureFixture, clock: Clock) -> None:
     Journal("0f8f", clock).write(401, "missing_token")
     assert (

@@ -1,7 +1,8 @@
-/* The page: what the person sees and does. Talking to the service is in partner.js, the local stack's tools are in stack.js. Markup is built from nodes, never from text. */
+/* The page: what the person sees and does. Talking to the service is in partner.js, the local stack's tools are in stack.js, small pieces of the page in parts.js. */
 
-import { cancelAppointment, completeSignIn, intendToCancel, listAppointments, listBusinesses, readCancel, signIn } from "./partner.js";
-import { FAULTS, book, countFaults, readOutbox, switchAllOff, switchOn } from "./stack.js";
+import { cancelRequest, completeSignIn, intendToCancel, listAppointments, listBusinesses, readCancel, send, signIn } from "./partner.js";
+import { curlOf, during, localSpan, node, repeatLater, say, show, tabs, textOf } from "./parts.js";
+import { FAULTS, book, countFaults, readOutbox, resetAll, switchAllOff, switchOn, webhookRequest } from "./stack.js";
 
 const VERDICTS = {
   cancelled: { name: "Cancelled", tone: "good" },
@@ -9,13 +10,19 @@ const VERDICTS = {
   unknown: { name: "Not known", tone: "warn" },
   failed: { name: "Failed", tone: "bad" },
 };
+const MORE = [
+  ["Catered bento", "Isaiah Langer"],
+  ["Wine tasting", "Pradeep Gupta"],
+  ["Catered bento", "Diego Siciliani"],
+];
 
 const $ = (id) => document.getElementById(id);
 const settings = await (await fetch("config.json", { cache: "no-store" })).json();
 let person = null;
-let chosen = null; // the appointment in the dialog: { businessId, appointmentId, title }
-let sent = null; // the intended cancel behind the answer on show
-let countdown = 0;
+let chosen = null; // the appointment in the dialog: { businessId, appointmentId, title, attendees }
+let sending = false; // a cancel is under way: the dialog stays
+let sent = null; // what is behind the answer on show: { intent, name, request }
+let active = null; // the fault that is switched on
 
 /* Signing in */
 
@@ -32,8 +39,9 @@ async function begin() {
   if (person === null) return;
   $("person-name").textContent = person.name;
   prepare();
+  if (person.begunBy) show($("resume-notice"), `${person.begunBy} began to cancel an appointment, and you signed in as ${person.name}. Nothing was sent in your name.`);
   await Promise.all([showBusinesses(), showOutbox(), showFaults()]);
-  if (person.resume) await send(person.resume);
+  if (person.resume) await cancel(person.resume.intent, person.resume.name);
 }
 
 function prepare() {
@@ -43,13 +51,19 @@ function prepare() {
   $("search").addEventListener("submit", (event) => during(event, showAppointments));
   $("business").addEventListener("change", showAppointments);
   $("dialog-form").addEventListener("submit", (event) => during(event, confirmCancel));
-  $("keep").addEventListener("click", () => $("dialog").close());
-  $("again").addEventListener("click", (event) => during(event, () => send(sent)));
+  $("keep").addEventListener("click", () => sending || $("dialog").close());
+  $("dialog").addEventListener("cancel", (event) => sending && event.preventDefault());
+  $("dialog").addEventListener("close", () => sending && $("dialog").showModal()); // some browsers close at a second Esc whatever the page says
+  $("again").addEventListener("click", (event) => during(event, repeat));
   $("step-up").addEventListener("click", stepUp);
   $("outbox-refresh").addEventListener("click", (event) => during(event, showOutbox));
-  $("faults-off").addEventListener("click", (event) => during(event, turnFaultsOff));
   $("book").addEventListener("submit", (event) => during(event, bookAnother));
+  $("book-more").addEventListener("click", (event) => during(event, bookMore));
+  $("webhook").addEventListener("submit", (event) => during(event, sendWebhook));
+  $("reset").addEventListener("click", (event) => during(event, reset));
+  $("copy").addEventListener("click", (event) => during(event, copy));
   $("faults").replaceChildren(...FAULTS.map(faultRow));
+  tabs(document.querySelector("[role=tablist]"));
 }
 
 /* Businesses and appointments */
@@ -71,54 +85,85 @@ async function showAppointments() {
   const answer = await listAppointments(settings.partner, person.accessToken, businessId, { start, end });
   if (answer.kind !== "success") return showListing(answer);
   const { appointments, complete } = answer.body;
-  $("appointments").replaceChildren(...appointments.map((appointment) => appointmentRow(businessId, appointment)));
+  $("appointments").replaceChildren(...appointments.map((appointment) => appointmentRow({ businessId, ...appointment })));
+  offerToWebhook(businessId, appointments);
   const count = appointments.length === 1 ? "1 appointment" : `${appointments.length} appointments`;
   say($("listing"), complete ? `${count} in this time.` : `The first ${count}; there are more. Choose a shorter time.`);
 }
 
 function showListing(answer) {
   $("appointments").replaceChildren();
-  say($("listing"), answer.kind === "problem" ? `${answer.body.title} (${answer.body.code}).` : describe(answer));
+  say($("listing"), answer.kind === "problem" ? `${answer.body.title} (${answer.body.code}). ${answer.body.detail}` : describe(answer));
 }
 
-function appointmentRow(businessId, { appointmentId, title, start, end }) {
-  const cancel = node("button", { type: "button", ariaLabel: `Cancel ${title}` }, "Cancel …");
-  cancel.addEventListener("click", () => ask({ businessId, appointmentId, title }));
-  const time = start && end ? [node("time", { className: "quiet", dateTime: start }, `Your time: ${span(start, end)}`)] : [];
-  return node("li", {}, node("div", {}, node("strong", {}, title), ...time), cancel);
+function nameOf({ serviceName, customerName, title }) {
+  return [serviceName, customerName].filter(Boolean).join(", ") || title;
+}
+
+function appointmentRow(appointment) {
+  const { title, start, end, attendees } = appointment;
+  const button = node("button", { type: "button", ariaLabel: `Cancel ${title}` }, "Cancel …");
+  button.addEventListener("click", () => ask(appointment));
+  const time = start && end ? [node("time", { className: "when", dateTime: start }, localSpan(start, end))] : [];
+  const group = attendees > 1 ? [node("span", { className: "quiet" }, `A group of ${attendees}`)] : [];
+  const utc = nameOf(appointment) === title ? [] : [node("span", { className: "quiet" }, title)];
+  return node("li", {}, node("div", {}, ...time, node("strong", {}, nameOf(appointment)), ...group, ...utc), button);
 }
 
 /* Cancelling */
 
 function ask(appointment) {
   chosen = appointment;
-  $("dialog-what").textContent = appointment.title;
+  const { start, end, attendees } = appointment;
+  $("dialog-what").textContent = start && end ? `${nameOf(appointment)}, ${localSpan(start, end)}` : nameOf(appointment);
+  $("dialog-group").hidden = !(attendees > 1);
+  $("dialog-group").textContent = `This is a group of ${attendees}: it is cancelled for all of them.`;
   $("message").value = "";
+  say($("dialog-status"), "");
   $("dialog").showModal();
   $("message").focus();
 }
 
 async function confirmCancel() {
   const intent = intendToCancel(chosen.businessId, chosen.appointmentId, $("message").value);
-  $("confirm").textContent = "Cancelling …";
+  lock(true);
   try {
-    await send(intent);
+    await cancel(intent, nameOf(chosen));
   } finally {
-    $("confirm").textContent = "Cancel appointment";
+    lock(false);
     $("dialog").close();
   }
   $("answer-title").focus();
 }
 
-async function send(intent) {
-  sent = intent;
+function lock(on) {
+  sending = on;
+  $("confirm").textContent = on ? "Sending …" : "Cancel appointment";
+  $("keep").ariaDisabled = on ? "true" : null;
+  $("message").readOnly = on;
+  say($("dialog-status"), on ? "Sending. The answer is on its way, and closing this would not take the cancel back." : "");
+}
+
+async function cancel(intent, name) {
+  await sendAndShow({ intent, name, request: cancelRequest(person.accessToken, intent) });
+}
+
+/** Send what is behind the answer on show once more: with the token of now, or signed anew. */
+async function repeat() {
+  await sendAndShow(sent.intent ? { ...sent, request: cancelRequest(person.accessToken, sent.intent) } : sent);
+}
+
+async function sendAndShow(work) {
+  sent = work;
   say($("announcer"), "Sent; waiting for the answer.");
-  showAnswer(await cancelAppointment(settings.partner, person.accessToken, intent));
-  await Promise.all([showAppointments(), showOutbox(), showFaults()]);
+  const { path, ...options } = work.request;
+  const before = (await readOutbox(settings.stack).catch(() => [])).length;
+  showAnswer(await send(settings.partner, path, options));
+  await Promise.all([showAppointments(), showOutbox(before), showFaults()]);
 }
 
 async function stepUp() {
-  await signIn(settings.partner, { claims: $("step-up").dataset.claims, loginHint: person.username, resume: sent });
+  await signIn(settings.partner, { claims: $("step-up").dataset.claims, person, resume: { intent: sent.intent, name: sent.name } });
 }
 
 function showAnswer(answer) {
@@ -127,17 +172,20 @@ function showAnswer(answer) {
   const unconfirmed = answer.body?.confirmed === false;
   const label = unconfirmed ? `${name}, unconfirmed` : name;
   $("answer").hidden = false;
-  $("answer-title").replaceChildren("The answer ", node("span", { className: `badge ${unconfirmed ? "warn" : tone}` }, label));
+  $("answer-verdict").className = `badge ${unconfirmed ? "warn" : tone}`;
+  $("answer-verdict").textContent = label;
+  $("answer-name").textContent = sent.name;
   $("answer-text").textContent = describe(answer);
   $("answer-facts").replaceChildren(...facts(answer).map(([term, value, wide]) => node("div", { className: wide ? "wide" : "" }, node("dt", {}, term), node("dd", {}, value))));
   const errors = answer.body?.errors ?? [];
   $("answer-errors").hidden = errors.length === 0;
   $("answer-errors").replaceChildren(...errors.map(({ field, message }) => node("li", {}, node("code", {}, field), `: ${message}`)));
+  $("request-text").textContent = textOf(sent.request);
   $("answer-json").textContent = answer.body ? JSON.stringify(answer.body, null, 2) : "Nothing that could be read.";
-  $("step-up").hidden = meaning.signInWith === null;
+  $("step-up").hidden = meaning.signInWith === null || !sent.intent;
   $("step-up").dataset.claims = meaning.signInWith?.claims ?? "";
-  offerRepeat(meaning, answer.retryAfterSeconds);
-  say($("announcer"), `${label}. ${describe(answer)}`);
+  repeatLater($("again"), "Send the same request again", meaning.mayRepeat ? (answer.retryAfterSeconds ?? 0) : 0);
+  say($("announcer"), `${label}: ${sent.name}. ${describe(answer)}`);
 }
 
 function facts({ status, body, milliseconds }) {
@@ -148,6 +196,7 @@ function facts({ status, body, milliseconds }) {
   add("Cancelled", body?.cancelled);
   add("Confirmed", body?.confirmed);
   add("Replayed", body?.replayed);
+  add("Missing", body?.missing);
   add("Retryable", body?.retryable);
   add("Retry after", body?.retryAfterSeconds === undefined ? undefined : `${body.retryAfterSeconds} s`);
   add("Took", `${milliseconds} ms`);
@@ -156,61 +205,67 @@ function facts({ status, body, milliseconds }) {
   return found;
 }
 
-/** Offer the same request once more; where the answer names a wait, when it is over. */
-function offerRepeat({ mayRepeat }, retryAfterSeconds) {
-  clearInterval(countdown);
-  const button = $("again");
-  const text = "Send the same request again";
-  const until = performance.now() + (mayRepeat ? (retryAfterSeconds ?? 0) : 0) * 1000;
-  const tick = () => {
-    const left = Math.ceil((until - performance.now()) / 1000);
-    button.textContent = left > 0 ? `${text}, in ${left} s` : text;
-    if (left <= 0) clearInterval(countdown);
-  };
-  countdown = setInterval(tick, 250);
-  tick();
+async function copy() {
+  await navigator.clipboard.writeText(curlOf(settings.partner.facade, sent.request));
+  say($("announcer"), "Copied.");
+  $("copy").textContent = "Copied";
+  setTimeout(() => ($("copy").textContent = "Copy as curl"), 2000);
 }
 
 /* The local stack */
 
 function faultRow(fault) {
-  const button = node("button", { type: "button", ariaLabel: `Switch on: ${fault.title}` }, "Switch on");
-  button.addEventListener("click", (event) =>
-    during(event, async () => {
-      await switchAllOff(settings.stack);
-      await switchOn(fault, settings.stack);
-      await Promise.all([showFaults(fault.title), showAppointments()]); // the fault before this one may have kept them away
-    }),
-  );
-  return node("li", {}, node("div", {}, node("strong", {}, fault.title), node("span", { className: "quiet" }, `Due: ${fault.due}.`)), button);
+  const button = node("button", { type: "button", ariaPressed: "false", id: `fault-${fault.id}` }, node("strong", {}, fault.title), node("span", { className: "quiet" }, `Expect: ${fault.due}.`));
+  button.addEventListener("click", (event) => during(event, () => toggle(fault)));
+  return node("li", {}, button);
 }
 
-async function turnFaultsOff() {
-  await switchAllOff(settings.stack);
-  await Promise.all([showFaults(), showAppointments()]);
-}
-
-async function showFaults(title = null) {
+async function toggle(fault) {
+  const on = active !== fault;
   try {
-    const waiting = await countFaults(settings.stack);
-    const name = title ?? $("faults-planned").dataset.title;
-    $("faults-planned").dataset.title = waiting ? name : "";
-    say($("faults-planned"), waiting ? `Switched on: ${name || "a fault"}` : "Nothing is switched on.");
-    $("faults-planned").parentElement.classList.toggle("on", waiting > 0);
-    $("faults-off").hidden = waiting === 0;
+    await switchAllOff(settings.stack);
+    if (on) await switchOn(fault, settings.stack);
+    active = on ? fault : null;
   } catch (error) {
-    say($("faults-planned"), error.message);
+    return say($("faults-status"), error.message);
+  }
+  await Promise.all([showFaults(), showAppointments()]); // the fault before this one may have kept them away
+}
+
+async function showFaults() {
+  let waiting = 0;
+  try {
+    waiting = await countFaults(settings.stack);
+  } catch (error) {
+    return say($("faults-status"), error.message);
+  }
+  if (waiting === 0) active = null;
+  for (const fault of FAULTS) $(`fault-${fault.id}`).ariaPressed = String(fault === active);
+  say($("faults-status"), waiting === 0 ? "Nothing is simulated." : active ? "Press it again to switch it off." : "A failure that this page did not choose is switched on.");
+  const text = active ? `Simulating: ${active.title}. Expect: ${active.due}.` : waiting ? "A failure is switched on." : "";
+  for (const banner of ["simulating", "dialog-simulating"]) {
+    $(banner).hidden = !text;
+    say($(banner), text);
   }
 }
 
-async function showOutbox() {
+/** Show the outbox; with `since`, what came after so many mails as those of the answer on show. */
+async function showOutbox(since = null) {
   try {
     const mails = await readOutbox(settings.stack);
-    say($("outbox-status"), mails.length === 0 ? "No mail was sent." : mails.length === 1 ? "1 mail was sent." : `${mails.length} mails were sent.`);
+    say($("outbox-status"), counted(mails.length));
     $("outbox").replaceChildren(...mails.map(mailRow));
+    if (typeof since !== "number") return;
+    const fresh = mails.slice(0, mails.length - since);
+    say($("mails-status"), fresh.length === 0 ? "This request sent no mail." : counted(fresh.length));
+    $("mails").replaceChildren(...fresh.map(mailRow));
   } catch (error) {
     say($("outbox-status"), error.message);
   }
+}
+
+function counted(number) {
+  return number === 0 ? "No mail was sent." : number === 1 ? "1 mail was sent." : `${number} mails were sent.`;
 }
 
 function mailRow({ to, kind, message, at }) {
@@ -219,36 +274,55 @@ function mailRow({ to, kind, message, at }) {
   return node("li", {}, node("div", {}, node("strong", {}, `To the ${kind}`), node("span", { className: "quiet" }, to)), when, node("p", { className: "mail" }, message));
 }
 
+function offerToWebhook(businessId, appointments) {
+  const offered = businessId === settings.stack.webhook.businessId ? appointments : [];
+  $("webhook-appointment").replaceChildren(...offered.map((one) => node("option", { value: one.appointmentId }, one.title)));
+  say($("webhook-status"), offered.length ? "" : "Choose the business of the key above, with an appointment in it.");
+}
+
+async function sendWebhook() {
+  const choice = $("webhook-appointment").selectedOptions[0];
+  if (!choice) return;
+  const body = { businessId: settings.stack.webhook.businessId, appointmentId: choice.value };
+  await sendAndShow({ intent: null, name: choice.textContent, request: await webhookRequest(settings.stack, body) });
+  $("answer-title").focus();
+}
+
 async function bookAnother() {
-  const customerName = $("book-customer").value;
-  const appointment = {
-    serviceName: $("book-service").value,
-    customerName,
-    customerEmail: `${customerName.toLowerCase().replace(/[^a-z]+/g, "") || "customer"}@contoso.com`,
-    start: new Date($("book-start").value),
-  };
+  const start = new Date($("book-start").value);
+  await bookAll([[$("book-service").value, $("book-customer").value, start]], `Booked for ${$("book-customer").value}.`);
+}
+
+async function bookMore() {
+  const start = new Date($("book-start").value);
+  const hour = 60 * 60 * 1000;
+  await bookAll(MORE.map(([service, customer], index) => [service, customer, new Date(start.getTime() + (index + 1) * hour)]), "Booked three more.");
+}
+
+async function bookAll(bookings, words) {
   try {
-    await book(settings.stack, $("business").value, appointment);
-    say($("book-status"), `Booked for ${customerName}.`);
+    for (const [serviceName, customerName, start] of bookings) {
+      const customerEmail = `${customerName.toLowerCase().replace(/[^a-z]+/g, "") || "customer"}@contoso.com`;
+      await book(settings.stack, $("business").value, { serviceName, customerName, customerEmail, start });
+    }
+    say($("book-status"), words);
     await showAppointments();
   } catch (error) {
     say($("book-status"), error.message);
   }
 }
 
-/* Small things */
-
-/** Run what a button or form asks for, with the button out of use meanwhile. */
-async function during(event, work) {
-  event.preventDefault();
-  const button = event.submitter ?? event.currentTarget;
-  if (button.ariaDisabled === "true") return;
-  button.ariaDisabled = "true"; // not disabled: that would lose the focus
+async function reset() {
+  say($("announcer"), "Going back to the start.");
   try {
-    await work();
-  } finally {
-    button.ariaDisabled = null;
+    await resetAll(settings.stack);
+  } catch (error) {
+    return say($("announcer"), error.message);
   }
+  active = null;
+  $("answer").hidden = true;
+  await Promise.all([showAppointments(), showOutbox(), showFaults()]);
+  say($("announcer"), "The demo is as it was at the start.");
 }
 
 function describe({ kind, status, body }) {
@@ -256,28 +330,6 @@ function describe({ kind, status, body }) {
   if (kind === "problem") return `${body.title}. ${body.detail}`;
   const why = status === null ? "No answer came: the service is not there, or does not let this page call it (CORS)." : `An answer came that is none of the contract's (HTTP ${status}).`;
   return `${why} Sending the same request again is safe.`;
-}
-
-function span(start, end) {
-  const [from, to] = [new Date(start), new Date(end)];
-  const day = { weekday: "short", day: "numeric", month: "short", year: "numeric" };
-  const clock = { hour: "2-digit", minute: "2-digit" };
-  return `${from.toLocaleDateString(undefined, day)}, ${from.toLocaleTimeString(undefined, clock)} to ${to.toLocaleTimeString(undefined, clock)}`;
-}
-
-function node(name, properties, ...children) {
-  const made = Object.assign(document.createElement(name), properties);
-  made.append(...children);
-  return made;
-}
-
-function say(place, text) {
-  place.textContent = text;
-}
-
-function show(place, text) {
-  place.textContent = text;
-  place.hidden = false;
 }
 
 await begin();

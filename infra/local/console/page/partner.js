@@ -8,6 +8,7 @@
  *  - One Idempotency-Key per intended cancel, kept for every repeat of it. Then a repeat is safe whatever happened to the first attempt, even if no answer came.
  *  - Name the capability cp1 when asking for a token (MSAL: clientCapabilities: ["CP1"]): then Entra may ask for more in the middle of a session, and the
  *    service's interaction_required answers carry the challenge with which to sign in again.
+ *  - What is resumed after a sign-in belongs to the person who began it. If somebody else signs in, nothing is sent: it would be done in their name.
  *  - Decide on outcome, code and retryable. Texts may change, and an outcome that is not known counts as a failure.
  */
 
@@ -28,11 +29,15 @@ export class SignInFailed extends Error {
  * the price is that a reload signs in again.
  */
 
-/** Leave for the sign-in page. `claims` is the challenge of an interaction_required answer as it stands there (base64 of JSON), `resume` anything JSON that comes back with the token. */
-export async function signIn(settings, { claims, loginHint, resume = null } = {}) {
+/**
+ * Leave for the sign-in page. `claims` is the challenge of an interaction_required answer as it stands there (base64 of JSON). `resume` is anything JSON that
+ * comes back with the token, if `person`, who is signed in now, signs in again.
+ */
+export async function signIn(settings, { claims, person = null, resume = null } = {}) {
   const verifier = randomText();
   const state = randomText();
-  sessionStorage.setItem(PENDING_SIGN_IN, JSON.stringify({ verifier, state, resume }));
+  const begunBy = person && { id: person.id, name: person.name };
+  sessionStorage.setItem(PENDING_SIGN_IN, JSON.stringify({ verifier, state, resume, begunBy }));
   const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(verifier));
   const query = new URLSearchParams({
     client_id: settings.clientId,
@@ -45,11 +50,14 @@ export async function signIn(settings, { claims, loginHint, resume = null } = {}
     code_challenge_method: "S256",
   });
   query.set("claims", JSON.stringify({ access_token: { ...CAPABILITY, ...(claims ? JSON.parse(decodeBase64(claims)).access_token : {}) } }));
-  if (loginHint) query.set("login_hint", loginHint);
+  if (person) query.set("login_hint", person.username);
   location.assign(`${settings.authority}/oauth2/v2.0/authorize?${query}`);
 }
 
-/** Finish a sign-in that this page returned from: `{ accessToken, name, username, resume }`, or null when there was none. Throws SignInFailed. */
+/**
+ * Finish a sign-in that this page returned from: `{ accessToken, id, name, username, resume, begunBy }`, or null when there was none. Throws SignInFailed.
+ * `resume` is null unless this is the person who began it; `begunBy` is then the name of the one who did.
+ */
 export async function completeSignIn(settings) {
   const answer = new URLSearchParams(location.hash.slice(1));
   const pending = JSON.parse(sessionStorage.getItem(PENDING_SIGN_IN) ?? "null");
@@ -71,8 +79,11 @@ export async function completeSignIn(settings) {
   });
   const body = await redeemed.json();
   if (!redeemed.ok) throw new SignInFailed(body.error, firstLine(body.error_description));
-  const person = claimsOf(body.id_token);
-  return { accessToken: body.access_token, name: person.name, username: person.preferred_username, resume: pending.resume };
+  const { tid, oid, name, preferred_username: username } = claimsOf(body.id_token);
+  const id = `${tid}.${oid}`; // addresses change hands, this pair does not
+  const mayResume = pending.resume !== null && pending.begunBy?.id === id;
+  const begunBy = pending.resume !== null && !mayResume ? (pending.begunBy?.name ?? "somebody else") : null;
+  return { accessToken: body.access_token, id, name, username, resume: mayResume ? pending.resume : null, begunBy };
 }
 
 /*
@@ -103,12 +114,19 @@ export function intendToCancel(businessId, appointmentId, cancellationMessage) {
 }
 
 /** Send an intended cancel. Ids travel in the body: they hold characters that addresses mangle. */
-export function cancelAppointment(settings, accessToken, { idempotencyKey, body }) {
-  return call(settings, accessToken, "/api/v1/cancel-appointment", {
+export function cancelAppointment(settings, accessToken, intent) {
+  const { path, ...options } = cancelRequest(accessToken, intent);
+  return send(settings, path, options);
+}
+
+/** The request behind `cancelAppointment`: { path, method, headers, body }. */
+export function cancelRequest(accessToken, { idempotencyKey, body }) {
+  return {
+    path: "/api/v1/cancel-appointment",
     method: "POST",
-    headers: { "Content-Type": "application/json", "Idempotency-Key": idempotencyKey },
+    headers: { Authorization: `Bearer ${accessToken}`, "Content-Type": "application/json", "Idempotency-Key": idempotencyKey },
     body: JSON.stringify(body),
-  });
+  };
 }
 
 /**
@@ -131,7 +149,12 @@ export function readCancel(answer) {
   };
 }
 
-async function call({ facade }, accessToken, path, { headers = {}, ...options } = {}) {
+function call(settings, accessToken, path) {
+  return send(settings, path, { headers: { Authorization: `Bearer ${accessToken}` } });
+}
+
+/** Send a request to the service, and return its Answer. */
+export async function send({ facade }, path, options) {
   const begun = performance.now();
   const elapsed = () => Math.round(performance.now() - begun);
   const unanswered = (status) => ({ kind: "unanswered", status, body: null, retryAfterSeconds: null, milliseconds: elapsed() });
@@ -140,7 +163,6 @@ async function call({ facade }, accessToken, path, { headers = {}, ...options } 
   try {
     response = await fetch(facade + path, {
       ...options,
-      headers: { ...headers, Authorization: `Bearer ${accessToken}` },
       credentials: "omit", // a bearer token is all the service looks at
       cache: "no-store",
     });

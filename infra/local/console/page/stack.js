@@ -1,5 +1,5 @@
 /*
- * Tools of the local stack, which no partner has: the mails that were sent, faults to switch on, appointments to book.
+ * Tools of the local stack, which no partner has: the mails that were sent, faults to switch on, appointments to book, a webhook sender, the way back to the start.
  * They talk to the simulators' /_local addresses, which let this page in and no other.
  */
 
@@ -70,6 +70,18 @@ export const FAULTS = [
     graph: [{ step: "cancel", status: 404, body: { error: { code: "ErrorItemNotFound", message: "The specified object was not found in the store." } } }],
   },
   {
+    id: "lead-time",
+    title: "It is too near to be cancelled",
+    due: "refused by Bookings",
+    graph: [{ step: "cancel", status: 400, body: { error: { code: "", message: "The minimum lead time does not allow this." } } }],
+  },
+  {
+    id: "mailbox",
+    title: "The mailbox is not available",
+    due: "upstream unavailable, after a look that sees it standing",
+    graph: [{ step: "cancel", status: 404, body: { error: { code: "MailboxNotEnabledForRESTAPI", message: "The mailbox is inactive." } }, times: null }],
+  },
+  {
     id: "denied",
     title: "Graph says 403",
     due: "access denied",
@@ -121,6 +133,29 @@ export async function book({ graph }, businessId, { serviceName, customerName, c
     start: start.toISOString(),
     end: new Date(start.getTime() + 30 * 60 * 1000).toISOString(),
   });
+}
+
+/** Back to the seeded state: calendars, mails, faults. `make run` restarts the service as well, which would still know what it did. */
+export async function resetAll({ graph, entra }) {
+  await send(`${entra}/_local/reset`, "POST");
+  await send(`${graph}/_local/reset`, "POST");
+}
+
+/** The request of a webhook sender (Standard Webhooks), signed now: { path, method, headers, body }. */
+export async function webhookRequest({ webhook }, body) {
+  const id = `msg_${crypto.randomUUID()}`;
+  const timestamp = String(Math.floor(Date.now() / 1000));
+  const text = JSON.stringify(body);
+  const secret = Uint8Array.from(atob(webhook.secret.replace("whsec_", "")), (character) => character.charCodeAt(0));
+  const key = await crypto.subtle.importKey("raw", secret, { name: "HMAC", hash: "SHA-256" }, false, ["sign"]);
+  const signed = await crypto.subtle.sign("HMAC", key, new TextEncoder().encode(`${id}.${timestamp}.${text}`));
+  const signature = btoa(String.fromCharCode(...new Uint8Array(signed)));
+  return {
+    path: "/api/v1/webhooks/cancel-appointment",
+    method: "POST",
+    headers: { "Content-Type": "application/json", "webhook-id": id, "webhook-timestamp": timestamp, "webhook-signature": `v1,${signature}` },
+    body: text,
+  };
 }
 
 async function ask(address) {

@@ -1,6 +1,6 @@
-"""How an exchange with Graph can end, and which of these endings may be repeated.
+"""The four ways in which an exchange with Graph can end. Pure.
 
-Owns the four endings. Pure. Does *not* know appointments.
+Does *not* know appointments.
 """
 
 from dataclasses import dataclass, field

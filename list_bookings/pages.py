@@ -1,0 +1,97 @@
+"""From page to page of one of Graph's lists, as far as there is room and time. Pure.
+
+Owns how far a list is followed, and that a page is reduced to what is listed before the next one
+comes: it may have megabytes. Does *not* know what is listed, or how a page is read.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from shared.errors import Throttled, UpstreamAnswer, UpstreamBroken, UpstreamUnavailable
+from shared.transport.deadline import Deadline
+
+_MOST_PAGES = 10
+_MOST_ENTRIES = 1000
+_LONGEST_LINK = 8192
+_LEAST_S = 0.5  # a page that is asked for with less would likely not come
+_NEXT = "@odata.nextLink"
+
+type Page = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Listed[E]:
+    """The entries that could be read; ``complete`` is False when there are more."""
+
+    entries: Sequence[E]
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Reduced[E]:
+    """What is kept of a page: its entries, whether these are all it had, and what comes next."""
+
+    entries: list[E]
+    whole: bool
+    last: bool
+    following: Mapping[str, str] | None
+
+
+def follow[E](
+    read: Callable[[Mapping[str, str]], Page],
+    query: Mapping[str, str],
+    entry: Callable[[Any], E | None],
+    deadline: Deadline,
+) -> Listed[E]:
+    """Return all entries, or as many as may be listed and can be had in time.
+
+    ``read`` returns the page of a query; ``entry`` what is listed of one of its entries, None where
+    that cannot be read. Errors: those of ``read``, but what keeps a later page from coming only
+    ends the list.
+    """
+    entries: list[E] = []
+    whole = True
+    for number in range(_MOST_PAGES):
+        try:
+            page = _reduce(read(query), entry, _MOST_ENTRIES - len(entries))
+        except (Throttled, UpstreamBroken, UpstreamUnavailable):
+            if not number:
+                raise
+            break
+        entries += page.entries
+        whole = whole and page.whole
+        if page.last:
+            return Listed(entries, whole)
+        if page.following is None or len(entries) >= _MOST_ENTRIES:
+            break
+        if deadline.remaining_s() < _LEAST_S:
+            break
+        query = page.following
+    return Listed(entries, complete=False)
+
+
+def _reduce[E](page: Page, entry: Callable[[Any], E | None], room: int) -> _Reduced[E]:
+    found = page.get("value")
+    if not isinstance(found, list):
+        raise UpstreamBroken(
+            "Microsoft Graph answered no list; nothing was changed.",
+            upstream=UpstreamAnswer("graph", 200),
+        )
+    kept = [one for one in map(entry, found[:room]) if one is not None]
+    return _Reduced(kept, len(kept) == len(found), _NEXT not in page, _next_query(page.get(_NEXT)))
+
+
+def _next_query(link: Any) -> dict[str, str] | None:
+    """Return the query of the next page.
+
+    Of Graph's link nothing else is used: where requests go is never an upstream's choice.
+    """
+    if not isinstance(link, str) or len(link) > _LONGEST_LINK:
+        return None
+    try:
+        link.encode()  # half of a surrogate pair cannot be asked for
+        return dict(parse_qsl(urlsplit(link).query, keep_blank_values=True)) or None
+    except ValueError:
+        return None

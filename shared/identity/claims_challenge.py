@@ -1,0 +1,43 @@
+"""Claims challenges: what Entra and Graph ask of a user beyond the token, and how a caller is told.
+
+Owns what counts as a challenge, and the words for clients that cannot answer one. Does *not* know
+where a challenge was met.
+"""
+
+import json
+
+from shared.errors import InteractionRequired
+from shared.identity.caller import Caller
+from shared.strict_json import refuse_constant
+
+_MAX_CLAIMS_CHARS = 4096
+_FOR_MAKERS = (
+    " This client cannot answer such a challenge by itself. In a flow or app, open its connection and sign in again; if that does not help, an administrator has "
+    "to apply the same access policy to this API as to Microsoft Graph, so that it is met when the connection is made."
+)
+
+
+def read_claims(value: object) -> str | None:
+    """Return a claims challenge as minified JSON, or None where there is none that a client could
+    use.
+    """
+    if not isinstance(value, str) or len(value) > _MAX_CLAIMS_CHARS:
+        return None
+    try:
+        parsed = json.loads(value, parse_constant=refuse_constant)
+    except (ValueError, RecursionError):
+        return None
+    return (
+        json.dumps(parsed, separators=(",", ":")) if isinstance(parsed, dict) and parsed else None
+    )
+
+
+def explain_challenge(error: InteractionRequired, caller: Caller) -> InteractionRequired:
+    """Return the error in words that fit the caller's client: one that cannot answer a challenge
+    has to be told what its user can do.
+    """
+    if caller.can_answer_challenges:
+        return error
+    return InteractionRequired(
+        error.reason + _FOR_MAKERS, claims=error.claims, upstream=error.upstream
+    )

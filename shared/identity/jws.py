@@ -1,0 +1,100 @@
+"""A signed token taken apart: its parts, its claims by type, and whether RS256 over it was made
+with a key (RFC 7515 section 5.2, RFC 7518 section 3.3).
+
+Owns the spelling of the parts and the call of the cryptography. Does *not* say which algorithm a
+token may name, which key is asked or what a claim has to be: ``caller.py`` does. PyJWT does the
+same but loads X.509, PEM and six more kinds of keys with it: a tenth of a worker's start.
+"""
+
+import base64
+import json
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from shared.errors import TokenRejected
+from shared.strict_json import refuse_constant
+
+
+def is_signed_with(key: RSAPublicKey, token: str) -> bool:
+    """Tell whether ``token``, three parts of base64url with dots between, was signed with the
+    private half of ``key``.
+    """
+    signed, _, signature = token.rpartition(".")
+    header, _, payload = signed.partition(".")
+    try:
+        read_base64url(header)
+        read_base64url(payload)
+        key.verify(read_base64url(signature), signed.encode("ascii"), PKCS1v15(), SHA256())
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def read_base64url(text: str) -> bytes:
+    """Return what an unpadded base64url text stands for.
+
+    Errors: ValueError, also where it is not the one spelling of its bytes (RFC 4648 section 3.5).
+    """
+    decoded = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    if base64.urlsafe_b64encode(decoded).rstrip(b"=").decode("ascii") != text:
+        raise ValueError("not the one spelling of its bytes")
+    return decoded
+
+
+def read_part(segment: str) -> Mapping[str, Any]:
+    """Read one part of a JWT strictly: no duplicate members (RFC 8725 2.4), no NaN, objects only.
+
+    Errors: TokenRejected.
+    """
+    try:
+        padded = segment + "=" * (-len(segment) % 4)
+        parsed = json.loads(
+            base64.urlsafe_b64decode(padded).decode("utf-8"),
+            object_pairs_hook=_unique,
+            parse_constant=refuse_constant,
+        )
+    except (ValueError, RecursionError):
+        raise TokenRejected("The token is not a readable JWT.") from None
+    if not isinstance(parsed, dict):
+        raise TokenRejected("The token is not a readable JWT.")
+    return parsed
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("duplicate member")
+    return members
+
+
+def read_text(claims: Mapping[str, Any], claim: str, meaning: str) -> str:
+    """Return a claim that is a text. Errors: TokenRejected; ``meaning`` names it in words."""
+    value = claims.get(claim)
+    if not isinstance(value, str) or not value:
+        raise TokenRejected(f"The token's {meaning} ({claim}) is missing or not a text.")
+    return value
+
+
+def read_guid(claims: Mapping[str, Any], claim: str) -> str:
+    """Return a claim that is a GUID, in lower case. Errors: TokenRejected."""
+    value = claims.get(claim)
+    try:
+        if isinstance(value, str) and str(UUID(value)) == value.lower():
+            return value.lower()
+    except ValueError:
+        pass
+    raise TokenRejected(f"The token's claim {claim} is missing or not a GUID.")
+
+
+def read_seconds(claims: Mapping[str, Any], claim: str) -> int:
+    """Return a claim that is a time in seconds since the epoch. Errors: TokenRejected."""
+    value = claims.get(claim)
+    if type(value) is not int or not 0 <= value < 2**40:
+        raise TokenRejected(f"The token's time {claim} is missing or not a number of seconds.")
+    return value
