@@ -17,7 +17,15 @@ from shared.entra.http import EntraAnswer, EntraHttp
 from shared.errors import FacadeError
 from shared.graph.client import MAX_BODY_BYTES, GraphClient
 from shared.graph.endings import GraphAnswer, Seen
-from shared.records.rules import Begun, Claim, End, IdempotencyStore, StoreUnavailable, Wanted
+from shared.records.rules import (
+    Begun,
+    Claim,
+    End,
+    Granted,
+    IdempotencyStore,
+    StoreUnavailable,
+    Wanted,
+)
 from shared.telemetry.journal import Telemetry
 from shared.telemetry.tracing import Attributes, Span
 from shared.transport.channel import Channel
@@ -196,6 +204,8 @@ class InstrumentedStore:
         with self._told("begin") as span:
             begun = self._store.begin(caller, wanted, lease_s=lease_s, keep_s=keep_s)
             span.note({"facade.record": type(begun).__name__})
+            if isinstance(begun, Granted):
+                span.note({"facade.doubt": begun.doubt})
             return begun
 
     def settle(self, claim: Claim, ends: Sequence[End], *, keep_s: float) -> bool:
