@@ -68,7 +68,9 @@ format: $(READY) ## Put the code into its layout and repair what can be repaired
 
 connector: $(READY) ## Fill in the Power Platform connector's files: infra/connector/readme.md says with what
 	@exec $(BIN)/python -m infra.connector.package --host="$(HOST)" --tenant="$(TENANT)" \
-		--api-client-id="$(API_CLIENT_ID)" --connector-client-id="$(CONNECTOR_CLIENT_ID)"
+		--api-client-id="$(API_CLIENT_ID)" --connector-client-id="$(CONNECTOR_CLIENT_ID)" \
+		--website="$(WEBSITE)" --privacy-policy="$(PRIVACY_POLICY)" \
+		--contact-name="$(CONTACT_NAME)" --contact-email="$(CONTACT_EMAIL)"
 
 .PHONY: package sbom lock audit
 

@@ -5,19 +5,20 @@ every other answer. Does *not* decide anything about the appointment.
 """
 
 from collections.abc import Mapping
+from typing import Annotated
 
 from pydantic import Field
 
 from cancel_appointment.outcome import CancelOutcome, Missing, Outcome
 from cancel_appointment.request import CancelRequest
-from shared.serving.problems import Answer, Reply, success
+from shared.serving.problems import Answer, Reply, open_list, success
 
 
 class CancelAnswer(Answer):
     """The answer to a cancel that ended: 200, for Graph's 204 and for its 404."""
 
-    outcome: Outcome = Field(
-        description="How it ended. An open list: treat a value that you do not know as a failure."
+    outcome: Annotated[Outcome, open_list(*Outcome)] = Field(
+        description=f"How it ended: {' or '.join(Outcome)}. An open list: treat a value that you do not know as a failure."
     )
     cancelled: bool = Field(description="True when the appointment was cancelled.")
     confirmed: bool = Field(
@@ -26,8 +27,12 @@ class CancelAnswer(Answer):
     replayed: bool = Field(
         description="True when this answer was given before, for the same request."
     )
-    business_id: str = Field(description="Id of the booking business, as it was asked for.")
-    appointment_id: str = Field(description="Id of the appointment, as it was asked for.")
+    business_id: str = Field(
+        description="Id of the booking business, as it was asked for, without white space around it."
+    )
+    appointment_id: str = Field(
+        description="Id of the appointment, as it was asked for, without white space around it."
+    )
     request_id: str = Field(
         description="Quote this to the operator of this service.",
         json_schema_extra={"format": "uuid"},

@@ -3,12 +3,18 @@
 from cancel_appointment.contract import CancelAnswer
 from cancel_appointment.request import IDEMPOTENCY_KEY_PATTERN, CancelRequest
 from shared import errors
-from shared.identity.webhooks import ID_PATTERN, TIMESTAMP_PATTERN
+from shared.identity.webhooks import (
+    ID_PATTERN,
+    LONGEST_SIGNATURES,
+    SIGNATURES_PATTERN,
+    TIMESTAMP_PATTERN,
+)
 from shared.serving.published import (
     CAUSES_OF_IDENTITY,
     CAUSES_OF_SERVICE,
     CAUSES_OF_UPSTREAMS,
     CORRELATION_ID,
+    TRACKING_ID,
     ForMakers,
     Guard,
     Published,
@@ -50,23 +56,33 @@ CANCEL_APPOINTMENT = Published(
     headers=(
         RequestHeader(
             "Idempotency-Key",
-            "A key of the caller's own for this request: the same key gets the same answer for 24 hours, not_found included. Bare, or as a quoted string.",
+            "A key of the caller's own for this request: the same key gets the same answer for 24 hours, not_found included. Bare, or as a quoted string; an empty one counts as left out.",
             {"type": "string", "pattern": IDEMPOTENCY_KEY_PATTERN},
         ),
         CORRELATION_ID,
     ),
     for_makers=ForMakers(
         words={
+            "description": (
+                "Cancels one appointment, as the person of the connection. Bookings mails the customer and the staff. "
+                "A group appointment is cancelled for everybody in it. An appointment that is not there does not fail the flow: look at Outcome. "
+                "This is an action, not a trigger: it does not start a flow when somebody cancels."
+            ),
             "x-ms-visibility": "important",
             "x-ms-api-annotation": {"family": "CancelAppointment", "revision": 1},
         },
         members={
             "businessId": {
+                "description": "Choose from the list, or enter the mailbox address of the booking page.",
                 "x-ms-visibility": "important",
                 "x-ms-test-value": "Contosolunchdelivery@M365B489948.onmicrosoft.com",
                 **picked_from("ListBusinesses", "businesses", "businessId", "displayName"),
             },
             "appointmentId": {
+                "description": (
+                    "Choose from the list, or enter the Appointment ID that List appointments gives. "
+                    "The Self Service Appointment ID is another one."
+                ),
                 "x-ms-visibility": "important",
                 "x-ms-test-value": "AAMkADKoAAA=",
                 **picked_from(
@@ -77,9 +93,19 @@ CANCEL_APPOINTMENT = Published(
                     given={"businessId": "businessId"},
                 ),
             },
-            "cancellationMessage": {"x-ms-visibility": "important"},
-            "Idempotency-Key": {"x-ms-visibility": "advanced"},
-            "x-correlation-id": {"x-ms-visibility": "advanced"},
+            "cancellationMessage": {
+                "description": "What the customer and the staff read in the mail. Leave it empty for the standard text.",
+                "x-ms-visibility": "important",
+            },
+            "Idempotency-Key": {
+                "x-ms-summary": "Key for Repeats",
+                "description": (
+                    "Leave it empty, or enter a text of your own for this one cancel. "
+                    "The same key gets the same answer for 24 hours. In a loop, add the Appointment ID to it."
+                ),
+                "x-ms-visibility": "advanced",
+            },
+            "x-correlation-id": TRACKING_ID,
         },
     ),
 )
@@ -96,7 +122,7 @@ CANCEL_APPOINTMENT_BY_WEBHOOK = Published(
     ),
     answer=CancelAnswer,
     answered="The cancel ended: outcome says how.",
-    examples=CANCEL_APPOINTMENT.examples,
+    examples=("cancelled_by_webhook",),
     causes=(
         errors.RequestInvalid,
         errors.SignatureRefused,
@@ -122,6 +148,12 @@ CANCEL_APPOINTMENT_BY_WEBHOOK = Published(
             "webhook-timestamp",
             "Seconds since 1970 when this attempt was signed, within five minutes of the service's clock.",
             {"type": "string", "pattern": TIMESTAMP_PATTERN},
+            required=True,
+        ),
+        RequestHeader(
+            "webhook-signature",
+            "Signatures over webhook-id, webhook-timestamp and the bytes of the body, separated by spaces; one of version v1 has to fit.",
+            {"type": "string", "maxLength": LONGEST_SIGNATURES, "pattern": SIGNATURES_PATTERN},
             required=True,
         ),
         CORRELATION_ID,

@@ -8,34 +8,32 @@ import json
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from shared.errors import BodyTooLarge, FieldFault, MediaTypeUnsupported
-from shared.ids import AppointmentId, BusinessId, without_controls
+from shared.ids import BLANKS, AppointmentId, BusinessId
+from shared.serving.media_types import MediaType, read_media_types
 from shared.serving.request_faults import invalid, read_faults, shown
 from shared.strict_json import refuse_constant
 
 MAX_BODY_BYTES = 64 * 1024
-_JSON_MEDIA_TYPE = re.compile(
-    r'application/json\s*(;\s*charset\s*=\s*(utf-?8|"utf-?8")\s*)?', re.ASCII | re.IGNORECASE
-)
 _BARE_KEY = re.compile(r"[\x21\x23-\x2b\x2d-\x7e]{1,255}")
 _QUOTED_KEY = re.compile(r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\]){1,255})"')
-IDEMPOTENCY_KEY_PATTERN = f"^(?:{_BARE_KEY.pattern}|{_QUOTED_KEY.pattern})$"
-# The rules of _message in the words of JSON Schema: not blank, no control characters but line
-# breaks and tabs.
-_NO_CONTROLS = r"\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f"
-_PUBLISHED_MESSAGE = {
-    "minLength": 1,
-    "pattern": rf"^[^{_NO_CONTROLS}]*[^\s{_NO_CONTROLS}][^{_NO_CONTROLS}]*$",
-}
+_NO_KEY = re.compile(r'[\t "\xa0]*')  # what low-code tools send for an empty box
+IDEMPOTENCY_KEY_PATTERN = f"^(?:{_NO_KEY.pattern}|{_BARE_KEY.pattern}|{_QUOTED_KEY.pattern})$"
+# What no mail can show: half of a surrogate pair, control characters but line breaks and tabs, and
+# the two code points that XML, and with it Exchange, refuses. Of the controls some end a line.
+_LINE_ENDS = re.compile(r"[\x0b\x0c\x85]")
+_NOT_SHOWN = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
-def _message(value: str) -> str:
-    if not value.strip():
-        raise ValueError("must not be blank; leave it out to send the default message")
-    return without_controls(value, lines=True)
+def _message(value: object) -> object:
+    """Clean a message: the person wants the cancel, the text is courtesy. A blank one is none."""
+    if not isinstance(value, str):
+        return value
+    cleaned = _NOT_SHOWN.sub("", _LINE_ENDS.sub("\n", value))
+    return cleaned if cleaned.strip(BLANKS) else None
 
 
 class CancelRequest(BaseModel):
@@ -50,21 +48,16 @@ class CancelRequest(BaseModel):
     )
 
     business_id: BusinessId = Field(
-        description="Id of the booking business: the SMTP address of its mailbox."
+        description="Id of the booking business: the SMTP address of its mailbox. White space around it does not count."
     )
     appointment_id: AppointmentId = Field(
-        description="Id of the appointment, exactly as Microsoft Graph gives it."
+        description="Id of the appointment, exactly as Microsoft Graph gives it. White space around it does not count."
     )
-    cancellation_message: (
-        Annotated[
-            str,
-            Field(max_length=2000, json_schema_extra=_PUBLISHED_MESSAGE),
-            AfterValidator(_message),
-        ]
-        | None
-    ) = Field(
+    cancellation_message: Annotated[
+        Annotated[str, Field(max_length=2000)] | None, BeforeValidator(_message)
+    ] = Field(
         default=None,
-        description="Text that Microsoft Bookings mails to the customer and the staff. Leave it out to send the default text.",
+        description="Text that Microsoft Bookings mails to the customer and the staff. Leave it out, or empty, to send the default text. Characters that no mail can show are dropped and do not count.",
         repr=False,
     )
 
@@ -72,34 +65,48 @@ class CancelRequest(BaseModel):
 def parse_cancel_request(content_type: str | None, body: bytes) -> CancelRequest:
     """Read a request body.
 
-    Errors: BodyTooLarge (over 64 KiB), MediaTypeUnsupported (not declared as JSON in UTF-8),
+    Errors: those of ``check_size``, MediaTypeUnsupported (not declared as JSON in UTF-8),
     RequestInvalid with one entry per fault.
     """
-    if len(body) > MAX_BODY_BYTES:
-        raise BodyTooLarge(f"The body is larger than {MAX_BODY_BYTES // 1024} KiB.")
-    if content_type is None or not _JSON_MEDIA_TYPE.fullmatch(content_type.strip()):
+    check_size(body)
+    declared = read_media_types(content_type)
+    if not declared or not all(map(_is_json, declared)):  # a gateway may have said it twice
         raise MediaTypeUnsupported(
             "Send the body as application/json in UTF-8, and say so in Content-Type."
         )
     try:
         parsed = _JSON.decode(body.decode("utf-8-sig"))
     except _DuplicateMemberError as error:
-        raise invalid(FieldFault(error.member, "occurs more than once")) from None
+        raise invalid(error.fault) from None
     except (ValueError, RecursionError):
         raise invalid(FieldFault("body", "is not readable JSON")) from None
     if not isinstance(parsed, dict):
         raise invalid(FieldFault("body", "must be a JSON object"))
+    # Pydantic names no member at fault where one of the names holds half of a surrogate pair.
+    named = {name.encode(errors="replace").decode(): value for name, value in parsed.items()}
     try:
-        return CancelRequest.model_validate(parsed)
+        return CancelRequest.model_validate(named)
     except ValidationError as error:
         raise read_faults(error) from None
 
 
+def check_size(body: bytes) -> None:
+    """Check that there is a body, of a size that may be read.
+
+    Errors: RequestInvalid (nothing came), BodyTooLarge (over 64 KiB).
+    """
+    if not body:
+        raise invalid(FieldFault("body", "is empty; send Content-Length"))
+    if len(body) > MAX_BODY_BYTES:
+        raise BodyTooLarge(f"The body is larger than {MAX_BODY_BYTES // 1024} KiB.")
+
+
 def parse_idempotency_key(header: str | None) -> str | None:
     """Return the idempotency key, bare or as the quoted string of
-    draft-ietf-httpapi-idempotency-key-header. Errors: RequestInvalid.
+    draft-ietf-httpapi-idempotency-key-header; an empty or blank one is none. Errors:
+    RequestInvalid.
     """
-    if header is None:
+    if header is None or _NO_KEY.fullmatch(header):
         return None
     value = header.strip(" \t")
     quoted = _QUOTED_KEY.fullmatch(value)
@@ -112,10 +119,19 @@ def parse_idempotency_key(header: str | None) -> str | None:
     )
 
 
+def _is_json(declared: MediaType | None) -> bool:
+    return (
+        declared is not None
+        and declared.name == "application/json"
+        and {"utf-8", "utf8"}.issuperset(declared.values("charset"))
+    )
+
+
 class _DuplicateMemberError(ValueError):
     def __init__(self, member: str) -> None:
         super().__init__("duplicate member")
-        self.member = shown(member)
+        known = member in (field.alias for field in CancelRequest.model_fields.values())
+        self.fault = FieldFault(shown(member), "occurs more than once", known=known)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -10,10 +10,10 @@ or threads.
 from cancel_appointment.operation import CancelWork, CarriesOut
 from cancel_appointment.patience import WEBHOOK_WITHIN_S
 from cancel_appointment.records import Keep
-from cancel_appointment.request import MAX_BODY_BYTES, parse_cancel_request
+from cancel_appointment.request import check_size, parse_cancel_request
 from shared.errors import (
     AccessDenied,
-    BodyTooLarge,
+    IdempotencyKeyReused,
     InteractionRequired,
     Misconfigured,
     TokenRejected,
@@ -56,11 +56,10 @@ class WebhookOperation(CarriesOut[WebhookSender]):
     def admit(self, incoming: Incoming, journal: Journal) -> CancelWork[WebhookSender]:
         """Prove the sender, then read the request.
 
-        Errors: BodyTooLarge; those of ``verify``, ``parse_cancel_request`` and
+        Errors: those of ``check_size``, ``verify``, ``parse_cancel_request`` and
         ``require_business``.
         """
-        if len(incoming.body) > MAX_BODY_BYTES:  # before it is hashed once per secret
-            raise BodyTooLarge(f"The body is larger than {MAX_BODY_BYTES // 1024} KiB.")
+        check_size(incoming.body)  # before it is hashed once per secret
         journal.note(acting="app")
         sender = self._verifier.verify(incoming.headers, incoming.body)
         webhook_id = read_webhook_id(incoming.headers)
@@ -81,9 +80,15 @@ class WebhookOperation(CarriesOut[WebhookSender]):
     def carry_out(
         self, work: CancelWork[WebhookSender], deadline: Deadline, journal: Journal
     ) -> Reply:
-        """Cancel. Where Graph wants a user to sign in, an operator has to act."""
+        """Cancel. Where Graph wants a user to sign in, an operator has to act; what is a key
+        elsewhere is the webhook-id here.
+        """
         try:
             return super().carry_out(work, deadline, journal)
+        except IdempotencyKeyReused as error:
+            raise IdempotencyKeyReused(
+                "This webhook-id came before, with another body: give another request an id of its own."
+            ) from error
         except (TokenRejected, InteractionRequired, AccessDenied) as error:
             said = error.upstream
             if isinstance(error, AccessDenied) and said is not None and said.status == 403:

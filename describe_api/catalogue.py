@@ -13,11 +13,30 @@ from shared.serving.problems import Answer
 from shared.serving.published import Guard, Published
 
 VERSION = "1.0"
+SCOPE = "Appointments.Cancel"
 TITLE = "Cancel Bookings Appointments"
 DESCRIPTION = (
     "Cancels appointments of Microsoft Bookings through Microsoft Graph, on behalf of the signed-in user, and lists what there is to cancel. "
     "Every answer is JSON of one contract, which only ever grows: clients ignore members that they do not know, and decide on codes, never on texts."
 )
+# The sections that follow it where headings are read.
+SECTIONS = f"""
+
+## Authentication
+
+Send an access token of Microsoft Entra ID *for this API* with every request: `Authorization: Bearer <token>`. It stands for a signed-in user and holds the scope `{SCOPE}`; its full name begins with the application ID URI, e.g. `api://<client id of this API>/{SCOPE}`. Browsers and apps get it by the authorization code flow with PKCE. An ID token, a token for Microsoft Graph and a token of an application alone are refused.
+
+An answer 401 with `interaction_required` holds `claims`: hand them to the next sign-in. Webhooks are signed instead. This document and the health check ask for nothing.
+
+## Signing
+
+Webhooks follow [Standard Webhooks](https://www.standardwebhooks.com). Sign `<webhook-id>.<webhook-timestamp>.<body>` with HMAC-SHA256; the key is what stands in base64 behind `whsec_` in your secret. Send three headers:
+
+- `webhook-id`: a name for this delivery, the same in its repeats;
+- `webhook-timestamp`: seconds since 1970 when this attempt was signed, within five minutes of the service's clock;
+- `webhook-signature`: `v1,` and the base64 of the signature; several are separated by spaces.
+
+The bytes of the body are signed as they are sent. A repeat has the same `webhook-id`, a new time and a new signature. The names of Svix (`svix-id`, `svix-timestamp`, `svix-signature`) are taken where none of the three came."""
 # Whoever runs the service puts their own here; the connector's readme says where.
 CONTACT = {
     "name": "The operator of this service",
@@ -28,7 +47,6 @@ WEBSITE = "https://bookings.example.com"
 PRIVACY_POLICY = "https://bookings.example.com/privacy"
 HOST = "your-function-app.azurewebsites.net"
 BASE_PATH = "/api"
-SCOPE = "Appointments.Cancel"
 AUTHORIZATION_URL = "https://login.microsoftonline.com/common/oauth2/v2.0/authorize"
 TOKEN_URL = "https://login.microsoftonline.com/common/oauth2/v2.0/token"  # noqa: S105 - an address
 
@@ -86,6 +104,9 @@ OPERATIONS: tuple[Published, ...] = (
     GET_HEALTH,
 )
 
+A_PROBLEM = "A problem: its `code` says which."
+ANY_OTHER = f"{A_PROBLEM} Any other status, also one that is new."
+
 RESPONSE_HEADERS: dict[str, dict[str, Any]] = {
     "Retry-After": {
         "description": "Seconds to wait before the same request is sent again.",
@@ -124,4 +145,5 @@ def described(operation: Published, status: int) -> str:
         return operation.answered
     if status == 304:
         return "Nothing has changed."
-    return "; ".join(f"{row.code}: {row.title}" for row in operation.rows()[status]) + "."
+    codes = "; ".join(f"{row.code}: {row.title}" for row in operation.rows()[status])
+    return f"{A_PROBLEM} {codes}."

@@ -8,10 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from describe_api import catalogue
+from describe_api.examples import Recorded, answers, sent
 from describe_api.schemas import NULLABLE, Schema, schemas_of
 from shared.serving.problems import Problem
 from shared.serving.published import Guard, Published
 
+_OF_PROBLEMS = ("application/json", "application/problem+json")
 _SECURITY = {
     Guard.USER: [{"entra": [catalogue.SCOPE]}],
     Guard.SIGNATURE: [{"webhook": []}],
@@ -19,28 +21,40 @@ _SECURITY = {
 }
 
 
-def openapi(operations: Sequence[Published], recorded: Mapping[str, Any]) -> dict[str, Any]:
+def openapi(operations: Sequence[Published], recorded: Recorded) -> dict[str, Any]:
     """Return the document.
 
-    ``recorded``: bodies of real answers by name, those of problems under their codes.
+    ``recorded``: real exchanges by name, those of problems under their codes.
     """
     models = [Problem]
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
         models += [model for model in (operation.answer, operation.body) if model is not None]  # type: ignore[misc]
         paths.setdefault(operation.path, {})[operation.method] = _operation(operation, recorded)
-    codes = sorted({code for operation in operations for code in operation.codes()} & set(recorded))
+    codes = sorted({code for operation in operations for code in operation.codes()})
     return {
         "openapi": "3.1.0",
         "info": {
             "title": catalogue.TITLE,
             "version": catalogue.VERSION,
-            "description": catalogue.DESCRIPTION,
-            "contact": catalogue.CONTACT,
+            "description": catalogue.DESCRIPTION + catalogue.SECTIONS,
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [
-            {"url": catalogue.BASE_PATH, "description": "Where this document was served from"}
+            {
+                "url": catalogue.BASE_PATH,
+                "description": "The service that this document was read from.",
+            },
+            {
+                "url": f"https://{{host}}{catalogue.BASE_PATH}",
+                "description": "The service, for a copy of this document.",
+                "variables": {
+                    "host": {
+                        "default": catalogue.HOST,
+                        "description": "The host name of the Function App, or of what stands before it.",
+                    }
+                },
+            },
         ],
         "tags": [
             {"name": name, "description": description}
@@ -53,7 +67,7 @@ def openapi(operations: Sequence[Published], recorded: Mapping[str, Any]) -> dic
                 name: catalogue.RESPONSE_HEADERS[name]
                 for name in _headers_that_may_be_absent(operations)
             },
-            "examples": {code: _example(recorded[code]) for code in codes},
+            "examples": {code: _example(body) for code, body in answers(recorded, codes).items()},
             "securitySchemes": {
                 "entra": {
                     "type": "oauth2",
@@ -79,37 +93,56 @@ def openapi(operations: Sequence[Published], recorded: Mapping[str, Any]) -> dic
     }
 
 
-def _operation(operation: Published, recorded: Mapping[str, Any]) -> dict[str, Any]:
+def _operation(operation: Published, recorded: Recorded) -> dict[str, Any]:
+    examples = sent(operation, recorded, catalogue.BASE_PATH)
     said: dict[str, Any] = {
         "operationId": operation.operation_id,
         "tags": [operation.tag],
         "summary": operation.summary,
-        "description": operation.description,
+        "description": operation.description + _headers_said(operation),
         "security": _SECURITY[operation.guard],
     }
-    if parameters := _parameters(operation):
+    if parameters := _parameters(operation, examples):
         said["parameters"] = parameters
     if operation.body is not None:
-        said["requestBody"] = {
-            "required": True,
-            "content": {"application/json": {"schema": _reference(operation.body)}},
-        }
+        content = {"schema": _reference(operation.body), **_one_example(examples, "body")}
+        said["requestBody"] = {"required": True, "content": {"application/json": content}}
     said["responses"] = {"200": _success(operation, recorded)}
     if operation is catalogue.GET_DOCUMENT:
         said["responses"]["304"] = {"description": catalogue.described(operation, 304)}
     said["responses"] |= {
         str(status): _problem(operation, status, recorded) for status in operation.rows()
     }
+    # What generated clients read where a status is not named: a new one, or a gateway's.
+    said["responses"]["default"] = {
+        "description": catalogue.ANY_OTHER,
+        "content": {media_type: {"schema": _reference(Problem)} for media_type in _OF_PROBLEMS},
+    }
     return said
 
 
-def _parameters(operation: Published) -> list[dict[str, Any]]:
+def _headers_said(operation: Published) -> str:
+    """Name the headers: some generators of clients make nothing of those in the list."""
+    named = [
+        f"`{header.name}`{' (required)' if header.required else ''}" for header in operation.headers
+    ]
+    return f" Request headers: {', '.join(named)}." if named else ""
+
+
+def _parameters(operation: Published, examples: Mapping[str, Any]) -> list[dict[str, Any]]:
     said: list[dict[str, Any]] = []
     for where, schema in parameters_of(operation):
         limits = {
             word: value for word, value in schema.items() if word not in (NULLABLE, "description")
         }
-        said.append({**where, "description": schema["description"], "schema": limits})
+        said.append(
+            {
+                **where,
+                "description": schema["description"],
+                "schema": limits,
+                **_one_example(examples, where["name"]),
+            }
+        )
     said += [
         {
             "name": header.name,
@@ -117,6 +150,7 @@ def _parameters(operation: Published) -> list[dict[str, Any]]:
             "required": header.required,
             "description": header.description,
             "schema": dict(header.schema),
+            **_one_example(examples, header.name),
         }
         for header in operation.headers
     ]
@@ -143,12 +177,14 @@ def parameters_of(operation: Published) -> Iterator[tuple[dict[str, Any], Schema
         yield said if said["required"] else {**said, "allowEmptyValue": True}, schema
 
 
-def _success(operation: Published, recorded: Mapping[str, Any]) -> dict[str, Any]:
+def _one_example(examples: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {"example": examples[name]} if name in examples else {}
+
+
+def _success(operation: Published, recorded: Recorded) -> dict[str, Any]:
     content: dict[str, Any] = {"schema": _reference(operation.answer)}
-    if examples := {
-        name: _example(recorded[name]) for name in operation.examples if name in recorded
-    }:
-        content["examples"] = examples
+    if bodies := answers(recorded, operation.examples):
+        content["examples"] = {name: _example(body) for name, body in bodies.items()}
     return {
         "description": catalogue.described(operation, 200),
         **_headers(operation, 200),
@@ -156,7 +192,7 @@ def _success(operation: Published, recorded: Mapping[str, Any]) -> dict[str, Any
     }
 
 
-def _problem(operation: Published, status: int, recorded: Mapping[str, Any]) -> dict[str, Any]:
+def _problem(operation: Published, status: int, recorded: Recorded) -> dict[str, Any]:
     codes = [row.code for row in operation.rows()[status]]
     content: dict[str, Any] = {"schema": _reference(Problem)}
     if known := [code for code in codes if code in recorded]:
@@ -164,7 +200,7 @@ def _problem(operation: Published, status: int, recorded: Mapping[str, Any]) -> 
     return {
         "description": catalogue.described(operation, status),
         **_headers(operation, status),
-        "content": {"application/json": content, "application/problem+json": content},
+        "content": dict.fromkeys(_OF_PROBLEMS, content),
         "x-codes": codes,
     }
 

@@ -5,7 +5,7 @@ absent, so null never comes; in a request null is taken for absent, and that is 
 know any format of documents beyond JSON Schema.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from pydantic import BaseModel
@@ -21,6 +21,8 @@ _ORDER = (
     "format",
     "description",
     "enum",
+    "x-extensible-enum",
+    "examples",
     "minLength",
     "maxLength",
     "pattern",
@@ -33,7 +35,7 @@ _ORDER = (
 NULLABLE = "nullable"  # a mark of ours, for each format to say in its own words
 
 
-def schemas_of(models: Iterable[type[BaseModel]]) -> dict[str, Schema]:
+def schemas_of(models: Collection[type[BaseModel]]) -> dict[str, Schema]:
     """Return the schemas of models and of all that they hold, by name; references are ``{"$ref":
     name}``.
     """
@@ -43,10 +45,23 @@ def schemas_of(models: Iterable[type[BaseModel]]) -> dict[str, Schema]:
     ]
     _, described = models_json_schema(modes, by_alias=True, ref_template="{model}")  # type: ignore[arg-type]
     answers = {name for name in described["$defs"] if _is_answer(name)}
+    # A list of values that is open stands in its place, and leaves a schema that nobody refers to.
+    wanted = {model.__name__ for model in models} | set(_references(described["$defs"]))
     return {
         name: _plain(schema, nulls=name not in answers)
         for name, schema in sorted(described["$defs"].items())
+        if name in wanted
     }
+
+
+def _references(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if "$ref" in node:
+            yield node["$ref"]
+        node = list(node.values())
+    if isinstance(node, list):
+        for part in node:
+            yield from _references(part)
 
 
 def _is_answer(name: str) -> bool:

@@ -1,7 +1,7 @@
 """The actions as a Swagger 2.0 document for the connectors of Power Platform. Pure.
 
-Owns how they are said there: no reference but to a whole body or answer, one example a status, and
-x-ms-summary wherever a maker reads a name. Does *not* own a word about any operation.
+Owns how they are said there: every object is a definition, one example a status, and x-ms-summary
+wherever a maker reads a name. Does *not* own a word about any operation.
 """
 
 import re
@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from describe_api import catalogue
+from describe_api.examples import Recorded, answers
 from describe_api.openapi import parameters_of
 from describe_api.schemas import NULLABLE, Schema, schemas_of
 from shared.serving.problems import Problem
@@ -16,12 +17,13 @@ from shared.serving.published import ForMakers, Guard, Published
 
 _JSON = "application/json"
 _ENTRA = "oauth2_auth"
+_UNSAID = (NULLABLE, "examples", "x-ms-primary-error-message")
 
 
-def swagger(operations: Sequence[Published], recorded: Mapping[str, Any]) -> dict[str, Any]:
+def swagger(operations: Sequence[Published], recorded: Recorded) -> dict[str, Any]:
     """Return the document.
 
-    ``recorded``: bodies of real answers by name, those of problems under their codes.
+    ``recorded``: real exchanges by name, those of problems under their codes.
     """
     actions = [
         (operation, operation.for_makers)
@@ -41,6 +43,7 @@ def swagger(operations: Sequence[Published], recorded: Mapping[str, Any]) -> dic
         if operation.body is not None
     }
     schemas = schemas_of(models)
+    whole = {model.__name__ for model in models}
     return {
         "swagger": "2.0",
         "info": {
@@ -56,8 +59,12 @@ def swagger(operations: Sequence[Published], recorded: Mapping[str, Any]) -> dic
         "produces": [_JSON],
         "paths": paths,
         "definitions": {
-            model.__name__: _object(schemas[model.__name__], schemas, words.get(model.__name__, {}))
-            for model in dict.fromkeys(models)
+            name: {
+                **_object(schema, words.get(name, {})),
+                # Beside a reference nothing may stand, so what is referred to has the name.
+                **({"x-ms-summary": summary_of(name)} if name not in whole else {}),
+            }
+            for name, schema in schemas.items()
         },
         "securityDefinitions": {
             _ENTRA: {
@@ -74,6 +81,9 @@ def swagger(operations: Sequence[Published], recorded: Mapping[str, Any]) -> dic
             for name, description in catalogue.TAGS.items()
             if name in {operation.tag for operation, _ in actions}
         ],
+        "x-ms-capabilities": {
+            "testConnection": {"operationId": "ListBusinesses", "parameters": {}},
+        },
         "x-ms-connector-metadata": [
             {"propertyName": "Website", "propertyValue": catalogue.WEBSITE},
             {"propertyName": "Privacy policy", "propertyValue": catalogue.PRIVACY_POLICY},
@@ -91,9 +101,7 @@ def summary_of(name: str) -> str:
     return " ".join("ID" if word.lower() == "id" else word.capitalize() for word in words)
 
 
-def _action(
-    operation: Published, for_makers: ForMakers, recorded: Mapping[str, Any]
-) -> dict[str, Any]:
+def _action(operation: Published, for_makers: ForMakers, recorded: Recorded) -> dict[str, Any]:
     statuses = (200, *operation.rows())
     return {
         "operationId": operation.operation_id,
@@ -102,7 +110,10 @@ def _action(
         "description": operation.description,
         **for_makers.words,
         "parameters": _parameters(operation, for_makers),
-        "responses": {str(status): _response(operation, status, recorded) for status in statuses},
+        "responses": {
+            **{str(status): _response(operation, status, recorded) for status in statuses},
+            "default": {"description": catalogue.ANY_OTHER, "schema": _reference(Problem)},
+        },
         **({"security": []} if operation.guard is Guard.NOBODY else {}),
     }
 
@@ -141,9 +152,9 @@ def _parameter(where: dict[str, Any], schema: Schema, for_makers: ForMakers) -> 
     }
 
 
-def _response(operation: Published, status: int, recorded: Mapping[str, Any]) -> dict[str, Any]:
+def _response(operation: Published, status: int, recorded: Recorded) -> dict[str, Any]:
     names = [row.code for row in operation.rows().get(status, [])] or operation.examples
-    example = next((recorded[name] for name in names if name in recorded), None)
+    example = next(iter(answers(recorded, names).values()), None)
     headers = catalogue.response_headers(operation, status)
     return {
         "description": catalogue.described(operation, status),
@@ -159,26 +170,30 @@ def _header(name: str) -> dict[str, Any]:
 
 
 def _reference(model: type) -> dict[str, str]:
-    return {"$ref": f"#/definitions/{model.__name__}"}
+    return _defined(model.__name__)
 
 
-def _object(
-    schema: Schema, schemas: Mapping[str, Schema], words: Mapping[str, Mapping[str, Any]]
-) -> Schema:
-    """Say a schema with everything it refers to in its place, and names for makers on its members."""
-    said = dict(schema)
-    if "$ref" in said:
-        said = {**schemas[said.pop("$ref")], **said}
-    said.pop(NULLABLE, None)  # null is taken for absent, and Swagger 2.0 has no word for that
+def _defined(name: str) -> dict[str, str]:
+    return {"$ref": f"#/definitions/{name}"}
+
+
+def _object(schema: Schema, words: Mapping[str, Mapping[str, Any]]) -> Schema:
+    """Say a schema, with names for makers on its members."""
+    if "$ref" in schema:
+        return _defined(schema["$ref"])
+    # Null is taken for absent, and Swagger 2.0 has no word for that; nor has it for several
+    # examples, nor the platform for the member that clients show of a problem.
+    said = {word: value for word, value in schema.items() if word not in _UNSAID}
     if "properties" in said:
         said["properties"] = {
-            name: {
-                "x-ms-summary": summary_of(name),
-                **_object(member, schemas, {}),
-                **words.get(name, {}),
-            }
+            name: _member(name, member, words.get(name, {}))
             for name, member in said["properties"].items()
         }
     if "items" in said:
-        said["items"] = _object(said["items"], schemas, {})
+        said["items"] = _object(said["items"], {})
     return said
+
+
+def _member(name: str, schema: Schema, words: Mapping[str, Any]) -> Schema:
+    said = _object(schema, {})
+    return said if "$ref" in said else {"x-ms-summary": summary_of(name), **said, **words}

@@ -11,6 +11,7 @@ from shared.serving.published import (
     CAUSES_OF_SERVICE,
     CAUSES_OF_UPSTREAMS,
     CORRELATION_ID,
+    TRACKING_ID,
     ForMakers,
     Published,
     picked_from,
@@ -40,10 +41,17 @@ LIST_BUSINESSES = Published(
     headers=(CORRELATION_ID,),
     for_makers=ForMakers(
         words={
+            "description": "Lists the booking pages that the person of the connection may see, by name.",
             "x-ms-visibility": "advanced",
             "x-ms-api-annotation": {"family": "ListBusinesses", "revision": 1},
         },
-        members={"x-correlation-id": {"x-ms-visibility": "advanced"}},
+        members={
+            "query": {
+                "x-ms-summary": "Name",
+                "description": "A part of the name. Leave it empty for all.",
+            },
+            "x-correlation-id": TRACKING_ID,
+        },
     ),
 )
 
@@ -71,11 +79,12 @@ LIST_APPOINTMENTS = Published(
         },
         members={
             "businessId": {
+                "description": "Choose from the list, or enter the mailbox address of the booking page.",
                 "x-ms-visibility": "important",
                 "x-ms-test-value": "Contosolunchdelivery@M365B489948.onmicrosoft.com",
                 **picked_from("ListBusinesses", "businesses", "businessId", "displayName"),
             },
-            "x-correlation-id": {"x-ms-visibility": "advanced"},
+            "x-correlation-id": TRACKING_ID,
         },
     ),
 )

@@ -32,6 +32,7 @@ _ADVICE: Mapping[str, str] = {
     "consent_required": "An administrator has to consent: az ad app permission admin-consent --id API_CLIENT_ID.",
     "interaction_required": "A policy of the directory asks for more, e.g. MFA: sign in again.",
     "access_denied": "This user may not act in that business: sign in as one of its staff.",
+    "business_not_found": "BUSINESS is the mailbox address of a booking page in which this user is staff.",
     "invalid_request": "Graph takes the made-up id for malformed: give APPOINTMENT the id of an appointment that was cancelled long ago.",
     "misconfigured": "The log line with this requestId says which setting, credential or consent is wrong.",
 }
@@ -120,6 +121,17 @@ def _checks(
         )
         yield Check("a cancel of nothing", None, f"not tried without {missing}")
         return
+    known = _looked_at(
+        "the business is there",
+        session,
+        "GET",
+        f"{url}/api/v1/businesses/{urllib.parse.quote(business, safe='')}/appointments",
+        lambda answer: answer.status_code == 200,
+        headers={"Authorization": f"Bearer {token}"},
+    )
+    yield known
+    if not known.passed:
+        return
     body = {"businessId": business, "appointmentId": appointment}
     headers = {"Authorization": f"Bearer {token}", "Idempotency-Key": f"smoke-{uuid.uuid4()}"}
     first = _looked_at(
@@ -191,7 +203,12 @@ def _is_problem(answer: requests.Response, status: int, code: str) -> bool:
 def _is_not_found(answer: requests.Response, *, replayed: bool) -> bool:
     body = _json(answer)
     wanted = {"outcome": "not_found", "cancelled": False, "replayed": replayed}
-    return answer.status_code == 200 and isinstance(body, dict) and wanted.items() <= body.items()
+    return (
+        answer.status_code == 200
+        and isinstance(body, dict)
+        and wanted.items() <= body.items()
+        and body.get("missing") != "business"
+    )
 
 
 def _describe(answer: requests.Response) -> str:
@@ -201,7 +218,7 @@ def _describe(answer: requests.Response) -> str:
     if isinstance(body, dict):
         parts += [
             f"{name}={str(body[name])[:100]}"
-            for name in ("outcome", "code", "confirmed", "replayed", "requestId")
+            for name in ("outcome", "missing", "code", "confirmed", "replayed", "requestId")
             if name in body
         ]
         advice = _ADVICE.get(str(body.get("code")))

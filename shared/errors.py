@@ -25,11 +25,13 @@ class UpstreamAnswer:
 class FieldFault:
     """One fault of the request:
 
-    ``field`` is a member or header name as the caller wrote it, or ``body``.
+    ``field`` is the name of a member, parameter or header, or ``body``. It is the caller's own text
+    where it is not ``known``, and has no place in a log then.
     """
 
     field: str
     message: str
+    known: bool = True
 
 
 class FacadeError(Exception):
@@ -56,6 +58,12 @@ class RequestInvalid(FacadeError):
     ) -> None:
         super().__init__(reason, upstream=upstream)
         self.faults = faults
+
+    @property
+    def fields(self) -> str | None:
+        """The names of what is at fault, for the log; ``unknown`` for a caller's own."""
+        names = (fault.field if fault.known else "unknown" for fault in self.faults)
+        return ",".join(dict.fromkeys(names)) or None
 
 
 class AuthorizationMalformed(RequestInvalid):

@@ -1,33 +1,89 @@
 """The ids of Bookings as callers may send them, and the rules that all of them share.
 
-Owns what an id may be. Does *not* know whether it exists: Microsoft Graph does.
+Owns what an id may be, what is stripped from around it, and when two businesses are the same. Does
+*not* know whether an id exists: Microsoft Graph does.
 """
 
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
-# The rules below in the words of JSON Schema (ECMA 262), for the published documents; without
-# look-aheads, which make it hard to generate what matches.
-_PUBLISHED = {
-    "pattern": r"^[^\u0000-\u001f\u007f-\u009f]*[^\s.\u0000-\u001f\u007f-\u009f][^\u0000-\u001f\u007f-\u009f]*$"
-}
+type Ranges = tuple[tuple[int, int], ...]
+
+# What people paste around an id without seeing it: all white space (Unicode's White_Space), all
+# format characters (category Cf: zero-width, byte order mark, direction marks), and the few letters
+# that show nothing.
+_UNSEEN: Ranges = (
+    *((0x09, 0x0D), (0x20, 0x20), (0x85, 0x85), (0xA0, 0xA0), (0xAD, 0xAD), (0x34F, 0x34F)),
+    *((0x600, 0x605), (0x61C, 0x61C), (0x6DD, 0x6DD), (0x70F, 0x70F), (0x890, 0x891)),
+    *((0x8E2, 0x8E2), (0x115F, 0x1160), (0x1680, 0x1680), (0x17B4, 0x17B5), (0x180E, 0x180E)),
+    *((0x2000, 0x200F), (0x2028, 0x202F), (0x205F, 0x206F), (0x2800, 0x2800), (0x3000, 0x3000)),
+    *((0x3164, 0x3164), (0xFEFF, 0xFEFF), (0xFFA0, 0xFFA0), (0xFFF0, 0xFFFB)),
+)
+# The same beyond the basic plane. Published patterns leave these out: the regular expressions of
+# .NET and of older JavaScript cannot say such a range.
+_UNSEEN_BEYOND: Ranges = (
+    *((0x110BD, 0x110BD), (0x110CD, 0x110CD), (0x13430, 0x1343F), (0x1BCA0, 0x1BCA3)),
+    *((0x1D173, 0x1D17A), (0xE0000, 0xE007F)),
+)
+BLANKS = "".join(
+    chr(code) for first, last in (*_UNSEEN, *_UNSEEN_BEYOND) for code in range(first, last + 1)
+)
 
 
-_CONTROLS = re.compile(
-    r"[\x00-\x1f\x7f-\x9f]"
-)  # Unicode's category Cc, which never grows (its stability policy)
-_CONTROLS_IN_LINES = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+def _written(ranges: Ranges) -> str:
+    """Write ranges as the inside of a class of characters, in the words of ECMA 262."""
+    return "".join(
+        f"\\u{first:04x}" + (f"-\\u{last:04x}" if last > first else "") for first, last in ranges
+    )
 
 
-def without_controls(value: str, *, lines: bool = False) -> str:
-    """Return the text.
+_CONTROLS = (
+    r"\u0000-\u001f\u007f-\u009f"  # category Cc, which never grows (Unicode's stability policy)
+)
+_AROUND = _written(_UNSEEN)
+_INSIDE = _CONTROLS + _written(tuple(one for one in _UNSEEN if one[0] > 0x9F))
+_QUOTES = (
+    "\"'`"
+    r"\u00ab\u00b4\u00bb\u2018-\u201f\u2032-\u2037\u2039\u203a\u275b-\u275e\u2e42"
+    r"\u300c-\u300f\u301d-\u301f\uff02\uff07\uff62\uff63"
+)
+_QUOTED = rf"\\*[{_QUOTES}].*[{_QUOTES}]"
+_NAMED = "<[^<]*>[;,]?"
+_STEP = r" *\.[. ]*"
+_MAILTO = "[mM][aA][iI][lL][tT][oO] *:"
+_PERCENT = "%[0-9A-Fa-f]{2}"
 
-    Errors: ValueError for a control character; with ``lines`` a text may have line breaks and tabs.
-    """
-    if (_CONTROLS_IN_LINES if lines else _CONTROLS).search(value):
-        raise ValueError("must not hold control characters")
+# One entry a rule: what an id that has been stripped must not look like, and what is said then.
+_REFUSED: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(expression, re.DOTALL), fault)
+    for expression, fault in (
+        (f"[{_CONTROLS}]", "must not hold control characters"),
+        (
+            f"[{_INSIDE}{''.join(f'{chr(a)}-{chr(b)}' for a, b in _UNSEEN_BEYOND)}]",
+            "must not hold invisible characters",
+        ),
+        (_PERCENT, "must not be percent-encoded; send it as Microsoft Graph gives it"),
+        (rf"\A{_QUOTED}\Z", "must not have quotation marks around it"),
+        (rf"\A{_MAILTO}", "must not begin with mailto:"),
+        (rf"{_NAMED}\Z", "must be the id alone, without a name and without < and >"),
+        (rf"(?:\A|[/\\]){_STEP}(?:[/\\]|\Z)", "is not an id"),  # a step of a path
+    )
+)
+# The rules above in the words of JSON Schema, for the published documents. A test holds the two
+# together. The point stands for any character here: line ends come around an id only.
+PUBLISHED_PATTERN = (
+    rf"^[{_AROUND}]*(?! |{_MAILTO}|.*{_PERCENT}|(?:.*[/\\])?{_STEP}[/\\])"
+    rf"(?!(?:{_QUOTED}|.*{_NAMED}|(?:.*[/\\])?{_STEP})[{_AROUND}]*$)"
+    rf"[^{_INSIDE}]+[{_AROUND}]*$"
+)
+
+
+def without_controls(value: str) -> str:
+    """Return the text. Errors: ValueError for a control character."""
+    if _REFUSED[0][0].search(value):
+        raise ValueError(_REFUSED[0][1])
     return value
 
 
@@ -38,25 +94,32 @@ def folded(business_id: str) -> str:
     return business_id.encode("utf-8", "surrogatepass").lower().decode("utf-8", "surrogatepass")
 
 
-def _identifier(value: str) -> str:
-    if not value.strip():
+def _stripped(value: object) -> object:
+    if value is None:
+        raise ValueError("is required")
+    stripped = value.strip(BLANKS) if isinstance(value, str) else value
+    if stripped == "":
         raise ValueError("must not be blank")
-    if all(
-        character == "." or character.isspace() for character in value
-    ):  # some of these are steps in a path
-        raise ValueError("is not an id")
-    return without_controls(value)
+    return stripped
 
 
+def _identifier(value: str) -> str:
+    for refused, fault in _REFUSED:
+        if refused.search(value):
+            raise ValueError(fault)
+    return value
+
+
+def _published(longest: int) -> Any:
+    return Field(min_length=1, max_length=longest, json_schema_extra={"pattern": PUBLISHED_PATTERN})
+
+
+# What is kept is the id without what was around it; its length is counted then.
 BusinessId = Annotated[
-    str,
-    Field(min_length=1, max_length=320, json_schema_extra=_PUBLISHED),
-    AfterValidator(_identifier),
+    str, _published(320), BeforeValidator(_stripped), AfterValidator(_identifier)
 ]
 AppointmentId = Annotated[
-    str,
-    Field(min_length=1, max_length=1024, json_schema_extra=_PUBLISHED),
-    AfterValidator(_identifier),
+    str, _published(1024), BeforeValidator(_stripped), AfterValidator(_identifier)
 ]
 
 

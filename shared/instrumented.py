@@ -11,17 +11,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
-import requests
-
 from shared.entra.exchange_cache import ExchangeCache, Fresh
 from shared.entra.graph_token import GraphToken
 from shared.entra.http import EntraAnswer, EntraHttp
 from shared.errors import FacadeError
 from shared.graph.client import MAX_BODY_BYTES, GraphClient
 from shared.graph.endings import GraphAnswer, Seen
-from shared.records.rules import Begun, Claim, End, IdempotencyStore, StoreUnavailable, Wanted
+from shared.records.rules import (
+    Begun,
+    Claim,
+    End,
+    Granted,
+    IdempotencyStore,
+    StoreUnavailable,
+    Wanted,
+)
 from shared.telemetry.journal import Telemetry
 from shared.telemetry.tracing import Attributes, Span
+from shared.transport.channel import Channel
 from shared.transport.deadline import Deadline
 
 _WORD = re.compile(r"[A-Za-z]{1,40}")
@@ -128,13 +135,13 @@ class InstrumentedEntraHttp(EntraHttp):
 
     def __init__(
         self,
-        session: requests.Session,
+        channel: Channel,
         authority_host: str,
         home_tenant: str,
         now: Callable[[], float],
         telemetry: Telemetry,
     ) -> None:
-        super().__init__(session, authority_host, home_tenant, now)
+        super().__init__(channel, authority_host, home_tenant, now)
         self._telemetry = telemetry
         self._attributes = _http("POST", authority_host, _TOKEN_PATH)
 
@@ -197,6 +204,8 @@ class InstrumentedStore:
         with self._told("begin") as span:
             begun = self._store.begin(caller, wanted, lease_s=lease_s, keep_s=keep_s)
             span.note({"facade.record": type(begun).__name__})
+            if isinstance(begun, Granted):
+                span.note({"facade.doubt": begun.doubt})
             return begun
 
     def settle(self, claim: Claim, ends: Sequence[End], *, keep_s: float) -> bool:

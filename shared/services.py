@@ -29,7 +29,7 @@ from shared.records.rules import IdempotencyStore
 from shared.settings import Settings, TelemetrySettings
 from shared.telemetry.journal import OFF, Journal, Telemetry, pseudonym
 from shared.transport.channel import Channel
-from shared.transport.connections import Trust, open_session, open_trust
+from shared.transport.connections import Trust, open_trust
 from shared.transport.deadline import Deadline
 from shared.transport.waiting import SystemWaiting
 
@@ -90,15 +90,16 @@ class Services:
             f"{self.settings.entra_authority_host}/{self.settings.tenant_id}/oauth2/v2.0/authorize"
         )
 
-    def deadline(self, within_s: float = math.inf) -> Deadline:
-        """Start the clock of one request; it ends a little before the caller's patience does, so
-        that an answer is written in time.
+    def deadline(self, within_s: float = math.inf, *, arrived_at: float | None = None) -> Deadline:
+        """Return the deadline of one request; it ends a little before the caller's patience does,
+        so that an answer is written in time.
 
-        ``within_s`` bounds that patience, in seconds.
+        ``within_s`` bounds that patience, in seconds. ``arrived_at`` is the moment of the monotonic
+        clock at which it began; None is now.
         """
-        return Deadline.after(
-            min(within_s, self.settings.request_deadline_seconds) - _RESERVE_S, time.monotonic
-        )
+        began_at = time.monotonic() if arrived_at is None else arrived_at
+        patience_s = min(within_s, self.settings.request_deadline_seconds) - _RESERVE_S
+        return Deadline(began_at + patience_s, time.monotonic)
 
     def warm(self) -> None:
         """Start what the first request will want, in the background: published keys, MSAL's
@@ -158,7 +159,7 @@ def build_services(environment: Mapping[str, str], telemetry: Telemetry = OFF) -
     settings = Settings.read(environment)
     waiting = SystemWaiting()
     trust = open_trust(settings.ca_bundle)
-    entra = open_session(trust, pool_size=settings.max_concurrency)
+    entra = Channel(settings.entra_authority_host, trust, keep=settings.max_concurrency)
     http = EntraHttp(entra, settings.entra_authority_host, settings.tenant_id, waiting.now)
     fetch_keys: FetchKeys = partial(
         fetch_signing_keys, entra, settings.entra_authority_host, timeout_s=_KEYS_TIMEOUT_S

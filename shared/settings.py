@@ -233,6 +233,13 @@ class Settings(TelemetrySettings):
             raise ValueError(f"Exactly one of {', '.join(_CREDENTIALS)} must be set; {found}.")
         if self.client_certificate_password is not None and self.client_certificate_path is None:
             raise ValueError("CLIENT_CERTIFICATE_PASSWORD is set without CLIENT_CERTIFICATE_PATH.")
+        if (
+            self.graph_api_version == "v1.0"
+            and self.bookings_segments[0].lower() == "bookingbusinesses"
+        ):
+            raise ValueError(
+                "GRAPH_API_VERSION is v1.0, which has the booking businesses below solutions only: set GRAPH_BOOKINGS_ROOT to solutions/bookingBusinesses, or GRAPH_API_VERSION to beta."
+            )
         self._check_store()
         authority, graph = _CLOUD_HOSTS[self.cloud]
         derived: dict[str, object] = {

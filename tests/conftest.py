@@ -12,8 +12,9 @@ from infra.local.host.process import HostProcess
 from infra.local.stack import LocalStack
 from tests.client import Facade
 from tests.integration.azurite import azurite
+from tests.integration.wire import bench
 
-__all__ = ["azurite"]  # a fixture: started once for all who need a table
+__all__ = ["azurite", "bench"]  # fixtures: an emulator of tables, a client and servers on a wire
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -11,9 +11,10 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 FOLDER = Path(__file__).resolve().parent
 DEFINITION, PROPERTIES, ICON, FLOW = (
@@ -25,11 +26,49 @@ DEFINITION, PROPERTIES, ICON, FLOW = (
 
 _GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)", re.ASCII)
-_PLACEHOLDER = re.compile(r"\{\{[A-Z_]*\}\}")
+_PLACEHOLDER = re.compile(
+    r"\{\{[A-Z_]*\}\}|[\w.@-]*\bexample\.(?:com|net|org)\b|your-function-app[\w.-]*"
+)
+_ADDRESS = re.compile(r"https://[^\s\"]{1,500}", re.ASCII)
+_EMAIL = re.compile(r"[^\s@\"]{1,64}@[^\s@\"]{1,255}", re.ASCII)
 
 
 class PackageRefused(ValueError):
     """A value with which no connector could work; the text is one sentence for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Publisher:
+    """Whom users of the connector may ask. A connector for one tenant needs none of it.
+
+    Errors: PackageRefused.
+    """
+
+    website: str
+    privacy_policy: str
+    contact_name: str
+    contact_email: str
+
+    def __post_init__(self) -> None:
+        for name in ("website", "privacy_policy"):
+            if not _ADDRESS.fullmatch(getattr(self, name)):
+                raise PackageRefused(f"{name.upper()} is an address that begins with https://.")
+        if not _EMAIL.fullmatch(self.contact_email):
+            raise PackageRefused("CONTACT_EMAIL is a mail address.")
+        if not self.contact_name.strip():
+            raise PackageRefused("CONTACT_NAME is the name of a person or a team.")
+
+    @classmethod
+    def read(cls, values: Mapping[str, str]) -> "Publisher | None":
+        """Read all four, or none. Errors: PackageRefused."""
+        given = {name: value.strip() for name, value in values.items() if value.strip()}
+        if not given:
+            return None
+        if missing := sorted(values.keys() - given.keys()):
+            raise PackageRefused(
+                f"{', '.join(missing).upper()} is missing: name the publisher whole, or not at all."
+            )
+        return cls(**given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +79,7 @@ class Deployment:
     tenant: str
     api_client_id: str
     connector_client_id: str
+    publisher: "Publisher | None" = None
 
     def __post_init__(self) -> None:
         _require_host(self.host)
@@ -80,7 +120,9 @@ def fill(deployment: Deployment, target: Path, source: Path = FOLDER) -> list[Pa
 
     Errors: PackageRefused when the source is not what it should be.
     """
-    definition = _read(source / DEFINITION) | {"host": deployment.host}
+    definition = _published_by(
+        deployment.publisher, _without_test_values(_read(source / DEFINITION))
+    ) | {"host": deployment.host}
     properties = (source / PROPERTIES).read_text(encoding="utf-8")
     for name in ("tenant", "api_client_id", "connector_client_id"):
         properties = properties.replace("{{" + name.upper() + "}}", getattr(deployment, name))
@@ -99,7 +141,37 @@ def fill(deployment: Deployment, target: Path, source: Path = FOLDER) -> list[Pa
     return [target / name for name in (DEFINITION, PROPERTIES, ICON, FLOW)]
 
 
-def _read(file: Path) -> dict[str, object]:
+def _without_test_values(node: Any) -> Any:
+    """Return the definition without the values that its own tests fill in."""
+    if isinstance(node, dict):
+        return {
+            name: _without_test_values(value)
+            for name, value in node.items()
+            if name != "x-ms-test-value"
+        }
+    return [_without_test_values(one) for one in node] if isinstance(node, list) else node
+
+
+def _published_by(publisher: Publisher | None, definition: dict[str, Any]) -> dict[str, Any]:
+    """Return the definition with the publisher's own addresses, or with none."""
+    info = {name: value for name, value in definition.get("info", {}).items() if name != "contact"}
+    metadata = definition.pop("x-ms-connector-metadata", [])
+    if publisher is None:
+        return {**definition, "info": info}
+    info["contact"] = {
+        "name": publisher.contact_name,
+        "url": publisher.website,
+        "email": publisher.contact_email,
+    }
+    own = {"Website": publisher.website, "Privacy policy": publisher.privacy_policy}
+    filled = [
+        entry | {"propertyValue": own.get(entry["propertyName"], entry["propertyValue"])}
+        for entry in metadata
+    ]
+    return {**definition, "info": info, "x-ms-connector-metadata": filled}
+
+
+def _read(file: Path) -> dict[str, Any]:
     try:
         read = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -109,6 +181,14 @@ def _read(file: Path) -> dict[str, object]:
     if not isinstance(read, dict):
         raise PackageRefused(f"{file.name} is no JSON object.")
     return read
+
+
+_OF_THE_PUBLISHER = {
+    "website": "address of the publisher's website",
+    "privacy-policy": "address of the privacy policy",
+    "contact-name": "name of a person or a team to ask",
+    "contact-email": "mail address of that person or team",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -127,6 +207,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default="",
         help="application (client) id of the connector's registration",
     )
+    for name, what in _OF_THE_PUBLISHER.items():
+        parser.add_argument(f"--{name}", default="", help=f"{what}; only for certification")
     parser.add_argument(
         "--target",
         type=Path,
@@ -136,7 +218,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         values = (options.host, options.tenant, options.api_client_id, options.connector_client_id)
-        written = fill(Deployment(*(value.strip().lower() for value in values)), options.target)
+        names = [name.replace("-", "_") for name in _OF_THE_PUBLISHER]
+        publisher = Publisher.read({name: getattr(options, name) for name in names})
+        host, tenant, api, connector = (value.strip().lower() for value in values)
+        deployment = Deployment(host, tenant, api, connector, publisher)
+        written = fill(deployment, options.target)
     except PackageRefused as refusal:
         print(refusal, file=sys.stderr)
         return 2

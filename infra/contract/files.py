@@ -13,7 +13,7 @@ OPENAPI = REPOSITORY / "docs" / "openapi.json"
 SWAGGER = REPOSITORY / "infra" / "connector" / "apiDefinition.swagger.json"
 GOLDEN = REPOSITORY / "tests" / "unit" / "golden" / "v1.json"
 
-_MODULE = '''"""Bodies of real answers, recorded from the running service by ``make contract``: written by it, not by hand."""
+_MODULE = '''"""Real exchanges, recorded from the running service by ``make contract``: written by it, not by hand."""
 
 RECORDED = r"""{}"""
 '''
@@ -34,9 +34,14 @@ def examples(recorded: Iterable[Recorded]) -> dict[Path, str]:
 
 
 def recorded_module(recorded: Iterable[Recorded]) -> str:
-    """Return the module that carries the bodies into the running service, which reads no file."""
-    bodies = {one.name: one.response["body"] for one in sorted(recorded, key=lambda one: one.name)}
-    text = json.dumps(bodies, indent=1, ensure_ascii=False)
+    """Return the module that carries what was recorded into the running service, which reads no
+    file.
+    """
+    exchanges = {
+        one.name: {"request": one.request, "response": one.response}
+        for one in sorted(recorded, key=lambda one: one.name)
+    }
+    text = json.dumps(exchanges, indent=1, ensure_ascii=False)
     if '"""' in text:
         raise ValueError("a body that ends its own quotation")
     return _MODULE.format(text)

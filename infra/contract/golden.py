@@ -23,6 +23,7 @@ _LIMITS = {
     "minimum": -1,
     "minItems": -1,
 }  # the sign: which way is looser
+_OPEN = "x-extensible-enum"  # the values that are known: readers are told that more may come
 _RETRYABLE = {row.code: row.retryable for row in (*TABLE.values(), BUG)}
 
 
@@ -119,10 +120,10 @@ def _facts(schema: Mapping[str, Any], document: Mapping[str, Any], *, required: 
     kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
     facts: Facts = {"required": required, "types": sorted(kinds)}
     facts |= {
-        word: schema[word] for word in ("format", "enum", "pattern", *_LIMITS) if word in schema
+        word: schema[word]
+        for word in ("format", "enum", _OPEN, "pattern", *_LIMITS)
+        if word in schema
     }
-    if "open list" in schema.get("description", "").lower():
-        facts["open"] = True
     return facts
 
 
@@ -293,6 +294,7 @@ def _narrowed(where: str, was: Facts, now: Facts, *, looser_is_breaking: bool) -
 
 
 def _enums(where: str, was: Facts, now: Facts, *, looser_is_breaking: bool) -> Iterator[Change]:
+    yield from _values(where, was.get(_OPEN, []), now.get(_OPEN, []), new_is_breaking=False)
     before, after = was.get("enum"), now.get("enum")
     if before is None and after is None:
         return
@@ -304,16 +306,20 @@ def _enums(where: str, was: Facts, now: Facts, *, looser_is_breaking: bool) -> I
             what=f"it is {'no longer' if looser else 'now'} a list of values",
         )
         return
-    # A value that is gone is as good as renamed, on both sides. A new one is what readers of an
-    # open list were told to expect.
+    yield from _values(where, before, after, new_is_breaking=looser_is_breaking)
+
+
+def _values(
+    where: str, before: list[str], after: list[str], *, new_is_breaking: bool
+) -> Iterator[Change]:
+    # A value that is gone is as good as renamed, on both sides.
     yield from (
         Change(breaking=True, where=where, what=f"the value {one} is gone")
         for one in before
         if one not in after
     )
-    breaking = looser_is_breaking and not was.get("open", False)
     yield from (
-        Change(breaking=breaking, where=where, what=f"the value {one} is new")
+        Change(breaking=new_is_breaking, where=where, what=f"the value {one} is new")
         for one in after
         if one not in before
     )

@@ -6,9 +6,12 @@ service runs on the official runtime, the simulators of Entra and Graph stand be
 write files.
 """
 
+import base64
+import hmac
 import json
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -35,6 +38,7 @@ _SENT_HEADERS = (
     "x-correlation-id",
     "webhook-id",
     "webhook-timestamp",
+    "webhook-signature",
 )
 _SHOWN_HEADERS = (
     "Content-Type",
@@ -50,6 +54,8 @@ _EXAMPLE = {
     "appointmentId": seed.EXAMPLE_APPOINTMENT,
     "cancellationMessage": seed.EXAMPLE_MESSAGE,
 }
+_DELIVERY, _SIGNED_AT = "msg_2f7c", "1793000000"  # a moment of no day in particular
+_CORRELATED = {"x-correlation-id": "flow-run-08dd3c8f"}
 _UNREADABLE = Fault(step="get", status=403, times=None)
 
 
@@ -101,6 +107,8 @@ class Service:
         """Keep an exchange under a name, with what differs from run to run replaced."""
         sent = answer.request
         shown = {header: value for header, value in sent.headers.items() if header in _SENT_HEADERS}
+        if "webhook-signature" in shown:
+            shown |= {"webhook-timestamp": _SIGNED_AT, "webhook-signature": _signature(_SIGNED_AT)}
         if "Authorization" in sent.headers:
             shown["Authorization"] = "Bearer <a token for this API>"
         request: dict[str, Any] = {
@@ -141,6 +149,10 @@ def record_all() -> list[Recorded]:
                 bring_about(service)
                 recorded += service.recorded
         stack.reset()
+        with _service(stack, stack.environment_with_webhooks) as service:
+            _webhooks(service)
+            recorded += service.recorded
+        stack.reset()
         with _broken_app() as folder, _service(stack, stack.environment, folder) as service:
             service.record("internal_error", service.send())
             recorded += service.recorded
@@ -160,10 +172,9 @@ def _service(
 
 def _successes(service: Service) -> None:
     graph = service.stack.graph
-    service.record("cancelled", service.send())
-    service.record(
-        "cancelled_replayed", service.send(headers={"x-correlation-id": "flow-run-08dd3c8f"})
-    )
+    keyed = {"Idempotency-Key": "cancel-AAMkADKoAAA=-1", **_CORRELATED}
+    service.record("cancelled", service.send(headers=keyed))
+    service.record("cancelled_replayed", service.send(headers=keyed))
     graph.faults.add(Fault(step="cancel", drop=True), Fault(step="cancel", drop=True, when="after"))
     service.record(
         "cancelled_unconfirmed", service.send(body={**_EXAMPLE, "appointmentId": "AAMkADKnAAA="})
@@ -175,14 +186,23 @@ def _successes(service: Service) -> None:
     graph.faults.add(Fault(step="cancel", drop=True, when="after"))
     service.record(
         "not_found_unconfirmed",
-        service.send(body={**_EXAMPLE, "appointmentId": "AAMkAD/Ko+rAAA="}),
+        service.send(
+            token=service.stack.entra.user_token(seed.MEGAN),
+            body={"businessId": seed.REPAIRS, "appointmentId": "AAMkADrepair1="},
+        ),
     )
     graph.reset()
-    service.record("businesses", service.send("GET", "/api/v1/businesses"))
+    service.record(
+        "businesses", service.send("GET", "/api/v1/businesses?query=lunch", headers=_CORRELATED)
+    )
     span = "start=2027-05-01T00:00:00Z&end=2027-06-01T00:00:00Z"
     service.record(
         "appointments",
-        service.send("GET", f"/api/v1/businesses/{seed.LUNCH_DELIVERY}/appointments?{span}"),
+        service.send(
+            "GET",
+            f"/api/v1/businesses/{seed.LUNCH_DELIVERY}/appointments?{span}",
+            headers=_CORRELATED,
+        ),
     )
     service.record("health", service.send("GET", "/api/health", token=""))
 
@@ -271,35 +291,34 @@ def _overloaded(service: Service) -> None:
     service.record("overloaded", refused[0])
 
 
-def _unsigned(service: Service) -> None:
-    service.record(
-        "invalid_signature",
-        service.send(
-            path=_WEBHOOK,
-            token="",
-            headers={"webhook-id": "msg_2f7c", "webhook-timestamp": "1793000000"},
-        ),
-    )
+def _webhooks(service: Service) -> None:
+    delivery = {"webhook-id": _DELIVERY, "webhook-timestamp": _SIGNED_AT}
+    service.record("invalid_signature", service.send(path=_WEBHOOK, token="", headers=delivery))
+    now = str(int(time.time()))
+    headers = {
+        **_CORRELATED,
+        **delivery,
+        "webhook-timestamp": now,
+        "webhook-signature": _signature(now),
+    }
+    service.record("cancelled_by_webhook", service.send(path=_WEBHOOK, token="", headers=headers))
+
+
+def _signature(timestamp: str) -> str:
+    """Sign the example as Standard Webhooks says."""
+    signed = f"{_DELIVERY}.{timestamp}.{json.dumps(_EXAMPLE)}".encode()
+    key = base64.b64decode(seed.WEBHOOK_SECRET.removeprefix("whsec_"))
+    return f"v1,{base64.b64encode(hmac.digest(key, signed, 'sha256')).decode()}"
 
 
 def _misconfigured(service: Service) -> None:
     service.record("misconfigured", service.send())
 
 
-_KEYS = json.dumps(
-    [
-        {
-            "id": seed.WEBHOOK_KEY_ID,
-            "secrets": [seed.WEBHOOK_SECRET],
-            "businesses": [seed.LUNCH_DELIVERY],
-        }
-    ]
-)
 _WITH_A_SERVICE_OF_THEIR_OWN: list[tuple[Mapping[str, str], Callable[[Service], None]]] = [
     ({"REQUEST_DEADLINE_SECONDS": "4"}, _in_progress),
     ({"MAX_CONCURRENCY": "1", "MAX_CONCURRENCY_PER_BUSINESS": "1"}, _overloaded),
     ({"CLIENT_SECRET": ""}, _misconfigured),
-    ({"WEBHOOK_KEYS": _KEYS}, _unsigned),
 ]
 
 _BROKEN = """

@@ -46,6 +46,7 @@ USERS = (ADELE, MEGAN, LYNNE)
 LUNCH_DELIVERY = "Contosolunchdelivery@M365B489948.onmicrosoft.com"
 REPAIRS = "Contosorepairs@M365B489948.onmicrosoft.com"
 EXAMPLE_APPOINTMENT = "AAMkADKoAAA="
+TASTING = "AAMkAD/Ko+rAAA="
 EXAMPLE_MESSAGE = "Your appointment has been successfully cancelled. Please call us again."
 
 
@@ -109,7 +110,7 @@ APPOINTMENTS = (
         self_service_id="6f9619ff-8b86-d011-b42d-00cf4fc964ff",
     ),
     Appointment(
-        "AAMkAD/Ko+rAAA=",
+        TASTING,
         LUNCH_DELIVERY,
         "Tasting",
         "Isaiah Langer",

@@ -18,7 +18,6 @@ from urllib.parse import urlencode, urlsplit
 import msal
 
 from shared.entra.exchange_cache import ExchangeCache, Fresh
-from shared.entra.http import EntraAnswer
 from shared.entra.refusals import CredentialRefused
 from shared.errors import Misconfigured
 from shared.settings import Cloud, Settings
@@ -27,8 +26,9 @@ from shared.transport.channel import Channel
 _log = logging.getLogger("facade.credentials")
 _REST_S = 30.0
 _READ_AGAIN_S = 1.0
-_IDENTITY_TIMEOUT_S = 5.0
-_IDENTITY_LIMIT_BYTES = 256 * 1024
+_IDENTITY_CONNECT_S = 2.0
+_IDENTITY_S = 5.0
+_MAX_IDENTITY_BYTES = 64 * 1024
 _IDENTITY_TOKEN_REUSED_S = 30.0  # MSAL hands out none that ends within five minutes
 
 # The audience of a managed identity's federated credential (entra-docs,
@@ -172,8 +172,7 @@ def load_credential(settings: Settings) -> Credential:
         return Credential(pair, fingerprint)
     if settings.managed_identity_client_id is not None:
         assertion = managed_identity_token(
-            settings.managed_identity_client_id,
-            _EXCHANGE_AUDIENCES[settings.cloud],
+            settings.managed_identity_client_id, _EXCHANGE_AUDIENCES[settings.cloud]
         )
         return Credential(
             {"client_assertion": assertion}, settings.managed_identity_client_id.encode()
@@ -193,7 +192,7 @@ def managed_identity_token(client_id: str, resource: str) -> Callable[[], str]:
         token, _ = identity.ask(resource)
         return Fresh(token, time.monotonic() + _IDENTITY_TOKEN_REUSED_S)
 
-    return lambda: recent.get_or_exchange(b"", ask, wait_s=_IDENTITY_TIMEOUT_S)
+    return lambda: recent.get_or_exchange(b"", ask, wait_s=_IDENTITY_S)
 
 
 class ManagedIdentity:
@@ -206,7 +205,7 @@ class ManagedIdentity:
             msal.UserAssignedManagedIdentity(client_id=client_id)
             if client_id
             else msal.SystemAssignedManagedIdentity(),
-            http_client=IdentityEndpoint(),
+            http_client=IdentityEndpoint(_IDENTITY_S),
         )
 
     def ask(self, resource: str) -> tuple[str, float]:
@@ -231,47 +230,46 @@ class ManagedIdentity:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class IdentityAnswer:
+    """An answer of the platform's identity endpoint, in the shape that MSAL wants."""
+
+    status_code: int
+    text: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+
+
 class IdentityEndpoint:
     """The HTTP client for the platform's identity endpoint, which is plain http on the machine
-    itself (App Service: IDENTITY_ENDPOINT).
+    itself (App Service: IDENTITY_ENDPOINT). It is asked about once an hour, each time over a
+    connection of its own; ``within_s`` (seconds) bounds the whole of an answer, MSAL sets no limit.
 
-    Each call is bounded as a whole; MSAL sets no time-out. Errors: NotSent, Unanswered, ValueError.
+    Errors: ValueError, NotSent, Unanswered.
     """
 
-    def get(self, url: str, **request: Any) -> EntraAnswer:
+    def __init__(self, within_s: float = _IDENTITY_S) -> None:
+        self._within_s = within_s
+
+    def get(
+        self, url: str, *, params: Mapping[str, str], headers: Mapping[str, str]
+    ) -> IdentityAnswer:
         """Ask the endpoint."""
-        return self._ask("GET", url, **request)
-
-    def post(self, url: str, **request: Any) -> EntraAnswer:
-        """Ask the endpoint, for platforms that want POST."""
-        return self._ask("POST", url, **request)
-
-    def close(self) -> None:
-        """Do nothing: no connection is kept."""
-
-    def _ask(
-        self,
-        method: str,
-        url: str,
-        *,
-        params: Mapping[str, str] | None = None,
-        data: Mapping[str, str] | None = None,
-        headers: Mapping[str, str] | None = None,
-        **_: Any,
-    ) -> EntraAnswer:
-        address = urlsplit(url)
-        query = "&".join(filter(None, (address.query, urlencode(params or {}))))
-        answer = Channel(f"{address.scheme}://{address.netloc}", None, keep=0).exchange(
-            method,
-            f"{address.path or '/'}?{query}" if query else address.path or "/",
-            headers or {},
-            urlencode(data).encode() if data else None,
-            connect_s=_IDENTITY_TIMEOUT_S,
-            total_s=_IDENTITY_TIMEOUT_S,
-            limit_bytes=_IDENTITY_LIMIT_BYTES,
+        parts = urlsplit(url)
+        channel = Channel(f"{parts.scheme}://{parts.netloc}", None, keep=0)
+        answer = channel.exchange(
+            "GET",
+            f"{parts.path}?{urlencode(params)}",
+            headers,
+            None,
+            connect_s=min(_IDENTITY_CONNECT_S, self._within_s),
+            total_s=self._within_s,
+            limit_bytes=_MAX_IDENTITY_BYTES,
         )
-        text = answer.body.decode()
+        text = answer.body.decode("utf-8")
         # MSAL would log what it cannot read, and that may be the better half of a token.
         if not isinstance(json.loads(text), dict):
             raise ValueError("the identity endpoint answered no JSON object")  # noqa: TRY004 - a wrong answer, not a wrong type in our code
-        return EntraAnswer(answer.status, text, {})
+        return IdentityAnswer(answer.status, text, answer.headers)
+
+    def close(self) -> None:
+        """Do nothing: no connection is kept."""

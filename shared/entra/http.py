@@ -11,13 +11,12 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
-
-import requests
-import urllib3
+from urllib.parse import urlencode, urlsplit
 
 from shared.entra.refusals import describe_refusal, read_refusal
 from shared.errors import UpstreamAnswer, UpstreamBroken, UpstreamUnavailable
+from shared.transport.channel import Answer, Channel, NotSent, Unanswered
+from shared.transport.connections import USER_AGENT
 from shared.transport.deadline import Deadline
 from shared.transport.retry_after import parse_retry_after
 
@@ -26,6 +25,12 @@ _CONNECT_S = 3.0
 _CALL_S = 5.0
 _SHORTEST_CALL_S = 0.05
 _MAX_BODY_BYTES = 256 * 1024
+_ID_HEADER = "client-request-id"  # MSAL sends it, and Entra repeats it
+_HEADERS = {
+    "User-Agent": USER_AGENT,
+    "Accept-Encoding": "gzip, deflate",
+    "Content-Type": "application/x-www-form-urlencoded",
+}
 _DISCOVERY_PATH = "/v2.0/.well-known/openid-configuration"
 
 
@@ -52,12 +57,12 @@ class EntraHttp:
 
     def __init__(
         self,
-        session: requests.Session,
+        channel: Channel,
         authority_host: str,
         home_tenant: str,
         now: Callable[[], float],
     ) -> None:
-        self._session = session
+        self._channel = channel
         self._authority_host = urlsplit(authority_host).netloc
         self._home_tenant = home_tenant
         self._now = now
@@ -95,45 +100,40 @@ class EntraHttp:
                 upstream=UpstreamAnswer("entra"),
             )
         tenant = parts.path.lstrip("/").partition("/")[0]
-        status, retry_after, body = self._send(url, data, headers, deadline)
-        parsed = _parse_object(body)
-        if status != 200 or parsed is None or "error" in parsed:
+        answer = self._send(parts.path, data, headers, deadline)
+        parsed = _parse_object(answer.body)
+        if answer.status != 200 or parsed is None or "error" in parsed:
             _log.info(
-                "event=entra_refused tenant=%s %s", tenant, describe_refusal(status, parsed or {})
+                "event=entra_refused tenant=%s %s",
+                tenant,
+                describe_refusal(answer.status, parsed or {}),
             )
             raise read_refusal(
-                status,
+                answer.status,
                 parsed or {},
-                retry_after_s=parse_retry_after(retry_after, self._now()),
+                retry_after_s=parse_retry_after(answer.headers.get("retry-after"), self._now()),
                 home_tenant=tenant == self._home_tenant,
             )
-        return EntraAnswer(status, body.decode("utf-8"), {})
+        return EntraAnswer(answer.status, answer.body.decode("utf-8"), {})
 
     def close(self) -> None:
-        """Do nothing: the session belongs to the composition root."""
+        """Do nothing: the channel belongs to the composition root."""
 
-    def _send(
-        self, url: str, data: Any, headers: Mapping[str, str], deadline: Deadline
-    ) -> tuple[int, str | None, bytes]:
-        """Return status, Retry-After and body of the answer; its session bounds the whole of it by
-        the read time-out (``connections.py``).
-        """
+    def _send(self, path: str, data: Any, headers: Mapping[str, str], deadline: Deadline) -> Answer:
         left_s = max(_SHORTEST_CALL_S, min(_CALL_S, deadline.remaining_s()))
-        timeout: Any = urllib3.Timeout(
-            connect=min(_CONNECT_S, left_s), total=left_s
-        )  # requests takes it; its stubs do not know
         try:
-            with self._session.post(
-                url, data=data, headers=headers, timeout=timeout, allow_redirects=False, stream=True
-            ) as response:
-                body = response.raw.read(_MAX_BODY_BYTES + 1, decode_content=True)
-                return response.status_code, response.headers.get("Retry-After"), body
-        except (
-            requests.RequestException,
-            urllib3.exceptions.HTTPError,
-            OSError,
-        ) as error:  # below requests, a body is read by urllib3
-            _log.warning("event=entra_unreachable error=%s", type(error).__name__)
+            return self._channel.exchange(
+                "POST",
+                path,
+                {**_HEADERS, **headers},
+                urlencode(data).encode("ascii"),
+                connect_s=min(_CONNECT_S, left_s),
+                total_s=left_s,
+                limit_bytes=_MAX_BODY_BYTES,
+                echo=_ID_HEADER if _ID_HEADER in headers else None,
+            )
+        except (NotSent, Unanswered) as error:
+            _log.warning("event=entra_unreachable error=%s", error.cause)
             raise UpstreamUnavailable(
                 "Entra could not be reached.", upstream=UpstreamAnswer("entra")
             ) from error

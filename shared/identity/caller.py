@@ -26,6 +26,7 @@ from shared.identity.key_sets import SigningKey
 MAX_TOKEN_CHARS = (
     16 * 1024
 )  # Entra caps groups so that an access token stays well below; the Functions host caps all headers at 32 KiB
+_MOST_PARTS = 20  # of an Authorization header
 _CLOCK_SKEW_S = (
     60  # for nbf and iat only: Entra refuses an expired assertion at the second, so exp gets none
 )
@@ -88,7 +89,9 @@ def read_bearer_token(authorization: str | None) -> str:
     more), TokenRejected (oversized). The Functions host joins repeated headers with a comma, which
     no token holds; other schemes use commas for their own parameters.
     """
-    credentials = [part.strip(" \t").partition(" ") for part in (authorization or "").split(",")]
+    # Bounded, as strangers' headers are read on the event loop.
+    parts = (authorization or "").split(",", _MOST_PARTS)
+    credentials = [part.strip(" \t").partition(" ") for part in parts]
     if all(scheme.lower() != "bearer" for scheme, _, _ in credentials):
         raise TokenMissing("No bearer token came with the request.")
     if len(credentials) > 1:

@@ -5,19 +5,23 @@ Owns where a set may come from and which of its keys are usable. Does *not* know
 """
 
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
-import requests
-import urllib3
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
 
 from shared.identity.jws import read_base64url
+from shared.transport.channel import Channel, NotSent, Unanswered
+from shared.transport.connections import USER_AGENT
 
 _MAX_KEYS = 1000  # the page: "10-1000"
 _MAX_BODY = 512 * 1024
+_HEADERS = {
+    "User-Agent": USER_AGENT,
+    "Accept": "application/json",
+    "Accept-Encoding": "gzip, deflate",
+}
 _METADATA_PATHS = {
     "1.0": "/.well-known/openid-configuration",
     "2.0": "/v2.0/.well-known/openid-configuration",
@@ -42,7 +46,7 @@ class KeysUnavailable(Exception):
 
 
 def fetch_signing_keys(
-    session: requests.Session,
+    channel: Channel,
     authority_host: str,
     tenant_id: str,
     version: str,
@@ -51,19 +55,14 @@ def fetch_signing_keys(
 ) -> dict[str, SigningKey]:
     """Fetch the usable keys of a tenant by way of its OpenID Connect metadata.
 
-    ``authority_host`` is an address without a trailing slash; ``timeout_s`` is (connect, read) for
-    each of the two requests, and twice their sum bounds the whole. Errors: KeysUnavailable, for
-    whatever goes wrong; its text names no upstream text.
+    ``authority_host`` is the channel's address, without a trailing slash; ``timeout_s`` is
+    (connect, read) for each of the two requests, and their sum bounds each. Errors:
+    KeysUnavailable, for whatever goes wrong; its text names no upstream text.
     """
-    give_up_at = time.monotonic() + 2 * sum(timeout_s)
     if not authority_host.startswith("https://"):
         raise KeysUnavailable("The authority has no https address.")
-    metadata = _get_json(
-        session,
-        f"{authority_host}/{quote(tenant_id, safe='')}{_METADATA_PATHS[version]}",
-        timeout_s,
-        give_up_at,
-    )
+    path = f"/{quote(tenant_id, safe='')}{_METADATA_PATHS[version]}"
+    metadata = _get_json(channel, path, timeout_s)
     jwks_uri = metadata.get("jwks_uri")
     # Whoever serves the keys can sign in as anybody, so nobody but the configured authority may
     # serve them. Entra's documents satisfy this: v1
@@ -71,7 +70,7 @@ def fetch_signing_keys(
     # prefix leaves no two parsers to disagree.
     if not isinstance(jwks_uri, str) or not jwks_uri.startswith(f"{authority_host}/"):
         raise KeysUnavailable("The metadata names no key set at the authority's own address.")
-    return read_signing_keys(_get_json(session, jwks_uri, timeout_s, give_up_at))
+    return read_signing_keys(_get_json(channel, jwks_uri.removeprefix(authority_host), timeout_s))
 
 
 def read_signing_keys(key_set: Mapping[str, object]) -> dict[str, SigningKey]:
@@ -123,34 +122,26 @@ def _read_key(jwk: object) -> SigningKey:
     return SigningKey(kid, issuer, key)
 
 
-def _get_json(
-    session: requests.Session, url: str, timeout_s: tuple[float, float], give_up_at: float
-) -> dict[str, object]:
-    body = bytearray()
+def _get_json(channel: Channel, target: str, timeout_s: tuple[float, float]) -> dict[str, object]:
     try:
-        with session.get(
-            url,
-            headers={"Accept": "application/json"},
-            timeout=timeout_s,
-            allow_redirects=False,
-            stream=True,
-        ) as answer:
-            if answer.status_code != 200:
-                raise KeysUnavailable(f"Entra answered {answer.status_code}.")
-            # read1 returns what has come: the read time-out alone would let a slow drip go on for
-            # ever.
-            while chunk := answer.raw.read1(16 * 1024, decode_content=True):
-                body += chunk
-                if len(body) > _MAX_BODY or time.monotonic() > give_up_at:
-                    raise KeysUnavailable("Entra's answer is too large or too slow.")
-        document = json.loads(body)
-    except (
-        requests.RequestException,
-        urllib3.exceptions.HTTPError,
-        OSError,
-        ValueError,
-        RecursionError,
-    ) as error:
+        answer = channel.exchange(
+            "GET",
+            target,
+            _HEADERS,
+            None,
+            connect_s=timeout_s[0],
+            total_s=sum(timeout_s),
+            limit_bytes=_MAX_BODY,
+        )
+    except (NotSent, Unanswered) as error:
+        raise KeysUnavailable(f"Entra has not answered: {error.cause}.") from error
+    if answer.status != 200:
+        raise KeysUnavailable(f"Entra answered {answer.status}.")
+    if len(answer.body) > _MAX_BODY:
+        raise KeysUnavailable("Entra's answer is too large.")
+    try:
+        document = json.loads(answer.body)
+    except (ValueError, RecursionError) as error:
         raise KeysUnavailable(f"Entra's answer cannot be read: {type(error).__name__}.") from error
     if not isinstance(document, dict):
         raise KeysUnavailable("Entra's answer is not a JSON object.")

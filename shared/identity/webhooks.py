@@ -20,9 +20,15 @@ from shared.ids import folded
 # hence the length of one.
 _ID = re.compile(r"[\x21-\x2b\x2d-\x7e]{1,255}")
 _TIMESTAMP = re.compile(r"[1-9][0-9]{0,11}")
-ID_PATTERN, TIMESTAMP_PATTERN = f"^{_ID.pattern}$", f"^{_TIMESTAMP.pattern}$"
 _SIGNATURE = re.compile(r"v1,[A-Za-z0-9+/]{43}=")
-_LONGEST_SIGNATURES = 2048
+# The names of the standard, and those of its co-author Svix, which stand for the same.
+_NAMES = tuple(
+    {part: f"{prefix}-{part}" for part in ("id", "timestamp", "signature")}
+    for prefix in ("webhook", "svix")
+)
+ID_PATTERN, TIMESTAMP_PATTERN = f"^{_ID.pattern}$", f"^{_TIMESTAMP.pattern}$"
+SIGNATURES_PATTERN = rf"^(?:.* )?{_SIGNATURE.pattern}(?: .*)?$"
+LONGEST_SIGNATURES = 2048
 _UNPROVED = (
     "The signature proves no sender that this service knows. The bytes of the body are signed as they are sent, with a secret of this service's list; "
     "webhook-timestamp may be five minutes from now."
@@ -85,19 +91,20 @@ class WebhookVerifier:
         Errors: SignatureRefused, for whatever else came. Every secret is tried every time, so that
         the time it takes tells nothing of the keys.
         """
+        names = _names(headers)
         signed = {
-            name: _read_header(headers, name, form)
-            for name, form in (("webhook-id", _ID), ("webhook-timestamp", _TIMESTAMP))
+            f"webhook-{part}": _read_header(headers, names[part], form)
+            for part, form in (("id", _ID), ("timestamp", _TIMESTAMP))
         }
-        signatures = headers.get("webhook-signature", "")
+        signatures = headers.get(names["signature"], "")
         known = [
             word
-            for word in signatures[:_LONGEST_SIGNATURES].split(" ")
+            for word in signatures[:LONGEST_SIGNATURES].split(" ")
             if _SIGNATURE.fullmatch(word)
         ]
-        if not known or len(signatures) > _LONGEST_SIGNATURES:
+        if not known or len(signatures) > LONGEST_SIGNATURES:
             raise SignatureRefused(
-                "The header webhook-signature is missing, or holds no signature of version v1."
+                f"The header {names['signature']} is missing, or holds no signature of version v1."
             )
         signed["webhook-signature"] = " ".join(
             known
@@ -113,7 +120,17 @@ def read_webhook_id(headers: Mapping[str, str]) -> str:
 
     Errors: SignatureRefused.
     """
-    return _read_header(headers, "webhook-id", _ID)
+    return _read_header(headers, _names(headers)["id"], _ID)
+
+
+def _names(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the names under which id, time and signature come: Svix's only where none of the
+    standard's came.
+    """
+    standard, svix = _NAMES
+    one_came = any(headers.get(name) is not None for name in standard.values())
+    named = any(headers.get(name) is not None for name in svix.values())
+    return svix if named and not one_came else standard
 
 
 def _read_header(headers: Mapping[str, str], name: str, form: re.Pattern[str]) -> str:

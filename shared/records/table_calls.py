@@ -140,7 +140,11 @@ class TableCalls:
 
     def _read(self, caller: str, key: str, until: float) -> Row | None:
         try:
-            return _to_row(self._ask(until, self._client.get_entity, caller, key))
+            return _to_row(
+                self._ask(
+                    until, self._client.get_entity, caller, key, expected=(ResourceNotFoundError,)
+                )
+            )
         except ResourceNotFoundError:
             return None
 
@@ -163,7 +167,7 @@ class TableCalls:
             raise StoreUnavailable("the table took too long to be made")
         try:
             if self._times_created == times_created:  # else another thread has just done it
-                self._ask(until, self._client.create_table)
+                self._ask(until, self._client.create_table, expected=(ResourceExistsError,))
                 self._times_created += 1
         except ResourceExistsError:
             self._times_created += 1  # another instance has just done it
@@ -171,10 +175,15 @@ class TableCalls:
             self._creating.release()
 
     def _ask[T](
-        self, until: float, operation: Callable[..., T], *args: object, **options: object
+        self,
+        until: float,
+        operation: Callable[..., T],
+        *args: object,
+        expected: tuple[type[HttpResponseError], ...] = (),
     ) -> T:
         """Call the SDK within half of the time that is left, so that what got no answer can be read
-        back. Errors: ours, and what tells of the table, of a row or of a conflict.
+        back. Errors: ours, what is ``expected``, and TransactionRefused by a conflict or for want of
+        the table.
         """
         now = self._monotonic()
         if until <= now:
@@ -182,8 +191,8 @@ class TableCalls:
         within_s = min(self._patience.connect_s + self._patience.read_s, (until - now) / 2)
         connect_s = min(self._patience.connect_s, within_s)
         try:
-            return operation(*args, **options, until=now + within_s, connect_s=connect_s)
-        except (ResourceExistsError, ResourceNotFoundError):
+            return operation(*args, until=now + within_s, connect_s=connect_s)
+        except expected:
             raise
         except TransactionRefused as exc:
             if exc.code == _NO_TABLE or (exc.status, exc.code) in _CONFLICTS:

@@ -14,7 +14,7 @@ from azure.core.pipeline.transport import HttpResponse, HttpTransport
 from azure.core.rest import HttpRequest
 from azure.core.utils import case_insensitive_dict
 
-from shared.transport.channel import Answer, Channel
+from shared.transport.channel import Answer, Channel, NotSent
 from shared.transport.connections import Trust
 
 _KEPT = 64
@@ -46,9 +46,12 @@ class ChannelTransport(HttpTransport[HttpRequest, WireResponse]):
 
     def __init__(self, origin: str, trust: Trust | None) -> None:
         self._channel = Channel(origin, trust, keep=_KEPT)
+        self._closed = False
 
     def send(self, request: HttpRequest, **options: Any) -> WireResponse:
         """Exchange a request with its answer. Errors: NotSent, Unanswered."""
+        if self._closed:
+            raise NotSent("Closed")
         address = urlsplit(request.url)
         content = request.content
         answer = self._channel.exchange(
@@ -70,7 +73,8 @@ class ChannelTransport(HttpTransport[HttpRequest, WireResponse]):
         """Nothing: a connection is opened when it is used."""
 
     def close(self) -> None:
-        """Close the connections that are idle."""
+        """Close the connections that are idle; nothing is sent any more."""
+        self._closed = True
         self._channel.close()
 
     def __enter__(self) -> Self:

@@ -13,14 +13,17 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
 from shared import errors
 from shared.errors import FacadeError
+from shared.serving.media_types import read_media_types
 
 _LONGEST_WAIT_S = 3600
 _MAX_HEADER_CLAIMS_CHARS = 6000
+_PROBLEM_JSON = "application/problem+json"
+_NO_WEIGHT = re.compile(r"0(\.0{0,3})?")
 
 
 class Answer(BaseModel):
@@ -34,6 +37,16 @@ class Answer(BaseModel):
     )
 
 
+def open_list(*known: str) -> WithJsonSchema:
+    """Say of a member that more values may come: a text and the values that are known today.
+
+    Published as an ``enum``, a new value would make generated clients lose the whole answer.
+    """
+    return WithJsonSchema(
+        {"type": "string", "x-extensible-enum": list(known), "examples": list(known)}
+    )
+
+
 class FaultAnswer(Answer):
     """One fault of the request."""
 
@@ -44,8 +57,8 @@ class FaultAnswer(Answer):
 class UpstreamAnswer(Answer):
     """What the service behind this one said."""
 
-    service: Literal["entra", "graph"] = Field(
-        description="Which one: Microsoft Entra ID or Microsoft Graph."
+    service: Annotated[Literal["entra", "graph"], open_list("entra", "graph")] = Field(
+        description="Which one: entra (Microsoft Entra ID) or graph (Microsoft Graph). An open list: take a value that you do not know for another service."
     )
     status: int | None = Field(
         default=None, description="Its HTTP status. Absent where it did not answer."
@@ -66,7 +79,8 @@ class Problem(Answer):
     title: str = Field(description="The kind of problem in words. They may change.")
     status: int = Field(description="The HTTP status of this answer.")
     detail: str = Field(
-        description="What happened this time, in a sentence for a person. Its wording may change."
+        description="What happened this time, in a sentence for a person. Its wording may change.",
+        json_schema_extra={"x-ms-primary-error-message": True},
     )
     instance: str = Field(description="This answer as a URN, which ends in the request id.")
     code: str = Field(
@@ -320,9 +334,7 @@ def problem(
         if upstream
         else None,
     )
-    headers = _headers(
-        "application/problem+json" if _names_problem_json(accept) else "application/json"
-    )
+    headers = _headers(_PROBLEM_JSON if _names_problem_json(accept) else "application/json")
     if wait_s is not None:
         headers["Retry-After"] = str(wait_s)
     if row.challenge:
@@ -351,13 +363,10 @@ def _json(body: BaseModel) -> bytes:
 
 def _names_problem_json(accept: str | None) -> bool:
     """Tell whether the media type is named and not refused with a weight of zero (RFC 9110 12.5.1)."""
-    for entry in (accept or "").lower().split(","):
-        media_type, *parameters = (part.strip() for part in entry.split(";"))
-        if media_type == "application/problem+json":
-            return not any(
-                re.fullmatch(r"q\s*=\s*0(\.0{0,3})?", parameter) for parameter in parameters
-            )
-    return False
+    named = next(
+        (one for one in read_media_types(accept) if one and one.name == _PROBLEM_JSON), None
+    )
+    return named is not None and not any(_NO_WEIGHT.fullmatch(q) for q in named.values("q"))
 
 
 def _claims(error: FacadeError | None) -> str | None:

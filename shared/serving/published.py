@@ -40,8 +40,8 @@ class RequestHeader:
 class ForMakers:
     """How an action looks to the makers of flows:
 
-    ``words`` are extensions (``x-ms-...``) of the action, ``members`` those of a parameter or a
-    member of the body.
+    ``words`` are what the action says to them alone (extensions, another description),
+    ``members`` what a parameter or a member of the body says.
     """
 
     words: Mapping[str, Any]
@@ -145,3 +145,10 @@ CORRELATION_ID = RequestHeader(
     "An id of the caller's own, e.g. of a flow's run: it is echoed and written to the log. What is no such id is ignored.",
     {"type": "string"},
 )
+
+# The same, in the words of a maker.
+TRACKING_ID: Mapping[str, Any] = {
+    "x-ms-summary": "Tracking ID",
+    "description": "Leave it empty, or enter an id of your own. The operator finds it in the log.",
+    "x-ms-visibility": "advanced",
+}

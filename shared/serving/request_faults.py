@@ -16,15 +16,23 @@ _MAX_FAULTS = 20
 
 def read_faults(error: ValidationError) -> RequestInvalid:
     """Return the error for what a model found, with one entry per fault, at most twenty."""
-    faults = error.errors(include_url=False, include_input=False, include_context=False)[
-        :_MAX_FAULTS
-    ]
-    return invalid(*(_fault(fault) for fault in faults))
+    faults = error.errors(include_url=False, include_input=False, include_context=False)
+    return invalid(*(_fault(fault) for fault in faults[:_MAX_FAULTS]), of=len(faults))
 
 
-def invalid(*faults: FieldFault) -> RequestInvalid:
-    """Return the error for these faults."""
-    return RequestInvalid("The request is not valid; see errors.", faults=faults)
+def invalid(*faults: FieldFault, of: int = 0) -> RequestInvalid:
+    """Return the error for these faults, which are the first ``of`` so many.
+
+    Its sentence names the first one and how many more there are. The log has it, too, so the name
+    of an unknown member, which is a caller's text, stands in ``faults`` only.
+    """
+    first, more = faults[0], max(of, len(faults)) - 1
+    if not first.known:
+        what = "The request has a member that this service does not know; errors names it"
+    else:
+        what = f"{'The body' if first.field == 'body' else first.field} {first.message}"
+    rest = f" ({more} more fault{'s' if more > 1 else ''}; see errors)" if more else ""
+    return RequestInvalid(f"{what}{rest}.", faults=faults)
 
 
 def _fault(fault: Mapping[str, Any]) -> FieldFault:
@@ -33,11 +41,11 @@ def _fault(fault: Mapping[str, Any]) -> FieldFault:
         case "missing":
             return FieldFault(name, "is required")
         case "extra_forbidden":
-            return FieldFault(name, "is not a member of this request")
-        case "string_type" | "string_unicode":
+            return FieldFault(name, "is not a member of this request", known=False)
+        case "string_type":
             return FieldFault(name, "must be a text")
-        case "string_too_short":
-            return FieldFault(name, "must not be blank")
+        case "string_unicode":
+            return FieldFault(name, "must not hold half of a surrogate pair")
         case _:
             text = str(fault["msg"]).removeprefix("Value error, ").removeprefix("String ")
             return FieldFault(name, text)

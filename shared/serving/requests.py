@@ -9,12 +9,13 @@ import asyncio
 import contextlib
 import contextvars
 import math
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from shared.errors import FacadeError, Overloaded, UpstreamUnavailable
+from shared.errors import FacadeError, Overloaded, RequestInvalid, UpstreamUnavailable
 from shared.identity.principal import Principal
 from shared.lazy import Lazy
 from shared.services import Services
@@ -97,7 +98,9 @@ async def serve[W: Work](
     ``operation``, ``services`` and ``telemetry`` are built on first use, aside from the event loop.
 
     ``within_s`` is a patience of the route's callers that may be shorter than the one set for all.
+    It begins here: what is built on the way is built at the caller's expense.
     """
+    arrived_at = time.monotonic()
     told = telemetry.if_built() or await _start(telemetry)
     journal.metrics = told.metrics
     told.metrics.arrived(journal.action)
@@ -110,7 +113,7 @@ async def serve[W: Work](
         f"request {journal.action}", incoming.traceparent, attributes
     ) as span:
         journal.note(trace=span.trace_id)
-        reply = await _reply(operation, services, lanes, incoming, journal, within_s)
+        reply = await _reply(operation, services, lanes, incoming, journal, arrived_at, within_s)
         span.note({"http.response.status_code": reply.status, "facade.code": reply.code})
         if reply.status >= 500:
             span.fail(reply.code)
@@ -131,6 +134,7 @@ async def _reply[W: Work](
     lanes: Lazy[Lanes],
     incoming: Incoming,
     journal: Journal,
+    arrived_at: float,
     within_s: float,
 ) -> Reply:
     accept = incoming.headers.get("accept")
@@ -138,11 +142,13 @@ async def _reply[W: Work](
     try:
         built = await services.aside()
         authorization_uri = built.authorization_uri
+        deadline = built.deadline(within_s, arrived_at=arrived_at)
         return await _answer(
-            await operation.aside(), built, lanes.get(), incoming, journal, built.deadline(within_s)
+            await operation.aside(), built, lanes.get(), incoming, journal, deadline
         )
     except FacadeError as error:
-        journal.note(reason=error.reason, entra=_entra_said(error))
+        fields = error.fields if isinstance(error, RequestInvalid) else None
+        journal.note(reason=error.reason, fields=fields, entra=_entra_said(error))
         return problem(
             error, journal.request_id, accept=accept, authorization_uri=authorization_uri
         )

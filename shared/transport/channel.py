@@ -97,17 +97,21 @@ class Channel:
 
         ``target`` is the path with its query, quoted; ``method`` has an answer with a body (not
         HEAD). Host and Content-Length are added to ``headers``. ``fresh`` takes a new connection.
-        ``echo`` names a header of the request that the answer repeats, if it has it at all: else it
-        is the answer to another. After a call without an answer, as with ``fresh``, all that was
-        idle is dropped: it may be as dead. Errors: NotSent, Unanswered.
+        ``echo`` names a header of the request, in lower case, that the answer repeats, if it has it
+        at all: else it is the answer to another. After a call without an answer, as with ``fresh``,
+        all that was idle is dropped: it may be as dead. Errors: NotSent, Unanswered.
         """
         ends_at = time.monotonic() + total_s
         request = _write(method, target, self._authority, headers, body)
         connection = self._connection(min(connect_s, total_s), fresh=fresh)
+        left_s = ends_at - time.monotonic()
+        if left_s <= 0:
+            connection.close()
+            raise NotSent("ConnectTimeoutError")
         reading = Reading(limit_bytes)
         kept = answered = False
         try:
-            connection.sock.settimeout(_left_s(ends_at))
+            connection.sock.settimeout(left_s)
             connection.sock.sendall(request)
             while not reading.complete:
                 # Set anew each time: a time-out of a socket starts again with every byte, and a
@@ -116,7 +120,7 @@ class Channel:
                 reading.feed(connection.sock.recv(_CHUNK_BYTES))
             answer = Answer(reading.status, reading.decoded(), reading.headers)
             if echo is not None:
-                _check_echo(headers[echo], reading.headers.get(echo.lower()))
+                _check_echo(headers[echo], reading.headers.get(echo))
             answered, kept = True, reading.leaves_nothing
         except TimeoutError as error:
             raise Unanswered("ReadTimeoutError") from error
@@ -161,7 +165,9 @@ def _left_s(ends_at: float) -> float:
 
 
 def _check_echo(sent: str, echoed: str | None) -> None:
-    if echoed is not None and echoed.lower() != sent.lower():
+    if not echoed or echoed == sent:
+        return
+    if {one.strip() for one in echoed.lower().split(",")} != {sent.lower()}:
         raise Unanswered("AnswerToAnother")
 
 
@@ -180,6 +186,6 @@ def _write(
     if body is not None:
         lines.append(f"Content-Length: {len(body)}")
     head = "\r\n".join(lines)
-    if not ("".join(lines).isprintable() and head.isascii()):
+    if " " in target or not ("".join(lines).isprintable() and head.isascii()):
         raise NotSent("InvalidHeader")
     return f"{head}\r\n\r\n".encode("ascii") + (body or b"")

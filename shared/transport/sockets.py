@@ -7,6 +7,9 @@ Owns sockets. Whatever fails here has failed before the first byte of a request 
 import socket
 import ssl
 import time
+from typing import Any
+
+from urllib3.util import wait_for_read
 
 from shared.transport.connections import Trust
 
@@ -45,8 +48,12 @@ class Connection:
         """Tell whether it is open, and holds nothing that could be taken for the next answer.
 
         A server may send TLS tickets at any time. They make the socket readable and are no answer;
-        reading takes them in.
+        reading takes them in. To read costs more than to ask first.
         """
+        if not wait_for_read(self.sock, 0) and not (
+            isinstance(self.sock, ssl.SSLSocket) and self.sock.pending()
+        ):
+            return True
         try:
             self.sock.settimeout(0)
             self.sock.recv(1)
@@ -93,16 +100,21 @@ def _reach(host: str, port: int, ends_at: float) -> socket.socket:
         left_s = ends_at - time.monotonic()
         if left_s <= 0:
             break
-        sock = socket.socket(family, kind, protocol)
         try:
-            for option in _OPTIONS:
-                sock.setsockopt(*option)
-            sock.settimeout(left_s)
-            sock.connect(address)
-        except OSError as error:
-            sock.close()
+            return _dial(socket.socket(family, kind, protocol), address, left_s)
+        except OSError as error:  # a socket, too, may not be had
             problem = error
-        else:
-            return sock
     late = problem is None or isinstance(problem, TimeoutError)
     raise NotConnected("ConnectTimeoutError" if late else "NewConnectionError") from problem
+
+
+def _dial(sock: socket.socket, address: Any, within_s: float) -> socket.socket:
+    try:
+        for option in _OPTIONS:
+            sock.setsockopt(*option)
+        sock.settimeout(within_s)
+        sock.connect(address)
+    except OSError:
+        sock.close()
+        raise
+    return sock

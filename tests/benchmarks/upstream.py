@@ -10,15 +10,13 @@ assertion names.
 """
 
 import asyncio
-import base64
-import json
-import multiprocessing
 import ssl
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 from urllib.parse import unquote
@@ -26,139 +24,82 @@ from urllib.parse import unquote
 import certifi
 
 from infra.local import seed
-from infra.local.entra.keys import KeyRing, b64url, unverified_claims
+from infra.local.entra.documents import openid_configuration
+from infra.local.entra.keys import KeyRing, unverified_claims
 from infra.local.entra.tokens import TokenMint
 from infra.local.tls import LocalAuthority
+from tests.benchmarks.wire import Call, Wire, answer, echoing, granted, listen, started
 
-_END_OF_HEAD = b"\r\n\r\n"
 _GRAPH_TOKEN_CHARS = 2_000  # what Graph's tokens come to
-_ECHO = b"00000000-0000-0000-0000-000000000000"  # gives way to the id of the call
 # The headers that Graph sends beside these: parsing them is part of what a client costs.
 _GRAPH_HEADERS = (
-    b"Cache-Control: private\r\nStrict-Transport-Security: max-age=31536000\r\nrequest-id: 8a1d6d1c-7b8b-4d0e-9c0a-2f8f0b1a7c55\r\n"
-    b"client-request-id: " + _ECHO + b"\r\n"
-    b'x-ms-ags-diagnostic: {"ServerInfo":{"DataCenter":"West Europe","Slice":"E","Ring":"5","ScaleUnit":"003","RoleInstance":"AM4PEPF00028DF0"}}\r\n'
-    b"Date: Wed, 25 Nov 2026 10:00:00 GMT\r\n"
+    "Cache-Control: private",
+    "Strict-Transport-Security: max-age=31536000",
+    "request-id: 8a1d6d1c-7b8b-4d0e-9c0a-2f8f0b1a7c55",
+    'x-ms-ags-diagnostic: {"ServerInfo":{"DataCenter":"West Europe","Slice":"E","Ring":"5","ScaleUnit":"003","RoleInstance":"AM4PEPF00028DF0"}}',
+    "Date: Wed, 25 Nov 2026 10:00:00 GMT",
 )
-_NOT_FOUND = json.dumps(
+_CANCELLED = answer(204, None, *_GRAPH_HEADERS)
+_GONE = answer(
+    404,
     {
         "error": {
             "code": "ErrorItemNotFound",
             "message": "The specified object was not found in the store.",
         }
-    }
-).encode()
+    },
+    *_GRAPH_HEADERS,
+)
 
 
-def _answer(status: bytes, body: bytes = b"", headers: bytes = b"") -> bytes:
-    length = b"" if status.startswith(b"204") else b"Content-Length: %d\r\n" % len(body)
-    kind = b"Content-Type: application/json\r\n" if body else b""
-    return b"HTTP/1.1 " + status + b"\r\n" + headers + kind + length + b"\r\n" + body
+class _Graph:
+    """Appointments that stand, but for those whose id holds ``missing``."""
 
+    def __init__(self, latency_ms: int) -> None:
+        self._latency_s = latency_ms / 1000
 
-_CANCELLED = _answer(b"204 No Content", headers=_GRAPH_HEADERS)
-_GONE = _answer(b"404 Not Found", _NOT_FOUND, _GRAPH_HEADERS)
-
-
-class _Service(asyncio.Protocol):
-    """One connection.
-
-    ``respond`` turns a path and a body into the whole answer, which is sent ``latency_s`` later.
-    """
-
-    def __init__(self, respond: Callable[[bytes, bytes], bytes], latency_s: float) -> None:
-        self._respond = respond
-        self._latency_s = latency_s
-        self._received = bytearray()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._later = asyncio.get_running_loop().call_later
-
-    def data_received(self, data: bytes) -> None:
-        self._received += data
-        while (end := self._received.find(_END_OF_HEAD)) >= 0:
-            head = bytes(self._received[:end]).lower()
-            named = head.find(b"\r\ncontent-length:")
-            length = int(head[named + 17 :].split(b"\r\n", 1)[0]) if named >= 0 else 0
-            if len(self._received) < end + 4 + length:
-                return
-            path = bytes(self._received[: self._received.index(b"\r\n")]).split(b" ")[1]
-            body = bytes(self._received[end + 4 : end + 4 + length])
-            del self._received[: end + 4 + length]
-            answer = self._respond(path, body)
-            sent = head.find(b"\r\nclient-request-id:")
-            if sent >= 0:
-                call_id = head[sent + 20 :].split(b"\r\n", 1)[0].strip()
-                answer = answer.replace(_ECHO, call_id, 1)
-            if self._latency_s:
-                self._later(self._latency_s, self._transport.write, answer)
-            else:
-                self._transport.write(answer)
-
-
-def _graph(path: bytes, _body: bytes) -> bytes:
-    if not path.endswith(b"/cancel"):
-        appointment_id = unquote(path.rpartition(b"/")[2].decode())
-        return _answer(b"200 OK", json.dumps({"id": appointment_id}).encode(), _GRAPH_HEADERS)
-    return _GONE if b"missing" in path else _CANCELLED
+    def respond(self, call: Call) -> Wire:
+        """Answer one request."""
+        if not call.target.endswith("/cancel"):
+            appointment = {"id": unquote(call.target.rpartition("/")[2].partition("?")[0])}
+            found = answer(200, appointment, *_GRAPH_HEADERS)
+        else:
+            found = _GONE if "missing" in call.target else _CANCELLED
+        return self._latency_s, echoing(found, call)
 
 
 class _Entra:
     """Metadata, keys and the token endpoint of one authority."""
 
-    def __init__(self, url: str, keys: KeyRing) -> None:
-        self._url = url
-        self._keys = _answer(
-            b"200 OK", json.dumps({"keys": [key.jwk() for key in keys.published()]}).encode()
-        )
+    def __init__(self, keys: KeyRing) -> None:
+        self.url = ""
+        self._keys = answer(200, {"keys": [key.jwk() for key in keys.published()]})
         self._graph_token = "eyJ0eXAiOiJKV1Qi." + "g" * _GRAPH_TOKEN_CHARS
 
-    def respond(self, path: bytes, body: bytes) -> bytes:
+    def respond(self, call: Call) -> Wire:
         """Answer one request."""
-        if path.endswith(b"/openid-configuration"):
-            tenant = path.decode().split("/")[1]
-            base = f"{self._url}/{tenant}"
-            document = {
-                "issuer": f"{base}/v2.0",
-                "authorization_endpoint": f"{base}/oauth2/v2.0/authorize",
-                "token_endpoint": f"{base}/oauth2/v2.0/token",
-                "jwks_uri": f"{base}/discovery/v2.0/keys",
-            }
-            return _answer(b"200 OK", json.dumps(document).encode())
-        return self._token(body) if path.endswith(b"/token") else self._keys
+        if call.target.endswith("/openid-configuration"):
+            tenant = call.target.split("/")[1]
+            issuer = f"{self.url}/{tenant}/v2.0"
+            return 0.0, answer(200, openid_configuration(self.url, issuer, tenant, "2.0"))
+        return 0.0, self._token(call) if call.target.endswith("/token") else self._keys
 
-    def _token(self, body: bytes) -> bytes:
-        form = dict(pair.partition("=")[::2] for pair in body.decode().split("&"))
+    def _token(self, call: Call) -> bytes:
+        form = dict(pair.partition("=")[::2] for pair in call.body.decode().split("&"))
         claims = unverified_claims(form["assertion"])
         oid, tid, now = str(claims["oid"]), str(claims["tid"]), int(time.time())
         identity = {
             "aud": seed.API_CLIENT_ID,
-            "iss": f"{self._url}/{tid}/v2.0",
+            "iss": f"{self.url}/{tid}/v2.0",
             "iat": now,
             "nbf": now,
             "exp": now + 3600,
             "ver": "2.0",
         }
         identity |= {"oid": oid, "tid": tid, "sub": oid, "preferred_username": f"{oid}@contoso.com"}
-        granted = {
-            "token_type": "Bearer",
-            "scope": unquote(form["scope"]).replace("+", " ")
-            + " https://graph.microsoft.com/User.Read",  # Entra grants more than was asked for
-            "expires_in": 3599,
-            "ext_expires_in": 3599,
-            "access_token": f"{self._graph_token}.{oid}",
-            "id_token": f"{_encode({'typ': 'JWT', 'alg': 'RS256'})}.{_encode(identity)}.c2lnbmF0dXJl",
-            "client_info": base64.urlsafe_b64encode(json.dumps({"uid": oid, "utid": tid}).encode())
-            .decode()
-            .rstrip("="),
-        }
-        return _answer(b"200 OK", json.dumps(granted).encode(), _GRAPH_HEADERS)
-
-
-def _encode(members: Mapping[str, object]) -> str:
-    return b64url(json.dumps(members).encode())
+        # Entra grants more than was asked for.
+        scope = unquote(form["scope"]).replace("+", " ") + " https://graph.microsoft.com/User.Read"
+        return echoing(granted(identity, f"{self._graph_token}.{oid}", scope), call)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,18 +147,12 @@ async def _listen(
     announce: Callable[[str, Mapping[int, str]], None],
     pipe: Connection,
 ) -> None:
-    loop = asyncio.get_running_loop()
-
-    async def open_at(respond: Callable[[bytes, bytes], bytes], latency_ms: int = 0) -> str:
-        server = await loop.create_server(
-            lambda: _Service(respond, latency_ms / 1000), "127.0.0.1", 0, ssl=tls, backlog=1024
-        )
-        return f"https://localhost:{server.sockets[0].getsockname()[1]}"
-
-    entra: list[_Entra] = []
-    url = await open_at(lambda path, body: entra[0].respond(path, body))
-    entra.append(_Entra(url, keys))
-    announce(url, {latency_ms: await open_at(_graph, latency_ms) for latency_ms in latencies_ms})
+    entra = _Entra(keys)
+    url = entra.url = await listen(tls, entra.respond)
+    graphs = {
+        latency_ms: await listen(tls, _Graph(latency_ms).respond) for latency_ms in latencies_ms
+    }
+    announce(url, graphs)
     mint = TokenMint(time.time, keys)
     mint.base_url = url
     # On a thread: signing ten thousand tokens must not keep others from an answer.
@@ -261,17 +196,10 @@ def _run(pipe: Connection, folder: Path, latencies_ms: Sequence[int]) -> None:
 @contextmanager
 def upstream(latencies_ms: Sequence[int] = (0,)) -> Iterator[tuple[Upstream, People]]:
     """Run it until the block ends. Errors: RuntimeError when it does not start."""
-    ours, theirs = multiprocessing.Pipe()
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        process = multiprocessing.get_context("spawn").Process(
-            target=_run, args=(theirs, Path(folder), latencies_ms), daemon=True
-        )
-        process.start()
-        try:
-            if not ours.poll(60):
-                raise RuntimeError("The upstream does not start.")
-            yield ours.recv(), People(ours)
-        finally:
-            ours.send(0)
-            process.join(10)
-            process.kill()
+    ours, theirs = Pipe()
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-") as folder,
+        started(_run, ours, theirs, Path(folder), latencies_ms) as up,
+    ):
+        assert isinstance(up, Upstream)
+        yield up, People(ours)

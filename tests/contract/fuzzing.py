@@ -55,7 +55,7 @@ def fuzz(
     """
     with tempfile.TemporaryDirectory(prefix="fuzzing-") as folder:
         report, driven = Path(folder) / "report.json", Path(folder) / document.name
-        driven.write_text(json.dumps(_with_a_header_for_a_token(json.loads(document.read_text()))))
+        driven.write_text(json.dumps(_to_be_driven(json.loads(document.read_text()))))
         command = [
             sys.executable,
             "-m",
@@ -96,9 +96,10 @@ def fuzz(
     )
 
 
-def _with_a_header_for_a_token(document: dict[str, Any]) -> dict[str, Any]:
-    """Say that the token travels in a header: of OAuth 2.0 schemathesis does not know which
-    credentials to take away, and its check of them would pass unasked.
+def _to_be_driven(document: dict[str, Any]) -> dict[str, Any]:
+    """Take out what would keep schemathesis from judging: with a ``default`` every status is a
+    documented one, and of OAuth 2.0 it does not know which credentials to take away. So the token
+    is said to travel in a header.
 
     Signatures are made by ``hooks.py`` for every request, those of that check included, so it is
     not asked of them: tests/integration/test_webhooks_over_http.py is.
@@ -115,6 +116,7 @@ def _with_a_header_for_a_token(document: dict[str, Any]) -> dict[str, Any]:
     for operation in (
         operation for methods in document["paths"].values() for operation in methods.values()
     ):
+        operation["responses"].pop("default")
         asked = operation.get("security", document.get("security", []))
         operation["security"] = [
             {name: [] for name in one} for one in asked if one.keys() <= set(tokens)

@@ -164,13 +164,15 @@ def _properties(definition: Json) -> Iterator[tuple[str, str, Json, bool]]:
 
 
 def _entities(definition: Json) -> Iterator[tuple[str, Json]]:
-    """Yield what a maker sees by its x-ms-summary: parameters outside the body, and properties."""
+    """Yield what a maker sees by its x-ms-summary: parameters outside the body, and properties, of
+    which a reference has the name of what it leads to.
+    """
     for operation in operations(definition):
         for parameter in parameters(definition, operation):
             if parameter.get("in") != "body":
                 yield f"{operation.where} {parameter.get('name')}", parameter
     for where, _, schema, _ in _properties(definition):
-        yield where, schema
+        yield where, resolve(definition, schema)
 
 
 def _walk(node: Any, where: str = "") -> Iterator[tuple[str, str, Any]]:
@@ -431,8 +433,8 @@ def schemas_have_types(package: Package) -> Iterator[str]:
 
 @_rule
 def extensions_are_known(package: Package) -> Iterator[str]:
-    """Only x-ms- extensions that the platform reads (extensions, schemas); those of others, such as
-    x-nullable, have no place in what is uploaded.
+    """Only x-ms- extensions that the platform reads (extensions, schemas), and the list of known
+    values; others, such as x-nullable, have no place in what is uploaded.
     """
     known = {
         *(
@@ -465,6 +467,7 @@ def extensions_are_known(package: Package) -> Iterator[str]:
             "x-ms-openai-data",
             "x-ms-safe-operation",
         ),
+        "x-extensible-enum",  # the platform passes it over, and generators of clients read it
     }
     for where, key, _ in _walk(package.definition):
         is_name = where.endswith(("/headers", "/properties", "/parameters")) or "/example" in where

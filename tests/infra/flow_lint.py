@@ -520,7 +520,11 @@ def switches_are_closed(flow: Flow) -> Iterator[str]:
             shape = flow.check(str(action.spec["expression"])[1:], action) or ()
         except ExpressionError:
             continue  # said by another rule
-        possible = {value for entry in shape for value in entry.get("enum", [])}
+        possible = {
+            value
+            for entry in shape
+            for value in entry.get("enum") or entry.get("x-extensible-enum", [])
+        }
         yield from (
             f"{action.name}: {value!r} is never answered"
             for value in values

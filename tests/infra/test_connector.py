@@ -9,6 +9,7 @@ import re
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from infra.connector.package import (
     PROPERTIES,
     Deployment,
     PackageRefused,
+    Publisher,
     fill,
     main,
 )
@@ -36,7 +38,12 @@ from tests.infra.flow_lint import ExpressionError, Flow, expressions_in, lint_fl
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 HOST = "contoso-bookings.azurewebsites.net"
-DEPLOYMENT = Deployment(HOST, seed.TENANT_ID, seed.API_CLIENT_ID, seed.CONNECTOR_CLIENT_ID)
+PUBLISHER = Publisher(
+    "https://contoso.com", "https://contoso.com/privacy", "The team", "team@contoso.com"
+)
+DEPLOYMENT = Deployment(
+    HOST, seed.TENANT_ID, seed.API_CLIENT_ID, seed.CONNECTOR_CLIENT_ID, PUBLISHER
+)
 
 
 @pytest.fixture(scope="module")
@@ -565,6 +572,92 @@ def test_the_flow_knows_every_outcome_of_the_service(flow: Json) -> None:
     }
 
 
+# The flow chooses the one appointment that is meant, or stops.
+
+
+def evaluate(tree: flow_lint.Expression, item: Json, trigger: Json) -> Any:
+    """Work an expression of the filters out, as the platform does."""
+    match tree:
+        case flow_lint.Literal(value):
+            return value
+        case flow_lint.Access(base, key):
+            return (evaluate(base, item, trigger) or {}).get(key)
+        case flow_lint.Call(name, given):
+            values = [evaluate(one, item, trigger) for one in given]
+            return FUNCTIONS[name](*values) if values else {"item": item}.get(name, trigger)
+
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "equals": lambda one, other: one == other,
+    "and": lambda *all_of: all(all_of),
+    "or": lambda *any_of: any(any_of),
+    "empty": lambda value: not value,
+    "toLower": lambda value: (value or "").lower(),
+    "trim": str.strip,
+    "formatDateTime": lambda value, _: f"{value:%Y-%m-%dT%H:%M:%SZ}",
+}
+NOON = datetime(2027, 5, 1, 12, tzinfo=UTC)
+ANN: Json = {"customerName": "Ann Lee", "start": "2027-05-01T12:00:00Z", "attendees": 1}
+CHECK_UP: Json = {
+    "customerName": "John Doe",
+    "serviceName": "Annual check-up",
+    "title": "2027-05-01 12:00 UTC, Annual check-up, John Doe",
+    "start": "2027-05-01T12:00:00Z",
+}
+
+
+@pytest.mark.parametrize(
+    ("asked", "listed", "chosen", "nameless"),
+    [
+        ("ann lee ", [ANN, CHECK_UP], [ANN], 0),
+        ("Ann", [ANN, CHECK_UP], [], 0),
+        ("Annual check-up", [ANN, CHECK_UP], [], 0),
+        ("Ann Lee", [ANN, dict(ANN)], [ANN, ANN], 0),
+        ("Ann Lee", [{**ANN, "start": "2027-05-01T13:00:00Z"}], [], 0),
+        ("Ann Lee", [ANN, {"start": ANN["start"], "title": "Ann Lee"}], [ANN], 1),
+        ("Ann Lee", [ANN, {"title": "Ann Lee"}], [ANN], 1),
+        ("Ann Lee", [ANN, {"start": "2027-05-01T13:00:00Z"}], [ANN], 0),
+        ("", [{"start": ANN["start"]}], [{"start": ANN["start"]}], 1),
+    ],
+)
+def test_the_flow_compares_whole_names_and_the_time(
+    flow: Json, asked: str, listed: list[Json], chosen: list[Json], nameless: int
+) -> None:
+    trigger = {"text_1": asked, "text_2": NOON}
+
+    def kept(action: str) -> list[Json]:
+        where = flow_lint.parse(flow["actions"][action]["inputs"]["where"][1:])
+        return [one for one in listed if evaluate(where, one, trigger)]
+
+    assert kept("Appointments_of_the_customer") == chosen
+    assert len(kept("Appointments_without_a_name")) == nameless
+
+
+def test_the_flow_stops_at_two_at_missing_names_and_at_groups(flow: Json) -> None:
+    stops = {
+        "Is_it_one_business": ("@length(body('Businesses_of_that_name'))", 1),
+        "Are_the_names_there": ("@length(body('Appointments_without_a_name'))", 0),
+        "Is_it_one_appointment": ("@length(body('Appointments_of_the_customer'))", 1),
+        "Is_it_for_one_customer": (
+            "@coalesce(first(body('Appointments_of_the_customer'))?['attendees'], 1)",
+            1,
+        ),
+    }
+    for name, (value, wanted) in stops.items():
+        action = flow["actions"][name]
+        assert {"equals": [value, wanted]} in action["expression"]["and"]
+        (stop,) = action["else"]["actions"].values()
+        assert stop["inputs"]["runStatus"] == "Failed"
+        assert "othing was cancelled" in stop["inputs"]["runError"]["message"]
+    for key in (
+        at(flow, "actions", "Cancel_appointment", "inputs", "parameters", "Idempotency-Key"),
+        at(flow, *AGAIN, "inputs", "parameters", "Idempotency-Key"),
+    ):
+        assert "appointmentId" in key  # one key for each item of a loop
+
+
+AGAIN = ("actions", "Cancel_failed", "actions", "Cancel_appointment_again")
+
 DOCUMENTS = [
     FOLDER / "readme.md",
     FOLDER / "flow.md",
@@ -608,7 +701,7 @@ def test_the_documents_name_codes_actions_and_members_that_exist(
     known = (
         {row.code for row in [*TABLE.values(), BUG]}
         | {outcome.value for outcome in Outcome}
-        | {"text_1", "text_2", "shared_bookingscancel"}
+        | {"text_1", "text_2", "text_3", "shared_bookingscancel"}
     )
     known |= {action.name for action in Flow(flow, package.definition).actions}
     for place in ("README.md", "Makefile", "docs/operations.md"):
@@ -659,6 +752,69 @@ def test_the_package_is_filled_for_one_deployment(package: Package, filled: Path
     assert settings["customParameters"]["resourceUri"]["value"] == f"api://{seed.API_CLIENT_ID}"
     for file in (DEFINITION, PROPERTIES, FLOW):
         assert "{{" not in (filled / file).read_text()
+
+
+def test_the_package_names_its_publisher_and_holds_no_test_value(package: Package) -> None:
+    assert package.definition["info"]["contact"]["email"] == PUBLISHER.contact_email
+    metadata = {
+        one["propertyName"]: one["propertyValue"]
+        for one in package.definition["x-ms-connector-metadata"]
+    }
+    assert metadata["Privacy policy"] == PUBLISHER.privacy_policy
+    assert "x-ms-test-value" not in json.dumps(package.definition)
+
+
+def test_a_package_for_one_tenant_names_nobody(tmp_path: Path) -> None:
+    fill(replace(DEPLOYMENT, publisher=None), tmp_path)
+    text = (tmp_path / DEFINITION).read_text()
+    assert "example.com" not in text
+    assert "contact" not in json.loads(text)["info"]
+
+
+def test_the_connection_is_tested_by_a_list_that_needs_nothing(package: Package) -> None:
+    tested = package.definition["x-ms-capabilities"]["testConnection"]
+    assert tested["parameters"] == {}
+    operations = {one.id: one for one in connector_lint.operations(package.definition)}
+    operation = operations[tested["operationId"]]
+    assert not [
+        one for one in connector_lint.parameters(package.definition, operation) if one["required"]
+    ]
+
+
+def test_a_maker_is_told_that_it_is_no_trigger(package: Package) -> None:
+    assert "not a trigger" in at(package.definition, *CANCEL, "description")
+
+
+OF_THE_PUBLISHER = {
+    "--website": PUBLISHER.website,
+    "--privacy-policy": PUBLISHER.privacy_policy,
+    "--contact-name": PUBLISHER.contact_name,
+    "--contact-email": PUBLISHER.contact_email,
+}
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"--website": ""}, "WEBSITE"),
+        ({"--privacy-policy": "contoso.com"}, "PRIVACY_POLICY"),
+        ({"--contact-email": "team"}, "CONTACT_EMAIL"),
+        ({"--contact-name": " "}, "CONTACT_NAME"),
+        ({"--website": "https://bookings.example.com"}, "example.com"),
+        ({"--contact-email": "support@bookings.example.com"}, "example.com"),
+        ({"--host": "bookings.example.com"}, "example.com"),
+        ({"--host": "your-function-app.azurewebsites.net"}, "your-function-app"),
+    ],
+)
+def test_a_placeholder_or_half_a_publisher_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], values: dict[str, str], words: str
+) -> None:
+    given = arguments(GOOD | OF_THE_PUBLISHER | values)
+    assert main([*given, "--target", str(tmp_path / "new")]) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "new").exists()
 
 
 def test_the_package_says_what_it_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -221,6 +221,14 @@ def test_the_pages_are_served_beside_the_console(
         )
 
 
+def test_the_document_that_is_shown_names_the_service_and_not_the_console(
+    console: Console, http: requests.Session, document: Path
+) -> None:
+    shown = http.get(f"{console.url}/docs/openapi.json", timeout=10).json()
+    assert [server["url"] for server in shown["servers"]] == [f"{console.facade_url}/api"]
+    assert shown == {**json.loads(document.read_text("utf-8")), "servers": shown["servers"]}
+
+
 def test_a_missing_document_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,10 +6,12 @@ at the end put it back and have to see it.
 """
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -29,13 +31,14 @@ from shared.entra.http import EntraAnswer, EntraHttp
 from shared.entra.refusals import AskedToWait
 from shared.errors import FacadeError, Throttled, UpstreamBroken
 from shared.identity.caller import Caller
+from shared.transport.connections import Trust, open_trust
+from shared.transport.deadline import Deadline
 from tests.client import Facade
 from tests.conftest import REPOSITORY
 from tests.property.exchanging import (
     PATIENCE_S,
     THREADS,
     Worker,
-    connection_to,
     make_caller,
     owner_of,
     start_worker,
@@ -146,9 +149,8 @@ def test_a_throttled_user_and_a_free_one_get_only_what_is_their_own(wide_facade:
 
 
 @pytest.fixture(scope="module")
-def session(running_stack: LocalStack) -> Iterator[requests.Session]:
-    with connection_to(running_stack.bundle) as session:
-        yield session
+def trust(running_stack: LocalStack) -> Trust:
+    return open_trust(running_stack.bundle)
 
 
 def crossings(
@@ -190,8 +192,8 @@ class TrustfulHttp(EntraHttp):
     """Hands every answer to MSAL as it came, as a bare session would."""
 
     def post(self, url: str, *, data: Any, headers: Any, **_: Any) -> EntraAnswer:
-        answer = self._session.post(url, data=data, headers=headers, timeout=10)
-        return EntraAnswer(answer.status_code, answer.text, dict(answer.headers))
+        answer = self._send(urlsplit(url).path, data, headers, Deadline.after(10, time.monotonic))
+        return EntraAnswer(answer.status, answer.body.decode(), answer.headers)
 
 
 def trust_the_answer(granted: Granted, caller: Caller) -> Fresh[GraphToken]:
@@ -202,11 +204,11 @@ def trust_the_answer(granted: Granted, caller: Caller) -> Fresh[GraphToken]:
 OWN = (Throttled, AskedToWait)
 
 
-def test_thousands_of_exchanges_cross_nothing(stack: LocalStack, session: requests.Session) -> None:
+def test_thousands_of_exchanges_cross_nothing(stack: LocalStack, trust: Trust) -> None:
     disturb(stack.entra, turns=75)
     assert (
         crossings(
-            start_worker(stack.environment, session), stack.entra, exchanges=1500, own_errors=OWN
+            start_worker(stack.environment, trust), stack.entra, exchanges=1500, own_errors=OWN
         )
         == {}
     )
@@ -219,7 +221,7 @@ def test_thousands_of_exchanges_cross_nothing(stack: LocalStack, session: reques
 )
 def test_either_guard_alone_is_enough(
     stack: LocalStack,
-    session: requests.Session,
+    trust: Trust,
     monkeypatch: pytest.MonkeyPatch,
     http_cache: type[dict[Any, Any]],
     http: type[EntraHttp],
@@ -227,19 +229,17 @@ def test_either_guard_alone_is_enough(
 ) -> None:
     monkeypatch.setattr(entra_client, "_NoHttpCache", http_cache)
     disturb(stack.entra, turns=10)
-    worker = start_worker(stack.environment, session, http=http)
+    worker = start_worker(stack.environment, trust, http=http)
     assert crossings(worker, stack.entra, exchanges=200, own_errors=own_errors) == {}
 
 
 @pytest.fixture
-def unguarded(
-    stack: LocalStack, session: requests.Session, monkeypatch: pytest.MonkeyPatch
-) -> Worker:
+def unguarded(stack: LocalStack, trust: Trust, monkeypatch: pytest.MonkeyPatch) -> Worker:
     """The exchange as it would be with MSAL's own HTTP cache and a client that hands it every
     answer.
     """
     monkeypatch.setattr(entra_client, "_NoHttpCache", dict)
-    return start_worker(stack.environment, session, http=TrustfulHttp)
+    return start_worker(stack.environment, trust, http=TrustfulHttp)
 
 
 def test_with_msals_own_cache_one_users_throttling_is_seen_to_reach_the_other(

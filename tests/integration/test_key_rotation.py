@@ -4,7 +4,6 @@ test moves.
 
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,7 +19,8 @@ from shared.identity.proved import ProvedCallers
 from shared.identity.signing_keys import SigningKeys
 from shared.services import caller_rules
 from shared.settings import Settings
-from shared.transport.connections import open_session, open_trust
+from shared.transport.channel import Channel
+from shared.transport.connections import open_trust
 
 THREADS = 64
 HOUR_S, FIVE_MINUTES_S = 3600.0, 300.0
@@ -49,13 +49,13 @@ class Gate:
 
 
 @pytest.fixture
-def gate(stack: LocalStack) -> Iterator[Gate]:
+def gate(stack: LocalStack) -> Gate:
     clock = [0.0]
     settings = Settings.read(stack.environment)
-    with open_session(open_trust(stack.bundle), pool_size=4) as session:
-        fetch = partial(fetch_signing_keys, session, stack.entra_url, timeout_s=(2.0, 2.0))
-        keys = SigningKeys(fetch, now=lambda: clock[0], run_in_background=lambda work: work())
-        yield Gate(stack, ProvedCallers(caller_rules(settings), keys, time.time), clock)
+    channel = Channel(stack.entra_url, open_trust(stack.bundle), keep=4)
+    fetch = partial(fetch_signing_keys, channel, stack.entra_url, timeout_s=(2.0, 2.0))
+    keys = SigningKeys(fetch, now=lambda: clock[0], run_in_background=lambda work: work())
+    return Gate(stack, ProvedCallers(caller_rules(settings), keys, time.time), clock)
 
 
 def test_rotation_under_load_refuses_no_valid_token(gate: Gate) -> None:

@@ -185,10 +185,9 @@ def test_a_link_with_half_a_character_ends_the_list(facade: Facade) -> None:
 
 
 def test_what_is_listed_can_be_cancelled_and_is_listed_no_more(facade: Facade) -> None:
-    odd = "AAMkAD/Ko+rAAA="
-    assert odd in ids(appointments(facade))
-    assert facade.cancel(odd).json()["outcome"] == "cancelled"
-    assert odd not in ids(appointments(facade))
+    assert seed.TASTING in ids(appointments(facade))
+    assert facade.cancel(seed.TASTING).json()["outcome"] == "cancelled"
+    assert seed.TASTING not in ids(appointments(facade))
 
 
 @pytest.mark.parametrize("size", [1, 2])
@@ -213,7 +212,7 @@ def test_a_list_without_end_is_cut_and_says_so(facade: Facade) -> None:
 
 
 def test_another_mailbox_is_not_told_from_one_that_does_not_exist(facade: Facade) -> None:
-    for business_id in (seed.REPAIRS, "nobody@contoso.com", "%41", "ä b"):
+    for business_id in (seed.REPAIRS, "nobody@contoso.com", "ä b"):
         problem = problem_of(appointments(facade, business_id))
         assert (problem.status, problem.code, problem.retryable) == (
             404,

@@ -72,6 +72,19 @@ def test_a_token_for_another_api_fails_with_advice(facade: Facade) -> None:
     assert "API_SCOPE" in said
 
 
+def test_a_business_that_is_not_there_fails(facade: Facade) -> None:
+    code, said = smoke(
+        URL=facade.url,
+        TOKEN=facade.stack.entra.user_token(),
+        BUSINESS="nope@M365B489948.onmicrosoft.com",
+    )
+
+    assert code == FAILED
+    assert "FAIL  the business is there: 404" in said
+    assert "code=business_not_found" in said
+    assert not [call for call in facade.stack.graph.received if call.method == "POST"]
+
+
 def test_graph_in_trouble_fails(facade: Facade) -> None:
     facade.stack.graph.faults.add(
         Fault(
@@ -97,7 +110,7 @@ def test_an_appointment_that_exists_is_never_chosen(facade: Facade) -> None:
         for _ in range(2)
     ]
 
-    bodies = {call.path for call in facade.stack.graph.received}
+    bodies = {call.path for call in facade.stack.graph.received if call.method == "POST"}
     assert codes == [PASSED, PASSED]
     assert len(bodies) == 2  # another made-up id each time
 

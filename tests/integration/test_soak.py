@@ -39,6 +39,7 @@ from tests.benchmarks.soak_script import (
     user_of,
 )
 from tests.benchmarks.soak_upstream import Upstream
+from tests.benchmarks.wire import Call
 from tests.integration.violations import Ids, Told
 
 
@@ -276,12 +277,8 @@ class Graph:
     def call(self, letter: str, *, method: str = "POST", user: int = 3, token_of: int = 3) -> int:
         tail = "/cancel" if method == "POST" else ""
         target = f"/v1.0/solutions/bookingBusinesses/b%40c/appointments/{appointment_id(letter, 7, user).replace('=', '%3D')}{tail}"
-        _, wire = self._upstream.reply(
-            method,
-            target,
-            f"Accept: */*\r\nAuthorization: Bearer {object_id(token_of)}.1.AA\r\n",
-            b"",
-        )
+        head = f"\r\nAccept: */*\r\nAuthorization: Bearer {object_id(token_of)}.1.AA\r\n"
+        _, wire = self._upstream.respond(Call(method, target, head.encode(), b""))
         return 0 if wire is None else int(wire.split()[1])
 
     def look(self, letter: str) -> int:

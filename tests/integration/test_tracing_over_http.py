@@ -104,7 +104,7 @@ WHOLE = [
             "graph cancel",
             "graph look",
             "graph cancel",
-            "store complete",
+            "store settle",
         ],
     )
 ]
@@ -253,7 +253,7 @@ def test_requests_at_the_same_time_never_share_a_trace(
             "admit",
             "graph cancel",
             "store begin",
-            "store complete",
+            "store settle",
         ]
     asked = [
         span
@@ -514,7 +514,7 @@ def test_azure_monitor_is_sent_what_the_host_does_not_report_itself(stack: Local
         envelope for envelope in envelopes if envelope["data"]["baseType"] == "RemoteDependencyData"
     ]
     assert names("RemoteDependencyData") == {
-        *("request cancel", "admit", "store begin", "exchange", "store complete"),
+        *("request cancel", "admit", "store begin", "exchange", "store settle"),
         *("entra signing_keys", "POST /{tenant}/oauth2/v2.0/token", f"POST /v1.0{CANCEL}"),
     }
     assert (

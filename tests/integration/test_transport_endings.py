@@ -4,17 +4,14 @@ answer", and nothing left for the next call.
 
 import contextlib
 import gzip
-import json
 import socket
 import ssl
-import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace, TracebackType
-from typing import Any, Self
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import requests
@@ -23,228 +20,27 @@ import urllib3
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from infra.local.tls import LocalAuthority
-from shared.entra.graph_token import GraphToken
 from shared.graph.client import GraphClient
-from shared.graph.endings import Body, GraphAnswer, NoAnswer, Seen
+from shared.graph.endings import Body, GraphAnswer, NoAnswer
 from shared.transport import sockets
 from shared.transport.channel import Channel
-from shared.transport.connections import Trust, open_session, open_trust
-
-PATIENCE_S = 30.0  # for what must come
-IMPATIENCE_S = 0.8  # for what must not; enough for a handshake on a busy machine
-TOKEN = GraphToken("oid", "tid", "a.graph.token")
-CANCEL = ("solutions", "bookingBusinesses", "b", "appointments", "a", "cancel")
-NO_CONTENT = b"HTTP/1.1 204 No Content\r\nrequest-id: r-1\r\n\r\n"
-CANCELLED = GraphAnswer(204, request_id="r-1")
-
-
-# Both ends of the wire.
-
-
-class Link:
-    """One connection, as the server sees it."""
-
-    def __init__(self, server: "Server", sock: socket.socket) -> None:
-        self._server = server
-        self._sock = sock
-
-    def read_request(self) -> None:
-        """Read one request, head and body. Errors: ConnectionError when the client has gone."""
-        received = b""
-        while b"\r\n\r\n" not in received:
-            received += self._some()
-        head, _, body = received.partition(b"\r\n\r\n")
-        length = next(
-            (
-                int(line[15:])
-                for line in head.split(b"\r\n")
-                if line.lower().startswith(b"content-length:")
-            ),
-            0,
-        )
-        while len(body) < length:
-            body += self._some()
-        self._server.requests.append(head + b"\r\n\r\n" + body)
-
-    def send(self, payload: bytes) -> None:
-        self._sock.sendall(payload)
-
-    def drip(self, payload: bytes, *, pause_s: float = 0.02) -> None:
-        """Send byte by byte, so that no wait between two is ever long."""
-        for number in range(len(payload)):
-            self._sock.sendall(payload[number : number + 1])
-            if self._server.stopping.wait(pause_s):
-                return
-
-    def hold(self) -> None:
-        """Say nothing more for as long as the test runs."""
-        self._server.stopping.wait(PATIENCE_S)
-
-    def reset(self) -> None:
-        """Make the kernel send RST when the connection is closed (SO_LINGER with a time of 0,
-        socket(7)).
-        """
-        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-    def _some(self) -> bytes:
-        chunk = self._sock.recv(65536)
-        if not chunk:
-            raise ConnectionError("the client has gone")
-        return chunk
-
-
-class Server:
-    """Runs a script on each connection, on a thread of its own.
-
-    ``tls`` None speaks in plain text.
-    """
-
-    def __init__(self, script: Callable[[Link], None], tls: ssl.SSLContext | None) -> None:
-        self._script = script
-        self._tls = tls
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._threads: list[threading.Thread] = []
-        self.stopping = threading.Event()
-        self.connections = 0
-        self.requests: list[bytes] = []
-
-    @property
-    def url(self) -> str:
-        return f"https://127.0.0.1:{self._listener.getsockname()[1]}"
-
-    def __enter__(self) -> Self:
-        self._start(self._accept)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stopping.set()
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for thread in self._threads:
-            thread.join(PATIENCE_S)
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                sock, _ = self._listener.accept()
-            except OSError:
-                return
-            self.connections += 1
-            self._start(lambda sock=sock: self._serve(sock))  # type: ignore[misc]
-
-    def _serve(self, sock: socket.socket) -> None:
-        with ExitStack() as closing:
-            closing.callback(sock.close)
-            try:
-                if self._tls is not None:
-                    sock.settimeout(PATIENCE_S)
-                    sock = self._tls.wrap_socket(sock, server_side=True)
-                    closing.callback(sock.close)
-                self._script(Link(self, sock))
-            except OSError:
-                return  # the client has had enough
-
-    def _start(self, work: Callable[[], None]) -> None:
-        thread = threading.Thread(target=work, daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
-
-@dataclass(frozen=True)
-class Bench:
-    """A client that trusts ``authority``, and servers that it may be pointed at."""
-
-    authority: LocalAuthority
-    trust: Trust
-    running: ExitStack
-    channels: dict[str, Channel] = field(default_factory=dict)
-
-    def serve(
-        self,
-        script: Callable[[Link], None],
-        *,
-        tls: ssl.SSLContext | None = None,
-        plain: bool = False,
-    ) -> Server:
-        return self.running.enter_context(
-            Server(script, None if plain else tls or self.authority.server_context())
-        )
-
-    def call(self, url: str, *, timeout_s: float = PATIENCE_S) -> Seen:
-        if url not in self.channels:
-            self.channels[url] = Channel(url, self.trust, keep=4)
-            self.running.callback(self.channels[url].close)
-        client = GraphClient(self.channels[url], "/v1.0")
-        return client.call(
-            "POST",
-            CANCEL,
-            TOKEN,
-            request_id="r-0",
-            timeout_s=timeout_s,
-            body={"cancellationMessage": "Sorry."},
-        )
-
-
-@pytest.fixture(scope="module")
-def authority() -> LocalAuthority:
-    return LocalAuthority()
-
-
-@pytest.fixture(scope="module")
-def bundle(authority: LocalAuthority, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return authority.write_bundle(tmp_path_factory.mktemp("trust") / "ca.pem")
-
-
-@pytest.fixture
-def bench(authority: LocalAuthority, bundle: Path) -> Iterator[Bench]:
-    with ExitStack() as running:
-        yield Bench(authority, open_trust(bundle), running)
-
-
-def answering(payload: bytes, then: Callable[[Link], None] = Link.hold) -> Callable[[Link], None]:
-    """Answer every request with the same bytes, then close, reset or hold."""
-
-    def script(link: Link) -> None:
-        link.read_request()
-        link.send(payload)
-        then(link)
-
-    return script
-
-
-def close(_: Link) -> None:
-    """Return, which closes the connection."""
-
-
-def keep_alive(payload: bytes) -> Callable[[Link], None]:
-    """Answer every request of a connection with the same bytes."""
-
-    def script(link: Link) -> None:
-        while True:
-            link.read_request()
-            link.send(payload)
-
-    return script
-
-
-def head(status: str, *headers: str) -> bytes:
-    return "".join(f"{line}\r\n" for line in (f"HTTP/1.1 {status}", *headers, "")).encode("latin-1")
-
-
-def answer(status: str, body: bytes, *headers: str) -> bytes:
-    return head(status, f"Content-Length: {len(body)}", *headers) + body
-
-
-NOT_FOUND = json.dumps(
-    {"error": {"code": "ErrorItemNotFound", "message": "It is not there."}}
-).encode()
-
+from shared.transport.connections import open_session, open_trust
+from tests.integration.wire import (
+    CANCELLED,
+    IMPATIENCE_S,
+    NO_CONTENT,
+    NOT_FOUND,
+    PATIENCE_S,
+    TOKEN,
+    Bench,
+    Link,
+    Server,
+    answer,
+    answering,
+    close,
+    head,
+    keep_alive,
+)
 
 # Never sent: no byte of the request has left.
 
@@ -453,6 +249,67 @@ SILENT = {
     "status of four digits": (b"HTTP/1.1 2040 No Content\r\n\r\n", close, "ProtocolError"),
     "status that is no number": (b"HTTP/1.1 abc No Content\r\n\r\n", close, "ProtocolError"),
     "zeros": (bytes(100_000), close, "ProtocolError"),
+    "another protocol that looks like it": (b"RTSP/1.0 204 OK\r\n\r\n", close, "ProtocolError"),
+    "yet another": (b"ICE/1.1 204 OK\r\n\r\n", close, "ProtocolError"),
+    "another protocol after an interim answer": (
+        head("100 Continue") + b"RTSP/1.0 204 OK\r\n\r\n",
+        close,
+        "ProtocolError",
+    ),
+    "an interim answer of another protocol": (
+        b"ICE/1.0 100 Continue\r\n\r\n" + NO_CONTENT,
+        close,
+        "ProtocolError",
+    ),
+    "trailers without end": (
+        head("404 Not Found", "Transfer-Encoding: chunked")
+        + b"2\r\n{}\r\n0\r\n"
+        + b"x: y\r\n" * 200
+        + b"\r\n",
+        close,
+        "ProtocolError",
+    ),
+    "an endless trailer": (
+        head("404 Not Found", "Transfer-Encoding: chunked")
+        + b"2\r\n{}\r\n0\r\nx: "
+        + b"y" * 200_000,
+        Link.hold,
+        "ProtocolError",
+    ),
+    "an endless size of a chunk": (
+        head("404 Not Found", "Transfer-Encoding: chunked") + b"2;" + b"y" * 200_000,
+        Link.hold,
+        "ProtocolError",
+    ),
+    "too many headers in interim answers, head and trailers together": (
+        head("103 Early Hints", *(f"x{number}: y" for number in range(40)))
+        + head(
+            "404 Not Found",
+            "Transfer-Encoding: chunked",
+            *(f"x{number}: y" for number in range(40)),
+        )
+        + b"2\r\n{}\r\n0\r\n"
+        + b"x: y\r\n" * 40
+        + b"\r\n",
+        close,
+        "ProtocolError",
+    ),
+    "interim answers and a head that are too large together": (
+        head("103 Early Hints", f"x: {'y' * 30_000}") * 2
+        + head("204 No Content", f"x: {'y' * 30_000}"),
+        close,
+        "ProtocolError",
+    ),
+    "the answer to another call": (
+        head("204 No Content", "client-request-id: r-9"),
+        close,
+        "AnswerToAnother",
+    ),
+    "an answer to two calls": (
+        head("204 No Content", "client-request-id: r-0", "client-request-id: r-9"),
+        close,
+        "AnswerToAnother",
+    ),
     "endless header line": (
         head("204 No Content")[:-2] + b"x: " + b"y" * 100_000,
         close,
@@ -638,6 +495,30 @@ ANSWERS = {
     "429 with two waits": (
         answer("429 Too Many Requests", b"{}", "Retry-After: 7", "Retry-After: 9"),
         GraphAnswer(429, Body.JSON, retry_after="7, 9"),
+    ),
+    "204 that repeats the id of its call": (
+        head("204 No Content", "Client-Request-Id: R-0"),
+        GraphAnswer(204),
+    ),
+    "204 that repeats the id of its call twice": (
+        head("204 No Content", "client-request-id: r-0", "client-request-id: r-0"),
+        GraphAnswer(204),
+    ),
+    "429 whose trailers ask for more": (
+        head("429 Too Many Requests", "Transfer-Encoding: chunked", "Retry-After: 7")
+        + b"2\r\n{}\r\n0\r\nRetry-After: 99\r\nclient-request-id: r-9\r\n\r\n",
+        GraphAnswer(429, Body.JSON, retry_after="7"),
+    ),
+    "404 whose trailers name a length": (
+        head("404 Not Found", "Transfer-Encoding: chunked")
+        + b"2\r\n{}\r\n0\r\nX-Content-Length: 9\r\nrequest-id: r-9\r\n\r\n",
+        GraphAnswer(404, Body.JSON),
+    ),
+    "404 in chunks of one byte": (
+        head("404 Not Found", "Transfer-Encoding: chunked")
+        + b"1\r\n \r\n" * 50_000
+        + b"2\r\n{}\r\n0\r\n\r\n",
+        GraphAnswer(404, Body.JSON),
     ),
     "after 100": (head("100 Continue") + NO_CONTENT, CANCELLED),
     "after 102, 103 and headers": (

@@ -176,7 +176,6 @@ REFUSED: dict[str, dict[str, Any]] = {
     "tampered id": {"headers": {"webhook-id": "msg_another"}},
     "tampered timestamp": {"headers": {"webhook-timestamp": str(int(time.time()) - 100)}},
     "tampered body": {"sent": body_for("AAMkADanother=")},
-    "no body": {"sent": b""},
     "a body that is no text": {"sent": b"\xff\xfe"},
     "no id": {"headers": {"webhook-id": None}},
     "no timestamp": {"headers": {"webhook-timestamp": None}},
@@ -234,7 +233,8 @@ def test_headers_that_come_twice_are_refused(sender: Sender, facade: Facade) -> 
 
 
 @pytest.mark.parametrize(
-    "business_id", [seed.REPAIRS, "nosuch@contoso.com", f"{seed.LUNCH_DELIVERY} "]
+    "business_id",
+    [seed.REPAIRS, "nosuch@contoso.com", f"{seed.LUNCH_DELIVERY}.", "\u212aelvin@a.b"],
 )
 def test_a_key_is_good_for_its_own_businesses_alone(
     sender: Sender, facade: Facade, business_id: str
@@ -242,6 +242,51 @@ def test_a_key_is_good_for_its_own_businesses_alone(
     problem = problem_of(sender.deliver("AAMkADrepair1=", business_id=business_id))
     assert (problem.status, problem.code) == (403, "caller_not_allowed")
     assert (facade.stack.entra.asked, facade.stack.graph.received) == ([], [])
+
+
+def test_its_own_business_is_known_as_it_was_pasted(sender: Sender, facade: Facade) -> None:
+    business_id = f"\ufeff{seed.LUNCH_DELIVERY}\r\n"
+    assert outcome_of(sender.deliver(facade.book(), business_id=business_id)).cancelled
+
+
+@pytest.mark.parametrize(
+    "appointment_id",
+    [
+        f"../../{seed.REPAIRS}/appointments/AAMkADrepair1=",
+        f"x/..\\../{seed.REPAIRS}/appointments/X",
+    ],
+)
+def test_no_id_leads_out_of_the_business_of_a_key(
+    sender: Sender, facade: Facade, appointment_id: str
+) -> None:
+    problem = problem_of(sender.deliver(appointment_id))
+    assert (problem.status, problem.code) == (400, "invalid_request")
+    assert facade.stack.graph.received == []
+
+
+def test_the_names_of_svix_are_taken_where_none_of_the_standards_came(
+    sender: Sender, facade: Facade
+) -> None:
+    body, webhook_id = body_for(facade.book()), new_id()
+    standard = signed(body, webhook_id=webhook_id, secrets=(NEW,))
+    svix = {name.replace("webhook-", "svix-"): value for name, value in standard.items()}
+    left_out: dict[str, str | None] = dict.fromkeys(standard)
+    assert outcome_of(sender.send(body, headers={**left_out, **svix})).cancelled
+    # The same id under the other names is the same delivery.
+    assert outcome_of(sender.send(body, webhook_id=webhook_id)).replayed
+    for one in standard:
+        mixed = {**left_out, **svix, one: standard[one]}
+        assert problem_of(sender.send(body, headers=mixed)).code == "invalid_signature"
+
+
+def test_an_empty_body_is_said_to_be_one_before_the_signature_is_looked_at(
+    sender: Sender, facade: Facade
+) -> None:
+    unsigned: dict[str, str | None] = {"webhook-signature": None, "Content-Type": None}
+    for headers in ({}, unsigned):
+        problem = problem_of(sender.send(body_for(facade.book()), sent=b"", headers=headers))
+        assert (problem.status, problem.code) == (400, "invalid_request")
+        assert problem.detail == "The body is empty; send Content-Length."
 
 
 def test_another_key_is_good_for_others(facade: Facade) -> None:
@@ -383,6 +428,8 @@ def test_an_id_that_comes_with_another_body_is_refused(sender: Sender, facade: F
         "idempotency_key_reused",
         False,
     )
+    assert "webhook-id" in problem.detail
+    assert "Idempotency-Key" not in problem.detail
     assert cancels(facade.stack) == 1
 
 
@@ -445,7 +492,7 @@ def test_a_delivery_is_remembered_for_a_week(entra_with_role: LocalStack) -> Non
     webhook_id, body = new_id(), body_for(seed.EXAMPLE_APPOINTMENT)
 
     def deliver() -> tuple[str, bool]:
-        journal = Journal("", time.monotonic)
+        journal = Journal(new_id(), time.monotonic)
         headers = {"content-type": "application/json", **signed(body, webhook_id=webhook_id)}
         work = operation.admit(Incoming(headers, body), journal)
         said = json.loads(operation.carry_out(work, services.deadline(), journal).body)
@@ -521,6 +568,22 @@ def test_the_log_tells_who_was_acted_for_and_which_key_it_was(
         ]
         assert [word for word in told if word not in line] == []
         assert ("caller=" in line) == ("acting=user" in line)
+
+
+def test_the_log_names_our_own_fields_at_fault_and_nothing_of_the_callers(
+    sender: Sender, watched_host: HostProcess
+) -> None:
+    answer = sender.send(b'{"appointmentId": "\\ud800", "customerOf Mrs": 1, "another": 2}')
+    problem = problem_of(answer)
+    assert problem.detail == "businessId is required (3 more faults; see errors)."
+    printed = watched_host.wait_for(f"requestId={problem.request_id}")
+    (line,) = [
+        line
+        for line in printed.splitlines()
+        if "event=request " in line and problem.request_id in line
+    ]
+    assert "fields=businessId,appointmentId,unknown" in line
+    assert "customerOf" not in printed
 
 
 def test_a_token_that_graph_takes_no_more_is_replaced(sender: Sender, facade: Facade) -> None:

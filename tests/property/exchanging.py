@@ -10,11 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 
 from infra.local import seed
 from infra.local.entra.keys import unverified_claims
@@ -31,7 +29,8 @@ from shared.entra.on_behalf_of import OnBehalfOf
 from shared.errors import FacadeError
 from shared.identity.caller import Caller
 from shared.settings import Settings
-from shared.transport.connections import open_session, open_trust
+from shared.transport.channel import Channel
+from shared.transport.connections import Trust
 from shared.transport.deadline import Deadline
 
 OTHER_TENANT = "0e9f6d1c-2f0b-4a3a-9a55-3a7cf3c6c9b1"
@@ -95,21 +94,22 @@ class Worker:
 
 def start_worker(
     environment: Mapping[str, str],
-    session: requests.Session,
+    trust: Trust,
     *,
     clock: Clock | None = None,
     load: Callable[[], Credential] | None = None,
-    http: Callable[[requests.Session, str, str, Callable[[], float]], Any] = EntraHttp,
+    http: Callable[[Channel, str, str, Callable[[], float]], Any] = EntraHttp,
 ) -> Worker:
     """Put the exchange together as ``services.py`` does; ``load`` and ``http`` replace its parts."""
     changeable = dict(environment)
     clock = clock or Clock()
     settings = Settings.read(changeable)
+    channel = Channel(settings.entra_authority_host, trust, keep=64)
     entra = EntraClient(
         settings.client_id,
         settings.entra_authority_host,
         load or (lambda: load_credential(Settings.read(changeable))),
-        http(session, settings.entra_authority_host, settings.tenant_id, clock.now),
+        http(channel, settings.entra_authority_host, settings.tenant_id, clock.now),
         clock,
     )
     cache: ExchangeCache[GraphToken] = ExchangeCache(capacity=1000, now=clock.now)
@@ -117,13 +117,6 @@ def start_worker(
     own: ExchangeCache[GraphToken] = ExchangeCache(capacity=1, now=clock.now)
     app_only = AppOnly(entra, settings.tenant_id, settings.graph_default_scope_uri, own)
     return Worker(tokens, app_only, clock, changeable)
-
-
-@contextmanager
-def connection_to(bundle: Path, *, pool_size: int = 64) -> Iterator[requests.Session]:
-    """A session as the service has it, that trusts the local stack."""
-    with open_session(open_trust(bundle), pool_size=pool_size) as session:
-        yield session
 
 
 def make_caller(entra: EntraSimulator, user: seed.User = seed.ADELE, **token: Any) -> Caller:

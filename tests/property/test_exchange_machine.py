@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import pytest
-import requests
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -48,7 +47,8 @@ from shared.errors import (
     UpstreamUnavailable,
 )
 from shared.identity.caller import Caller
-from tests.property.exchanging import OTHER_TENANT, Clock, connection_to, make_caller, start_worker
+from shared.transport.connections import Trust, open_trust
+from tests.property.exchanging import OTHER_TENANT, Clock, make_caller, start_worker
 
 PEOPLE = [
     seed.User(
@@ -110,7 +110,7 @@ class Served:
     """What all runs share: the simulator, a connection to it, their clock, and keys to sign with."""
 
     entra: EntraSimulator
-    session: requests.Session
+    trust: Trust
     clock: Clock
     keys: list[Any]
 
@@ -123,13 +123,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         EntraSimulator(now=clock.now, tenant_ids=(seed.TENANT_ID, OTHER_TENANT)),
     )
     bundle = authority.write_bundle(tmp_path_factory.mktemp("tls") / "ca.pem")
-    with (
-        LocalServer(entra.app, tls=authority.server_context()) as server,
-        connection_to(bundle) as session,
-    ):
+    trust = open_trust(bundle)
+    with LocalServer(entra.app, tls=authority.server_context()) as server:
         entra.base_url = server.url
         yield Served(
-            entra, session, clock, [entra.current_key, make_signing_key(), make_signing_key()]
+            entra, trust, clock, [entra.current_key, make_signing_key(), make_signing_key()]
         )
 
 
@@ -159,7 +157,7 @@ class ExchangeMachine(RuleBasedStateMachine):
             self.http = RecordingHttp(*args)
             return self.http
 
-        self.worker = start_worker(environment, served.session, clock=self.clock, http=record)
+        self.worker = start_worker(environment, served.trust, clock=self.clock, http=record)
         self.minted_for: dict[str, str] = {}
         self.kept: dict[str, tuple[str, float]] = {}
         self.refused: dict[str, tuple[FacadeError, float]] = {}

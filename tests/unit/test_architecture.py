@@ -127,15 +127,21 @@ def test_the_product_does_not_need_the_local_stack_or_the_tests(name: str) -> No
         assert not product()[name].uses(package)
 
 
-# Each package below is met in the adapters that own it and nowhere else. Those that speak HTTP:
-# channel (Microsoft Graph), entra_http (the token endpoint,
-# for MSAL), key_sets (published keys), connections (how a connection is made).
+# Each package below is met in the adapters that own it and nowhere else.
+TRANSPORT = {
+    f"shared.transport.{name}" for name in ("channel", "connections", "reading", "sockets")
+}
+# Those that speak HTTP to somebody: to Graph, to Entra's token endpoint (for MSAL), to where its
+# keys are published, to the platform's identity endpoint; services.py hands each its channel.
 SPEAK_HTTP = {
-    "shared.transport.channel",
-    "shared.transport.connections",
-    "shared.transport.reading",
+    "shared.entra.credentials",
     "shared.entra.http",
+    "shared.graph.client",
+    "shared.records.table_calls",
+    "shared.records.wire",
     "shared.identity.key_sets",
+    "shared.instrumented",
+    "shared.services",
 }
 OWNERS: dict[str, set[str]] = {
     "azure.functions": {
@@ -174,17 +180,10 @@ OWNERS: dict[str, set[str]] = {
     "opentelemetry": {"shared.telemetry.exporters"},
     "azure.monitor": {"shared.telemetry.exporters"},
     "shared.telemetry.exporters": {"shared.services"},
-    "requests": SPEAK_HTTP
-    | {"shared.instrumented"},  # which hands a session on to what it tells of
-    "urllib3": SPEAK_HTTP,
+    "requests": {"shared.transport.connections"},
+    "urllib3": TRANSPORT,
     "http.client": {"shared.transport.connections"},
-    "shared.transport.channel": {
-        "shared.entra.credentials",
-        "shared.graph.client",
-        "shared.records.table_calls",
-        "shared.records.wire",
-        "shared.services",
-    },
+    "shared.transport.channel": SPEAK_HTTP,
     "socket": {"shared.transport.connections", "shared.transport.sockets"},
     "ssl": {"shared.transport.connections", "shared.transport.sockets"},
     "http.HTTPStatus": {"shared.serving.problems"},

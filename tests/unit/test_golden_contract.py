@@ -36,8 +36,11 @@ def test_the_record_holds_what_a_caller_relies_on() -> None:
     assert cancel["asked"]["body businessId"]["maxLength"] == 320
     assert cancel["answers"]["409"]["codes"] == {"request_in_progress": True}
     assert cancel["answers"]["409"]["headers"]["Retry-After"] is True
-    assert recorded()["bodies"]["CancelAnswer"]["outcome"]["enum"] == ["cancelled", "not_found"]
-    assert recorded()["bodies"]["Problem"]["upstream.service"]["enum"] == ["entra", "graph"]
+    for body, member, known in (
+        ("CancelAnswer", "outcome", ["cancelled", "not_found"]),
+        ("Problem", "upstream.service", ["entra", "graph"]),
+    ):
+        assert recorded()["bodies"][body][member]["x-extensible-enum"] == known
     assert (
         recorded()["bodies"]["AppointmentsAnswer"]["appointments[].appointmentId"]["required"]
         is True
@@ -90,6 +93,22 @@ def answers_of(document: dict[str, Any], status: str) -> dict[str, Any]:
     return found
 
 
+def outcome(document: dict[str, Any]) -> dict[str, Any]:
+    return member(document, "CancelAnswer", "outcome")
+
+
+def closed(document: dict[str, Any]) -> dict[str, Any]:
+    """Make a list of values closed, which none is today; one that is closed stays as it is."""
+    service = member(document, "UpstreamAnswer", "service")
+    service.setdefault("enum", ["entra", "graph"])
+    return service
+
+
+BEFORE: dict[str, Edit] = {
+    "an open request is closed": lambda d: ADDITIVE["a closed request is opened"](d),
+    "a value of a closed list is new": closed,
+    "a closed list is opened": closed,
+}
 BREAKING: dict[str, Edit] = {
     "an operation is removed": lambda d: d["paths"].pop("/v1/businesses"),
     "an operation is renamed": lambda d: operation(d).update(operationId="CancelBooking"),
@@ -148,10 +167,12 @@ BREAKING: dict[str, Edit] = {
     "a wait may be longer": lambda d: member(d, "Problem", "retryAfterSeconds").update(
         maximum=86400
     ),
-    "a value of a closed list is new": lambda d: member(d, "UpstreamAnswer", "service")[
-        "enum"
-    ].append("exchange"),
-    "a value of an open list is gone": lambda d: model(d, "Outcome")["enum"].remove("not_found"),
+    "a value of a closed list is new": lambda d: closed(d)["enum"].append("exchange"),
+    "a closed list is opened": lambda d: closed(d).pop("enum"),
+    "a value of an open list is gone": lambda d: outcome(d)["x-extensible-enum"].remove(
+        "not_found"
+    ),
+    "an open list is gone": lambda d: outcome(d).pop("x-extensible-enum"),
     "a member of a request is removed": lambda d: model(d, "CancelRequest")["properties"].pop(
         "cancellationMessage"
     ),
@@ -212,7 +233,9 @@ ADDITIVE: dict[str, Edit] = {
     "an answer's limit is tightened": lambda d: member(d, "Problem", "retryAfterSeconds").update(
         maximum=600
     ),
-    "a value of an open list is new": lambda d: model(d, "Outcome")["enum"].append("already_over"),
+    "a value of an open list is new": lambda d: outcome(d)["x-extensible-enum"].append(
+        "already_over"
+    ),
     "an optional member of a request is new": lambda d: model(d, "CancelRequest")[
         "properties"
     ].update(reason={"type": "string"}),
@@ -255,10 +278,7 @@ def changes_of(edit: Edit, *, before: Edit = lambda _: None) -> list[Change]:
 
 @pytest.mark.parametrize("name", BREAKING)
 def test_a_change_that_callers_would_notice_is_breaking(name: str) -> None:
-    is_open = name == "an open request is closed"
-    changes = changes_of(
-        BREAKING[name], before=ADDITIVE["a closed request is opened"] if is_open else lambda _: None
-    )
+    changes = changes_of(BREAKING[name], before=BEFORE.get(name, lambda _: None))
     assert changes
     assert changes[0].breaking, [str(change) for change in changes]
 

@@ -250,6 +250,10 @@ WRONG: dict[str, tuple[dict[str, str | None], str]] = {
         {"GRAPH_API_VERSION": "v2.0-mark"},
         "The setting GRAPH_API_VERSION is not usable: input should be 'v1.0' or 'beta'.",
     ),
+    "no such address": (
+        {"GRAPH_BOOKINGS_ROOT": "bookingBusinesses"},
+        "GRAPH_API_VERSION is v1.0, which has the booking businesses below solutions only: set GRAPH_BOOKINGS_ROOT to solutions/bookingBusinesses, or GRAPH_API_VERSION to beta.",
+    ),
     "deadline no number": (
         {"REQUEST_DEADLINE_SECONDS": "10s-mark"},
         "The setting REQUEST_DEADLINE_SECONDS is not usable: input should be a valid number, unable to parse string as a number.",

@@ -8,6 +8,7 @@ service is called as it stands, from another origin: whether it answers pages of
 host's setting (``Host.CORS``), not the app's.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from datetime import timedelta
@@ -126,7 +127,7 @@ class Console:
                 "/" if path.name == "index.html" else f"/{path.name}", self._page(path)
             )
         app.router.add_get("/docs", _to_docs)
-        app.router.add_get("/docs/{name:.*}", _docs)
+        app.router.add_get("/docs/{name:.*}", self._docs)
         return app
 
     async def _config(self, _: web.Request) -> web.Response:
@@ -137,6 +138,19 @@ class Console:
             return _file(path, self._policy())
 
         return answer
+
+    async def _docs(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"] or "index.html"
+        found = docs_pages().get(name)
+        if found is None or not found.is_file():
+            return web.Response(status=404, text="There is no such page.", headers=_HEADERS)
+        if name != "openapi.json":
+            return _file(found, DOCS_POLICY)
+        # The document says where it was read from, and here that is not the service.
+        document = json.loads(found.read_text("utf-8"))
+        document["servers"] = [{"url": f"{self.facade_url}/api", "description": "The service."}]
+        headers = {**_HEADERS, "Content-Security-Policy": DOCS_POLICY}
+        return web.json_response(document, headers=headers)
 
     def _policy(self) -> str:
         return content_policy(
@@ -166,13 +180,6 @@ def content_policy(called: Iterable[str]) -> str:
 
 async def _to_docs(_: web.Request) -> web.Response:
     return web.Response(status=308, headers={**_HEADERS, "Location": "/docs/"})
-
-
-async def _docs(request: web.Request) -> web.Response:
-    found = docs_pages().get(request.match_info["name"] or "index.html")
-    if found is None or not found.is_file():
-        return web.Response(status=404, text="There is no such page.", headers=_HEADERS)
-    return _file(found, DOCS_POLICY)
 
 
 def _file(path: Path, policy: str) -> web.Response:

@@ -4,12 +4,10 @@ and what refusals mean where nobody can sign in.
 
 import json
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-import requests
 
 from cancel_appointment.operation import CarriesOut
 from cancel_appointment.patience import WEBHOOK_WITHIN_S
@@ -27,13 +25,13 @@ from shared.errors import FacadeError, Misconfigured, Throttled, UpstreamBroken,
 from shared.identity.caller import Caller
 from shared.identity.webhooks import WebhookSender
 from shared.services import Services, build_services
+from shared.transport.connections import Trust, open_trust
 from shared.transport.deadline import Deadline
 from tests.property.exchanging import (
     THREADS,
     Clock,
     Worker,
     assert_keeps_quiet,
-    connection_to,
     endings,
     entra_says,
     gate_for_all_but_one,
@@ -48,9 +46,8 @@ CHALLENGE = '{"access_token":{"nbf":{"essential":true,"value":"1"}}}'
 
 
 @pytest.fixture(scope="module")
-def session(running_stack: LocalStack) -> Iterator[requests.Session]:
-    with connection_to(running_stack.bundle) as session:
-        yield session
+def trust(running_stack: LocalStack) -> Trust:
+    return open_trust(running_stack.bundle)
 
 
 @dataclass
@@ -81,10 +78,10 @@ class Desk:
 
 
 @pytest.fixture
-def desk(stack: LocalStack, session: requests.Session, caplog: pytest.LogCaptureFixture) -> Desk:
+def desk(stack: LocalStack, trust: Trust, caplog: pytest.LogCaptureFixture) -> Desk:
     caplog.set_level(logging.DEBUG)
     stack.entra.granted_roles = seed.APP_ROLES
-    return Desk(start_worker(stack.environment, session), stack)
+    return Desk(start_worker(stack.environment, trust), stack)
 
 
 # What is asked, and how often.
@@ -174,11 +171,9 @@ def test_users_and_the_application_share_a_credential_and_no_token(desk: Desk) -
 
 
 @pytest.mark.parametrize("cloud", ["https://graph.microsoft.us", "https://dod-graph.microsoft.us"])
-def test_the_cloud_chooses_the_graph(
-    stack: LocalStack, session: requests.Session, cloud: str
-) -> None:
+def test_the_cloud_chooses_the_graph(stack: LocalStack, trust: Trust, cloud: str) -> None:
     name = "dod" if "dod" in cloud else "usgov"
-    desk = Desk(start_worker({**stack.environment, "CLOUD": name}, session), stack)
+    desk = Desk(start_worker({**stack.environment, "CLOUD": name}, trust), stack)
     desk.exchange()
     assert stack.entra.received[-1].form["scope"] == f"{cloud}/.default"
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import jwt
 import pytest
-import requests
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -33,19 +32,20 @@ from infra.local.entra.directory import FederatedCredential
 from infra.local.faults import Fault
 from infra.local.server import LocalServer
 from infra.local.stack import LocalStack
-from shared.entra.credentials import Credential, IdentityEndpoint, load_credential
+from shared.entra import credentials
+from shared.entra.credentials import Credential, IdentityAnswer, IdentityEndpoint, load_credential
 from shared.entra.graph_token import GraphToken
 from shared.entra.http import EntraHttp
 from shared.entra.refusals import CredentialRefused
 from shared.errors import Misconfigured, TokenRejected, UpstreamUnavailable
 from shared.settings import Settings
+from shared.transport.connections import Trust, open_trust
 from tests.property.exchanging import (
     OTHER_TENANT,
     PATIENCE_S,
     THREADS,
     Worker,
     assert_keeps_quiet,
-    connection_to,
     endings,
     gate_for_all_but_one,
     make_caller,
@@ -104,9 +104,8 @@ def successor() -> Certificate:
 
 
 @pytest.fixture(scope="module")
-def session(running_stack: LocalStack) -> Iterator[requests.Session]:
-    with connection_to(running_stack.bundle) as session:
-        yield session
+def trust(running_stack: LocalStack) -> Trust:
+    return open_trust(running_stack.bundle)
 
 
 @pytest.fixture(scope="module")
@@ -194,9 +193,9 @@ def use_identity_endpoint(monkeypatch: pytest.MonkeyPatch, url: str, stack: Loca
 
 @pytest.fixture
 def worker(
-    stack: LocalStack, session: requests.Session, without_credential: dict[str, str], proof: Proof
+    stack: LocalStack, trust: Trust, without_credential: dict[str, str], proof: Proof
 ) -> Worker:
-    return start_worker(without_credential | proof.settings, session)
+    return start_worker(without_credential | proof.settings, trust)
 
 
 def alarms(log: pytest.LogCaptureFixture) -> list[str]:
@@ -337,7 +336,7 @@ def test_a_managed_identity_shows_the_platforms_token_and_no_secret(
 )
 def test_the_managed_identity_asks_for_the_audience_of_its_cloud(
     stack: LocalStack,
-    session: requests.Session,
+    trust: Trust,
     identity_url: str,
     without_credential: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
@@ -358,14 +357,14 @@ def test_the_managed_identity_asks_for_the_audience_of_its_cloud(
 
     for other in others:
         stack.entra.add_federated_credential(FederatedCredential(PRINCIPAL_ID, audience=other))
-    error = start_worker(environment, session).refusal(make_caller(stack.entra))
+    error = start_worker(environment, trust).refusal(make_caller(stack.entra))
     assert type(error) is CredentialRefused
     assert error.upstream is not None
     assert error.upstream.code == "AADSTS700212"
 
     stack.entra.add_federated_credential(FederatedCredential(PRINCIPAL_ID, audience=audience))
     assert (
-        start_worker(environment, session).exchange(make_caller(stack.entra)).object_id
+        start_worker(environment, trust).exchange(make_caller(stack.entra)).object_id
         == seed.ADELE.object_id
     )
 
@@ -436,8 +435,8 @@ def test_who_is_warm_notices_nothing(stack: LocalStack, worker: Worker, proof: P
 
 
 @pytest.fixture
-def secret_worker(stack: LocalStack, session: requests.Session) -> Worker:
-    return start_worker(stack.environment, session)
+def secret_worker(stack: LocalStack, trust: Trust) -> Worker:
+    return start_worker(stack.environment, trust)
 
 
 def test_a_refusal_of_the_user_shows_that_the_credential_works(
@@ -472,14 +471,14 @@ def test_an_expired_secret_is_refused_as_such(stack: LocalStack, secret_worker: 
 
 
 def test_an_expired_certificate_is_refused_as_such(
-    stack: LocalStack, session: requests.Session, without_credential: dict[str, str], tmp_path: Path
+    stack: LocalStack, trust: Trust, without_credential: dict[str, str], tmp_path: Path
 ) -> None:
     expired = Certificate(days=-1)
     stack.entra.register_certificate(expired.pem)
     path = tmp_path / "expired.pfx"
     path.write_bytes(expired.pfx())
     error = start_worker(
-        without_credential | {"CLIENT_CERTIFICATE_PATH": str(path)}, session
+        without_credential | {"CLIENT_CERTIFICATE_PATH": str(path)}, trust
     ).refusal(make_caller(stack.entra))
     assert type(error) is CredentialRefused
     assert error.upstream is not None
@@ -492,7 +491,7 @@ def test_an_expired_certificate_is_refused_as_such(
 @pytest.fixture
 def identity_worker(
     stack: LocalStack,
-    session: requests.Session,
+    trust: Trust,
     identity_url: str,
     without_credential: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
@@ -500,7 +499,7 @@ def identity_worker(
     use_identity_endpoint(monkeypatch, identity_url, stack)
     stack.entra.trust_managed_identity(IDENTITY_CLIENT_ID, PRINCIPAL_ID)
     return start_worker(
-        without_credential | {"MANAGED_IDENTITY_CLIENT_ID": IDENTITY_CLIENT_ID}, session
+        without_credential | {"MANAGED_IDENTITY_CLIENT_ID": IDENTITY_CLIENT_ID}, trust
     )
 
 
@@ -576,7 +575,7 @@ def test_a_platform_without_a_token_is_our_fault_once_and_is_not_hammered(
 def test_many_threads_at_once_ask_the_platform_once(
     stack: LocalStack,
     identity_worker: Worker,
-    session: requests.Session,
+    trust: Trust,
     monkeypatch: pytest.MonkeyPatch,
     trouble: Fault | None,
 ) -> None:
@@ -584,17 +583,14 @@ def test_many_threads_at_once_ask_the_platform_once(
         stack.entra.faults.add(trouble)
     callers = [make_caller(stack.entra) for _ in range(THREADS)]
     with gate_for_all_but_one(monkeypatch) as gate:
-        ask = IdentityEndpoint.get
 
-        def gated(*args: Any, **options: Any) -> Any:
-            assert gate.wait(PATIENCE_S)
-            return ask(*args, **options)
+        class Gated(IdentityEndpoint):
+            def get(self, url: str, **request: Any) -> IdentityAnswer:
+                assert gate.wait(PATIENCE_S)
+                return super().get(url, **request)
 
-        monkeypatch.setattr(IdentityEndpoint, "get", gated)
-        settings = Settings.read(identity_worker.environment)
-        worker = start_worker(
-            identity_worker.environment, session, load=lambda: load_credential(settings)
-        )
+        monkeypatch.setattr(credentials, "IdentityEndpoint", Gated)
+        worker = start_worker(identity_worker.environment, trust)
         results = endings(lambda number: worker.exchange(callers[number]))
 
     assert {type(result) for result in results} == {CredentialRefused if trouble else GraphToken}
@@ -644,7 +640,7 @@ def test_a_changed_secret_is_picked_up_within_the_request(
 @pytest.mark.parametrize("kind", FILES)
 def test_a_changed_certificate_is_picked_up_within_the_request(
     stack: LocalStack,
-    session: requests.Session,
+    trust: Trust,
     without_credential: dict[str, str],
     certificate: Certificate,
     successor: Certificate,
@@ -659,7 +655,7 @@ def test_a_changed_certificate_is_picked_up_within_the_request(
     settings = {"CLIENT_CERTIFICATE_PATH": str(path)} | (
         {"CLIENT_CERTIFICATE_PASSWORD": password} if password else {}
     )
-    worker = start_worker(without_credential | settings, session)
+    worker = start_worker(without_credential | settings, trust)
     worker.exchange(make_caller(stack.entra))
 
     path.write_bytes(FILES[kind](successor)[0])
@@ -720,7 +716,7 @@ def test_no_request_is_lost_when_the_secret_changes_under_64_threads(
 
 
 def test_a_thread_that_still_asked_with_the_old_credential_harms_nobody(
-    stack: LocalStack, session: requests.Session, log: pytest.LogCaptureFixture
+    stack: LocalStack, trust: Trust, log: pytest.LogCaptureFixture
 ) -> None:
     late, held, gate = make_caller(stack.entra), threading.Event(), threading.Event()
 
@@ -734,7 +730,7 @@ def test_a_thread_that_still_asked_with_the_old_credential_harms_nobody(
                 assert gate.wait(PATIENCE_S)
             return super().post(url, **request)
 
-    worker = start_worker(stack.environment, session, http=Delayed)
+    worker = start_worker(stack.environment, trust, http=Delayed)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(worker.exchange, late)
         assert held.wait(PATIENCE_S)
@@ -769,7 +765,7 @@ def test_a_successor_that_is_refused_too_rests_and_its_own_successor_is_noticed_
 
 
 def test_while_entra_is_left_alone_the_credential_is_read_once_a_second(
-    stack: LocalStack, session: requests.Session
+    stack: LocalStack, trust: Trust
 ) -> None:
     reads = 0
 
@@ -778,7 +774,7 @@ def test_while_entra_is_left_alone_the_credential_is_read_once_a_second(
         reads += 1
         return Credential("wrong", b"always the same")
 
-    worker = start_worker(stack.environment, session, load=load)
+    worker = start_worker(stack.environment, trust, load=load)
     for _ in range(5):
         worker.refusal(make_caller(stack.entra))
     assert reads == 3  # at first, when it was refused, and once since
@@ -790,7 +786,7 @@ def test_while_entra_is_left_alone_the_credential_is_read_once_a_second(
 
 def test_a_half_written_certificate_is_left_for_the_next_time(
     stack: LocalStack,
-    session: requests.Session,
+    trust: Trust,
     without_credential: dict[str, str],
     certificate: Certificate,
     successor: Certificate,
@@ -799,7 +795,7 @@ def test_a_half_written_certificate_is_left_for_the_next_time(
     path = tmp_path / "credential.pfx"
     path.write_bytes(certificate.pfx())
     stack.entra.register_certificate(certificate.pem)
-    worker = start_worker(without_credential | {"CLIENT_CERTIFICATE_PATH": str(path)}, session)
+    worker = start_worker(without_credential | {"CLIENT_CERTIFICATE_PATH": str(path)}, trust)
     worker.exchange(make_caller(stack.entra))
 
     stack.entra.remove_certificates()
@@ -812,7 +808,7 @@ def test_a_half_written_certificate_is_left_for_the_next_time(
 
 
 def test_a_late_refusal_of_the_old_one_does_not_ask_with_a_successor_that_rests(
-    stack: LocalStack, session: requests.Session
+    stack: LocalStack, trust: Trust
 ) -> None:
     late, held, gate = make_caller(stack.entra), threading.Event(), threading.Event()
 
@@ -823,7 +819,7 @@ def test_a_late_refusal_of_the_old_one_does_not_ask_with_a_successor_that_rests(
                 assert gate.wait(PATIENCE_S)
             return super().post(url, **request)
 
-    worker = start_worker(stack.environment, session, http=Delayed)
+    worker = start_worker(stack.environment, trust, http=Delayed)
     stack.entra.set_client_secret("good")
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(worker.refusal, late)
@@ -887,7 +883,7 @@ def test_a_file_that_is_no_credential_is_refused_by_the_name_of_its_setting(
 
 def test_a_file_that_is_mended_needs_no_restart(
     stack: LocalStack,
-    session: requests.Session,
+    trust: Trust,
     without_credential: dict[str, str],
     certificate: Certificate,
     tmp_path: Path,
@@ -895,7 +891,7 @@ def test_a_file_that_is_mended_needs_no_restart(
     path = tmp_path / "credential.pfx"
     path.write_bytes(b"nonsense")
     stack.entra.register_certificate(certificate.pem)
-    worker = start_worker(without_credential | {"CLIENT_CERTIFICATE_PATH": str(path)}, session)
+    worker = start_worker(without_credential | {"CLIENT_CERTIFICATE_PATH": str(path)}, trust)
     assert type(worker.refusal(make_caller(stack.entra))) is Misconfigured
     assert stack.entra.exchanges() == 0
     path.write_bytes(certificate.pfx())

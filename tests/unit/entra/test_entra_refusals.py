@@ -2,11 +2,9 @@
 
 import json
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import requests
 
 from infra.local import seed
 from infra.local.entra.errors import CONDITIONAL_ACCESS_CLAIMS, REFUSALS
@@ -33,11 +31,11 @@ from shared.errors import (
     UserTokenRequired,
 )
 from shared.identity.claims_challenge import read_claims
+from shared.transport.connections import Trust, open_trust
 from tests.property.exchanging import (
     OTHER_TENANT,
     Worker,
     assert_keeps_quiet,
-    connection_to,
     entra_says,
     everything_said,
     make_caller,
@@ -135,14 +133,13 @@ ROWS = [
 
 
 @pytest.fixture(scope="module")
-def session(running_stack: LocalStack) -> Iterator[requests.Session]:
-    with connection_to(running_stack.bundle) as session:
-        yield session
+def trust(running_stack: LocalStack) -> Trust:
+    return open_trust(running_stack.bundle)
 
 
 @pytest.fixture
-def worker(stack: LocalStack, session: requests.Session) -> Worker:
-    return start_worker(stack.environment, session)
+def worker(stack: LocalStack, trust: Trust) -> Worker:
+    return start_worker(stack.environment, trust)
 
 
 @pytest.fixture(autouse=True)

@@ -4,12 +4,11 @@ import json
 import logging
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
-import requests
 
 from infra.local import seed
 from infra.local.entra.keys import b64url
@@ -30,6 +29,8 @@ from shared.errors import (
     UpstreamUnavailable,
 )
 from shared.settings import Settings
+from shared.transport.channel import Channel
+from shared.transport.connections import Trust, open_trust
 from shared.transport.deadline import Deadline
 from tests.property.exchanging import (
     OTHER_TENANT,
@@ -37,7 +38,6 @@ from tests.property.exchanging import (
     THREADS,
     Worker,
     assert_keeps_quiet,
-    connection_to,
     endings,
     gate_for_all_but_one,
     make_caller,
@@ -47,14 +47,13 @@ from tests.property.exchanging import (
 
 
 @pytest.fixture(scope="module")
-def session(running_stack: LocalStack) -> Iterator[requests.Session]:
-    with connection_to(running_stack.bundle) as session:
-        yield session
+def trust(running_stack: LocalStack) -> Trust:
+    return open_trust(running_stack.bundle)
 
 
 @pytest.fixture
-def worker(stack: LocalStack, session: requests.Session) -> Worker:
-    return start_worker(stack.environment, session)
+def worker(stack: LocalStack, trust: Trust) -> Worker:
+    return start_worker(stack.environment, trust)
 
 
 @pytest.fixture(autouse=True)
@@ -130,7 +129,7 @@ def test_guests_are_exchanged_at_the_tenant_of_their_token(
     ],
 )
 def test_the_cloud_chooses_authority_graph_and_scope_together(
-    stack: LocalStack, session: requests.Session, cloud: str, authority: str, graph: str
+    stack: LocalStack, trust: Trust, cloud: str, authority: str, graph: str
 ) -> None:
     here = {
         name: value
@@ -140,7 +139,7 @@ def test_the_cloud_chooses_authority_graph_and_scope_together(
     settings = Settings.read({**here, "CLOUD": cloud.upper()})
     assert (settings.entra_authority_host, settings.graph_endpoint) == (authority, graph)
 
-    start_worker({**stack.environment, "CLOUD": cloud}, session).exchange(make_caller(stack.entra))
+    start_worker({**stack.environment, "CLOUD": cloud}, trust).exchange(make_caller(stack.entra))
     assert f"{graph}/{seed.GRAPH_SCOPE}" in stack.entra.received[-1].form["scope"].split()
 
 
@@ -153,9 +152,10 @@ def test_china_is_refused_with_the_reason(stack: LocalStack) -> None:
 
 
 def test_the_credential_and_the_assertion_go_to_the_authority_and_nowhere_else(
-    stack: LocalStack, session: requests.Session
+    stack: LocalStack, trust: Trust
 ) -> None:
-    http = EntraHttp(session, stack.entra_url, seed.TENANT_ID, lambda: 0.0)
+    channel = Channel(stack.entra_url, trust, keep=1)
+    http = EntraHttp(channel, stack.entra_url, seed.TENANT_ID, lambda: 0.0)
     deadline = Deadline(10.0, lambda: 0.0)
     for url in (
         "http://localhost/t/oauth2/v2.0/token",
@@ -214,7 +214,7 @@ def test_a_token_is_let_go_before_its_end(
 
 
 def test_the_life_of_a_token_is_counted_from_before_it_was_asked_for(
-    stack: LocalStack, session: requests.Session
+    stack: LocalStack, trust: Trust
 ) -> None:
     class SlowHttp(EntraHttp):
         def post(self, url: str, **request: Any) -> Any:
@@ -222,7 +222,7 @@ def test_the_life_of_a_token_is_counted_from_before_it_was_asked_for(
             slow.clock.turn(4.0)
             return answer
 
-    slow = start_worker(stack.environment, session, http=SlowHttp)
+    slow = start_worker(stack.environment, trust, http=SlowHttp)
     caller = make_caller(stack.entra, lifetime_s=200_000)
     start = slow.clock.now()
     first = slow.exchange(caller)
@@ -242,7 +242,7 @@ def test_the_life_of_a_token_is_counted_from_before_it_was_asked_for(
 )
 def test_what_ended_before_the_answer_came_decides_what_the_caller_can_do(
     stack: LocalStack,
-    session: requests.Session,
+    trust: Trust,
     monkeypatch: pytest.MonkeyPatch,
     assertion_s: int,
     graph_token_s: int,
@@ -255,7 +255,7 @@ def test_what_ended_before_the_answer_came_decides_what_the_caller_can_do(
             return answer
 
     monkeypatch.setattr(stack.entra.endpoint, "cae_lifetime_s", float(graph_token_s))
-    slow = start_worker(stack.environment, session, http=SlowHttp)
+    slow = start_worker(stack.environment, trust, http=SlowHttp)
     assert type(slow.refusal(make_caller(stack.entra, lifetime_s=assertion_s))) is cause
 
 
@@ -558,22 +558,18 @@ def test_a_repeat_needs_room_before_the_deadline(
     assert stack.entra.exchanges() == calls
 
 
-def test_an_authority_that_nobody_serves_is_unavailable(
-    stack: LocalStack, session: requests.Session
-) -> None:
+def test_an_authority_that_nobody_serves_is_unavailable(stack: LocalStack, trust: Trust) -> None:
     with socket.create_server(("127.0.0.1", 0)) as reserved:
         port = reserved.getsockname()[1]
     worker = start_worker(
-        {**stack.environment, "ENTRA_AUTHORITY_HOST": f"https://localhost:{port}"}, session
+        {**stack.environment, "ENTRA_AUTHORITY_HOST": f"https://localhost:{port}"}, trust
     )
     assert type(worker.refusal(make_caller(stack.entra))) is UpstreamUnavailable
 
 
 def test_an_authority_that_nobody_vouches_for_is_told_nothing(stack: LocalStack) -> None:
-    with requests.Session() as stranger:
-        stranger.trust_env = False
-        stranger.headers["Connection"] = "close"
-        error = start_worker(stack.environment, stranger).refusal(make_caller(stack.entra))
+    stranger = open_trust(None)
+    error = start_worker(stack.environment, stranger).refusal(make_caller(stack.entra))
     assert type(error) is UpstreamUnavailable
     assert stack.entra.received == []
 
@@ -606,7 +602,7 @@ class GatedHttp(EntraHttp):
 )
 def test_identical_requests_are_one_exchange_and_each_gets_an_answer_of_its_own(
     stack: LocalStack,
-    session: requests.Session,
+    trust: Trust,
     monkeypatch: pytest.MonkeyPatch,
     code: int | None,
     ending: type[FacadeError] | None,
@@ -616,7 +612,7 @@ def test_identical_requests_are_one_exchange_and_each_gets_an_answer_of_its_own(
     caller = make_caller(stack.entra)
     with gate_for_all_but_one(monkeypatch) as gate:
         worker = start_worker(
-            stack.environment, session, http=type("Gated", (GatedHttp,), {"gate": gate})
+            stack.environment, trust, http=type("Gated", (GatedHttp,), {"gate": gate})
         )
         results = endings(lambda _: worker.exchange(caller))
 

@@ -1,4 +1,6 @@
+import asyncio
 import base64
+import contextlib
 import gzip
 import json
 import logging
@@ -10,7 +12,6 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-import requests
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import HealthCheck, given, settings
@@ -27,6 +28,8 @@ from shared.identity.key_sets import (
     read_signing_keys,
 )
 from shared.identity.signing_keys import KeyNotYetKnown, SigningKeys
+from shared.transport.channel import Channel
+from shared.transport.connections import Trust, open_trust
 
 TENANT = "11111111-1111-1111-1111-111111111111"
 PATIENCE_S = 60.0
@@ -671,6 +674,14 @@ class Authority:
         self.paths.append(request.raw_path)
         if request.path == "/chunked":
             return await self._stream(request, web.StreamResponse())
+        if request.path == "/drip":
+            answer = web.StreamResponse()
+            await answer.prepare(request)
+            with contextlib.suppress(ConnectionError):
+                while True:
+                    await answer.write(b" ")
+                    await asyncio.sleep(0.02)
+            return answer
         if request.path == "/cut":
             answer = await self._stream(
                 request, web.StreamResponse(headers={"Content-Length": "100000"})
@@ -723,12 +734,9 @@ def host(running: tuple[Authority, str]) -> str:
     return running[1]
 
 
-@pytest.fixture
-def session(trust: tuple[LocalAuthority, Path], host: str) -> Iterator[requests.Session]:
-    with requests.Session() as session:
-        session.trust_env = False
-        session.verify = str(trust[1])
-        yield session
+@pytest.fixture(scope="module")
+def roots(trust: tuple[LocalAuthority, Path]) -> Trust:
+    return open_trust(trust[1])
 
 
 V1, V2 = (
@@ -738,9 +746,10 @@ V1, V2 = (
 
 
 def fetch(
-    session: requests.Session, host: str, version: str = "2.0", tenant: str = TENANT
+    roots: Trust, host: str, version: str = "2.0", tenant: str = TENANT
 ) -> dict[str, SigningKey]:
-    return fetch_signing_keys(session, host, tenant, version, timeout_s=(5.0, 5.0))
+    channel = Channel(host, roots, keep=4)
+    return fetch_signing_keys(channel, host, tenant, version, timeout_s=(5.0, 5.0))
 
 
 @pytest.mark.parametrize(
@@ -748,7 +757,7 @@ def fetch(
     [("1.0", V1, "/common/discovery/keys"), ("2.0", V2, f"/{TENANT}/discovery/v2.0/keys")],
 )
 def test_keys_are_found_by_way_of_the_metadata(
-    session: requests.Session,
+    roots: Trust,
     host: str,
     authority: Authority,
     version: str,
@@ -757,24 +766,22 @@ def test_keys_are_found_by_way_of_the_metadata(
 ) -> None:
     authority.put(metadata, {"issuer": "x", "jwks_uri": host + jwks})
     authority.put(jwks, {"keys": [jwk("a")]})
-    assert set(fetch(session, host, version)) == {"a"}
+    assert set(fetch(roots, host, version)) == {"a"}
     assert authority.paths == [metadata, jwks]
 
 
-def test_a_tenant_is_one_segment_of_the_path(
-    session: requests.Session, host: str, authority: Authority
-) -> None:
+def test_a_tenant_is_one_segment_of_the_path(roots: Trust, host: str, authority: Authority) -> None:
     with pytest.raises(KeysUnavailable):
-        fetch(session, host, tenant="../a?b#c")
+        fetch(roots, host, tenant="../a?b#c")
     assert authority.paths == ["/..%2Fa%3Fb%23c/v2.0/.well-known/openid-configuration"]
 
 
 def test_compressed_and_chunked_answers_are_read(
-    session: requests.Session, host: str, authority: Authority
+    roots: Trust, host: str, authority: Authority
 ) -> None:
     metadata = gzip.compress(json.dumps({"jwks_uri": f"{host}/chunked"}).encode())
     authority.put(V2, metadata, headers={"Content-Encoding": "gzip"})
-    assert set(fetch(session, host)) == {"chunked"}
+    assert set(fetch(roots, host)) == {"chunked"}
 
 
 @pytest.mark.parametrize(
@@ -798,24 +805,24 @@ def test_compressed_and_chunked_answers_are_read(
     ],
 )
 def test_keys_are_taken_from_the_authority_alone(
-    session: requests.Session, host: str, authority: Authority, jwks_uri: object
+    roots: Trust, host: str, authority: Authority, jwks_uri: object
 ) -> None:
     if isinstance(jwks_uri, str):
         jwks_uri = jwks_uri.replace("{port}", host.rpartition(":")[2])
     authority.put(V2, {"jwks_uri": jwks_uri})
     authority.put("/keys", {"keys": [jwk()]})
     with pytest.raises(KeysUnavailable):
-        fetch(session, host)
+        fetch(roots, host)
     assert authority.paths == [V2]
 
 
-def test_an_authority_without_tls_is_refused(session: requests.Session) -> None:
+def test_an_authority_without_tls_is_refused(roots: Trust) -> None:
     authority = Authority()
     with LocalServer(authority.app) as server:
         authority.put(V2, {"jwks_uri": f"{server.url}/keys"})
         authority.put("/keys", {"keys": [jwk()]})
         with pytest.raises(KeysUnavailable):
-            fetch(session, server.url)
+            fetch(roots, server.url)
     assert not authority.paths
 
 
@@ -843,7 +850,7 @@ def test_an_authority_without_tls_is_refused(session: requests.Session) -> None:
     ids=lambda value: repr(value)[:30],
 )
 def test_every_answer_that_is_no_key_set_is_keys_unavailable(
-    session: requests.Session,
+    roots: Trust,
     host: str,
     authority: Authority,
     path: str,
@@ -856,37 +863,32 @@ def test_every_answer_that_is_no_key_set_is_keys_unavailable(
     authority.put(path, body.replace(b"GOOD", json.dumps(good[path]).encode()), **options)
     authority.put("/elsewhere", {"keys": [jwk()]})
     with pytest.raises(KeysUnavailable) as caught:
-        fetch(session, host)
+        fetch(roots, host)
     assert "/elsewhere" not in authority.paths
     assert "localhost" not in str(caught.value)
 
 
 def test_an_answer_that_breaks_off_is_keys_unavailable(
-    session: requests.Session, host: str, authority: Authority
+    roots: Trust, host: str, authority: Authority
 ) -> None:
     authority.put(V2, {"jwks_uri": f"{host}/cut"})
     with pytest.raises(KeysUnavailable, match="ProtocolError"):
-        fetch(session, host)
+        fetch(roots, host)
 
 
-def test_an_authority_that_is_not_there_is_keys_unavailable(session: requests.Session) -> None:
-    with pytest.raises(KeysUnavailable, match="ConnectionError"):
-        fetch(session, "https://localhost:1")
+def test_an_authority_that_is_not_there_is_keys_unavailable(roots: Trust) -> None:
+    with pytest.raises(KeysUnavailable, match="NewConnectionError"):
+        fetch(roots, "https://localhost:1")
 
 
 def test_an_untrusted_certificate_is_keys_unavailable(host: str, authority: Authority) -> None:
-    with requests.Session() as session:
-        session.trust_env = False
-        with pytest.raises(KeysUnavailable, match="SSLError"):
-            fetch(session, host)
+    with pytest.raises(KeysUnavailable, match="NewConnectionError"):
+        fetch(open_trust(None), host)
     assert not authority.paths
 
 
-def test_a_drip_is_cut_off_at_the_deadline(
-    session: requests.Session, host: str, authority: Authority, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    authority.put(V2, {"jwks_uri": f"{host}/chunked"})
-    readings = iter(range(0, 1000, 15))
-    monkeypatch.setattr("shared.identity.key_sets.time.monotonic", lambda: float(next(readings)))
-    with pytest.raises(KeysUnavailable, match="too slow"):
-        fetch(session, host)
+def test_a_drip_is_cut_off(roots: Trust, host: str, authority: Authority) -> None:
+    authority.put(V2, {"jwks_uri": f"{host}/drip"})
+    channel = Channel(host, roots, keep=4)
+    with pytest.raises(KeysUnavailable, match="ReadTimeoutError"):
+        fetch_signing_keys(channel, host, TENANT, "2.0", timeout_s=(0.5, 0.5))

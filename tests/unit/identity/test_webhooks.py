@@ -122,6 +122,19 @@ def test_a_header_that_came_twice_is_refused(name: str) -> None:
     assert name in refusal({**headers, name: f"{headers[name]},{headers[name]}"})
 
 
+def test_the_names_of_svix_stand_for_the_same_where_none_of_the_standards_came() -> None:
+    headers = signed(BODY, webhook_id="msg_1", secrets=(NEW,))
+    svix = {name.replace("webhook-", "svix-"): value for name, value in headers.items()}
+    assert verify(svix).key_id == "partner"
+    assert read_webhook_id(svix) == "msg_1"
+    assert read_webhook_id({**svix, **headers, "webhook-id": "msg_2"}) == "msg_2"
+    for name, value in headers.items():
+        for came in (value, ""):
+            assert "webhook-" in refusal({**svix, name: came})
+        lacking = svix.keys() - {name.replace("webhook-", "svix-")}
+        assert "svix-" in refusal({one: svix[one] for one in lacking})
+
+
 def test_what_was_signed_cannot_be_changed() -> None:
     headers = signed(BODY, webhook_id="msg_1", secrets=(NEW,))
     later = str(int(headers["webhook-timestamp"]) + 1)

@@ -3,6 +3,7 @@
 Over real sockets: test_transport_endings.
 """
 
+import errno
 import socket
 import ssl
 from typing import Any, ClassVar
@@ -94,6 +95,17 @@ def test_whatever_fails_while_connecting_was_not_sent(
     assert [one.closed for one in sock.made] == [1]
 
 
+def test_where_no_socket_is_to_be_had_nothing_was_sent(
+    sock: type[FakeSocket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: int) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(socket, "socket", fail)
+    with pytest.raises(NotSent, match="NewConnectionError"):
+        exchange()
+
+
 @pytest.mark.parametrize("kind", [*SYSTEM, ValueError], ids=lambda kind: kind.__qualname__)
 def test_whatever_fails_in_the_handshake_was_not_sent(
     sock: type[FakeSocket], kind: type[Exception], monkeypatch: pytest.MonkeyPatch
@@ -141,6 +153,12 @@ def test_what_would_break_out_of_its_line_is_never_sent(
         exchange(target=f"/{value}") if where == "target" else exchange(
             headers={"Authorization": value}
         )
+    assert not sock.made
+
+
+def test_a_blank_in_a_target_is_never_sent(sock: type[FakeSocket]) -> None:
+    with pytest.raises(NotSent, match="InvalidHeader"):
+        exchange(target="/a HTTP/1.1")
     assert not sock.made
 
 

@@ -1,0 +1,35 @@
+"""Recorded exchanges -> what the documents show of them. Pure.
+
+Owns how a value that was sent is found in a recorded request. Does *not* know any format of
+documents.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+from shared.serving.published import Published
+
+type Recorded = Mapping[str, Mapping[str, Any]]
+
+
+def answers(recorded: Recorded, names: Iterable[str]) -> dict[str, Any]:
+    """Return the bodies that were answered, by name, of those that were recorded."""
+    return {name: recorded[name]["response"]["body"] for name in names if name in recorded}
+
+
+def sent(operation: Published, recorded: Recorded, base_path: str) -> dict[str, Any]:
+    """Return what was sent to an operation and answered with a success: each parameter and header
+    by its name, and ``body``. Of several values the first.
+    """
+    template = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", re.escape(base_path + operation.path))
+    values: dict[str, Any] = {}
+    for request in (recorded[name]["request"] for name in operation.examples if name in recorded):
+        path, _, query = request["path"].partition("?")
+        found = re.fullmatch(template, path)
+        in_path = {} if found is None else found.groupdict()
+        said = {name: unquote(value) for name, value in in_path.items()} | dict(parse_qsl(query))
+        said |= request["headers"] | ({"body": request["body"]} if "body" in request else {})
+        values = {**said, **values}
+    return values

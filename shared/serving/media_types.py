@@ -1,0 +1,55 @@
+"""Header -> the media types that it names, with their parameters (RFC 9110, 5.6.6, 8.3.1 and
+12.5.1). Pure.
+
+Owns how such a header is taken apart. Does *not* know which types this service takes or answers.
+"""
+
+import re
+from dataclasses import dataclass
+
+_LONGEST = 2000  # characters; no client needs more, and whoever sends more is not read at all
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - a rule of HTTP's grammar
+_QUOTED = r'"(?:[^"\\]|\\.)*"'
+_QUOTED_OR_OPEN = rf"{_QUOTED[:-1]}+\"?"  # what is not closed runs to the end, in one go
+_ENTRIES = re.compile(rf"(?:[^,\"]|{_QUOTED_OR_OPEN})++")
+_PARTS = re.compile(rf"(?:[^;\"]|{_QUOTED_OR_OPEN})++")
+_NAME = re.compile(rf"{_TOKEN}/{_TOKEN}")
+_PARAMETER = re.compile(rf"({_TOKEN})[ \t]*=[ \t]*(?:({_TOKEN})|({_QUOTED}))")
+
+
+@dataclass(frozen=True, slots=True)
+class MediaType:
+    """One entry of such a header; ``name`` and the parameters' names are in lower case."""
+
+    name: str
+    parameters: tuple[tuple[str, str], ...]
+
+    def values(self, parameter: str) -> list[str]:
+        """Return what it says of a parameter, in lower case: nothing, or a value for each time."""
+        return [value.lower() for name, value in self.parameters if name == parameter]
+
+
+def read_media_types(header: str | None) -> list[MediaType | None]:
+    """Return the entries of a header, None for each that is not of the form of RFC 9110.
+
+    Empty entries and empty parameters are passed over, as the RFC asks of a reader.
+    """
+    if header is None or len(header) > _LONGEST:
+        return []
+    entries = (entry.strip(" \t") for entry in _ENTRIES.findall(header))
+    return [_media_type(entry) for entry in entries if entry]
+
+
+def _media_type(entry: str) -> MediaType | None:
+    name, *parts = (part.strip(" \t") for part in _PARTS.findall(f" {entry}"))
+    parameters = [_PARAMETER.fullmatch(part) for part in parts if part]
+    if not _NAME.fullmatch(name) or not all(parameters):
+        return None
+    return MediaType(
+        name.lower(),
+        tuple(
+            (found[1].lower(), found[2] or re.sub(r"\\(.)", r"\1", found[3][1:-1]))
+            for found in parameters
+            if found is not None
+        ),
+    )
