@@ -151,7 +151,7 @@ def test_a_business_that_was_there_a_moment_ago_is_not_missing() -> None:
     assert after_look(NO_BUSINESS, known, ID) == Go(Step.LOOK, known, pause=True)
 
 
-OTHER_404S = [
+OTHER_404S: list[GraphAnswer] = [
     *(
         GraphAnswer(404, codes=(code,))
         for code in ("ResourceNotFound", "MailboxNotEnabledForRESTAPI", "UnknownError", "other")
