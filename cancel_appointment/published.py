@@ -39,6 +39,7 @@ CANCEL_APPOINTMENT = Published(
         "cancelled_replayed",
         "not_found",
         "not_found_unconfirmed",
+        "not_found_business",
     ),
     causes=(
         errors.RequestInvalid,
@@ -47,6 +48,7 @@ CANCEL_APPOINTMENT = Published(
         errors.BodyTooLarge,
         errors.MediaTypeUnsupported,
         errors.IdempotencyKeyReused,
+        errors.RefusedByBookings,
         *CAUSES_OF_UPSTREAMS,
         *CAUSES_OF_SERVICE,
         errors.OutcomeUnknown,
@@ -111,6 +113,7 @@ CANCEL_APPOINTMENT_BY_WEBHOOK = Published(
         errors.BodyTooLarge,
         errors.MediaTypeUnsupported,
         errors.IdempotencyKeyReused,
+        errors.RefusedByBookings,
         *CAUSES_OF_UPSTREAMS,
         *CAUSES_OF_SERVICE,
         errors.OutcomeUnknown,

@@ -13,6 +13,7 @@ from cancel_appointment.records import Keep
 from cancel_appointment.request import check_size, parse_cancel_request
 from shared.errors import (
     AccessDenied,
+    FacadeError,
     IdempotencyKeyReused,
     InteractionRequired,
     Misconfigured,
@@ -88,11 +89,19 @@ class WebhookOperation(CarriesOut[WebhookSender]):
                 "This webhook-id came before, with another body: give another request an id of its own."
             ) from error
         except (TokenRejected, InteractionRequired) as error:
-            raise Misconfigured(
-                "Microsoft Graph does not accept this service's own token.", upstream=error.upstream
-            ) from error
+            raise _misconfigured(error) from error
         except AccessDenied as error:
+            if error.upstream is not None and error.upstream.status == 401:
+                raise _misconfigured(error) from error
             raise AccessDenied(
                 "Microsoft Graph does not allow this service to do this; it may lack the application permission.",
                 upstream=error.upstream,
             ) from error
+
+
+def _misconfigured(error: FacadeError) -> Misconfigured:
+    return Misconfigured(
+        "Microsoft Graph does not accept this service's own token. It needs both application "
+        "permissions: Bookings.ReadWrite.All and BookingsAppointment.ReadWrite.All.",
+        upstream=error.upstream,
+    )

@@ -6,25 +6,29 @@ stays refused. Does *not* exchange tokens. Secrets hide in ``repr``.
 """
 
 import hashlib
+import json
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
+from urllib.parse import urlencode, urlsplit
 
 import msal
-import requests
 
 from shared.entra.exchange_cache import ExchangeCache, Fresh
+from shared.entra.http import EntraAnswer
 from shared.entra.refusals import CredentialRefused
 from shared.errors import Misconfigured
 from shared.settings import Cloud, Settings
+from shared.transport.channel import Channel
 
 _log = logging.getLogger("facade.credentials")
 _REST_S = 30.0
 _READ_AGAIN_S = 1.0
-_IDENTITY_TIMEOUTS_S = (2.0, 5.0)
+_IDENTITY_TIMEOUT_S = 5.0
+_IDENTITY_LIMIT_BYTES = 256 * 1024
 _IDENTITY_TOKEN_REUSED_S = 30.0  # MSAL hands out none that ends within five minutes
 
 # The audience of a managed identity's federated credential (entra-docs,
@@ -148,11 +152,10 @@ def _copy_of(refusal: CredentialRefused) -> CredentialRefused:
     )
 
 
-def load_credential(settings: Settings, identity_session: requests.Session) -> Credential:
+def load_credential(settings: Settings) -> Credential:
     """Return the credential that the settings name; reads the certificate file anew each time.
 
-    ``identity_session`` reaches the managed identity endpoint of the platform. Errors:
-    Misconfigured, naming the setting at fault.
+    Errors: Misconfigured, naming the setting at fault.
     """
     if settings.client_secret is not None:
         secret = settings.client_secret.get_secret_value()
@@ -171,7 +174,6 @@ def load_credential(settings: Settings, identity_session: requests.Session) -> C
         assertion = managed_identity_token(
             settings.managed_identity_client_id,
             _EXCHANGE_AUDIENCES[settings.cloud],
-            identity_session,
         )
         return Credential(
             {"client_assertion": assertion}, settings.managed_identity_client_id.encode()
@@ -179,62 +181,97 @@ def load_credential(settings: Settings, identity_session: requests.Session) -> C
     raise Misconfigured("No credential is set.")
 
 
-def managed_identity_token(
-    client_id: str, resource: str, session: requests.Session
-) -> Callable[[], str]:
-    """Return a function that gives a token of the user-assigned managed identity for ``resource``;
-    MSAL caches and renews it.
+def managed_identity_token(client_id: str, resource: str) -> Callable[[], str]:
+    """Return a function that gives a token of the user-assigned managed identity for ``resource``.
 
-    However many threads call it at once, the platform is asked once. It raises CredentialRefused
-    when the platform gives no token: App Service answers every failure alike
-    (msal/managed_identity.py).
+    However many threads call it at once, the platform is asked once. It raises CredentialRefused.
     """
-    client = msal.ManagedIdentityClient(
-        msal.UserAssignedManagedIdentity(client_id=client_id), http_client=IdentityEndpoint(session)
-    )
+    identity = ManagedIdentity(client_id)
     recent: ExchangeCache[str] = ExchangeCache(capacity=1, now=time.monotonic)
 
     def ask() -> Fresh[str]:
+        token, _ = identity.ask(resource)
+        return Fresh(token, time.monotonic() + _IDENTITY_TOKEN_REUSED_S)
+
+    return lambda: recent.get_or_exchange(b"", ask, wait_s=_IDENTITY_TIMEOUT_S)
+
+
+class ManagedIdentity:
+    """The identity with this client id, or the app's own (system-assigned). Safe for threads; MSAL
+    caches and renews its tokens.
+    """
+
+    def __init__(self, client_id: str | None) -> None:
+        self._client = msal.ManagedIdentityClient(
+            msal.UserAssignedManagedIdentity(client_id=client_id)
+            if client_id
+            else msal.SystemAssignedManagedIdentity(),
+            http_client=IdentityEndpoint(),
+        )
+
+    def ask(self, resource: str) -> tuple[str, float]:
+        """Return a token for ``resource``, and the seconds that it lives.
+
+        Errors: CredentialRefused when the platform gives none: App Service answers every failure
+        alike (msal/managed_identity.py).
+        """
         try:
-            answer = client.acquire_token_for_client(resource=resource)
+            answer = self._client.acquire_token_for_client(resource=resource)
         except Exception as error:
             raise CredentialRefused(
-                "The managed identity endpoint could not be used; check MANAGED_IDENTITY_CLIENT_ID and that the identity is assigned."
+                "The managed identity endpoint could not be used; check "
+                "MANAGED_IDENTITY_CLIENT_ID and that the identity is assigned."
             ) from error
-        if not isinstance(answer.get("access_token"), str):
-            raise CredentialRefused(
-                "The platform gave no token for the managed identity; check MANAGED_IDENTITY_CLIENT_ID and that the identity is assigned."
-            )
-        return Fresh(answer["access_token"], time.monotonic() + _IDENTITY_TOKEN_REUSED_S)
-
-    return lambda: recent.get_or_exchange(b"", ask, wait_s=sum(_IDENTITY_TIMEOUTS_S))
+        match answer:
+            case {"access_token": str(token), "expires_in": int() | float() as expires_in_s}:
+                return token, expires_in_s
+        raise CredentialRefused(
+            "The platform gave no token for the managed identity; check "
+            "MANAGED_IDENTITY_CLIENT_ID and that the identity is assigned."
+        )
 
 
 class IdentityEndpoint:
-    """The HTTP client for the platform's identity endpoint: with time-outs, without redirects; MSAL
-    sets none. Errors: ValueError besides those of requests.
+    """The HTTP client for the platform's identity endpoint, which is plain http on the machine
+    itself (App Service: IDENTITY_ENDPOINT).
+
+    Each call is bounded as a whole; MSAL sets no time-out. Errors: NotSent, Unanswered, ValueError.
     """
 
-    def __init__(self, session: requests.Session) -> None:
-        self._session = session
-
-    def get(self, url: str, **request: Any) -> requests.Response:
+    def get(self, url: str, **request: Any) -> EntraAnswer:
         """Ask the endpoint."""
-        return self._ask("GET", url, request)
+        return self._ask("GET", url, **request)
 
-    def post(self, url: str, **request: Any) -> requests.Response:
+    def post(self, url: str, **request: Any) -> EntraAnswer:
         """Ask the endpoint, for platforms that want POST."""
-        return self._ask("POST", url, request)
+        return self._ask("POST", url, **request)
 
     def close(self) -> None:
-        """Do nothing: the session belongs to the composition root."""
+        """Do nothing: no connection is kept."""
 
-    def _ask(self, method: str, url: str, request: dict[str, Any]) -> requests.Response:
-        answer = self._session.request(
-            method, url, **{**request, "timeout": _IDENTITY_TIMEOUTS_S, "allow_redirects": False}
+    def _ask(
+        self,
+        method: str,
+        url: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        data: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        **_: Any,
+    ) -> EntraAnswer:
+        address = urlsplit(url)
+        query = "&".join(filter(None, (address.query, urlencode(params or {}))))
+        answer = Channel(f"{address.scheme}://{address.netloc}", None, keep=0).exchange(
+            method,
+            f"{address.path or '/'}?{query}" if query else address.path or "/",
+            headers or {},
+            urlencode(data).encode() if data else None,
+            connect_s=_IDENTITY_TIMEOUT_S,
+            total_s=_IDENTITY_TIMEOUT_S,
+            limit_bytes=_IDENTITY_LIMIT_BYTES,
         )
-        if not isinstance(
-            answer.json(), dict
-        ):  # MSAL would log what it cannot read, and that may be the better half of a token
+        text = answer.body.decode()
+        # MSAL would log what it cannot read, and that may be the better half of a token.
+        if not isinstance(json.loads(text), dict):
             raise ValueError("the identity endpoint answered no JSON object")  # noqa: TRY004 - a wrong answer, not a wrong type in our code
-        return answer
+        return EntraAnswer(answer.status, text, {})

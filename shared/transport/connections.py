@@ -194,6 +194,7 @@ def open_trust(ca_bundle: Path | None) -> Trust:
     """
     context = ssl.create_default_context(capath=_folder_of_roots())
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
     if ca_bundle is not None:
         try:
             context.load_verify_locations(ca_bundle)
@@ -245,15 +246,6 @@ def open_session(trust: Trust, *, pool_size: int) -> requests.Session:
 def keep_addresses_out_of_the_log() -> None:
     """Silence urllib3 below errors: it logs URLs, and ours hold mailbox addresses."""
     logging.getLogger("urllib3").setLevel(logging.ERROR)
-
-
-def open_identity_session() -> requests.Session:
-    """Return a session for the platform's own identity endpoint, which is plain http on the machine
-    itself (App Service: IDENTITY_ENDPOINT).
-    """
-    session = requests.Session()
-    session.trust_env = False
-    return session
 
 
 class _NoCookies(requests.cookies.cookielib.DefaultCookiePolicy):  # type: ignore[name-defined,misc]

@@ -31,7 +31,8 @@ from shared.entra.on_behalf_of import OnBehalfOf
 from shared.graph.client import GraphClient
 from shared.services import Services
 from shared.telemetry.journal import Journal
-from shared.transport.channel import Channel, _Reading
+from shared.transport.channel import Channel
+from shared.transport.reading import Reading
 from tests.benchmarks import subjects
 from tests.benchmarks.subjects import Ours
 from tests.benchmarks.upstream import upstream
@@ -51,7 +52,7 @@ STEPS: Sequence[tuple[Any, str, str]] = (
     (Channel, "exchange", "Graph: the head, the connection, the clock"),
     (ssl.SSLSocket, "sendall", "Graph: TLS and the kernel, sending"),
     (ssl.SSLSocket, "recv", "Graph: TLS and the kernel, waiting and receiving"),
-    (_Reading, "feed", "Graph: the parser"),
+    (Reading, "feed", "Graph: the parser"),
     (contract, "answer", "the answer: one serialisation"),
     (func.HttpResponse, "__init__", "the runtime's response"),
     (Journal, "write", "the line in the log"),

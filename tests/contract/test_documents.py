@@ -13,6 +13,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV2SpecValidator, OpenAPIV31SpecValidator
 
+from cancel_appointment.published import CANCEL_APPOINTMENT
 from describe_api import catalogue
 from infra.contract.files import EXAMPLES, OPENAPI, RECORDED, SWAGGER, documents, recorded_module
 from infra.contract.recording import REPOSITORY, Recorded
@@ -218,6 +219,14 @@ def test_every_outcome_and_every_code_has_a_recorded_answer() -> None:
     for code in codes:
         example = read(EXAMPLES / f"{code}.json")["response"]
         assert (example["body"]["code"], example["body"]["status"]) == (code, example["status"])
+
+
+def test_a_recorded_outcome_is_the_one_that_it_is_called() -> None:
+    for name in CANCEL_APPOINTMENT.examples:
+        body = read(EXAMPLES / f"{name}.json")["response"]["body"]
+        assert name.startswith(body["outcome"])
+        assert body["confirmed"] is not name.endswith("_unconfirmed")
+        assert body["replayed"] is name.endswith("_replayed")
 
 
 def answers(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:

@@ -26,8 +26,8 @@ from hypothesis import strategies as st
 from infra.local.tls import LocalAuthority
 from shared.entra.graph_token import GraphToken
 from shared.graph.client import GraphClient
-from shared.graph.endings import GraphAnswer, NoAnswer, Seen
-from shared.transport import connections
+from shared.graph.endings import Body, GraphAnswer, NoAnswer, Seen
+from shared.transport import sockets
 from shared.transport.channel import Channel
 from shared.transport.connections import Trust, open_session, open_trust
 
@@ -292,7 +292,7 @@ def test_a_name_that_is_looked_up_too_slowly_is_never_sent_however_well_its_serv
         return real(*arguments, **options)
 
     server = bench.serve(keep_alive(NO_CONTENT))
-    monkeypatch.setattr(connections, "time", SimpleNamespace(monotonic=lambda: moment[0]))
+    monkeypatch.setattr(sockets, "time", SimpleNamespace(monotonic=lambda: moment[0]))
     monkeypatch.setattr(socket, "getaddrinfo", look_up_slowly)
     assert bench.call(server.url) == NoAnswer(sent=False, cause="ConnectTimeoutError")
 
@@ -563,15 +563,13 @@ def test_a_drip_does_not_prolong_the_time_out(
     )
 
 
-def test_interim_answers_without_end_do_not_prolong_the_time_out(bench: Bench) -> None:
+def test_interim_answers_without_end_are_no_answer(bench: Bench) -> None:
     def script(link: Link) -> None:
         link.read_request()
         while True:
             link.send(head("100 Continue") * 100)
 
-    assert bench.call(bench.serve(script).url, timeout_s=IMPATIENCE_S) == NoAnswer(
-        sent=True, cause="ReadTimeoutError"
-    )
+    assert bench.call(bench.serve(script).url) == NoAnswer(sent=True, cause="ProtocolError")
 
 
 # Answered.
@@ -588,11 +586,11 @@ ANSWERS = {
     ),
     "204 with a body in chunks": (
         head("204 No Content", "Transfer-Encoding: chunked") + b"2\r\n{}\r\n0\r\n\r\n",
-        GraphAnswer(204, readable=False),
+        GraphAnswer(204, Body.PAGE),
     ),
     "204 that announces a body": (
         answer("204 No Content", b'{"a": 1}'),
-        GraphAnswer(204, readable=False),
+        GraphAnswer(204, Body.PAGE),
     ),
     "204 of HTTP/1.0": (b"HTTP/1.0 204 No Content\r\n\r\n", GraphAnswer(204)),
     "404": (answer("404 Not Found", NOT_FOUND), GraphAnswer(404, codes=("ErrorItemNotFound",))),
@@ -600,10 +598,10 @@ ANSWERS = {
         answer("404 Not Found", b"\xef\xbb\xbf" + NOT_FOUND),
         GraphAnswer(404, codes=("ErrorItemNotFound",)),
     ),
-    "404 without a body": (answer("404 Not Found", b""), GraphAnswer(404)),
+    "404 without a body": (answer("404 Not Found", b""), GraphAnswer(404, Body.NOTHING)),
     "404 of a gateway": (
         answer("404 Not Found", b"<html>Not here.</html>"),
-        GraphAnswer(404, readable=False),
+        GraphAnswer(404, Body.PAGE),
     ),
     "404 compressed": (
         answer("404 Not Found", gzip.compress(NOT_FOUND), "Content-Encoding: gzip"),
@@ -615,11 +613,11 @@ ANSWERS = {
     ),
     "404 in HTML": (
         answer("404 Not Found", b"<html>", "Content-Type: text/html"),
-        GraphAnswer(404, readable=False),
+        GraphAnswer(404, Body.PAGE),
     ),
     "404 too large": (
         answer("404 Not Found", NOT_FOUND[:-1] + b" " * 300_000 + b"}"),
-        GraphAnswer(404, readable=False),
+        GraphAnswer(404, Body.PAGE),
     ),
     "404 that blows up": (
         answer(
@@ -627,19 +625,19 @@ ANSWERS = {
             gzip.compress(NOT_FOUND[:-1] + bytes(50_000_000)),
             "Content-Encoding: gzip",
         ),
-        GraphAnswer(404, readable=False),
+        GraphAnswer(404, Body.PAGE),
     ),
     "404 nested without end": (
         answer("404 Not Found", b"[" * 200_000),
-        GraphAnswer(404, readable=False),
+        GraphAnswer(404, Body.PAGE),
     ),
     "429": (
         answer("429 Too Many Requests", b"{}", "Retry-After: 7"),
-        GraphAnswer(429, retry_after="7"),
+        GraphAnswer(429, Body.JSON, retry_after="7"),
     ),
     "429 with two waits": (
         answer("429 Too Many Requests", b"{}", "Retry-After: 7", "Retry-After: 9"),
-        GraphAnswer(429, retry_after="7, 9"),
+        GraphAnswer(429, Body.JSON, retry_after="7, 9"),
     ),
     "after 100": (head("100 Continue") + NO_CONTENT, CANCELLED),
     "after 102, 103 and headers": (
@@ -649,7 +647,7 @@ ANSWERS = {
         CANCELLED,
     ),
     "after many interim answers": (head("103 Early Hints") * 50 + NO_CONTENT, CANCELLED),
-    "101": (head("101 Switching Protocols", "Upgrade: h2c"), GraphAnswer(101, readable=False)),
+    "101": (head("101 Switching Protocols", "Upgrade: h2c"), GraphAnswer(101, Body.NOTHING)),
     "200 until it is closed": (head("200 OK") + b"{}", GraphAnswer(200, resource={})),
 }
 
@@ -670,7 +668,7 @@ def test_a_body_without_end_is_read_to_the_limit_and_no_further(bench: Bench) ->
         while True:
             link.send(bytes(65536))
 
-    assert bench.call(bench.serve(script).url) == GraphAnswer(200, readable=False)
+    assert bench.call(bench.serve(script).url) == GraphAnswer(200, Body.PAGE)
 
 
 LOCATIONS = [
@@ -703,7 +701,7 @@ def test_the_body_of_a_redirect_is_read_to_the_limit_and_no_further(bench: Bench
         while True:
             link.send(bytes(65536))
 
-    assert bench.call(bench.serve(script).url) == GraphAnswer(302, readable=False)
+    assert bench.call(bench.serve(script).url) == GraphAnswer(302, Body.PAGE)
 
 
 # The next call.
@@ -714,7 +712,7 @@ def test_the_body_of_a_redirect_is_read_to_the_limit_and_no_further(bench: Bench
     [
         (NO_CONTENT, CANCELLED),
         (answer("404 Not Found", NOT_FOUND), GraphAnswer(404, codes=("ErrorItemNotFound",))),
-        (answer("404 Not Found", b""), GraphAnswer(404)),
+        (answer("404 Not Found", b""), GraphAnswer(404, Body.NOTHING)),
         (
             head("200 OK", "Transfer-Encoding: chunked") + b"2\r\n{}\r\n0\r\n\r\n",
             GraphAnswer(200, resource={}),

@@ -31,7 +31,7 @@ from shared.entra.on_behalf_of import OnBehalfOf
 from shared.errors import FacadeError
 from shared.identity.caller import Caller
 from shared.settings import Settings
-from shared.transport.connections import open_identity_session, open_session, open_trust
+from shared.transport.connections import open_session, open_trust
 from shared.transport.deadline import Deadline
 
 OTHER_TENANT = "0e9f6d1c-2f0b-4a3a-9a55-3a7cf3c6c9b1"
@@ -105,11 +105,10 @@ def start_worker(
     changeable = dict(environment)
     clock = clock or Clock()
     settings = Settings.read(changeable)
-    identity = open_identity_session()
     entra = EntraClient(
         settings.client_id,
         settings.entra_authority_host,
-        load or (lambda: load_credential(Settings.read(changeable), identity)),
+        load or (lambda: load_credential(Settings.read(changeable))),
         http(session, settings.entra_authority_host, settings.tenant_id, clock.now),
         clock,
     )

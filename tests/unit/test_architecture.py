@@ -129,17 +129,13 @@ def test_the_product_does_not_need_the_local_stack_or_the_tests(name: str) -> No
 
 # Each package below is met in the adapters that own it and nowhere else. Those that speak HTTP:
 # channel (Microsoft Graph), entra_http (the token endpoint,
-# for MSAL), signing_keys (published keys), connections (how a connection is made), credentials and
-# storage_credential (the platform's identity endpoint
-# gets a session), table_store (the transport under Azure's client).
+# for MSAL), signing_keys (published keys), connections (how a connection is made).
 SPEAK_HTTP = {
     "shared.transport.channel",
     "shared.transport.connections",
-    "shared.entra.credentials",
+    "shared.transport.reading",
     "shared.entra.http",
     "shared.identity.signing_keys",
-    "shared.records.credential",
-    "shared.records.table_store",
 }
 OWNERS: dict[str, set[str]] = {
     "azure.functions": {
@@ -147,9 +143,14 @@ OWNERS: dict[str, set[str]] = {
         "shared.serving.endpoint",
         *(f"{capability}.triggers" for capability in (*CAPABILITIES, DESCRIBING)),
     },
-    "azure.core": {"shared.records.table_store", "shared.records.credential"},
-    "azure.data": {"shared.records.table_store"},
-    "msal": {"shared.entra.client", "shared.entra.credentials", "shared.records.credential"},
+    "azure.core": {
+        f"shared.records.{name}"
+        for name in ("credential", "table_calls", "table_store", "transactions", "wire")
+    },
+    "azure.data": {
+        f"shared.records.{name}" for name in ("table_calls", "table_store", "transactions")
+    },
+    "msal": {"shared.entra.client", "shared.entra.credentials"},
     "standardwebhooks": {"shared.identity.webhooks"},
     "shared.entra.client": {
         "shared.entra.on_behalf_of",
@@ -176,10 +177,16 @@ OWNERS: dict[str, set[str]] = {
     "requests": SPEAK_HTTP
     | {"shared.instrumented"},  # which hands a session on to what it tells of
     "urllib3": SPEAK_HTTP,
-    "http.client": {"shared.transport.channel", "shared.transport.connections"},
-    "shared.transport.channel": {"shared.graph.client", "shared.services"},
-    "socket": {"shared.transport.connections"},
-    "ssl": {"shared.transport.connections"},
+    "http.client": {"shared.transport.connections"},
+    "shared.transport.channel": {
+        "shared.entra.credentials",
+        "shared.graph.client",
+        "shared.records.table_calls",
+        "shared.records.wire",
+        "shared.services",
+    },
+    "socket": {"shared.transport.connections", "shared.transport.sockets"},
+    "ssl": {"shared.transport.connections", "shared.transport.sockets"},
     "http.HTTPStatus": {"shared.serving.problems"},
     "os": {"shared.serving.endpoint"},
     "random": {"shared.transport.waiting"},
@@ -218,6 +225,7 @@ PURE = [
     "list_bookings.request",
     "shared.transport.deadline",
     "shared.digest",
+    "shared.records.rules",
     "shared.entra.refusals",
     "shared.errors",
     "shared.graph.refusals",
@@ -284,10 +292,7 @@ def those_that_call(attribute: str) -> set[str]:
 
 def test_each_kind_of_token_is_asked_for_in_one_place() -> None:
     assert those_that_call("acquire_token_on_behalf_of") == {"shared.entra.on_behalf_of"}
-    managed_identity = {
-        "shared.entra.credentials",
-        "shared.records.credential",
-    }  # the platform's tokens, which Graph does not take
+    managed_identity = {"shared.entra.credentials"}  # the platform's, which Graph does not take
     assert those_that_call("acquire_token_for_client") - managed_identity == {
         "shared.entra.app_only"
     }

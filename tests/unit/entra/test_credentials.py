@@ -33,13 +33,12 @@ from infra.local.entra.directory import FederatedCredential
 from infra.local.faults import Fault
 from infra.local.server import LocalServer
 from infra.local.stack import LocalStack
-from shared.entra.credentials import Credential, load_credential
+from shared.entra.credentials import Credential, IdentityEndpoint, load_credential
 from shared.entra.graph_token import GraphToken
 from shared.entra.http import EntraHttp
 from shared.entra.refusals import CredentialRefused
 from shared.errors import Misconfigured, TokenRejected, UpstreamUnavailable
 from shared.settings import Settings
-from shared.transport.connections import open_identity_session
 from tests.property.exchanging import (
     OTHER_TENANT,
     PATIENCE_S,
@@ -585,21 +584,18 @@ def test_many_threads_at_once_ask_the_platform_once(
         stack.entra.faults.add(trouble)
     callers = [make_caller(stack.entra) for _ in range(THREADS)]
     with gate_for_all_but_one(monkeypatch) as gate:
+        ask = IdentityEndpoint.get
 
-        class Gated(requests.Session):
-            def request(self, *args: Any, **kwargs: Any) -> requests.Response:
-                assert gate.wait(PATIENCE_S)
-                return super().request(*args, **kwargs)
+        def gated(*args: Any, **options: Any) -> Any:
+            assert gate.wait(PATIENCE_S)
+            return ask(*args, **options)
 
-        with Gated() as identity:
-            identity.trust_env = False
-            settings = Settings.read(identity_worker.environment)
-            worker = start_worker(
-                identity_worker.environment,
-                session,
-                load=lambda: load_credential(settings, identity),
-            )
-            results = endings(lambda number: worker.exchange(callers[number]))
+        monkeypatch.setattr(IdentityEndpoint, "get", gated)
+        settings = Settings.read(identity_worker.environment)
+        worker = start_worker(
+            identity_worker.environment, session, load=lambda: load_credential(settings)
+        )
+        results = endings(lambda number: worker.exchange(callers[number]))
 
     assert {type(result) for result in results} == {CredentialRefused if trouble else GraphToken}
     assert asked_of_the_platform(stack) == 1
@@ -843,8 +839,7 @@ def test_a_late_refusal_of_the_old_one_does_not_ask_with_a_successor_that_rests(
 
 
 def read(environment: dict[str, str]) -> Credential:
-    with open_identity_session() as identity:
-        return load_credential(Settings.read(environment), identity)
+    return load_credential(Settings.read(environment))
 
 
 UNREADABLE: dict[str, Callable[[Certificate, Certificate], tuple[bytes, str | None]]] = {

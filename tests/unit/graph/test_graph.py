@@ -49,6 +49,8 @@ class Wire(Channel):
         self.body = b""
         self.error: Exception | None = None
         self.sent: list[Sent] = []
+        self.fresh = False
+        self.echo: str | None = None
 
     def exchange(
         self,
@@ -60,7 +62,10 @@ class Wire(Channel):
         connect_s: float,
         total_s: float,
         limit_bytes: int,
+        fresh: bool = False,
+        echo: str | None = None,
     ) -> Answer:
+        self.fresh, self.echo = fresh, echo
         self.sent.append(Sent(method, target, headers, body, connect_s, total_s))
         if self.error is not None:
             raise self.error
@@ -212,13 +217,13 @@ CODES: dict[str, tuple[bytes, tuple[str, ...]]] = {
     ),
     "outer empty": (error(code="", message="", innerError={"code": "b"}), ("b",)),
     "outer absent": (error(innerError={"code": "b"}), ("b",)),
-    "prose": (error(code="The mailbox jordan@contoso.com was not found"), ()),
-    "address": (error(code="jordan@contoso.com"), ()),
-    "number": (error(code=404), ()),
-    "long": (error(code="a" * 81), ()),
+    "prose": (error(code="The mailbox jordan@contoso.com was not found"), ("other",)),
+    "address": (error(code="jordan@contoso.com"), ("other",)),
+    "number": (error(code=404), ("other",)),
+    "long": (error(code="a" * 81), ("other",)),
     "at the limit": (error(code="a" * 80), ("a" * 80,)),
-    "line break": (error(code="a\nb"), ()),
-    "ends in a line break": (error(code="a\n"), ()),
+    "line break": (error(code="a\nb"), ("other",)),
+    "ends in a line break": (error(code="a\n"), ("other",)),
     "inner is a text": (error(code="a", innerError="b"), ("a",)),
     "inner is a list": (error(code="a", innerError=[{"code": "b"}]), ("a",)),
     "error is a text": (b'{"error": "invalid_grant"}', ()),
@@ -368,3 +373,17 @@ def test_a_failure_is_an_ending_that_says_whether_it_was_sent(
 ) -> None:
     wire.error = error
     assert cancel(graph) == NoAnswer(sent=sent, cause=error.cause)
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_a_fresh_connection_is_had_where_it_is_asked_for(
+    graph: GraphClient, wire: Wire, fresh: bool
+) -> None:
+    graph.call("GET", ("a",), TOKEN, request_id="r-0", timeout_s=9.0, fresh=fresh)
+    assert wire.fresh is fresh
+
+
+def test_the_answer_has_to_echo_the_id_of_its_call(graph: GraphClient, wire: Wire) -> None:
+    graph.call("GET", ("a",), TOKEN, request_id="r-0", timeout_s=9.0)
+    assert wire.echo is not None
+    assert wire.sent[0].headers[wire.echo] == "r-0"

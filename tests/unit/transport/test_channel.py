@@ -1,17 +1,15 @@
-"""The channel to Graph: what goes wrong before a request is written, and after.
+"""The channel: what goes wrong before a request is written, and after.
 
 Over real sockets: test_transport_endings.
 """
 
 import socket
 import ssl
-from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
 import urllib3
 
-from shared.transport import channel
 from shared.transport.channel import Channel, NotSent, Unanswered
 
 TRUST = ssl.create_default_context()
@@ -31,26 +29,28 @@ URLLIB3 = [
     for kind in all_kinds(urllib3.exceptions.HTTPError)
     if kind.__module__ == "urllib3.exceptions"
 ]
-LOWER = sorted(
-    [*URLLIB3, ConnectionResetError, BrokenPipeError, TimeoutError, OSError, ssl.SSLError],
-    key=lambda kind: kind.__qualname__,
-)
+SYSTEM = [ConnectionResetError, BrokenPipeError, TimeoutError, OSError, ssl.SSLError]
+LOWER = sorted([*URLLIB3, *SYSTEM], key=lambda kind: kind.__qualname__)
 
 
-class FakeConnection:
-    """A connection that fails where it is told to. ``closed`` counts how often it was closed."""
+class FakeSocket:
+    """A socket that fails where it is told to. ``closed`` counts how often it was closed."""
 
-    made: ClassVar["list[FakeConnection]"]
+    made: ClassVar["list[FakeSocket]"]
     on_connect: Exception | None = None
     on_send: Exception | None = None
-    is_connected = True
 
-    def __init__(self, host: str, port: int | None, **options: Any) -> None:
+    def __init__(self, *_: Any) -> None:
         self.closed = 0
-        self.sock = SimpleNamespace(settimeout=lambda seconds: None, sendall=self.sendall)
         self.made.append(self)
 
-    def connect(self) -> None:
+    def setsockopt(self, *_: int) -> None:
+        pass
+
+    def settimeout(self, seconds: float) -> None:
+        pass
+
+    def connect(self, address: object) -> None:
         if self.on_connect is not None:
             raise self.on_connect
 
@@ -63,50 +63,69 @@ class FakeConnection:
 
 
 @pytest.fixture
-def connection(monkeypatch: pytest.MonkeyPatch) -> type[FakeConnection]:
-    class Fresh(FakeConnection):
-        made: ClassVar[list[FakeConnection]] = []
+def sock(monkeypatch: pytest.MonkeyPatch) -> type[FakeSocket]:
+    class Fresh(FakeSocket):
+        made: ClassVar[list[FakeSocket]] = []
 
-    monkeypatch.setattr(channel, "Connection", Fresh)
+    address = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("192.0.2.1", 80))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [address])
+    monkeypatch.setattr(socket, "socket", Fresh)
     return Fresh
 
 
 def exchange(
     *, target: str = "/a", headers: dict[str, str] | None = None, body: bytes | None = None
 ) -> Any:
-    to = Channel("https://graph.microsoft.com", TRUST, keep=1)
+    to = Channel("http://graph.example", None, keep=1)
     return to.exchange(
         "POST", target, headers or {}, body, connect_s=1.0, total_s=1.0, limit_bytes=100
     )
 
 
-@pytest.mark.parametrize("kind", LOWER, ids=lambda kind: kind.__qualname__)
+@pytest.mark.parametrize("kind", SYSTEM, ids=lambda kind: kind.__qualname__)
 def test_whatever_fails_while_connecting_was_not_sent(
-    connection: type[FakeConnection], kind: type[Exception]
+    sock: type[FakeSocket], kind: type[Exception]
 ) -> None:
-    connection.on_connect = bare(kind)
+    sock.on_connect = bare(kind)
     with pytest.raises(NotSent) as caught:
         exchange()
-    assert caught.value.cause == kind.__name__
-    assert [one.closed for one in connection.made] == [1]
+    late = kind is TimeoutError
+    assert caught.value.cause == ("ConnectTimeoutError" if late else "NewConnectionError")
+    assert [one.closed for one in sock.made] == [1]
+
+
+@pytest.mark.parametrize("kind", [*SYSTEM, ValueError], ids=lambda kind: kind.__qualname__)
+def test_whatever_fails_in_the_handshake_was_not_sent(
+    sock: type[FakeSocket], kind: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrap_socket(*_: Any, **__: Any) -> None:
+        raise bare(kind)
+
+    trust = ssl.create_default_context()
+    monkeypatch.setattr(ssl.SSLContext, "wrap_socket", wrap_socket)
+    with pytest.raises(NotSent, match="NewConnectionError"):
+        Channel("https://graph.example", trust, keep=1).exchange(
+            "GET", "/a", {}, None, connect_s=1.0, total_s=1.0, limit_bytes=100
+        )
+    assert [one.closed for one in sock.made] == [1]
 
 
 @pytest.mark.parametrize("kind", LOWER, ids=lambda kind: kind.__qualname__)
 def test_whatever_fails_from_the_first_byte_on_may_have_been_sent(
-    connection: type[FakeConnection], kind: type[Exception]
+    sock: type[FakeSocket], kind: type[Exception]
 ) -> None:
-    connection.on_send = bare(kind)
+    sock.on_send = bare(kind)
     with pytest.raises(Unanswered) as caught:
         exchange()
     assert "MARKER" not in caught.value.cause
-    assert [one.closed for one in connection.made] == [1]
+    assert [one.closed for one in sock.made] == [1]
 
 
-def test_a_bug_while_sending_leaves_no_connection_behind(connection: type[FakeConnection]) -> None:
-    connection.on_send = KeyError("MARKER")
+def test_a_bug_while_sending_leaves_no_connection_behind(sock: type[FakeSocket]) -> None:
+    sock.on_send = KeyError("MARKER")
     with pytest.raises(KeyError):
         exchange()
-    assert [one.closed for one in connection.made] == [1]
+    assert [one.closed for one in sock.made] == [1]
 
 
 @pytest.mark.parametrize(
@@ -116,13 +135,13 @@ def test_a_bug_while_sending_leaves_no_connection_behind(connection: type[FakeCo
 )
 @pytest.mark.parametrize("where", ["target", "header"])
 def test_what_would_break_out_of_its_line_is_never_sent(
-    connection: type[FakeConnection], value: str, where: str
+    sock: type[FakeSocket], value: str, where: str
 ) -> None:
     with pytest.raises(NotSent, match="InvalidHeader"):
         exchange(target=f"/{value}") if where == "target" else exchange(
             headers={"Authorization": value}
         )
-    assert not connection.made
+    assert not sock.made
 
 
 def test_nothing_is_opened_until_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,3 +150,9 @@ def test_nothing_is_opened_until_it_is_needed(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(socket, "socket", connect)
     Channel("https://graph.microsoft.com", TRUST, keep=1).close()
+
+
+@pytest.mark.parametrize("origin", ["https://graph.example", "https://graph.example:444"])
+def test_an_https_address_is_never_spoken_to_without_trust(origin: str) -> None:
+    with pytest.raises(ValueError, match="trusted"):
+        Channel(origin, None, keep=1)
