@@ -272,6 +272,12 @@ ROWS: dict[str, Row] = {
         arrange=at_graph(graph_says(403, "ErrorAccessDenied")),
         upstream={"service": "graph", "status": 403, "code": "ErrorAccessDenied"},
     ),
+    "a rule of Bookings says no": Row(
+        422,
+        "refused_by_bookings",
+        arrange=at_graph(graph_says(400, "")),
+        upstream={"service": "graph", "status": 400},
+    ),
     "Graph throttles": Row(
         429,
         "throttled",
