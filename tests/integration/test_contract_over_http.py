@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 import requests
@@ -272,6 +273,12 @@ ROWS: dict[str, Row] = {
         "access_denied",
         arrange=at_graph(graph_says(403, "ErrorAccessDenied")),
         upstream={"service": "graph", "status": 403, "code": "ErrorAccessDenied"},
+    ),
+    "a rule of Bookings says no": Row(
+        422,
+        "refused_by_bookings",
+        arrange=at_graph(graph_says(400, "")),
+        upstream={"service": "graph", "status": 400},
     ),
     "Graph throttles": Row(
         429,
@@ -751,11 +758,11 @@ def test_a_correlation_id_comes_back_if_it_is_one(
         assert answer.headers.get("x-correlation-id") == echoed
 
 
-def test_every_request_has_an_id_of_its_own_that_graph_hears_too(facade: Facade) -> None:
+def test_every_request_has_an_id_of_its_own_and_so_has_each_of_its_calls(facade: Facade) -> None:
     answers = [outcome_of(cancel(facade)) for _ in range(2)]
-    assert [request.headers["client-request-id"] for request in facade.stack.graph.received] == [
-        answer.request_id for answer in answers
-    ]
+    received = facade.stack.graph.received
+    ids = {UUID(request.headers["client-request-id"]) for request in received}
+    assert len(ids) == len(received)
     assert len({answer.request_id for answer in answers}) == 2
 
 

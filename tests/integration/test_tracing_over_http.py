@@ -103,7 +103,7 @@ WHOLE = [
             "graph cancel",
             "graph look",
             "graph cancel",
-            "store complete",
+            "store settle",
         ],
     )
 ]
@@ -252,7 +252,7 @@ def test_requests_at_the_same_time_never_share_a_trace(
             "admit",
             "graph cancel",
             "store begin",
-            "store complete",
+            "store settle",
         ]
     asked = [
         span
@@ -476,12 +476,12 @@ def test_azure_monitor_is_sent_what_the_host_does_not_report_itself(stack: Local
             return {envelope["data"]["baseData"].get("name", "") for envelope in sent.of(kind)}
 
         sent.wait(
-            lambda: "store complete" in names("RemoteDependencyData") and bool(names("MetricData"))
+            lambda: "store settle" in names("RemoteDependencyData") and bool(names("MetricData"))
         )
 
     spans = sent.of("RemoteDependencyData")
     assert names("RemoteDependencyData") == {
-        *("admit", "store begin", "exchange", "store complete", "entra signing_keys"),
+        *("admit", "store begin", "exchange", "store settle", "entra signing_keys"),
         *("POST /{tenant}/oauth2/v2.0/token", f"POST /v1.0{CANCEL}"),
     }
     # The host reports each request: a second one would double every count.

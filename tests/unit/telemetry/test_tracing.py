@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -38,7 +38,8 @@ from shared.instrumented import (
     instrumented_fetch,
     path_template,
 )
-from shared.records.rules import Begun, Claim, MemoryStore, New, StoreUnavailable
+from shared.records.memory_store import MemoryStore
+from shared.records.rules import Begun, Doubt, Finished, Granted, StoreUnavailable, Wanted
 from shared.services import start_telemetry
 from shared.telemetry.exporters import OpenTelemetryMeter, OpenTelemetryTracing
 from shared.telemetry.journal import OFF, Journal, Telemetry, tell
@@ -330,23 +331,25 @@ def test_a_cache_tells_whether_entra_was_asked(world: World) -> None:
 
 
 class DownStore(MemoryStore):
-    def begin(self, key: str, fingerprint: str, *, lease_s: float, keep_s: float) -> Begun:
+    def begin(
+        self, caller: str, wanted: Sequence[Wanted], *, lease_s: float, keep_s: float
+    ) -> Begun:
         raise StoreUnavailable("mark")
 
 
 def test_a_store_does_what_it_did_and_tells_of_it(world: World) -> None:
     store = InstrumentedStore(MemoryStore(lambda: 0.0), world.telemetry)
-    begun = store.begin(KEY, "", lease_s=1.0, keep_s=9.0)
-    assert isinstance(begun, New)
-    assert store.complete(begun.claim, "payload", keep_s=9.0)
-    assert store.release(Claim(KEY, "another", ""), doubt=True, keep_s=9.0) is False
+    begun = store.begin(KEY, [Wanted(KEY, "")], lease_s=1.0, keep_s=9.0)
+    assert isinstance(begun, Granted)
+    assert store.settle(begun.claim, [Finished("payload")], keep_s=9.0)
+    assert world.spans["store settle"].attributes == {"facade.end": "Finished"}
+    assert store.settle(begun.claim, [Doubt()], keep_s=9.0) is False
     store.close()
 
     told = {name: dict(span.attributes or {}) for name, span in world.spans.items()}
     assert told == {
-        "store begin": {"facade.record": "New"},
-        "store complete": {},
-        "store release": {"facade.doubt": True},
+        "store begin": {"facade.record": "Granted", "facade.doubt": False},
+        "store settle": {"facade.end": "Doubt"},
     }
     assert world.measured() == {}
 
@@ -354,7 +357,7 @@ def test_a_store_does_what_it_did_and_tells_of_it(world: World) -> None:
 def test_a_store_that_fails_is_counted(world: World) -> None:
     with pytest.raises(StoreUnavailable):
         InstrumentedStore(DownStore(lambda: 0.0), world.telemetry).begin(
-            KEY, "", lease_s=1.0, keep_s=9.0
+            KEY, [Wanted(KEY, "")], lease_s=1.0, keep_s=9.0
         )
     assert world.measured() == {("facade.store.failures", "step=begin"): 1}
     assert dict(world.spans["store begin"].attributes or {}) == {"error.type": "StoreUnavailable"}
