@@ -9,7 +9,7 @@ SBOM := .local/sbom.json
 ARGS ?=
 
 # Other people's Python settings stay outside.
-unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH PYTHONOPTIMIZE PYTHONWARNINGS VIRTUAL_ENV
+unexport PYTHON PYTHONHOME PYTHONPATH PYTHONSAFEPATH PYTHONOPTIMIZE PYTHONWARNINGS VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo upstreams test scale bench profile soak smoke lint format connector clean
@@ -57,6 +57,10 @@ contract: $(READY) ## Record real answers and write the published documents from
 fuzz: $(READY) ## Drive the running service from its documents, thousands of requests each; ARGS="--cases 10000" for more
 	@exec $(BIN)/python -m tests.contract.fuzzing $(ARGS)
 
+.PHONY: sdk
+sdk: $(READY) ## Drive the simulators with azure-identity and msgraph-sdk, which are installed for it (400 MB, needs a network)
+	@GRAPH_SDK=1 $(BIN)/python -m pytest tests/infra/test_graph_sdk.py $(ARGS)
+
 lint: $(READY) ## Check style, layout and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -72,7 +76,10 @@ connector: $(READY) ## Fill in the Power Platform connector's files: infra/conne
 		--website="$(WEBSITE)" --privacy-policy="$(PRIVACY_POLICY)" \
 		--contact-name="$(CONTACT_NAME)" --contact-email="$(CONTACT_EMAIL)"
 
-.PHONY: package sbom lock audit
+.PHONY: package sbom lock audit snapshots
+
+snapshots: $(READY) ## Evaluate the deployment template again, into infra/snapshots (needs Microsoft's bicep on PATH)
+	@$(BIN)/python -m scripts.snapshots
 
 package: $(READY) ## Build the deployment package; ARGS=--vendored puts the dependencies in (needs a network)
 	@$(BIN)/python -m scripts.package $(ARGS)
@@ -98,10 +105,18 @@ clean: ## Remove what the other targets made
 	@rm -rf $(VENV) .local .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
-# Made again when the lists of packages change. The virtual environment itself is only replaced when it is no 3.13 that runs.
-$(READY): requirements-dev.txt scripts/python313
-	@if ! $(BIN)/python -c 'import sys, pip; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null; then \
-		python=$$(sh scripts/python313) || exit 1; \
+# Made again when the lists of packages change. The virtual environment itself is only replaced when its
+# Python does not run, or when another is asked for: make setup PYTHON=3.14.
+RUNS = $(BIN)/python -c 'import sys, pip; v = "%d.%d" % sys.version_info[:2]; sys.exit(v not in "$(or $(filter 3.%,$(PYTHON)),3.13 3.14)".split())'
+ifneq ($(filter 3.%,$(PYTHON)),)
+ifneq ($(shell $(RUNS) 2>/dev/null && echo yes),yes)
+.PHONY: $(READY)
+endif
+endif
+
+$(READY): requirements-dev.txt scripts/python
+	@if ! $(RUNS) 2>/dev/null; then \
+		python=$$(PYTHON="$(PYTHON)" sh scripts/python) || exit 1; \
 		echo "Creating $(VENV) with $$python ..."; \
 		"$$python" -m venv --clear $(VENV) || exit 1; \
 	fi
@@ -110,7 +125,7 @@ $(READY): requirements-dev.txt scripts/python313
 	@touch $@
 
 # An environment beside .venv, so that the locks can be written while they are at fault, and so that these packages meddle with no others.
-$(TOOLS)/.ready: requirements-tools.txt scripts/python313
-	@python=$$(sh scripts/python313) && mkdir -p $(TOOLS) && "$$python" -m venv --clear $(TOOLS)
+$(TOOLS)/.ready: requirements-tools.txt scripts/python
+	@python=$$(PYTHON="$(PYTHON)" sh scripts/python) && mkdir -p $(TOOLS) && "$$python" -m venv --clear $(TOOLS)
 	@$(TOOLS)/bin/python -m pip install --quiet --quiet --disable-pip-version-check --require-hashes --only-binary :all: --requirement requirements-tools.txt
 	@touch $@

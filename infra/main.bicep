@@ -1,7 +1,9 @@
-// Everything that `azd up` makes: a Function App without a single secret, its registration in Entra ID, its records, its logs and its alerts.
+// Everything that `azd up` makes: a Function App without a single secret, its registration in
+// Entra ID, its records, its logs and its alerts.
 //
-// The Azure Verified Modules (br/public:avm/...) are pinned to versions that Microsoft's own samples use; each is named with where it was seen.
-// The Function App, its plan, the roles and the alerts are plain resources: every property of them that matters stands in these files.
+// The Azure Verified Modules (br/public:avm/...) are pinned to versions that Microsoft's own samples
+// use; each is named with where it was seen. A module's defaults show in infra/snapshots/ alone: what
+// a deployment makes is read there, and `make snapshots` writes it again after a change.
 
 targetScope = 'subscription'
 
@@ -12,9 +14,49 @@ targetScope = 'subscription'
 @description('Name of the azd environment; the resource group and the names of all resources are made from it.')
 param environmentName string
 
-@minLength(1)
+// Where Flex Consumption is offered, as Microsoft's samples list it in 2026. The government's regions
+// are not in those lists: az functionapp list-flexconsumption-locations says what they offer.
+@allowed([
+  'australiaeast'
+  'australiasoutheast'
+  'brazilsouth'
+  'canadacentral'
+  'centralindia'
+  'centralus'
+  'eastasia'
+  'eastus'
+  'eastus2'
+  'francecentral'
+  'germanywestcentral'
+  'italynorth'
+  'japaneast'
+  'koreacentral'
+  'northcentralus'
+  'northeurope'
+  'norwayeast'
+  'southafricanorth'
+  'southcentralus'
+  'southeastasia'
+  'southindia'
+  'spaincentral'
+  'swedencentral'
+  'switzerlandnorth'
+  'uaenorth'
+  'uksouth'
+  'ukwest'
+  'westcentralus'
+  'westeurope'
+  'westus'
+  'westus2'
+  'westus3'
+  'usgovarizona'
+  'usgovtexas'
+  'usgovvirginia'
+  'usdodcentral'
+  'usdodeast'
+])
 @metadata({ azd: { type: 'location' } })
-@description('Region of all resources. It must offer Flex Consumption: az functionapp list-flexconsumption-locations.')
+@description('Region of all resources: one that offers Flex Consumption.')
 param location string
 
 // Who may call
@@ -32,12 +74,31 @@ param corsAllowedOrigins string = ''
 @description('The Microsoft cloud of the tenant. The subscription has to be in the same one.')
 param cloud string = 'global'
 
+// The registration in Entra ID
+
+@description('Client id of a registration that was made by hand (docs/operations.md). Empty: this template makes one, which Microsoft Graph Bicep does in the public cloud alone.')
+param apiClientId string = ''
+
+@description('Makes a second registration, for the Power Platform connector, and lets it call; not beside a registration made by hand.')
+param connectorEnabled bool = false
+
+@description('Redirect addresses of the connector, separated by commas; each environment shows its own once the connector is there.')
+param connectorRedirectUris string = ''
+
+@description('Number of this service in your own register, for organisations that refuse registrations without one.')
+param serviceManagementReference string = ''
+
+// Settings of the service
+
+@description('App settings over those of this template, by name: {"REQUEST_DEADLINE_SECONDS": "8"}. A secret is refused.')
+param appSettings object = {}
+
 // How it scales
 
-@minValue(40)
+@minValue(1)
 @maxValue(1000)
-@description('The most instances that may run at once. It bounds what the service can cost.')
-param maximumInstanceCount int = 40
+@description('The most instances that the platform starts on demand. It bounds what the service can cost.')
+param maximumInstanceCount int = 10
 
 @allowed([512, 2048, 4096])
 @description('Memory of an instance in MB; its share of CPU follows from it.')
@@ -53,6 +114,9 @@ param perInstanceConcurrency int = 16
 @description('Instances that are kept running. 0 costs nothing while nobody calls, and the first call then waits for a cold start.')
 param alwaysReadyInstances int = 1
 
+@description('Replaces instances one after the other at a deployment, so that no request is cut off. A preview of the platform.')
+param rollingUpdates bool = false
+
 // Options
 
 @allowed(['Standard_LRS', 'Standard_ZRS'])
@@ -65,16 +129,27 @@ param networkEnabled bool = false
 @description('Makes a key vault for the keys of webhook senders.')
 param keyVaultEnabled bool = false
 
-@description('Opens the webhook route: reads the secret webhook-keys of the key vault and asks for the application permission Bookings.ReadWrite.All. Write the secret first.')
+@description('Opens the webhook route: reads the secret webhook-keys of the key vault and asks for application permissions that reach every calendar. Write the secret first.')
 param webhooksEnabled bool = false
 
 @description('Who is mailed when an alert fires. Empty: the alerts show in the portal alone.')
 param alertEmail string = ''
 
-@minValue(30)
-@maxValue(730)
-@description('Days for which logs are kept.')
+@allowed([30, 60, 90, 120, 180, 270, 365, 550, 730])
+@description('Days for which logs are kept: one of the spans that Application Insights knows.')
 param logRetentionDays int = 30
+
+@minValue(1)
+@maxValue(1000)
+@description('Gigabytes of logs that are taken in a day. What comes after is lost until the next day, and an alert says so.')
+param logDailyQuotaGb int = 1
+
+@minValue(0)
+@description('Budget of the resource group a month, in the currency of the bill; a mail goes to alertEmail at 80 % and when more is forecast. 0: none.')
+param monthlyBudget int = 0
+
+@description('First day of the month in which the budget begins, e.g. 2027-01-01. Never changed afterwards.')
+param budgetStart string = ''
 
 // Names
 
@@ -94,9 +169,35 @@ var origins = filter(map(split(corsAllowedOrigins, ','), origin => trim(origin))
 // An origin is https, has no path, no wildcard and no blank; anything else ends the deployment here.
 var refusedOrigins = filter(
   origins,
-  origin => !startsWith(origin, 'https://') || contains(origin, '*') || contains(origin, ' ') || length(split(origin, '/')) != 3 || origin == 'https://'
+  origin =>
+    !startsWith(origin, 'https://') || contains(origin, '*') || contains(origin, ' ') || length(split(origin, '/')) != 3 || origin == 'https://'
 )
-var checkedOrigins = empty(refusedOrigins) ? origins : fail('corsAllowedOrigins must be origins such as https://app.contoso.com; refused: ${join(refusedOrigins, ' ')}')
+var checkedOrigins = empty(refusedOrigins)
+  ? origins
+  : fail('corsAllowedOrigins must be origins such as https://app.contoso.com; refused: ${join(refusedOrigins, ' ')}')
+
+// Nobody is mailed, and Azure refuses a budget without its first month, half way through: better here.
+var checkedBudget = monthlyBudget == 0 || (!empty(alertEmail) && endsWith(budgetStart, '-01'))
+  ? monthlyBudget
+  : fail('A monthly budget wants ALERT_EMAIL and BUDGET_START, the first day of a month such as 2027-01-01.')
+
+// A secret would stand in the clear in the parameters, in the deployment's history and in a laptop's
+// .azure folder. A reference into a key vault is none. The words are those of the service's secrets.
+var secretWords = ['SECRET', 'PASSWORD', 'CONNECTION_STRING', 'WEBHOOK_KEYS', 'HEADERS']
+var refusedSettings = filter(
+  items(appSettings),
+  setting =>
+    !startsWith(string(setting.value), '@Microsoft.KeyVault(') && !empty(filter(
+      secretWords,
+      word => contains(toUpper(setting.key), word)
+    ))
+)
+var checkedSettings = empty(refusedSettings)
+  ? mapValues(appSettings, value => string(value))
+  : fail('appSettings must not hold secrets: ${join(map(refusedSettings, setting => setting.key), ', ')}. The managed identity needs none; webhook keys belong into the key vault.')
+
+var registrationWanted = empty(apiClientId)
+var connectorWanted = connectorEnabled && registrationWanted
 
 resource group 'Microsoft.Resources/resourceGroups@2024-03-01' = {
   name: 'rg-${environmentName}'
@@ -112,10 +213,11 @@ module identity 'br/public:avm/res/managed-identity/user-assigned-identity:0.4.1
     name: 'id-cancel-${token}'
     location: location
     tags: tags
+    enableTelemetry: false
   }
 }
 
-module registration 'modules/registration.bicep' = {
+module registration 'modules/registration.bicep' = if (registrationWanted) {
   name: 'registration'
   scope: group
   params: {
@@ -126,6 +228,10 @@ module registration 'modules/registration.bicep' = {
     partnerClientIds: partners
     preauthorizedClientIds: preauthorized
     webhooksEnabled: webhooksEnabled
+    connectorEnabled: connectorEnabled
+    connectorRedirectUris: filter(map(split(connectorRedirectUris, ','), uri => trim(uri)), uri => !empty(uri))
+    serviceManagementReference: serviceManagementReference
+    deployerObjectId: deployer().objectId
   }
 }
 
@@ -139,7 +245,18 @@ module monitoring 'modules/monitoring.bicep' = {
     componentName: 'appi-cancel-${token}'
     environmentName: environmentName
     retentionDays: logRetentionDays
+    dailyQuotaGb: logDailyQuotaGb
     alertEmail: alertEmail
+  }
+}
+
+module budget 'modules/budget.bicep' = if (checkedBudget > 0) {
+  name: 'budget'
+  scope: group
+  params: {
+    amount: checkedBudget
+    startDate: budgetStart
+    contactEmail: alertEmail
   }
 }
 
@@ -165,6 +282,7 @@ module vault 'modules/vault.bicep' = if (vaultWanted) {
     location: location
     tags: tags
     reachableFromOutside: !networkEnabled
+    workspaceResourceId: monitoring.outputs.workspaceResourceId
   }
 }
 
@@ -191,6 +309,13 @@ module roles 'modules/roles.bicep' = {
   }
 }
 
+var clientId = registrationWanted ? registration!.outputs.clientId : apiClientId
+var connectorClientId = connectorWanted ? registration!.outputs.connectorClientId : ''
+// An empty list would let every application of the tenant call. Until one is named, the API itself is
+// alone on it, and it calls nobody.
+var named = union(partners, preauthorized)
+var callers = empty(named) && !connectorWanted ? [clientId] : concat(named, connectorWanted ? [connectorClientId] : [])
+
 module app 'modules/app.bicep' = {
   name: 'app'
   scope: group
@@ -202,8 +327,9 @@ module app 'modules/app.bicep' = {
     tags: tags
     identityResourceId: identity.outputs.resourceId
     identityClientId: identity.outputs.clientId
-    apiClientId: registration.outputs.clientId
-    allowedClientIds: union(partners, preauthorized)
+    apiClientId: clientId
+    allowedClientIds: callers
+    appSettings: checkedSettings
     cloud: cloud
     corsAllowedOrigins: checkedOrigins
     storageAccountName: storage.outputs.name
@@ -217,6 +343,7 @@ module app 'modules/app.bicep' = {
     instanceMemoryMB: instanceMemoryMB
     perInstanceConcurrency: perInstanceConcurrency
     alwaysReadyInstances: alwaysReadyInstances
+    rollingUpdates: rollingUpdates
   }
 }
 
@@ -238,13 +365,16 @@ output SERVICE_API_NAME string = app.outputs.name
 output SERVICE_API_URI string = app.outputs.uri
 
 @description('Client id of the API: its registration in Entra ID.')
-output API_CLIENT_ID string = registration.outputs.clientId
+output API_CLIENT_ID string = clientId
 
 @description('Application ID URI of the API: the resource of a Power Platform connection.')
-output API_APPLICATION_ID_URI string = registration.outputs.applicationIdUri
+output API_APPLICATION_ID_URI string = 'api://${clientId}'
 
 @description('The delegated scope that callers ask for.')
-output API_SCOPE string = '${registration.outputs.applicationIdUri}/${registration.outputs.scopeName}'
+output API_SCOPE string = 'api://${clientId}/Appointments.Cancel'
+
+@description('Client id of the connector of the Power Platform; empty where the template makes none.')
+output CONNECTOR_CLIENT_ID string = connectorClientId
 
 @description('Name of the user-assigned managed identity as which the service runs.')
 output IDENTITY_NAME string = identity.outputs.name

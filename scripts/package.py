@@ -61,37 +61,19 @@ def imported_names(file: Path) -> Iterator[str]:
             yield node.module.partition(".")[0]
 
 
+def pip_command() -> list[str]:
+    """Return pip's command for Azure's machines: wheels alone, whose hashes are checked."""
+    options = "--quiet --disable-pip-version-check --no-input --require-hashes --no-compile"
+    target = "--only-binary :all: --implementation cp --python-version 3.13"
+    tags = [("--abi", abi) for abi in ("cp313", "abi3", "none")]
+    tags += [("--platform", platform) for platform in PLATFORMS]
+    command = [sys.executable, "-m", "pip", "install", *options.split(), *target.split()]
+    return [*command, *(part for tag in tags for part in tag)]
+
+
 def install_dependencies(requirements: Path, folder: Path) -> None:
-    """Install the locked requirements for Azure's machines into a folder, from wheels whose hashes
-    are checked. Errors: subprocess.CalledProcessError.
-    """
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--no-input",
-        "--require-hashes",
-        "--no-compile",
-    ]
-    command += [
-        "--only-binary",
-        ":all:",
-        "--implementation",
-        "cp",
-        "--python-version",
-        "3.13",
-        "--abi",
-        "cp313",
-        "--abi",
-        "abi3",
-        "--abi",
-        "none",
-    ]
-    command += [part for platform in PLATFORMS for part in ("--platform", platform)]
-    command += ["--target", str(folder), "--requirement", str(requirements)]
+    """Install the locked requirements into a folder. Errors: subprocess.CalledProcessError."""
+    command = [*pip_command(), "--target", str(folder), "--requirement", str(requirements)]
     subprocess.run(command, check=True)  # noqa: S603 - our own interpreter and options
     # Console scripts name the interpreter that installed them; nothing in Azure runs one.
     shutil.rmtree(folder / "bin", ignore_errors=True)

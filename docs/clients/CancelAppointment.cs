@@ -16,6 +16,9 @@ public sealed record CancelRequest(
     string AppointmentId,
     [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] string? CancellationMessage = null);
 
+/// <summary>One thing that is wrong with the request.</summary>
+public sealed record Fault(string? Field, string? Message);
+
 /// <summary>What the service answers: an outcome (200), or a problem (anything else). Members that do not apply are absent.</summary>
 public sealed record Answer(
     string? Outcome,
@@ -27,24 +30,39 @@ public sealed record Answer(
     bool Retryable,
     int? RetryAfterSeconds,
     string? Claims,
-    string? RequestId);
+    string? RequestId,
+    IReadOnlyList<Fault>? Errors);
 
 /// <summary>The appointment may not be cancelled. Decide on <see cref="Code"/> and <see cref="Retryable"/>, never on the text.</summary>
-public sealed class CancelFailedException(Answer answer, HttpStatusCode? status)
-    : Exception($"{(int?)status} {answer.Code} {answer.Detail} requestId {answer.RequestId}")
+public sealed class CancelFailedException(Answer answer, HttpStatusCode? status) : Exception(Explain(answer, status))
 {
     public string Code { get; } = answer.Code ?? (status == HttpStatusCode.OK ? "unknown_outcome" : "no_answer");
-    public bool Retryable { get; } = answer.Retryable;
+    public bool Retryable { get; } = CancelClient.PauseSeconds(answer, status) is not null;
     public string? RequestId { get; } = answer.RequestId;
+
+    private static string Explain(Answer answer, HttpStatusCode? status)
+    {
+        var known = status == HttpStatusCode.OK
+            ? $"Unknown outcome '{answer.Outcome}': treated as a failure."
+            : answer.Code is null
+                ? $"No answer of the service ({(int?)status})."
+                : $"{(int?)status} {answer.Code} {answer.Detail}";
+        var faults = (answer.Errors ?? []).Select(fault => $"{fault.Field}: {fault.Message}");
+        string[] lines = [known, .. faults, $"requestId {answer.RequestId}"];
+        return string.Join(Environment.NewLine, lines);
+    }
 }
 
 /// <param name="http">Its BaseAddress is the service's address with /api/, and its Timeout 30 seconds.</param>
 /// <param name="acquireToken">Takes a claims challenge (JSON) or null, and returns an access token for the service.</param>
-public sealed class CancelClient(HttpClient http, Func<string?, CancellationToken, Task<string>> acquireToken)
+/// <param name="say">Tells the person who waits.</param>
+public sealed class CancelClient(
+    HttpClient http, Func<string?, CancellationToken, Task<string>> acquireToken, Action<string>? say = null)
 {
     private const int Attempts = 4;
+    private const int PatienceSeconds = 120; // waits altogether; the service may ask for an hour, and somebody sits here
     private static readonly JsonSerializerOptions Json = new(JsonSerializerDefaults.Web);
-    private static readonly Answer Nothing = new(null, false, false, null, null, null, false, null, null, null);
+    private static readonly Answer Nothing = new(null, false, false, null, null, null, false, null, null, null, null);
 
     /// <summary>Cancels. All attempts have one Idempotency-Key, so they are one request: a repeat never cancels twice.</summary>
     public async Task<Answer> CancelAsync(CancelRequest request, string? key = null, CancellationToken cancellation = default)
@@ -52,29 +70,38 @@ public sealed class CancelClient(HttpClient http, Func<string?, CancellationToke
         key ??= Guid.NewGuid().ToString();
         var token = await acquireToken(null, cancellation);
         var challenged = false;
-        var answer = Nothing;
-        HttpStatusCode? status = null;
-        for (var attempt = 0; attempt < Attempts; attempt++)
+        var patience = PatienceSeconds;
+        for (var attempt = 1; ; attempt++)
         {
-            if (attempt > 0)
-            {
-                await Task.Delay(TimeSpan.FromSeconds(answer.RetryAfterSeconds ?? 5), cancellation);
-            }
-            (status, answer) = await PostAsync(request, token, key, cancellation);
+            var (status, answer) = await PostAsync(request, token, key, cancellation);
             if (answer is { Code: "interaction_required", Claims: { } claims } && !challenged)
             {
                 challenged = true;
                 token = await acquireToken(Encoding.UTF8.GetString(Convert.FromBase64String(claims)), cancellation);
                 (status, answer) = await PostAsync(request, token, key, cancellation);
             }
-            if (status == HttpStatusCode.OK || (status is not null && !answer.Retryable))
+            if (status == HttpStatusCode.OK && answer.Outcome is "cancelled" or "not_found")
             {
-                break; // no status: no answer came, and a repeat with the same key finds out
+                return answer;
             }
+            if (PauseSeconds(answer, status) is not { } pause || pause > patience || attempt == Attempts)
+            {
+                throw new CancelFailedException(answer, status); // also for an outcome that this client does not know
+            }
+            patience -= pause;
+            say?.Invoke($"{answer.Code ?? "no answer"}: trying again in {pause} seconds ...");
+            await Task.Delay(TimeSpan.FromSeconds(pause), cancellation);
         }
-        return status == HttpStatusCode.OK && answer.Outcome is "cancelled" or "not_found"
-            ? answer
-            : throw new CancelFailedException(answer, status); // also for an outcome that this client does not know
+    }
+
+    /// <summary>How long to wait before the same request is sent again; null: that cannot help.</summary>
+    internal static int? PauseSeconds(Answer answer, HttpStatusCode? status)
+    {
+        if (answer.Code is null) // nothing of the service came (no answer, the page of a gateway): a repeat finds out
+        {
+            return status is null or HttpStatusCode.RequestTimeout or HttpStatusCode.TooManyRequests or >= HttpStatusCode.InternalServerError ? 5 : null;
+        }
+        return answer.Retryable ? answer.RetryAfterSeconds ?? 5 : null;
     }
 
     private async Task<(HttpStatusCode?, Answer)> PostAsync(CancelRequest request, string token, string key, CancellationToken cancellation)
@@ -89,7 +116,8 @@ public sealed class CancelClient(HttpClient http, Func<string?, CancellationToke
             using var response = await http.SendAsync(message, cancellation);
             try
             {
-                return (response.StatusCode, JsonSerializer.Deserialize<Answer>(await response.Content.ReadAsStringAsync(cancellation), Json) ?? Nothing);
+                var answer = JsonSerializer.Deserialize<Answer>(await response.Content.ReadAsStringAsync(cancellation), Json);
+                return (response.StatusCode, answer?.RequestId is null ? Nothing : answer); // the service names its requestId always
             }
             catch (JsonException)
             {
@@ -107,7 +135,7 @@ public sealed class CancelClient(HttpClient http, Func<string?, CancellationToke
     }
 }
 
-/// <summary>Tokens of the person at this machine, from the cache where it can.</summary>
+/// <summary>Tokens of one person at this machine, from the cache where it can. Who begins is who goes on.</summary>
 public sealed class PersonSignIn(string tenantId, string clientId, string scope)
 {
     private readonly IPublicClientApplication _app = PublicClientApplicationBuilder
@@ -117,16 +145,23 @@ public sealed class PersonSignIn(string tenantId, string clientId, string scope)
         .WithClientCapabilities(["cp1"]) // this client answers claims challenges
         .Build();
 
+    private IAccount? _person;
+
     public async Task<string> AcquireTokenAsync(string? claims, CancellationToken cancellation)
     {
-        var account = (await _app.GetAccountsAsync()).FirstOrDefault();
+        AuthenticationResult result;
         try
         {
-            return (await _app.AcquireTokenSilent([scope], account).WithClaims(claims).ExecuteAsync(cancellation)).AccessToken;
+            result = await _app.AcquireTokenSilent([scope], _person).WithClaims(claims).ExecuteAsync(cancellation);
         }
         catch (MsalUiRequiredException)
         {
-            return (await _app.AcquireTokenInteractive([scope]).WithClaims(claims).ExecuteAsync(cancellation)).AccessToken;
+            var ask = _app.AcquireTokenInteractive([scope]).WithClaims(claims);
+            result = await (_person is null ? ask : ask.WithAccount(_person)).ExecuteAsync(cancellation);
         }
+        _person ??= result.Account;
+        return result.Account.HomeAccountId.Equals(_person.HomeAccountId)
+            ? result.AccessToken
+            : throw new InvalidOperationException($"{_person.Username} began, and somebody else signed in: nothing more was sent.");
     }
 }

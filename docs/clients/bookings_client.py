@@ -1,12 +1,14 @@
-"""Cancels one Bookings appointment: msal for the sign-in, requests for the call.
+"""Cancels one Bookings appointment: requests for the call, msal for the sign-in.
 
     pip install msal requests
-    API=https://contoso-bookings.azurewebsites.net/api TENANT_ID=... CLIENT_ID=... SCOPE=api://<API
-    client id>/Appointments.Cancel \
+    API=https://contoso-bookings.azurewebsites.net/api TENANT_ID=... CLIENT_ID=... \
+    SCOPE=api://<API client id>/Appointments.Cancel \
         python bookings_client.py BUSINESS_ID APPOINTMENT_ID ["A message to the customer"]
 
-Ends with 0: cancelled, 3: not found, 1: anything else. ``TOKEN`` takes the place of the sign-in;
-``REQUESTS_CA_BUNDLE`` names a PEM file to trust.
+SIGN_IN=code signs in by a code that is typed into a browser elsewhere. TOKEN takes the place of
+the sign-in, AUTHORITY that of https://login.microsoftonline.com/TENANT_ID. REQUESTS_CA_BUNDLE names
+a PEM file to trust. IDEMPOTENCY_KEY repeats an earlier request.
+Ends with 0: cancelled, 3: not found, 1: anything else, 2: called wrongly.
 """
 
 import base64
@@ -14,15 +16,17 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import msal
 import requests
 
 ATTEMPTS = 4
 TIMEOUT_S = 30
+PATIENCE_S = 120  # waits altogether; the service may ask for an hour, and somebody sits here
+ENDS = {"cancelled": 0, "not_found": 3}
 
+type Answer = dict[str, Any]
 type Acquire = Callable[
     [str | None], str
 ]  # takes a claims challenge (JSON) or None, and returns an access token
@@ -34,112 +38,225 @@ class CancelFailedError(Exception):
     ``code``, ``retryable`` and ``request_id`` are the service's; decide on them, never on the text.
     """
 
-    def __init__(self, answer: dict[str, Any], status: int) -> None:
-        super().__init__(
-            f"{status} {answer.get('code', '')} {answer.get('detail', '')} requestId {answer.get('requestId', '')}"
-        )
+    def __init__(self, answer: Answer, status: int) -> None:
+        super().__init__(_explain(answer, status))
         self.code = str(answer.get("code", "unknown_outcome" if status == 200 else "no_answer"))
-        self.retryable = answer.get("retryable") is True
+        self.retryable = _pause_s(answer, status) is not None
         self.request_id = str(answer.get("requestId", ""))
+
+
+class SignInFailedError(Exception):
+    """Nobody signed in, or somebody else than the person who began."""
 
 
 def cancel_appointment(
     api: str,
-    request: dict[str, str],
+    request: Mapping[str, str],
     acquire: Acquire,
     *,
     key: str | None = None,
     session: requests.Session | None = None,
     sleep: Callable[[float], None] = time.sleep,
-) -> dict[str, Any]:
+) -> Answer:
     """Cancel and return the service's answer, whose ``outcome`` is ``cancelled`` or ``not_found``.
 
-    Errors: CancelFailedError.
+    Errors: CancelFailedError, and those of ``acquire``.
 
     All attempts have one Idempotency-Key, so they are one request: a repeat never cancels twice.
     """
     session, key = session or requests.Session(), key or str(uuid.uuid4())
-    token, challenged = acquire(None), False
-    status, answer = 0, dict[str, Any]()
-    for attempt in range(ATTEMPTS):
-        if attempt:
-            sleep(answer.get("retryAfterSeconds", 5))
-        status, answer = _post(session, f"{api}/v1/cancel-appointment", request, token, key)
+    url, token, challenged = f"{api}/v1/cancel-appointment", acquire(None), False
+
+    def send() -> tuple[int, Answer]:
+        nonlocal token, challenged
+        headers = {"Authorization": f"Bearer {token}", "Idempotency-Key": key}
+        status, answer = post(session, url, headers, json=request)
         if answer.get("code") == "interaction_required" and "claims" in answer and not challenged:
             token, challenged = acquire(base64.b64decode(answer["claims"]).decode()), True
-            status, answer = _post(session, f"{api}/v1/cancel-appointment", request, token, key)
-        if status == 200:
-            break
-        if (
-            status and answer.get("retryable") is not True
-        ):  # 0: no answer came, and a repeat with the same key finds out
-            break
-    if status == 200 and answer.get("outcome") in ("cancelled", "not_found"):
-        return answer
-    raise CancelFailedError(answer, status)  # also for an outcome that this client does not know
+            return send()
+        return status, answer
+
+    return settle(send, sleep=sleep)
 
 
-def _post(
-    session: requests.Session, url: str, request: dict[str, str], token: str, key: str
-) -> tuple[int, dict[str, Any]]:
-    """Send once. A status of 0 stands for no answer."""
-    headers = {"Authorization": f"Bearer {token}", "Idempotency-Key": key}
+def settle(
+    send: Callable[[], tuple[int, Answer]], *, sleep: Callable[[float], None] = time.sleep
+) -> Answer:
+    """Send until there is an end that this client knows, and return it.
+
+    Errors: CancelFailedError, also when the service asks for more patience than there is.
+    """
+    patience_s = float(PATIENCE_S)
+    for attempt in range(1, ATTEMPTS + 1):
+        status, answer = send()
+        if status == 200 and answer.get("outcome") in ENDS:
+            return answer
+        pause_s = _pause_s(answer, status)
+        if pause_s is None or pause_s > patience_s or attempt == ATTEMPTS:
+            break
+        patience_s -= pause_s
+        say(f"{answer.get('code', 'no answer')}: trying again in {pause_s:g} seconds ...")
+        sleep(pause_s)
+    raise CancelFailedError(answer, status)
+
+
+def post(
+    session: requests.Session, url: str, headers: Mapping[str, str], **body: Any
+) -> tuple[int, Answer]:
+    """Send once. A status of 0 stands for no answer, an empty answer for one that is not the
+    service's: it names its requestId always.
+    """
     try:
         response = session.post(
-            url, json=request, headers=headers, timeout=TIMEOUT_S, allow_redirects=False
+            url, headers=headers, timeout=TIMEOUT_S, allow_redirects=False, **body
         )
         answer = response.json()
     except requests.JSONDecodeError:
         return response.status_code, {}
     except requests.RequestException:
         return 0, {}
-    return response.status_code, answer if isinstance(answer, dict) else {}
+    ours = isinstance(answer, dict) and isinstance(answer.get("requestId"), str)
+    return response.status_code, answer if ours else {}
 
 
-def sign_in(tenant_id: str, client_id: str, scope: str) -> Acquire:
-    """Return a function that gets tokens for the person at this machine, from the cache where it
-    can. Errors: RuntimeError.
+def _pause_s(answer: Answer, status: int) -> float | None:
+    """Return how long to wait before the same request is sent again; None: that cannot help.
+
+    Where nothing of the service came (no answer, the page of a gateway), a repeat finds out.
+    """
+    if "code" not in answer:
+        return 5 if status in (0, 408, 429) or status >= 500 else None
+    asked = answer.get("retryAfterSeconds")
+    if answer.get("retryable") is not True:
+        return None
+    return asked if isinstance(asked, int) and asked >= 0 else 5
+
+
+def _explain(answer: Answer, status: int) -> str:
+    if status == 200:
+        known = f"Unknown outcome '{answer.get('outcome')}': treated as a failure."
+    elif "code" in answer:
+        known = f"{status} {answer['code']} {answer.get('detail', '')}"
+    else:
+        known = f"No answer of the service ({status or 'none at all'})."
+    faults = [f"{one.get('field')}: {one.get('message')}" for one in answer.get("errors", [])]
+    pause_s = _pause_s(answer, status)
+    later = "" if pause_s is None else f"The same request may be sent again in {pause_s:g} seconds."
+    told = (known, *faults, later, f"requestId {answer.get('requestId', 'unknown')}")
+    return "\n".join(filter(None, told))
+
+
+def sign_in(authority: str, client_id: str, scope: str, *, by_code: bool = False) -> Acquire:
+    """Return a function that gets tokens for one person at this machine, from the cache where it
+    can: who begins is who goes on. Errors: SignInFailedError.
 
     ``cp1`` tells Entra that this client answers claims challenges
-    (learn.microsoft.com/entra/identity-platform/claims-challenge).
+    (learn.microsoft.com/entra/identity-platform/claims-challenge). The authority is ours and no
+    user's input, so Microsoft need not be asked whether it exists.
     """
-    authority = f"https://login.microsoftonline.com/{tenant_id}"
-    app = msal.PublicClientApplication(client_id, authority=authority, client_capabilities=["cp1"])
+    import msal
+
+    app = msal.PublicClientApplication(
+        client_id,
+        authority=authority,
+        client_capabilities=["cp1"],
+        instance_discovery=False,
+    )
+    person: dict[str, str] | None = None
+
+    def ask(claims: str | None) -> dict[str, Any]:
+        if by_code:
+            flow = app.initiate_device_flow([scope], claims_challenge=claims)
+            if "message" not in flow:
+                return dict(flow)
+            say(flow["message"])
+            return dict(app.acquire_token_by_device_flow(flow, claims_challenge=claims))
+        say("Sign in, in the window of the browser that opens now.")
+        hint = person["username"] if person else None
+        return dict(
+            app.acquire_token_interactive(
+                [scope], claims_challenge=claims, login_hint=hint, timeout=300
+            )
+        )
 
     def acquire(claims: str | None) -> str:
-        accounts = app.get_accounts()
-        found = (
-            app.acquire_token_silent([scope], account=accounts[0], claims_challenge=claims)
-            if accounts
-            else None
-        )
+        nonlocal person
+        found = None
+        if person:
+            found = app.acquire_token_silent([scope], account=person, claims_challenge=claims)
         if not found or "access_token" not in found:
-            found = app.acquire_token_interactive([scope], claims_challenge=claims)
-        if "access_token" not in found:
-            raise RuntimeError(f"No token: {found.get('error')} {found.get('correlation_id')}")
+            found = ask(claims)
+            if "access_token" not in found:
+                told = f"{found.get('error')} {found.get('error_description', '')}"
+                raise SignInFailedError(f"Nobody signed in: {told}")
+            who = found["id_token_claims"]["oid"]
+            person = person or next(
+                one for one in app.get_accounts() if one["local_account_id"] == who
+            )
+            if who != person["local_account_id"]:
+                raise SignInFailedError(
+                    f"{person['username']} began, and somebody else signed in: nothing more was sent."
+                )
         return str(found["access_token"])
 
     return acquire
 
 
-def main(arguments: list[str]) -> int:
-    """Cancel what the arguments name."""
-    environment, given = os.environ, os.environ.get("TOKEN")
-    acquire = (
-        (lambda _: given)
-        if given
-        else sign_in(environment["TENANT_ID"], environment["CLIENT_ID"], environment["SCOPE"])
-    )
+def say(text: str) -> None:
+    """Tell the person who waits."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def run(
+    usage: str | None,
+    arguments: list[str],
+    needed: tuple[str, ...],
+    cancel: Callable[[Mapping[str, str]], Answer],
+) -> int:
+    """Cancel what the arguments name, tell how it ended, and return the exit code."""
+    missing = [name for name in needed if not os.environ.get(name)]
+    if missing or len(arguments) not in (2, 3):
+        say(f"Missing: {', '.join(missing) or 'BUSINESS_ID and APPOINTMENT_ID'}\n\n{usage}")
+        return 2
     names = ("businessId", "appointmentId", "cancellationMessage")
     try:
-        answer = cancel_appointment(
-            environment["API"], dict(zip(names, arguments, strict=False)), acquire
-        )
-    except CancelFailedError as error:
-        print(error, file=sys.stderr)
+        answer = cancel(dict(zip(names, arguments, strict=False)))
+    except (CancelFailedError, SignInFailedError) as error:
+        say(str(error))
         return 1
     print(answer["message"])
-    return {"cancelled": 0, "not_found": 3}[answer["outcome"]]
+    return ENDS[answer["outcome"]]
+
+
+def acquire_from_environment() -> Acquire:
+    """Return the token that is given, or the sign-in that the settings describe."""
+    setting, given = os.environ, os.environ.get("TOKEN")
+    if given:
+        return lambda _: given
+    authority = setting.get(
+        "AUTHORITY", f"https://login.microsoftonline.com/{setting.get('TENANT_ID')}"
+    )
+    by_code = setting.get("SIGN_IN") == "code"
+    return sign_in(authority, setting["CLIENT_ID"], setting["SCOPE"], by_code=by_code)
+
+
+def main(arguments: list[str]) -> int:
+    """Cancel what the arguments name, as the person who signs in."""
+    tenant = "AUTHORITY" if os.environ.get("AUTHORITY") else "TENANT_ID"
+    needed = ("API",) if os.environ.get("TOKEN") else ("API", tenant, "CLIENT_ID", "SCOPE")
+    key = os.environ.get("IDEMPOTENCY_KEY") or str(uuid.uuid4())
+
+    def cancel(request: Mapping[str, str]) -> Answer:
+        try:
+            return cancel_appointment(
+                os.environ["API"], request, acquire_from_environment(), key=key
+            )
+        except CancelFailedError as error:
+            if error.retryable:
+                say(f"A repeat with IDEMPOTENCY_KEY={key} is safe, and finds out how it ended.")
+            raise
+
+    return run(__doc__, arguments, needed, cancel)
 
 
 if __name__ == "__main__":

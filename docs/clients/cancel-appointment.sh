@@ -4,19 +4,26 @@
 #   API=https://contoso-bookings.azurewebsites.net/api SCOPE=api://<API client id>/Appointments.Cancel \
 #     ./cancel-appointment.sh <<< '{"businessId": "...", "appointmentId": "...", "cancellationMessage": "..."}'
 #
-# Ends with 0: cancelled, 3: not found, 1: anything else. TOKEN: an access token for the API; without it the Azure CLI is asked (az login first).
-# CURL_CA_BUNDLE: a PEM file to trust, if the API has a certificate of your own authority. Needs bash, curl, jq.
+# TOKEN: an access token for the API; without it the Azure CLI is asked (az login first).
+# IDEMPOTENCY_KEY repeats an earlier request. CURL_CA_BUNDLE: a PEM file to trust, if the API has a
+# certificate of your own authority. Needs bash, curl, jq.
+# Ends with 0: cancelled, 3: not found, 1: anything else, 2: called wrongly.
 set -euo pipefail
 
-: "${API:?API is missing: the address of the service, with /api}"
-TOKEN=${TOKEN:-$(az account get-access-token --scope "${SCOPE:?SCOPE or TOKEN is missing}" --query accessToken --output tsv)}
+usage() { echo "Missing: $1" >&2; sed -n '2,/^set /{/^set /!s/^# \{0,1\}//p}' "$0" >&2; exit 2; }
+[ -n "${API:-}" ] || usage API
+[ -n "${TOKEN:-}${SCOPE:-}" ] || usage "SCOPE or TOKEN"
+[ ! -t 0 ] || usage "the request, on standard input"
+TOKEN=${TOKEN:-$(az account get-access-token --scope "${SCOPE:-}" --query accessToken --output tsv)}
 KEY=${IDEMPOTENCY_KEY:-$(cat /proc/sys/kernel/random/uuid 2>/dev/null || uuidgen)} # one key for all attempts: they are one request
+patience=120 # seconds of waiting altogether; the service may ask for an hour, and somebody sits here
 body=$(cat)
 answer=$(mktemp)
 trap 'rm -f "$answer"' EXIT
 
 member() { jq --raw-output --arg name "$1" '.[$name]? // empty' "$answer" 2>/dev/null || true; }
-fail() { echo "$1" >&2; exit 1; }
+faults() { jq --raw-output '.errors[]? | "\(.field): \(.message)"' "$answer" 2>/dev/null || true; }
+fail() { echo "$1" >&2; faults >&2; echo "requestId $(member requestId)" >&2; exit 1; }
 
 for attempt in 1 2 3 4; do
   # Token and body travel in file descriptors: arguments can be seen by every user of the machine.
@@ -24,22 +31,32 @@ for attempt in 1 2 3 4; do
     --config <(printf 'header = "Authorization: Bearer %s"\n' "$TOKEN") \
     --header 'Content-Type: application/json' --header "Idempotency-Key: $KEY" \
     --data-binary @- "$API/v1/cancel-appointment" <<< "$body") || { status=000; : > "$answer"; }
+  [ -n "$(member requestId)" ] || : > "$answer" # the service names its requestId always: this is not its answer
+  code=$(member code)
 
   if [ "$status" = 200 ]; then
     case $(member outcome) in
       cancelled) echo "Cancelled. $(member message)"; exit 0 ;;
       not_found) echo "Not found. $(member message)"; exit 3 ;;
-      *) fail "Unknown outcome '$(member outcome)': treated as a failure. requestId $(member requestId)" ;;
+      *) fail "Unknown outcome '$(member outcome)': treated as a failure." ;;
     esac
   fi
-  if [ "$(member code)" = interaction_required ]; then
-    fail "Sign in again, then repeat: az login --scope '${SCOPE:-}' --claims-challenge '$(member claims)'"
+  if [ "$code" = interaction_required ]; then
+    fail "Sign in again as the same person, then repeat: az login --scope '${SCOPE:-}' --claims-challenge '$(member claims)'"
   fi
-  # No answer at all (000): a repeat with the same key is safe, and finds out.
-  if [ "$status" != 000 ] && [ "$(member retryable)" != true ]; then
-    fail "Failed: $status $(member code) $(member detail) requestId $(member requestId)"
+  # Where nothing of the service came (no answer, the page of a gateway), a repeat finds out.
+  case $code/$status in
+    /000 | /408 | /429 | /5*) pause=5 ;;
+    /*) fail "No answer of the service ($status)." ;;
+    *)
+      [ "$(member retryable)" = true ] || fail "Failed: $status $code $(member detail)"
+      pause=$(member retryAfterSeconds)
+      pause=${pause:-5} ;;
+  esac
+  if [ "$attempt" = 4 ] || [ "$pause" -gt "$patience" ]; then
+    fail "Gave up: $status $code $(member detail) The same request may be sent again in $pause seconds, with IDEMPOTENCY_KEY=$KEY: that is safe, and finds out how it ended."
   fi
-  seconds=$(member retryAfterSeconds)
-  if [ "$attempt" -lt 4 ]; then sleep "${seconds:-5}"; fi
+  patience=$((patience - pause))
+  echo "${code:-no answer}: trying again in $pause seconds ..." >&2
+  sleep "$pause"
 done
-fail "Gave up after 4 attempts: $status $(member code) requestId $(member requestId). A repeat with IDEMPOTENCY_KEY=$KEY is safe."

@@ -1,54 +1,89 @@
-// Cancels one Bookings appointment: the call itself, for browsers and Node.js 20 or later. It needs no package.
-// Sign-in is somewhere else: signInBrowser.mjs and signInNode.mjs make the `acquireToken` that is handed in.
+// Cancels one Bookings appointment: the call itself, for browsers and Node.js 20 or later.
+// It needs no package. Sign-in is somewhere else: signInBrowser.mjs and signInNode.mjs make the
+// `acquireToken` that is handed in.
 
 const ATTEMPTS = 4;
 const TIMEOUT_MS = 30_000;
+const PATIENCE_S = 120; // waits altogether; the service may ask for an hour, and somebody sits here
+export const ENDS = { cancelled: 0, not_found: 3 };
 
-/** The appointment may not be cancelled. `code`, `retryable` and `requestId` are the service's: decide on them, never on the text. */
+/**
+ * The appointment may not be cancelled. `code`, `retryable` and `requestId` are the service's:
+ * decide on them, never on the text.
+ */
 export class CancelFailed extends Error {
   constructor(answer, status) {
-    super(`${status} ${answer.code ?? ""} ${answer.detail ?? ""} requestId ${answer.requestId ?? ""}`);
+    super(explain(answer, status));
     this.name = "CancelFailed";
     this.code = answer.code ?? (status === 200 ? "unknown_outcome" : "no_answer");
-    this.retryable = answer.retryable === true;
+    this.retryable = pauseOf(answer, status) !== null;
     this.requestId = answer.requestId;
   }
 }
 
-/**
- * Cancels, and returns the service's answer, whose `outcome` is "cancelled" or "not_found". Throws CancelFailed otherwise.
- *
- * All attempts have one Idempotency-Key, so they are one request: a repeat never cancels twice.
- * `acquireToken(claims)` returns an access token for the service; `claims` is a claims challenge (JSON) or undefined.
- */
-export async function cancelAppointment({ api, request, acquireToken, key = crypto.randomUUID(), wait = seconds }) {
-  let token = await acquireToken();
-  let challenged = false;
-  let status = 0;
-  let answer = {};
-  for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
-    if (attempt > 0) await wait(answer.retryAfterSeconds ?? 5);
-    [status, answer] = await post(api, request, token, key);
-    if (answer.code === "interaction_required" && answer.claims && !challenged) {
-      challenged = true;
-      token = await acquireToken(atob(answer.claims));
-      [status, answer] = await post(api, request, token, key);
-    }
-    if (status === 200) break;
-    if (status !== 0 && answer.retryable !== true) break; // 0: no answer came, and a repeat with the same key finds out
-  }
-  if (status === 200 && (answer.outcome === "cancelled" || answer.outcome === "not_found")) return answer;
-  throw new CancelFailed(answer, status); // also for an outcome that this client does not know
+/** Nobody signed in, or somebody else than the person who began. */
+export class SignInFailed extends Error {
+  name = "SignInFailed";
 }
 
-// A page cannot read the header Retry-After of another origin: the body repeats it.
-async function post(api, request, token, key) {
+/**
+ * Cancels, and returns the service's answer, whose `outcome` is "cancelled" or "not_found".
+ * Throws CancelFailed otherwise, and what `acquireToken` throws.
+ *
+ * All attempts have one Idempotency-Key, so they are one request: a repeat never cancels twice.
+ * `acquireToken(claims)` returns an access token for the service; `claims` is a claims challenge
+ * (JSON) or undefined. `say` tells the person who waits.
+ */
+export async function cancelAppointment({
+  api, request, acquireToken, key = crypto.randomUUID(), wait = seconds, say = console.error,
+}) {
+  let token = await acquireToken();
+  let challenged = false;
+  async function send() {
+    const headers = { Authorization: `Bearer ${token}`, "Idempotency-Key": key };
+    const [status, answer] = await post(
+      `${api}/v1/cancel-appointment`, headers, JSON.stringify(request),
+    );
+    if (answer.code !== "interaction_required" || !answer.claims || challenged) {
+      return [status, answer];
+    }
+    challenged = true;
+    token = await acquireToken(atob(answer.claims));
+    return send();
+  }
+  return settle(send, { wait, say });
+}
+
+/**
+ * Sends until there is an end that this client knows, and returns it. Throws CancelFailed, also
+ * when the service asks for more patience than there is.
+ */
+export async function settle(send, { wait = seconds, say = console.error } = {}) {
+  let patience = PATIENCE_S;
+  for (let attempt = 1; ; attempt += 1) {
+    const [status, answer] = await send();
+    if (status === 200 && Object.hasOwn(ENDS, answer.outcome)) return answer;
+    const pause = pauseOf(answer, status);
+    if (pause === null || pause > patience || attempt === ATTEMPTS) {
+      throw new CancelFailed(answer, status);
+    }
+    patience -= pause;
+    say(`${answer.code ?? "no answer"}: trying again in ${pause} seconds ...`);
+    await wait(pause);
+  }
+}
+
+/**
+ * Sends once. A status of 0 stands for no answer, an empty answer for one that is not the service's:
+ * it names its requestId always.
+ */
+export async function post(url, headers, body) {
   let response;
   try {
-    response = await fetch(`${api}/v1/cancel-appointment`, {
+    response = await fetch(url, {
       method: "POST",
-      headers: { Authorization: `Bearer ${token}`, "Content-Type": "application/json", "Idempotency-Key": key },
-      body: JSON.stringify(request),
+      headers: { "Content-Type": "application/json", ...headers },
+      body,
       credentials: "omit",
       redirect: "error",
       signal: AbortSignal.timeout(TIMEOUT_MS),
@@ -57,7 +92,28 @@ async function post(api, request, token, key) {
     return [0, {}];
   }
   const answer = await response.json().catch(() => null);
-  return [response.status, answer !== null && typeof answer === "object" ? answer : {}];
+  return [response.status, typeof answer?.requestId === "string" ? answer : {}];
+}
+
+// How long to wait before the same request is sent again; null: that cannot help. Where nothing of
+// the service came (no answer, the page of a gateway), a repeat finds out. A page cannot read the
+// header Retry-After of another origin: the body repeats it.
+function pauseOf(answer, status) {
+  if (answer.code === undefined) {
+    return status === 0 || status === 408 || status === 429 || status >= 500 ? 5 : null;
+  }
+  if (answer.retryable !== true) return null;
+  return answer.retryAfterSeconds >= 0 ? answer.retryAfterSeconds : 5;
+}
+
+function explain(answer, status) {
+  let known = `No answer of the service (${status || "none at all"}).`;
+  if (status === 200) known = `Unknown outcome '${answer.outcome}': treated as a failure.`;
+  else if (answer.code) known = `${status} ${answer.code} ${answer.detail ?? ""}`;
+  const faults = (answer.errors ?? []).map(({ field, message }) => `${field}: ${message}`);
+  const pause = pauseOf(answer, status);
+  const later = pause === null ? [] : [`The same request may be sent again in ${pause} seconds.`];
+  return [known, ...faults, ...later, `requestId ${answer.requestId ?? "unknown"}`].join("\n");
 }
 
 function seconds(count) {

@@ -1,25 +1,39 @@
-// Sign-in of a person at a terminal with MSAL for Node.js (npm install @azure/msal-node), by device code.
+// Sign-in of a person at a terminal with MSAL for Node.js (npm install @azure/msal-node), by device
+// code.
+import { SignInFailed } from "./cancelAppointment.mjs";
 
-/** Returns `acquireToken` for cancelAppointment: from the cache where it can, else by a code that the person types into a browser. */
-export async function signIn({ tenantId, clientId, scopes, say = console.error }) {
+/**
+ * Returns `acquireToken` for cancelAppointment: from the cache where it can, else by a code that
+ * the person types into a browser. Who begins is who goes on: SignInFailed for anybody else.
+ */
+export async function signIn({ authority, clientId, scopes, say = console.error }) {
   const { PublicClientApplication } = await import("@azure/msal-node");
   const msal = new PublicClientApplication({
-    auth: { clientId, authority: `https://login.microsoftonline.com/${tenantId}`, clientCapabilities: ["CP1"] },
+    auth: {
+      clientId,
+      authority,
+      knownAuthorities: [new URL(authority).host], // ours, and no user's input
+      clientCapabilities: ["CP1"], // this client answers claims challenges
+    },
   });
-  return acquireTokenWith(msal, scopes, say);
-}
-
-export function acquireTokenWith(msal, scopes, say) {
-  let account = null;
+  let person = null;
   return async function acquireToken(claims) {
     const wanted = { scopes, ...(claims ? { claims } : {}) };
     try {
-      if (account) return (await msal.acquireTokenSilent({ ...wanted, account })).accessToken;
+      if (person) return (await msal.acquireTokenSilent({ ...wanted, account: person })).accessToken;
     } catch (error) {
       if (error.name !== "InteractionRequiredAuthError") throw error;
     }
-    const result = await msal.acquireTokenByDeviceCode({ ...wanted, deviceCodeCallback: ({ message }) => say(message) });
-    account = result.account;
+    const deviceCodeCallback = ({ message }) => say(message);
+    const result = await msal
+      .acquireTokenByDeviceCode({ ...wanted, deviceCodeCallback })
+      .catch((error) => {
+        throw new SignInFailed(`Nobody signed in: ${error.message}`);
+      });
+    person ??= result.account;
+    if (result.account.homeAccountId !== person.homeAccountId) {
+      throw new SignInFailed(`${person.username} began, and somebody else signed in: nothing more was sent.`);
+    }
     return result.accessToken;
   };
 }

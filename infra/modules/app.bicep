@@ -22,12 +22,16 @@ param identityClientId string
 @description('Client id of the API: its registration in Entra ID.')
 param apiClientId string
 
-@description('Client ids of the applications that may call. Empty: none may.')
+@minLength(1)
+@description('Client ids of the applications that may call.')
 param allowedClientIds string[]
 
 @allowed(['global', 'usgov', 'dod'])
 @description('The Microsoft cloud of the tenant.')
 param cloud string
+
+@description('App settings over those below, by name; checked in main.bicep.')
+param appSettings object
 
 @description('Origins that browsers may call from; checked in main.bicep.')
 param corsAllowedOrigins string[]
@@ -65,6 +69,9 @@ param perInstanceConcurrency int
 @description('Instances that are kept running.')
 param alwaysReadyInstances int
 
+@description('Whether instances are replaced one after the other at a deployment.')
+param rollingUpdates bool
+
 resource storage 'Microsoft.Storage/storageAccounts@2023-05-01' existing = {
   name: storageAccountName
 }
@@ -79,8 +86,7 @@ var serviceSettings = {
   CLIENT_ID: apiClientId
   MANAGED_IDENTITY_CLIENT_ID: identityClientId
   CLOUD: cloud
-  // An empty setting would let every application of the tenant call. Until one is named, only the API itself is on the list, and it calls nobody.
-  ALLOWED_CLIENT_IDS: empty(allowedClientIds) ? apiClientId : join(allowedClientIds, ',')
+  ALLOWED_CLIENT_IDS: join(allowedClientIds, ',')
   // The service's threads: twice what the platform aims at, because it may send more for a moment.
   MAX_CONCURRENCY: string(min(perInstanceConcurrency * 2, 1000))
   IDEMPOTENCY_STORE: 'table'
@@ -159,6 +165,11 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
         name: 'python'
         version: '3.13'
       }
+      // The platform has it (a preview), the compiler's types do not.
+      #disable-next-line BCP037
+      siteUpdateStrategy: {
+        type: rollingUpdates ? 'RollingUpdate' : 'Recreate'
+      }
       scaleAndConcurrency: {
         maximumInstanceCount: maximumInstanceCount
         instanceMemoryMB: instanceMemoryMB
@@ -186,7 +197,7 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
 resource settings 'Microsoft.Web/sites/config@2024-04-01' = {
   parent: app
   name: 'appsettings'
-  properties: union(serviceSettings, platformSettings, webhooksEnabled ? webhookSettings : {})
+  properties: union(serviceSettings, platformSettings, webhooksEnabled ? webhookSettings : {}, appSettings)
 }
 
 // Publishing with a user name and a password is off; azd and pipelines publish with an Entra token.

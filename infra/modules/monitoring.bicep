@@ -18,6 +18,9 @@ param environmentName string
 @description('Days for which logs are kept.')
 param retentionDays int
 
+@description('Gigabytes of logs that are taken in a day.')
+param dailyQuotaGb int
+
 @description('Who is mailed when an alert fires; empty for nobody.')
 param alertEmail string
 
@@ -121,6 +124,15 @@ var rules = [
     description: 'Work went on after its caller had been answered without it.'
     query: 'traces | where message has "event=late" | summarize value = sum(itemCount)'
   }
+  {
+    name: 'logs-full'
+    severity: 2
+    windowSize: 'PT1H'
+    threshold: 0
+    description: 'The day has no room for more logs: until tomorrow nothing is kept, and no other alert can fire.'
+    query: '_LogOperation | where Category =~ "Ingestion" and Detail contains "OverQuota" | summarize value = count()'
+    ofWorkspace: true
+  }
 ]
 
 // Both seen together in Azure-Samples/remote-mcp-functions-python, infra/main.bicep.
@@ -131,6 +143,13 @@ module workspace 'br/public:avm/res/operational-insights/workspace:0.11.1' = {
     location: location
     tags: tags
     dataRetention: retentionDays
+    dailyQuotaGb: dailyQuotaGb
+    forceCmkForQuery: false
+    features: {
+      // Who may read the component sees its workbook, without a role on the workspace.
+      enableLogAccessUsingOnlyResourcePermissions: true
+    }
+    enableTelemetry: false
   }
 }
 
@@ -142,6 +161,9 @@ module component 'br/public:avm/res/insights/component:0.6.0' = {
     tags: tags
     workspaceResourceId: workspace.outputs.resourceId
     disableLocalAuth: true
+    disableIpMasking: false
+    retentionInDays: retentionDays
+    enableTelemetry: false
   }
 }
 
@@ -174,9 +196,12 @@ resource alerts 'Microsoft.Insights/scheduledQueryRules@2022-06-15' = [
       severity: rule.severity
       enabled: true
       autoMitigate: true
-      evaluationFrequency: 'PT5M'
+      // Each look is billed: what is no emergency is looked at every quarter of an hour.
+      evaluationFrequency: rule.severity < 3 ? 'PT5M' : 'PT15M'
+      // A component that was made a moment ago does not know its tables yet.
+      skipQueryValidation: true
       windowSize: rule.windowSize
-      scopes: [component.outputs.resourceId]
+      scopes: [contains(rule, 'ofWorkspace') ? workspace.outputs.resourceId : component.outputs.resourceId]
       criteria: {
         allOf: [
           {
@@ -209,9 +234,16 @@ resource workbook 'Microsoft.Insights/workbooks@2023-06-01' = {
     category: 'workbook'
     version: 'Notebook/1.0'
     sourceId: component.outputs.resourceId
-    serializedData: replace(loadTextContent('../workbook.json'), '<component resource id>', component.outputs.resourceId)
+    serializedData: replace(
+      loadTextContent('../workbook.json'),
+      '<component resource id>',
+      component.outputs.resourceId
+    )
   }
 }
 
 @description('Name of the Application Insights component.')
 output componentName string = component.outputs.name
+
+@description('Resource id of the Log Analytics workspace.')
+output workspaceResourceId string = workspace.outputs.resourceId

@@ -77,18 +77,21 @@ module network 'br/public:avm/res/network/virtual-network:0.6.1' = {
     name: 'vnet-${name}'
     location: location
     tags: tags
+    enableTelemetry: false
     addressPrefixes: ['10.0.0.0/16']
     subnets: [
       {
         name: endpointSubnetName
         addressPrefix: '10.0.1.0/24'
         privateEndpointNetworkPolicies: 'Disabled'
+        defaultOutboundAccess: false
       }
       {
         name: appSubnetName
         addressPrefix: '10.0.2.0/24'
         delegation: 'Microsoft.App/environments'
         natGatewayResourceId: outboundGateway.id
+        defaultOutboundAccess: false
       }
     ]
   }
@@ -102,6 +105,7 @@ module zones 'br/public:avm/res/network/private-dns-zone:0.7.1' = [
       name: link.zone
       location: 'global'
       tags: tags
+      enableTelemetry: false
       virtualNetworkLinks: [
         {
           name: 'link-${name}'
@@ -120,6 +124,7 @@ module endpoints 'br/public:avm/res/network/private-endpoint:0.11.0' = [
       name: 'pe-${link.groupId}-${name}'
       location: location
       tags: tags
+      enableTelemetry: false
       subnetResourceId: '${network.outputs.resourceId}/subnets/${endpointSubnetName}'
       privateLinkServiceConnections: [
         {

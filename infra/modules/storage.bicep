@@ -30,6 +30,7 @@ module account 'br/public:avm/res/storage/storage-account:0.31.0' = {
     name: name
     location: location
     tags: tags
+    enableTelemetry: false
     kind: 'StorageV2'
     skuName: skuName
     allowSharedKeyAccess: false
@@ -44,6 +45,11 @@ module account 'br/public:avm/res/storage/storage-account:0.31.0' = {
       bypass: 'None'
     }
     blobServices: {
+      // The module switches both on, and the second without a number of days.
+      deleteRetentionPolicyEnabled: true
+      deleteRetentionPolicyDays: 7
+      containerDeleteRetentionPolicyEnabled: true
+      containerDeleteRetentionPolicyDays: 7
       containers: [
         {
           name: deploymentContainerName

@@ -15,6 +15,9 @@ param tags object
 @description('Whether the vault answers outside of the virtual network; it still asks everybody for an Entra token and a role.')
 param reachableFromOutside bool
 
+@description('Log Analytics workspace of the audit log.')
+param workspaceResourceId string
+
 // Seen in Yvand/azd-functions-azure-vms-management and others at this version, with these parameters.
 module vault 'br/public:avm/res/key-vault/vault:0.13.3' = {
   name: 'key-vault'
@@ -22,6 +25,7 @@ module vault 'br/public:avm/res/key-vault/vault:0.13.3' = {
     name: name
     location: location
     tags: tags
+    enableTelemetry: false
     sku: 'standard'
     enableRbacAuthorization: true
     enableSoftDelete: true
@@ -30,6 +34,15 @@ module vault 'br/public:avm/res/key-vault/vault:0.13.3' = {
     enableVaultForDeployment: false
     enableVaultForDiskEncryption: false
     enableVaultForTemplateDeployment: false
+    // Who read and who wrote.
+    diagnosticSettings: [
+      {
+        name: 'audit'
+        workspaceResourceId: workspaceResourceId
+        logCategoriesAndGroups: [{ categoryGroup: 'audit' }]
+        metricCategories: []
+      }
+    ]
     publicNetworkAccess: reachableFromOutside ? 'Enabled' : 'Disabled'
     networkAcls: {
       defaultAction: reachableFromOutside ? 'Allow' : 'Deny'

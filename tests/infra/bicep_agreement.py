@@ -1,5 +1,5 @@
-"""Rules on what the template has to agree with: the settings that the code reads, the Python of the
-project, azd, the log lines, the runbook.
+"""What no compiler knows: that the template agrees with the settings that the code reads, with the
+Python of the project, azd, the answers of the contract and the runbook.
 """
 
 import json
@@ -7,7 +7,8 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
-from typing import cast
+
+import yaml
 
 from cancel_appointment.outcome import Outcome
 from cancel_appointment.request import MAX_BODY_BYTES
@@ -15,39 +16,25 @@ from shared.errors import Misconfigured
 from shared.serving.problems import BUG, TABLE
 from shared.settings import Settings
 from tests.benchmarks.scale import Assumptions
-from tests.infra.bicep import Json, Template, at, body_of, dotted
-from tests.infra.bicep_rules import (
-    APP,
-    MAIN,
-    MONITORING,
-    SECRET_NAME,
-    app_settings,
-    decorator_of,
-    rule,
-)
+from tests.infra.bicep import Deployment, Rule, at, declarations, sources
 
+type Sources = Mapping[str, str]
+
+MAIN = "infra/main.bicep"
+ROLES = "infra/modules/roles.bicep"
 GUID = "6731de76-14a6-49ae-97bc-6eba6914391e"
-
 
 # What the platform or a library reads; the service does not.
 _PLATFORM_SETTING = re.compile(
-    r"AzureWebJobsStorage__\w+|APPLICATIONINSIGHTS_\w+|FUNCTIONS_REQUEST_BODY_SIZE_LIMIT|GLIBC_TUNABLES|PYTHON_\w+|OTEL_\w+|PYDANTIC_DISABLE_PLUGINS"
+    r"AzureWebJobsStorage__\w+|APPLICATIONINSIGHTS_\w+|FUNCTIONS_REQUEST_BODY_SIZE_LIMIT"
+    r"|GLIBC_TUNABLES|PYTHON_\w+|OTEL_\w+|PYDANTIC_DISABLE_PLUGINS"
 )
-
-
 # What Flex Consumption has moved into functionAppConfig, or refuses (App settings reference, "Flex
 # Consumption plan deprecations").
 _NOT_ON_FLEX = re.compile(
-    r"FUNCTIONS_(WORKER_RUNTIME(_VERSION)?|EXTENSION_VERSION|MAX_HTTP_CONCURRENCY|WORKER_PROCESS_COUNT)|SCM_DO_BUILD_DURING_DEPLOYMENT|ENABLE_ORYX_BUILD"
-    r"|WEBSITE_\w+|PYTHON_ISOLATE_WORKER_DEPENDENCIES"
+    r"FUNCTIONS_(WORKER_RUNTIME(_VERSION)?|EXTENSION_VERSION|MAX_HTTP_CONCURRENCY|WORKER_PROCESS_COUNT)"
+    r"|SCM_DO_BUILD_DURING_DEPLOYMENT|ENABLE_ORYX_BUILD|WEBSITE_\w+|PYTHON_ISOLATE_WORKER_DEPENDENCIES"
 )
-
-
-# Read by the webhook route, which an operator turns on; every other setting is the service's own
-# from the start.
-_OPTIONAL_ROUTES = frozenset({"WEBHOOK_KEYS"})
-
-
 _NEEDED = frozenset(
     [
         "TENANT_ID",
@@ -69,294 +56,236 @@ _NEEDED = frozenset(
 )
 
 
-@rule
-def settings_are_those_that_are_read(template: Template) -> Iterator[str]:
-    """Every app setting is read by the service or the platform, none that is needed is missing, and
-    none holds a secret.
-    """
-    given = app_settings(template)
-    read = {name.upper() for name in Settings.model_fields} | _OPTIONAL_ROUTES
-    yield from (
-        f"{name} is read by nobody"
-        for name in sorted(given)
-        if name not in read and not _PLATFORM_SETTING.fullmatch(name)
-    )
-    yield from (
-        f"{name} does not belong on Flex Consumption"
-        for name in sorted(given)
-        if _NOT_ON_FLEX.fullmatch(name)
-    )
+def settings_are_those_that_are_read(deployment: Deployment) -> Iterator[str]:
+    """Every app setting is read by the service or the platform, and none that is needed is missing."""
+    given = deployment.settings
+    read = {name.upper() for name in Settings.model_fields}
+    for name in given:
+        if name not in read and not _PLATFORM_SETTING.fullmatch(name):
+            yield f"{name} is read by nobody"
+        if _NOT_ON_FLEX.fullmatch(name):
+            yield f"{name} does not belong on Flex Consumption"
     yield from (f"{name} is missing" for name in sorted(_NEEDED - set(given)))
-    for name, value in given.items():
-        if name.startswith("APPLICATIONINSIGHTS_"):
-            continue
-        if (
-            SECRET_NAME.search(name)
-            and name != "AzureWebJobsStorage__credential"
-            and not str(value).startswith("@Microsoft.KeyVault(SecretUri=")
-        ):
-            yield f"{name} holds a secret"
-    resources = template.file(APP).section("resources")
-    if at(resources["settings"], "config", "name") != "appsettings" or "union" not in json.dumps(
-        at(resources["settings"], "config", "properties")
-    ):
-        yield "the app settings are not the three lists together"
-    site = at(resources["app"], "config", "properties", "siteConfig")
-    known = {"minTlsVersion", "scmMinTlsVersion", "ftpsState", "http20Enabled", "cors"}
-    yield from (
-        f"siteConfig holds {name}, which nothing here looks at"
-        for name in sorted(set(cast("Mapping[str, Json]", site)) - known)
-    )
 
 
-@rule
-def the_service_starts_with_these_settings(template: Template) -> Iterator[str]:
-    """Settings.read takes what the template sets, with a partner client and without one."""
-    given = app_settings(template)
-    for branch in ("true_value", "false_value"):
-        environment = {
-            name: _example(value, branch)
-            for name, value in given.items()
-            if name not in _OPTIONAL_ROUTES
-        }
-        try:
-            settings = Settings.read(environment)
-        except Misconfigured as error:
-            yield str(error)
-            continue
-        if not settings.allowed_client_ids:
-            yield "every application of the tenant may call"
-        if settings.idempotency_store != "table" or settings.client_secret is not None:
-            yield "the records are not in the table, or there is a secret"
+def the_service_starts_with_these_settings(deployment: Deployment) -> Iterator[str]:
+    """Settings.read takes what the template sets, and not every application may call."""
+    given = deployment.settings
+    webhooks = given.pop("WEBHOOK_KEYS", None)
+    try:
+        settings = Settings.read({name: _example(value) for name, value in given.items()})
+    except Misconfigured as error:
+        yield str(error)
+        return
+    if not settings.allowed_client_ids:
+        yield "every application of the tenant may call"
+    if settings.idempotency_store != "table" or settings.client_secret is not None:
+        yield "the records are not in the table, or there is a secret"
+    if (webhooks is None) == bool(deployment.all("vaults")):
+        yield "the webhook route is open without a vault, or closed with one"
 
 
-@rule
-def python_is_the_same_everywhere(template: Template) -> Iterator[str]:
-    """The app runs on Flex Consumption with the Python that the project is written for."""
-    resources = template.file(APP).section("resources")
-    runtime = at(resources["app"], "config", "properties", "functionAppConfig", "runtime")
-    asked = tomllib.loads(template.text("pyproject.toml"))["project"]["requires-python"]
-    if at(runtime, "name") != "python" or not str(asked).startswith(f">={at(runtime, 'version')},"):
+def _example(value: str) -> str:
+    """Return what stands behind an expression when the deployment runs."""
+    if not value.startswith("["):
+        return value
+    if "primaryEndpoints" in value:
+        return "https://stcancel.table.core.windows.net/"
+    return GUID
+
+
+def the_platform_runs_what_was_tested(deployment: Deployment) -> Iterator[str]:
+    """The Python, the size and the load of an instance, and the service's own limits."""
+    runtime = deployment.of("Web/sites", "functionAppConfig.runtime")
+    asked = tomllib.loads(sources()["pyproject.toml"])["project"]["requires-python"]
+    if runtime["name"] != "python" or not asked.startswith(f">={runtime['version']},"):
         yield f"the app runs {runtime}, the project asks for {asked}"
-    if (
-        at(resources["plan"], "config", "sku") != {"name": "FC1", "tier": "FlexConsumption"}
-        or at(resources["plan"], "config", "properties", "reserved") is not True
-    ):
-        yield "the plan is not Flex Consumption on Linux"
-    if at(resources["app"], "config", "kind") != "functionapp,linux":
-        yield "the app is not a Function App on Linux"
-
-
-@rule
-def scale_is_a_parameter_with_bounds(template: Template) -> Iterator[str]:
-    """How the app scales is chosen by parameters that have bounds, and the service's own limit
-    follows from them.
-    """
-    scale = at(
-        template.file(APP).section("resources")["app"],
-        "config",
-        "properties",
-        "functionAppConfig",
-        "scaleAndConcurrency",
-    )
-    if at(scale, "triggers", "http", "perInstanceConcurrency") != "perInstanceConcurrency":
-        yield "the concurrency of an instance is not the parameter"
-    yield from (
-        f"{name} is not the parameter"
-        for name in ("maximumInstanceCount", "instanceMemoryMB")
-        if at(scale, name) != name
-    )
-    if "alwaysReadyInstances" not in json.dumps(at(scale, "alwaysReady")):
-        yield "no instance is kept ready"
-    parameters = template.file(MAIN).section("parameters")
-    for name in ("maximumInstanceCount", "perInstanceConcurrency", "alwaysReadyInstances"):
-        low, high, chosen = (
-            decorator_of(parameters[name], "min_value"),
-            decorator_of(parameters[name], "max_value"),
-            parameters[name]["default"],
-        )
-        if not (
-            isinstance(low, int)
-            and isinstance(high, int)
-            and isinstance(chosen, int)
-            and low <= chosen <= high
-        ):
-            yield f"{name} has no bounds"
-    if decorator_of(parameters["instanceMemoryMB"], "allowed") != [512, 2048, 4096]:
-        yield "memory is not one of the sizes that there are"
-    model = Assumptions()
-    if (
-        parameters["perInstanceConcurrency"]["default"],
-        parameters["instanceMemoryMB"]["default"],
-    ) != (
-        model.instance_concurrency,
-        model.instance_memory_gb * 1024,
-    ):
+    scale = deployment.of("Web/sites", "functionAppConfig.scaleAndConcurrency")
+    concurrency, model = scale["triggers"]["http"]["perInstanceConcurrency"], Assumptions()
+    modelled = (model.instance_concurrency, model.instance_memory_gb * 1024)
+    if (concurrency, scale["instanceMemoryMB"]) != modelled:
         yield "docs/scale.md was computed for other instances"
-    if "perInstanceConcurrency" not in json.dumps(app_settings(template).get("MAX_CONCURRENCY")):
+    if deployment.settings.get("MAX_CONCURRENCY") != str(concurrency * 2):
         yield "the service's own limit does not follow"
-    limit = str(app_settings(template).get("FUNCTIONS_REQUEST_BODY_SIZE_LIMIT"))
+    limit = deployment.settings.get("FUNCTIONS_REQUEST_BODY_SIZE_LIMIT", "")
     if not limit.isdigit() or not MAX_BODY_BYTES < int(limit) <= 4 * 1024 * 1024:
         yield f"the platform lets bodies of {limit} bytes through"
 
 
-@rule
-def azd_finds_its_way(template: Template) -> Iterator[str]:
-    """azure.yaml names a folder with a Function App, its service is the tag of the app, and its
-    template is there.
-    """
-    text = template.text("azure.yaml")
-    services = re.findall(r"^  (\w+):[^\n]*\n    project: (\S+)", text, re.MULTILINE)
-    if len(services) != 1:
-        yield f"azure.yaml has {len(services)} services"
-        return
-    ((service, project),) = services
-    if str(PurePosixPath(project) / "host.json") not in {str(path) for path in template.texts}:
-        yield f"there is no Function App in {project}"
-    if "    language: python\n    host: function\n" not in text:
-        yield "the service is no Python Function App"
-    path, module = (
-        re.search(rf"^  {name}: (\S+)$", text, re.MULTILINE) for name in ("path", "module")
-    )
-    if path is None or module is None or not template.text(f"{path[1]}/{module[1]}.bicep"):
-        yield "the template is not where azure.yaml says"
-    tags = json.dumps(at(template.file(APP).section("resources")["app"], "config", "tags"))
-    if f'"\'azd-service-name\'": "{service}"' not in tags:
-        yield f"the app is not tagged as the service {service}"
-    if at(template.file(MAIN).section("variables")["tags"], "value") != {
-        "'azd-env-name'": "environmentName"
-    }:
-        yield "the resources are not tagged with the environment"
+def the_host_and_azd_find_their_way(deployment: Deployment) -> Iterator[str]:
+    """The host's telemetry is what the settings say, and azd finds the app by its tag."""
+    asked = json.loads(sources()["host.json"]).get("telemetryMode") == "OpenTelemetry"
+    if asked != (deployment.settings.get("TELEMETRY") == "azure_monitor"):
+        yield "telemetryMode in host.json and TELEMETRY do not agree"
+    services = yaml.safe_load(sources()["azure.yaml"])["services"]
+    if deployment.of("Web/sites", "/tags.azd-service-name") not in services:
+        yield "azd does not find the app"
 
 
-@rule
-def the_parameters_file_agrees(template: Template) -> Iterator[str]:
-    """Each parameter comes from one variable of the azd environment, with the default that the
-    template has.
-    """
-    given = at(cast("Json", json.loads(template.text("infra/main.parameters.json"))), "parameters")
-    declared = template.file(MAIN).section("parameters")
-    names = set(given) if isinstance(given, Mapping) else set()
-    yield from (f"{name} is in one of the two alone" for name in sorted(names ^ set(declared)))
-    variables = set()
-    for name in sorted(names & set(declared)):
-        match = re.fullmatch(r"\$\{([A-Z_]+)(?:=([^}]*))?\}", str(at(given, name, "value")))
-        if match is None:
-            yield f"{name} is fixed: {at(given, name, 'value')}"
-            continue
-        if match[1] in variables:
-            yield f"{match[1]} stands for two parameters"
-        variables.add(match[1])
-        default = declared[name]["default"]
-        written = None if default in (None, "") else json.dumps(default).strip('"')
-        if written != match[2]:
-            yield f"{name} is {match[2]!r} in one and {written!r} in the other"
+def every_query_asks_for_what_there_is(deployment: Deployment) -> Iterator[str]:
+    """Alerts and tiles ask for codes that the contract has, and for columns that they make."""
+    prelude = sources()["infra/queries/requests.kql"]
+    workbook = json.loads(deployment.of("workbooks", "serializedData"))
+    tiles = [item["content"]["query"] for item in workbook["items"] if item["type"] == 3]
+    known = {row.code for row in TABLE.values()} | {BUG.code} | {item.value for item in Outcome}
+    columns = set(re.findall(r"extend (\w+) =", prelude))
+    for query in (*queries(deployment).values(), *tiles):
+        asked = set(re.findall(r'code == "(\w+)"', query))
+        yield from (f"no answer has the code {code}" for code in asked - known)
+        names = r"\b(action|code|ms|status|client|mailbox)\b(?= ==|,| in| >)"
+        own = query.removeprefix(prelude)
+        if set(re.findall(names, own)) - (columns if own != query else set()):
+            yield f"not a column: {query[-60:]}"
+        if "event=request" in own:
+            yield f"begins in another way than the others: {query[-40:]}"
 
 
-@rule
-def every_alert_watches_something_real(template: Template) -> Iterator[str]:
-    """Alerts and tiles ask for codes that the contract has and events that the code logs; the
-    runbook says what to do at each.
-    """
-    rules = cast("list[Json]", at(template.file(MONITORING).section("variables")["rules"], "value"))
-    workbook = cast("Json", json.loads(template.text("infra/workbook.json")))
-    tiles = [
-        str(at(item, "content", "query"))
-        for item in cast("list[Json]", at(workbook, "items"))
-        if at(item, "type") == 3
-    ]
-    prelude = template.text("infra/queries/requests.kql")
-    asked = [str(at(entry, "query")) for entry in rules]
-    known = (
-        {row.code for row in TABLE.values()} | {BUG.code} | {outcome.value for outcome in Outcome}
-    )
-    for query in (*asked, *tiles):
-        yield from (
-            f"no answer has the code {code}"
-            for code in re.findall(r'code == "(\w+)"', query)
-            if code not in known
+def queries(deployment: Deployment) -> dict[str, str]:
+    """Return what each alert asks for, by its name."""
+    return {
+        alert["name"].removeprefix("alert-").partition("-appi-")[0]: str(
+            at(alert, "criteria.allOf.0.query")
         )
-        columns = (
-            set(re.findall(r"extend (\w+) =", prelude))
-            if "${requests}" in query or query.startswith(prelude)
-            else set()
-        )
-        yield from (
-            f"{name} is not a column: {query[-60:]}"
-            for name in re.findall(
-                r"\b(action|code|ms|status|client|mailbox)\b(?= ==|,| in| >)",
-                query.removeprefix(prelude),
-            )
-            if name not in columns
-        )
-    for entry in rules:
-        name, query = str(at(entry, "name")), str(at(entry, "query"))
-        if "value" not in query or "itemCount" not in query:
+        for alert in deployment.all("scheduledQueryRules")
+    }
+
+
+def every_alert_watches_something_real(deployment: Deployment) -> Iterator[str]:
+    """Each alert measures, watches this deployment and is in the runbook; none is forgotten."""
+    for name, query in queries(deployment).items():
+        if "value" not in query or not ("itemCount" in query or "_LogOperation" in query):
             yield f"the alert {name} measures nothing, or ignores sampling"
-        if f"`{name}`" not in template.text("docs/operations.md"):
-            yield f"docs/operations.md does not say what to do at {name}"
-    yield from _watches(asked)
-    for file in ("infra/workbook.json", MONITORING):
-        if "<component resource id>" not in template.text(file):
-            yield f"the workbook is not tied to the component: {file}"
-    alerts = body_of(template.file(MONITORING).section("resources")["alerts"])
-    if (
-        at(alerts, "properties", "enabled") is not True
-        or dotted(at(alerts, "properties", "scopes", 0)) != "component.outputs.resourceId"
-    ):
-        yield "the alerts do not watch this component"
-    yield from (
-        f"the tile {tile[-40:]!r} begins in another way than the alerts"
-        for tile in tiles
-        if "event=request" in tile and not tile.startswith(prelude)
-    )
+    component = deployment.of("components", "/id")
+    here = (component, deployment.of("workspaces", "/id"))
+    for name, alert in zip(queries(deployment), deployment.all("scheduledQueryRules"), strict=True):
+        if not at(alert, "enabled") or at(alert, "scopes.0") not in here:
+            yield f"{name} does not watch this deployment"
+        window = {"PT5M": 5, "PT15M": 15, "PT1H": 60}[at(alert, "windowSize")]
+        threshold = f"{at(alert, 'criteria.allOf.0.threshold'):,}"
+        row = rf"^\| `{name}` \| {at(alert, 'severity')} \| [^|]*\b{threshold}\b[^|]* in {window} min \|"
+        if not re.search(row, sources()["docs/operations.md"], re.MULTILINE):
+            yield f"docs/operations.md does not say when {name} fires, and what to do then"
+    if f"| {len(queries(deployment))} alert rules" not in sources()["docs/operations.md"]:
+        yield "docs/operations.md counts other alerts"
+    shown = deployment.of("workbooks", "serializedData")
+    if deployment.of("workbooks", "sourceId") != component or component not in shown:
+        yield "the workbook is not tied to the component"
+    codes = ("misconfigured", "internal_error", "outcome_unknown", "not_found", "throttled")
+    events = ("credential_refused", "exchange_identity_mismatch", "store_unavailable", "late")
+    signs = [f'"{code}"' for code in (*codes, "overloaded")] + [f'"event={one}"' for one in events]
+    signs += ["toint(resultCode) >= 500", "percentilew(ms, itemCount, 95)", "OverQuota"]
+    together = "\n".join(queries(deployment).values())
+    yield from (f"nobody is told of {sign}" for sign in signs if sign not in together)
 
 
-def _watches(asked: list[str]) -> Iterator[str]:
-    """What an operator has to be told of, and is not."""
-    together = "\n".join(asked)
-    for code in (
-        "misconfigured",
-        "internal_error",
-        "outcome_unknown",
-        "not_found",
-        "throttled",
-        "overloaded",
-    ):
-        if f'"{code}"' not in together:
-            yield f"nobody is told of {code}"
-    for event in ("credential_refused", "exchange_identity_mismatch", "store_unavailable", "late"):
-        if f'"event={event}"' not in together:
-            yield f"nobody is told of {event}"
-    for sign in ("toint(resultCode) >= 500", "percentilew(ms, itemCount, 95)"):
-        if sign not in together:
-            yield f"nobody is told of {sign}"
+def azd_finds_its_way(files: Sources) -> Iterator[str]:
+    """azure.yaml names the Function App, the template and the azd that takes an object."""
+    azure = yaml.safe_load(files["azure.yaml"])
+    ((_, service),) = azure["services"].items()
+    if str(PurePosixPath(service["project"]) / "host.json") not in files:
+        yield f"there is no Function App in {service['project']}"
+    if (service["language"], service["host"]) != ("python", "function"):
+        yield "the service is no Python Function App"
+    if f"{azure['infra']['path']}/{azure['infra']['module']}.bicep" not in files:
+        yield "the template is not where azure.yaml says"
+    if azure["requiredVersions"]["azd"] != ">= 1.23.4":
+        yield "an older azd fails at APP_SETTINGS, and nothing says so"
+    version = tomllib.loads(files["pyproject.toml"])["project"]["version"]
+    if not azure["metadata"]["template"].endswith(f"@{version}"):
+        yield "azure.yaml has another version than the project"
 
 
-# What stands behind a name when the deployment runs.
-_EXAMPLES: Mapping[str, str] = {
-    "apiClientId": GUID,
-    "identityClientId": GUID,
-    "allowedClientIds": GUID,
-    "cloud": "usgov",
-    "tableName": "idempotency",
-    "tenant().tenantId": GUID,
-    "storage.properties.primaryEndpoints.table": "https://stcancel.table.core.windows.net/",
-    "storage.properties.primaryEndpoints.blob": "https://stcancel.blob.core.windows.net/",
-    "component.properties.ConnectionString": "IngestionEndpoint=https://example.invalid/",
-}
+def the_parameters_file_agrees(files: Sources) -> Iterator[str]:
+    """Each parameter comes from one variable of azd, with the template's default, and is explained."""
+    given = json.loads(files["infra/main.parameters.json"])["parameters"]
+    declared = declarations(files[MAIN], "param")
+    yield from (f"{name} is in one of the two alone" for name in sorted(set(given) ^ set(declared)))
+    for name in sorted(set(given) & set(declared)):
+        match = re.fullmatch(r"\$\{([A-Z_]+)(?:=([^}]*))?\}", str(given[name]["value"]))
+        default = re.search(rf"^param {name} \w+ = '?(.*?)'?$", declared[name], re.MULTILINE)
+        written = default[1].replace("{}", "") if default else ""
+        if match is None or (match[2] or "") != written:
+            yield f"{name} is {given[name]} in one and {written!r} in the other"
+        elif f"`{match[1]}`" not in files["docs/operations.md"]:
+            yield f"docs/operations.md does not tell of {match[1]}"
+    variables = [str(one["value"]) for one in given.values()]
+    yield from (f"{one} stands twice" for one in variables if variables.count(one) > 1)
 
 
-def _example(value: Json, branch: str) -> str:
-    """Return what a setting might hold; ``branch`` is the side taken at a condition."""
-    if isinstance(value, str):
-        return _EXAMPLES.get(
-            value, re.sub(r"\$\{([^}]+)\}", lambda match: _EXAMPLES.get(match[1], "x"), value)
+def choices_have_bounds(files: Sources) -> Iterator[str]:
+    """What costs, and what Azure refuses half way through, is refused before anything is made."""
+    declared = declarations(files[MAIN], "param")
+    for name in ("maximumInstanceCount", "perInstanceConcurrency", "alwaysReadyInstances"):
+        if "@minValue(" not in declared[name] or "@maxValue(" not in declared[name]:
+            yield f"{name} has no bounds"
+    if "@allowed([512, 2048, 4096])" not in declared["instanceMemoryMB"]:
+        yield "memory is not one of the sizes that there are"
+    if "  'swedencentral'\n" not in declared["location"]:
+        yield "a region without Flex Consumption is taken"
+
+
+def everything_is_described_and_nothing_secret_is_put_out(files: Sources) -> Iterator[str]:
+    """Every parameter and output has a description, and no output a connection string."""
+    for path, text in bicep_of(files):
+        outputs = declarations(text, "output")
+        for name, block in (declarations(text, "param") | outputs).items():
+            if not re.search(r"@description\('[^']{4,}", block):
+                yield f"{path}: {name} is not described"
+        yield from (
+            f"{path}: {name} is secret" for name in outputs if "ConnectionString" in outputs[name]
         )
-    if at(value, "operator", "type") == "conditional":
-        return _example(at(value, "operator", "operands", branch), branch)
-    if at(value, "function", "type") == "join":
-        return _example(at(value, "function", "parameters", "input_array"), branch)
-    if at(value, "function", "type") == "string":
-        return "32"
-    return _EXAMPLES[dotted(value)]
+
+
+def every_version_is_pinned(files: Sources) -> Iterator[str]:
+    """Modules, extensions and API versions are exact, and no preview."""
+    for path, text in bicep_of(files):
+        for address in re.findall(r"^module \w+ '(br/.+?)'", text, re.MULTILINE):
+            if not re.fullmatch(r"br/public:avm/res/[\w/-]+:\d+\.\d+\.\d+", address):
+                yield f"{path}: not pinned: {address}"
+        for kind, version in re.findall(r"^resource \w+ '(.+?)@(.+?)'", text, re.MULTILINE):
+            graph = kind.startswith("Microsoft.Graph/")
+            if not re.fullmatch(r"v1\.0" if graph else r"\d{4}-\d\d-\d\d", version):
+                yield f"{path}: {kind} has the API version {version}"
+    for name, address in json.loads(files["infra/bicepconfig.json"])["extensions"].items():
+        if not re.fullmatch(r"br:mcr\.microsoft\.com/[\w/.]+:\d+\.\d+\.\d+", address):
+            yield f"the extension {name} is not pinned: {address}"
+
+
+def deployments_do_not_meet(files: Sources) -> Iterator[str]:
+    """Each has a name of its own and its turn, and none reports its use to Microsoft."""
+    names = []
+    for path, text in bicep_of(files):
+        for address, body in re.findall(
+            r"^module \w+ '(.+?)'(.*?)^\}", text, re.DOTALL | re.MULTILINE
+        ):
+            names += re.findall(r"^ +name: (\S+)$", body, re.MULTILINE)[:1]
+            if address.startswith("br/") and " enableTelemetry: false\n" not in body:
+                yield f"{path}: {address} reports its use"
+    yield from (f"two deployments are named {name}" for name in names if names.count(name) > 1)
+    if "  dependsOn: [roles]\n" not in files[MAIN]:
+        yield "the app does not wait for its roles"
+    # Azure works the names out even of what is not made.
+    if "name: empty(keyVaultName) ? 'no-vault' : keyVaultName" not in files[ROLES]:
+        yield "the vault has no name where there is none"
+
+
+def bicep_of(files: Sources) -> list[tuple[str, str]]:
+    return [(path, text) for path, text in files.items() if path.endswith(".bicep")]
+
+
+OF_A_DEPLOYMENT: tuple[Rule[Deployment], ...] = (
+    settings_are_those_that_are_read,
+    the_service_starts_with_these_settings,
+    the_platform_runs_what_was_tested,
+    the_host_and_azd_find_their_way,
+    every_query_asks_for_what_there_is,
+    every_alert_watches_something_real,
+)
+OF_THE_FILES: tuple[Rule[Sources], ...] = (
+    azd_finds_its_way,
+    the_parameters_file_agrees,
+    choices_have_bounds,
+    everything_is_described_and_nothing_secret_is_put_out,
+    every_version_is_pinned,
+    deployments_do_not_meet,
+)

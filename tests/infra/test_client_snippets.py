@@ -7,7 +7,6 @@ one is only parsed: there is no .NET here.
 
 import base64
 import importlib.util
-import inspect
 import json
 import os
 import re
@@ -22,7 +21,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import msal
 import pytest
 import requests
 import tree_sitter
@@ -146,11 +144,37 @@ def test_a_refusal_is_a_failure_that_names_its_code_and_not_the_token(
     assert not facade.stack.graph.bookings.outbox
 
 
+@each_language
+def test_the_faults_of_a_request_are_printed(facade: Facade, language: str) -> None:
+    request = {"businessId": seed.LUNCH_DELIVERY, "appointmentId": "x" * 1025}
+    ran = run(language, f"{facade.url}/api", facade.stack.entra.user_token(), request)
+    assert (ran.code, "\nappointmentId: " in ran.printed) == (1, True), ran.printed
+
+
+@each_language
+@pytest.mark.parametrize("left_out", ["API", "TOKEN"])
+def test_what_is_missing_is_named_with_the_usage(language: str, left_out: str) -> None:
+    ran = run(language, "http://127.0.0.1:9", "t", REQUEST, **{left_out: ""})
+    wanted = "SCOPE" if left_out == "TOKEN" else left_out
+    assert ran.code == 2, ran.printed
+    first, *rest = ran.printed.splitlines()
+    assert first.startswith("Missing: ")
+    assert wanted in first
+    assert any("Ends with 0: cancelled" in line for line in rest)
+    assert "Traceback" not in ran.printed
+
+
+@pytest.mark.parametrize("language", ["Python", pytest.param("Node.js", marks=NODE)])
+def test_without_an_appointment_the_usage_is_printed(language: str) -> None:
+    ran = run(language, "http://127.0.0.1:9", "t", {"businessId": "b"})
+    assert (ran.code, "BUSINESS_ID APPOINTMENT_ID" in ran.printed) == (2, True), ran.printed
+
+
 @SHELL
 def test_a_service_that_cannot_be_reached_is_a_failure(tmp_path: Path) -> None:
     path, _ = no_sleep(tmp_path)
     ran = run("curl", "http://127.0.0.1:9", "t", REQUEST, PATH=path)
-    assert (ran.code, "Gave up after 4 attempts" in ran.printed) == (1, True), ran.printed
+    assert (ran.code, "Gave up: 000" in ran.printed) == (1, True), ran.printed
 
 
 # Against scripted answers, which the service's own table writes.
@@ -314,7 +338,7 @@ def in_shell(script: Script, folder: Path) -> Seen:
         "curl", script.api, "token-1", REQUEST, PATH=path, SCOPE="api://a/Appointments.Cancel"
     )
     found = {0: "cancelled", 3: "not_found"}.get(ran.code)
-    if found is None and "Unknown outcome" in ran.printed:
+    if found is None and "Unknown outcome 'postponed'" in ran.printed:
         found = "unknown_outcome"
     if found is None:
         codes = re.findall(
@@ -402,11 +426,44 @@ def test_what_a_repeat_cannot_help_is_not_repeated(
 
 
 @each_client
-def test_a_page_of_something_in_between_is_a_failure(
+@pytest.mark.parametrize(
+    "page",
+    [
+        http(429, b"<html>Slowly</html>", "text/html"),
+        http(502, b"<html>Bad Gateway</html>", "text/html"),
+        http(503, b'{"code": 503, "errors": "of somebody else"}'),
+    ],
+    ids=["429", "502", "JSON of a gateway"],
+)
+def test_after_the_page_of_a_gateway_the_same_request_is_sent_again(
+    scripted: Callable[..., Script], tmp_path: Path, drive: Drive, page: bytes
+) -> None:
+    script = scripted(page, outcome("cancelled"))
+    seen = drive(script, tmp_path)
+    assert (seen.ended, seen.waited) == ("cancelled", [5])
+    assert len({headers["idempotency-key"] for headers, _ in script.received}) == 1
+
+
+@each_client
+def test_a_page_that_refuses_is_a_failure(
     scripted: Callable[..., Script], tmp_path: Path, drive: Drive
 ) -> None:
-    script = scripted(http(502, b"<html>Bad Gateway</html>", "text/html"))
-    assert (drive(script, tmp_path).ended, len(script.received)) == ("no_answer", 1)
+    script = scripted(http(403, b"<html>Forbidden</html>", "text/html"))
+    seen = drive(script, tmp_path)
+    assert (seen.ended, seen.waited, len(script.received)) == ("no_answer", [], 1)
+
+
+@each_client
+def test_nobody_sleeps_for_an_hour(
+    scripted: Callable[..., Script], tmp_path: Path, drive: Drive
+) -> None:
+    """The patience is for all waits together."""
+    hour = scripted(failure(Throttled("Slowly.", retry_after_s=3600)))
+    seen = drive(hour, tmp_path)
+    assert (seen.ended, seen.waited, len(hour.received)) == ("throttled", [], 1)
+    minute = failure(Throttled("Slowly.", retry_after_s=70))
+    seen = drive(scripted(minute, minute), tmp_path)
+    assert (seen.ended, seen.waited[-1:]) == ("throttled", [70])
 
 
 @each_client
@@ -445,6 +502,17 @@ def test_the_shell_says_how_to_answer_a_challenge(
     assert in_shell(script, tmp_path) == Seen("interaction_required", [], [None, CLAIMS])
 
 
+@SHELL
+def test_the_shell_says_why_it_waits_and_how_to_go_on(
+    scripted: Callable[..., Script], tmp_path: Path
+) -> None:
+    path, _ = no_sleep(tmp_path)
+    slowly = [failure(Throttled("Slowly.", retry_after_s=seconds)) for seconds in (7, 3600)]
+    ran = run("curl", scripted(*slowly).api, "t", REQUEST, PATH=path, IDEMPOTENCY_KEY="k-1")
+    assert "throttled: trying again in 7 seconds" in ran.printed
+    assert "in 3600 seconds, with IDEMPOTENCY_KEY=k-1" in ran.printed
+
+
 def test_a_challenge_of_the_real_chain_is_answered(facade: Facade) -> None:
     """Entra asks for MFA in the exchange; the client shows the challenge to its sign-in, and comes
     back with a token that has it.
@@ -470,132 +538,6 @@ def test_a_challenge_of_the_real_chain_is_answered(facade: Facade) -> None:
     assert answer["outcome"] == "cancelled"
     assert asked[0] is None
     assert "access_token" in json.loads(asked[1] or "")
-
-
-# The sign-in halves, with a stub in MSAL's place.
-
-BROWSER = """
-import assert from "node:assert/strict";
-import { acquireTokenWith } from %s;
-const calls = [];
-let silent = () => ({ accessToken: "silent" });
-const msal = {
-  getActiveAccount: () => ({ homeAccountId: "h" }),
-  acquireTokenSilent: async (wanted) => { calls.push(["silent", wanted]); return silent(); },
-  acquireTokenPopup: async (wanted) => { calls.push(["popup", wanted]); return { accessToken: "popup" }; },
-};
-const acquireToken = acquireTokenWith(msal, ["api://a/s"]);
-const plain = { scopes: ["api://a/s"], account: { homeAccountId: "h" } };
-assert.equal(await acquireToken(), "silent");
-assert.deepEqual(calls.splice(0), [["silent", plain]]);
-const needed = Object.assign(new Error("more"), { name: "InteractionRequiredAuthError" });
-silent = () => { throw needed; };
-assert.equal(await acquireToken("{}"), "popup");
-assert.deepEqual(calls.splice(0), [["silent", { ...plain, claims: "{}" }], ["popup", { ...plain, claims: "{}" }]]);
-silent = () => { throw new Error("offline"); };
-await assert.rejects(acquireToken(), /offline/);
-console.log("ok");
-"""
-
-TERMINAL = """
-import assert from "node:assert/strict";
-import { acquireTokenWith } from %s;
-const calls = [], said = [];
-let silent = () => ({ accessToken: "silent" });
-const msal = {
-  acquireTokenSilent: async (wanted) => { calls.push(["silent", wanted]); return silent(); },
-  acquireTokenByDeviceCode: async ({ deviceCodeCallback, ...wanted }) => {
-    deviceCodeCallback({ message: "Type ABC" });
-    calls.push(["code", wanted]);
-    return { accessToken: "code", account: "me" };
-  },
-};
-const acquireToken = acquireTokenWith(msal, ["s"], (line) => said.push(line));
-assert.equal(await acquireToken(), "code");
-assert.equal(await acquireToken(), "silent");
-silent = () => { throw Object.assign(new Error("more"), { name: "InteractionRequiredAuthError" }); };
-assert.equal(await acquireToken("{}"), "code");
-assert.deepEqual(calls, [
-  ["code", { scopes: ["s"] }],
-  ["silent", { scopes: ["s"], account: "me" }],
-  ["silent", { scopes: ["s"], claims: "{}", account: "me" }],
-  ["code", { scopes: ["s"], claims: "{}" }],
-]);
-assert.deepEqual(said, ["Type ABC", "Type ABC"]);
-console.log("ok");
-"""
-
-
-@NODE
-@pytest.mark.parametrize(
-    ("source", "module"),
-    [(BROWSER, "signInBrowser.mjs"), (TERMINAL, "signInNode.mjs")],
-    ids=["browser", "terminal"],
-)
-def test_a_token_comes_from_the_cache_where_it_can_and_claims_are_passed_on(
-    source: str, module: str
-) -> None:
-    assert node(source % json.dumps((CLIENTS / module).as_uri())) == "ok\n"
-
-
-def test_python_signs_in_once_and_passes_claims_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    client = load("bookings_client")
-    calls: list[tuple[Any, ...]] = []
-
-    class Application:
-        def __init__(
-            self, client_id: str, *, authority: str, client_capabilities: list[str]
-        ) -> None:
-            calls.append((client_id, authority, client_capabilities))
-            self.accounts: list[str] = []
-
-        def get_accounts(self) -> list[str]:
-            return self.accounts
-
-        def acquire_token_silent(
-            self, scopes: list[str], *, account: str, claims_challenge: str | None
-        ) -> dict[str, str] | None:
-            calls.append(("silent", scopes, account, claims_challenge))
-            return None if claims_challenge else {"access_token": "silent"}
-
-        def acquire_token_interactive(
-            self, scopes: list[str], *, claims_challenge: str | None
-        ) -> dict[str, str]:
-            calls.append(("interactive", scopes, claims_challenge))
-            self.accounts = ["me"]
-            return (
-                {"access_token": "interactive"}
-                if claims_challenge != "no"
-                else {"error": "access_denied"}
-            )
-
-    for name in (
-        "__init__",
-        "get_accounts",
-        "acquire_token_silent",
-        "acquire_token_interactive",
-    ):  # the stub takes nothing that the real one does not
-        real = (
-            msal.PublicClientApplication.acquire_token_interactive
-            if name.endswith("interactive")
-            else getattr(msal.ClientApplication, name)
-        )
-        assert set(inspect.signature(getattr(Application, name)).parameters) <= set(
-            inspect.signature(real).parameters
-        )
-
-    monkeypatch.setattr(client.msal, "PublicClientApplication", Application)
-    acquire = client.sign_in("t", "c", "s")
-    assert [acquire(None), acquire(None), acquire("{}")] == ["interactive", "silent", "interactive"]
-    assert calls == [
-        ("c", "https://login.microsoftonline.com/t", ["cp1"]),
-        ("interactive", ["s"], None),
-        ("silent", ["s"], "me", None),
-        ("silent", ["s"], "me", "{}"),
-        ("interactive", ["s"], "{}"),
-    ]
-    with pytest.raises(RuntimeError, match="access_denied"):
-        acquire("no")
 
 
 # What can only be read.

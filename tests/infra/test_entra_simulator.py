@@ -24,11 +24,11 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import NameOID
 
 from infra.local import seed
-from infra.local.entra.clients import ASSERTION_TYPE
-from infra.local.entra.directory import FederatedCredential
+from infra.local.entra.credentials import FederatedCredential
 from infra.local.entra.errors import REFUSALS
+from infra.local.entra.exchange.clients import ASSERTION_TYPE
+from infra.local.entra.exchange.obo import ON_BEHALF_OF
 from infra.local.entra.keys import sign_compact
-from infra.local.entra.obo import ON_BEHALF_OF
 from infra.local.entra.simulator import EntraSimulator, make_signing_key
 from infra.local.faults import Fault
 from infra.local.graph.tokens import GraphTokenInvalid

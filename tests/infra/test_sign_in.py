@@ -16,7 +16,8 @@ import pytest
 import requests
 
 from infra.local import seed
-from infra.local.entra.sign_in import CODE_LIFETIME_S
+from infra.local.entra.sign_in.grants import CODE_LIFETIME_S
+from infra.local.entra.sign_in.sessions import REFRESH_LIFETIME_S
 from infra.local.entra.simulator import EntraSimulator
 from infra.local.server import LocalServer
 
@@ -167,7 +168,7 @@ def test_a_person_signs_in_and_the_page_gets_a_token_for_the_api(browser: Browse
         "uid": seed.MEGAN.object_id,
         "utid": seed.TENANT_ID,
     }
-    assert "refresh_token" not in body
+    assert "refresh_token" not in body  # no offline_access was asked for
 
 
 def test_the_code_can_travel_in_the_fragment_which_no_server_sees(browser: Browser) -> None:
@@ -213,7 +214,7 @@ def test_a_request_that_cannot_be_trusted_with_an_answer_ends_on_a_page(
         pytest.param(
             {"response_type": "token"}, "unsupported_response_type", 700054, id="implicit flow"
         ),
-        pytest.param({"response_mode": "form_post"}, "invalid_request", 9002313, id="form_post"),
+        pytest.param({"response_mode": "okta_post"}, "invalid_request", 9002313, id="a mode"),
         pytest.param({"code_challenge": None}, "invalid_request", 9002325, id="no challenge"),
         pytest.param({"code_challenge": "short"}, "invalid_request", 9002313, id="no SHA-256"),
         pytest.param({"code_challenge_method": "plain"}, "invalid_request", 9002313, id="plain"),
@@ -221,10 +222,16 @@ def test_a_request_that_cannot_be_trusted_with_an_answer_ends_on_a_page(
         pytest.param({"scope": None}, "invalid_scope", 70011, id="no scope"),
         pytest.param({"scope": "openid profile"}, "invalid_scope", 70011, id="no scope of the API"),
         pytest.param(
-            {"scope": "https://graph.microsoft.com/User.Read"},
+            {"scope": "https://vault.azure.net/user_impersonation"},
             "invalid_resource",
             500011,
-            id="Graph's scope",
+            id="the scope of something unknown",
+        ),
+        pytest.param(
+            {"scope": f"{SCOPE} https://graph.microsoft.com/User.Read"},
+            "invalid_scope",
+            70011,
+            id="scopes of two resources",
         ),
         pytest.param(
             {"scope": f"api://{seed.API_CLIENT_ID}/Everything"},
@@ -389,3 +396,271 @@ def test_the_page_runs_no_script_and_shows_what_it_is_given_as_text(browser: Bro
         assert "default-src 'none'" in policy
         assert "script-src" not in policy
         assert "frame-ancestors 'none'" in policy
+
+
+# Programs on a desk.
+
+
+def desk(browser: Browser, user: seed.User = seed.ADELE, **changes: str | None) -> dict[str, Any]:
+    """Sign in as a program on a desk does, and return what the token endpoint says."""
+    uri = "http://localhost:50123"
+    sent: dict[str, Any] = {"redirect_uri": uri, "scope": f"{SCOPE} offline_access", **changes}
+    location = browser.ask(user=user, **sent).headers["Location"]
+    assert location.startswith(f"{uri}?")
+    code = parse_qs(urlsplit(location).query)["code"][0]
+    return dict(browser.redeem(code, origin=None, redirect_uri=uri).json())
+
+
+@pytest.mark.parametrize(
+    "redirect_uri",
+    ["http://localhost", "http://localhost/", "http://localhost:1", "http://localhost:65535/"],
+)
+def test_any_port_of_localhost_is_a_programs_redirect_uri(
+    browser: Browser, redirect_uri: str
+) -> None:
+    assert browser.ask(redirect_uri=redirect_uri).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "redirect_uri",
+    [
+        "https://localhost:50123",
+        "http://localhost:50123/callback",
+        "http://localhost.evil.example:50123",
+        "http://localhost:50123@evil.example",
+        "http://evil.example#http://localhost",
+        "http://localhost:50123?x",
+        "http://127.0.0.1:50123",
+        "http://localhost\n",
+    ],
+)
+def test_nothing_else_is(browser: Browser, redirect_uri: str) -> None:
+    answer = browser.ask(redirect_uri=redirect_uri)
+    assert (answer.status_code, "AADSTS50011" in answer.text) == (400, True)
+
+
+def test_a_code_for_a_program_is_not_redeemed_by_a_page(browser: Browser) -> None:
+    uri = "http://localhost:50123"
+    location = browser.ask(user=seed.ADELE, redirect_uri=uri).headers["Location"]
+    code = parse_qs(urlsplit(location).query)["code"][0]
+    for origin in (PAGE, uri):
+        answer = browser.redeem(code, origin=origin, redirect_uri=uri)
+        assert refusal(answer) == (400, "invalid_request", 9002326)
+    assert browser.redeem(code, origin=None, redirect_uri=uri).status_code == 200
+
+
+def test_an_answer_can_be_posted_as_a_form(browser: Browser) -> None:
+    hostile = '"><script>alert(1)</script>'
+    uri = "http://localhost:50123"
+    answer = browser.ask(
+        user=seed.ADELE, redirect_uri=uri, response_mode="form_post", state=hostile
+    )
+    assert f'<form method="post" action="{uri}">' in answer.text
+    assert 'name="code"' in answer.text
+    assert "alert(1)</script>" not in answer.text
+    assert f"form-action {uri};" in answer.headers["Content-Security-Policy"]
+    refused = browser.ask(redirect_uri=uri, response_mode="form_post", prompt="none")
+    assert 'value="login_required"' in refused.text
+
+
+def test_a_disabled_person_cannot_sign_in(browser: Browser) -> None:
+    browser.entra.disable_user(seed.LYNNE)
+    answer = browser.ask(user=seed.LYNNE)
+    browser.entra.enable_user(seed.LYNNE)
+    assert (answer.status_code, "AADSTS50057" in answer.text) == (400, True)
+
+
+def test_the_page_says_who_is_who(browser: Browser) -> None:
+    text = browser.ask().text
+    assert "Staff of Contoso Lunch Delivery and Contoso Repairs: may see and cancel" in text
+    assert "On no booking page&#x27;s staff: sees none, and may cancel nothing." in text
+
+
+def test_a_person_can_sign_in_for_graph_itself(browser: Browser) -> None:
+    token = desk(browser, scope="https://graph.microsoft.com/.default")["access_token"]
+    claims = claims_of(token)
+    assert (claims["aud"], claims["appid"]) == (
+        "https://graph.microsoft.com",
+        seed.PARTNER_CLIENT_ID,
+    )
+    assert seed.GRAPH_SCOPE in claims["scp"].split()
+
+
+# Refresh tokens.
+
+
+def refresh(
+    browser: Browser, token: str, *, origin: str | None = None, **more: str
+) -> requests.Response:
+    form = {
+        "grant_type": "refresh_token",
+        "client_id": seed.PARTNER_CLIENT_ID,
+        "refresh_token": token,
+        **more,
+    }
+    headers = {"Origin": origin} if origin else {}
+    return browser.session.post(f"{browser.url}/token", data=form, headers=headers, timeout=10)
+
+
+def test_a_refresh_token_gives_the_same_person_a_new_token(browser: Browser) -> None:
+    first = desk(browser, seed.MEGAN)
+    answer = refresh(browser, first["refresh_token"])
+    assert answer.status_code == 200
+    assert claims_of(answer.json()["access_token"])["oid"] == seed.MEGAN.object_id
+    assert refresh(browser, answer.json()["refresh_token"]).status_code == 200
+
+
+def test_a_refresh_token_stays_with_its_client(browser: Browser) -> None:
+    of_program = desk(browser)["refresh_token"]
+    code = browser.code(scope=f"{SCOPE} offline_access")
+    of_page = browser.redeem(code).json()["refresh_token"]
+    assert refusal(refresh(browser, of_program, origin=PAGE))[2] == 9002326
+    assert refusal(refresh(browser, of_page))[2] == 9002327
+    assert refusal(refresh(browser, of_page, origin="https://evil.example"))[2] == 9002326
+    assert refresh(browser, of_page, origin=PAGE).status_code == 200
+    assert refusal(refresh(browser, "1.Amade-up")) == (400, "invalid_grant", 70000)
+
+
+def test_a_refresh_token_ends(browser: Browser, clock: Clock) -> None:
+    token = desk(browser)["refresh_token"]
+    clock.late_s = REFRESH_LIFETIME_S + 1
+    assert refusal(refresh(browser, token)) == (400, "invalid_grant", 700084)
+
+
+def test_a_revoked_session_and_a_disabled_account_end_it(browser: Browser) -> None:
+    token = desk(browser, seed.LYNNE)["refresh_token"]
+    browser.entra.disable_user(seed.LYNNE)
+    assert refusal(refresh(browser, token))[2] == 50057
+    browser.entra.enable_user(seed.LYNNE)
+    assert refresh(browser, token).status_code == 200
+    browser.entra.revoke_sessions(seed.LYNNE)
+    assert refusal(refresh(browser, token))[2] == 50173
+    assert refresh(browser, desk(browser, seed.LYNNE)["refresh_token"]).status_code == 200
+
+
+def test_more_proof_is_not_given_by_a_refresh_token_that_has_none(browser: Browser) -> None:
+    claims = '{"access_token":{"acrs":{"essential":true,"value":"c1"}}}'
+    refused = refresh(browser, desk(browser)["refresh_token"], claims=claims)
+    assert refusal(refused) == (400, "invalid_grant", 50076)
+    assert json.loads(refused.json()["claims"]) == json.loads(claims)
+    proven = refresh(browser, desk(browser, claims=claims)["refresh_token"], claims=claims)
+    assert claims_of(proven.json()["access_token"])["acrs"] == ["c1"]
+    other = claims.replace("c1", "c2")
+    assert refusal(refresh(browser, proven.json()["refresh_token"], claims=other))[2] == 50076
+
+
+# Device codes.
+
+
+def begin_device(browser: Browser, **changes: str) -> requests.Response:
+    form = {"client_id": seed.PARTNER_CLIENT_ID, "scope": SCOPE, **changes}
+    return browser.session.post(f"{browser.url}/devicecode", data=form, timeout=10)
+
+
+def poll(browser: Browser, device: dict[str, Any]) -> requests.Response:
+    form = {
+        "grant_type": "urn:ietf:params:oauth:grant-type:device_code",
+        "client_id": seed.PARTNER_CLIENT_ID,
+        "device_code": device["device_code"],
+    }
+    return browser.session.post(f"{browser.url}/token", data=form, timeout=10)
+
+
+def test_a_person_signs_in_for_a_device(browser: Browser) -> None:
+    device = begin_device(browser).json()
+    assert device["user_code"] in device["message"]
+    assert device["verification_uri"] in device["message"]
+    assert refusal(poll(browser, device)) == (400, "authorization_pending", 70016)
+    page = device["verification_uri"]
+    assert 'name="code"' in browser.session.get(page, timeout=10).text
+    typed = {"code": f" {device['user_code'].lower()} "}
+    assert seed.MEGAN.name in browser.session.post(page, data=typed, timeout=10).text
+    chosen = {**typed, "user": seed.MEGAN.object_id}
+    assert "You have signed in" in browser.session.post(page, data=chosen, timeout=10).text
+    again = browser.session.post(page, data={**typed, "user": seed.ADELE.object_id}, timeout=10)
+    assert "AADSTS70018" in again.text
+    answer = poll(browser, device)
+    assert claims_of(answer.json()["access_token"])["oid"] == seed.MEGAN.object_id
+    assert refusal(poll(browser, device)) == (400, "bad_verification_code", 70000)
+
+
+def test_a_device_can_be_declined_and_comes_to_an_end(browser: Browser, clock: Clock) -> None:
+    declined, late = begin_device(browser).json(), begin_device(browser).json()
+    answer = {"code": declined["user_code"], "user": "nobody"}
+    page = declined["verification_uri"]
+    assert "Nobody signed in" in browser.session.post(page, data=answer, timeout=10).text
+    assert refusal(poll(browser, declined)) == (400, "authorization_declined", 65004)
+    clock.late_s = 901
+    assert refusal(poll(browser, late)) == (400, "expired_token", 70020)
+    typed = browser.session.post(page, data={"code": late["user_code"]}, timeout=10)
+    assert "AADSTS70019" in typed.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"client_id": seed.API_CLIENT_ID}, 700016),
+        ({"scope": ""}, 70011),
+        ({"claims": "{"}, 9002313),
+    ],
+    ids=["another client", "no scope", "claims that are no JSON"],
+)
+def test_a_device_is_refused_what_a_page_would_be(
+    browser: Browser, changes: dict[str, str], code: int
+) -> None:
+    assert begin_device(browser, **changes).json()["error_codes"] == [code]
+
+
+# What is advertised exists.
+
+
+@pytest.mark.parametrize("path", ["v2.0/.well-known/openid-configuration", "discovery/v2.0/keys"])
+@pytest.mark.parametrize("tenant", [seed.TENANT_ID, "common", "nobody.example"])
+def test_every_page_may_read_what_is_public(browser: Browser, path: str, tenant: str) -> None:
+    address = f"{browser.entra.base_url}/{tenant}/{path}"
+    answer = browser.session.get(address, headers={"Origin": "https://a.example"}, timeout=10)
+    assert answer.headers["Access-Control-Allow-Origin"] == "*"
+
+
+def test_every_address_that_is_advertised_exists(browser: Browser) -> None:
+    home = f"{browser.entra.base_url}/{seed.TENANT_ID}"
+    for version in ("/v2.0", ""):
+        document = browser.session.get(
+            f"{home}{version}/.well-known/openid-configuration", timeout=10
+        ).json()
+        addresses = [
+            value for name, value in document.items() if name.endswith(("_endpoint", "_uri"))
+        ]
+        assert addresses
+        for address in addresses:
+            statuses = {
+                browser.session.request(verb, address, timeout=10).status_code
+                for verb in ("GET", "POST")
+            }
+            assert statuses != {404}, address
+            assert all(status < 500 for status in statuses), address
+
+
+def test_signing_out_leads_back_to_where_the_client_is(browser: Browser) -> None:
+    address = f"{browser.url}/logout"
+    sent = {"post_logout_redirect_uri": REDIRECT_URI, "state": "s 1"}
+    back = browser.session.get(address, params=sent, allow_redirects=False, timeout=10)
+    assert returned(back) == {"state": "s 1"}
+    del sent["state"]
+    back = browser.session.get(address, params=sent, allow_redirects=False, timeout=10)
+    assert back.headers["Location"] == REDIRECT_URI
+    for target in ("https://evil.example/", ""):
+        sent = {"post_logout_redirect_uri": target}
+        said = browser.session.get(address, params=sent, allow_redirects=False, timeout=10)
+        assert (said.status_code, "You signed out" in said.text) == (200, True)
+
+
+def test_a_developer_can_register_a_page_of_this_machine(browser: Browser) -> None:
+    address = f"{browser.entra.base_url}/_local/pages"
+    mine = "http://localhost:8080/redirect.html"
+    assert browser.ask(redirect_uri=mine).status_code == 400
+    assert browser.session.post(address, json={"redirect_uri": mine}, timeout=10).ok
+    assert browser.ask(redirect_uri=mine).status_code == 200
+    for other in ("https://evil.example/", "http://localhost@evil.example/", "http://localhost/#x"):
+        refused = browser.session.post(address, json={"redirect_uri": other}, timeout=10)
+        assert (refused.status_code, "redirect_uri" in refused.text) == (400, True)

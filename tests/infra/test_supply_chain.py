@@ -9,9 +9,12 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +23,19 @@ import yaml
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from pathspec import GitIgnoreSpec
 
-from scripts.package import BESIDE_IT, REPOSITORY, build, find_product, read_ignored
+from scripts import snapshots
+from scripts.package import (
+    BESIDE_IT,
+    REPOSITORY,
+    build,
+    find_product,
+    pip_command,
+    read_ignored,
+)
 
 LOCKS = ("requirements", "requirements-dev", "requirements-tools")
 MAKEFILE = (REPOSITORY / "Makefile").read_text("utf-8")
@@ -126,9 +138,25 @@ def test_what_is_deployed_is_what_is_tested() -> None:
 
 def test_only_what_runs_is_deployed() -> None:
     assert (
-        not {"azure-functions-runtime", "uvicorn", "pytest", "mypy", "uv", "azure-functions-worker"}
+        not {"uvicorn", "pytest", "mypy", "uv", "azure-functions-worker"}
         & lock_of("requirements").keys()
     )
+
+
+def test_azure_runs_the_worker_that_the_tests_ran_on(tmp_path: Path) -> None:
+    """Where the package names none, Azure takes a version of its own choice, behind the newest."""
+    build(tmp_path / "app.zip")
+    with zipfile.ZipFile(tmp_path / "app.zip") as package:
+        packed = read_lock(package.read("requirements.txt").decode())
+    for name in ("azure-functions-runtime", "azure-functions"):
+        assert packed[name].version == version(name)
+
+
+def test_the_package_is_built_for_the_python_that_azure_runs() -> None:
+    template = (REPOSITORY / "infra/modules/app.bicep").read_text("utf-8")
+    (deployed,) = re.findall(r"name: 'python'\n +version: '(3\.\d+)'", template)
+    assert ("--python-version", deployed) in pairwise(pip_command())
+    assert ("--abi", f"cp{deployed.replace('.', '')}") in pairwise(pip_command())
 
 
 @pytest.mark.parametrize(
@@ -442,8 +470,72 @@ def test_there_is_a_workflow_that_checks_and_one_that_deploys() -> None:
     }
     assert commands == {
         "ci": {"lint", "test", "package", "sbom", "audit"},
-        "deploy": {"lint", "test", "package", "sbom"},
+        "azure-dev": {"lint", "test", "package", "sbom"},
     }
+
+
+def test_the_template_is_compiled_by_the_version_that_made_the_snapshots() -> None:
+    for file in WORKFLOWS:
+        installed = re.findall(r"az bicep install --version v(\S+)", file.read_text("utf-8"))
+        assert installed == [snapshots.VERSION]
+
+
+def test_azd_finds_its_hooks_and_hands_the_pipeline_what_it_reads() -> None:
+    azure = yaml.safe_load((REPOSITORY / "azure.yaml").read_text("utf-8"))
+    for hook in azure["hooks"].values():
+        for system in ("posix", "windows"):
+            assert (REPOSITORY / hook[system]["run"].split()[1]).is_file()
+    text = (REPOSITORY / ".github/workflows/azure-dev.yml").read_text("utf-8")
+    by_azd = {"AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_SUBSCRIPTION_ID"}
+    assert set(re.findall(r"vars\.(\w+)", text)) == by_azd | set(azure["pipeline"]["variables"])
+    made = json.loads((snapshots.FOLDER / "default.snapshot.json").read_text("utf-8"))
+    assert set(azure["pipeline"]["variables"]) <= made["outputs"].keys()
+
+
+def test_the_checks_run_on_every_python_that_the_project_allows() -> None:
+    workflow = yaml.safe_load((REPOSITORY / ".github/workflows/ci.yml").read_text("utf-8"))
+    asked = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
+    pythons = workflow["jobs"]["test"]["strategy"]["matrix"]["python"]
+    allowed = SpecifierSet(asked["requires-python"])
+    assert [f"3.{minor}" for minor in range(9, 20) if f"3.{minor}" in allowed] == pythons
+
+
+@pytest.mark.parametrize(
+    ("asked", "found", "says"),
+    [
+        pytest.param("", "python3.13", "", id="what Azure runs"),
+        pytest.param("3.14", "python3.14", "", id="another that is asked for"),
+        pytest.param("3.12", None, "runs on 3.13 and 3.14", id="one that does not do"),
+    ],
+)
+def test_the_python_that_is_asked_for_is_found(
+    asked: str, found: str | None, says: str, tmp_path: Path
+) -> None:
+    """Two programs that take themselves for a Python of the version in their name."""
+    for name in ("python3.13", "python3.14"):
+        program = f"#!/bin/sh\ncase $2 in *{name[6:]}*|*ensurepip*) exit 0;; *) exit 1;; esac\n"
+        (tmp_path / name).write_text(program)
+        (tmp_path / name).chmod(0o755)
+    run = subprocess.run(
+        ["/bin/sh", "scripts/python"],
+        cwd=REPOSITORY,
+        env={"PATH": str(tmp_path), "PYTHON": asked},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert run.stdout == (f"{tmp_path / found}\n" if found else "")
+    assert says in run.stderr
+
+
+def test_the_files_that_github_and_editors_look_for_can_be_read() -> None:
+    forms = (REPOSITORY / ".github/ISSUE_TEMPLATE").glob("*.yml")
+    for file in (*forms, REPOSITORY / ".github/dependabot.yml"):
+        assert isinstance(yaml.safe_load(file.read_text("utf-8")), dict)
+    container = (REPOSITORY / ".devcontainer/devcontainer.json").read_text("utf-8")
+    tools = " ".join(json.loads(re.sub(r"^//.*$", "", container, flags=re.MULTILINE))["features"])
+    assert all(tool in tools for tool in ("core-tools", "azd", "node", "azure-cli"))
 
 
 def test_an_action_has_one_pin_everywhere() -> None:
@@ -455,7 +547,9 @@ def test_an_action_has_one_pin_everywhere() -> None:
 
 def test_what_is_deployed_is_the_file_that_was_built() -> None:
     """Several paths are put into an artifact below what they have in common: .local here."""
-    jobs = yaml.safe_load((REPOSITORY / ".github/workflows/deploy.yml").read_text("utf-8"))["jobs"]
+    jobs = yaml.safe_load((REPOSITORY / ".github/workflows/azure-dev.yml").read_text("utf-8"))[
+        "jobs"
+    ]
     (upload,) = [
         step["with"]
         for step in jobs["package"]["steps"]
@@ -496,8 +590,8 @@ def test_what_is_deployed_is_the_file_that_was_built() -> None:
         ),
         pytest.param(r"--name \"\$APP\"", "--name ${{ inputs.app }}", id="expression in a command"),
         pytest.param(
-            r"- run: az ",
-            "- run: make package\n      - run: az ",
+            r"- run: az functionapp ",
+            "- run: make package\n      - run: az functionapp ",
             id="repository's code where it may sign in",
         ),
         pytest.param(r"run: make sbom", "run: make bill", id="target that does not exist"),
@@ -506,7 +600,7 @@ def test_what_is_deployed_is_the_file_that_was_built() -> None:
 )
 def test_a_mistake_in_a_workflow_is_found(before: str, after: str) -> None:
     spoilt, count = re.subn(
-        before, after, (REPOSITORY / ".github/workflows/deploy.yml").read_text("utf-8"), count=1
+        before, after, (REPOSITORY / ".github/workflows/azure-dev.yml").read_text("utf-8"), count=1
     )
     assert count == 1
     assert list(mistakes(spoilt))

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from cancel_appointment.webhook_operation import WebhookOperation
 from infra.local import seed
-from infra.local.entra.obo import CLIENT_CREDENTIALS, ON_BEHALF_OF
+from infra.local.entra.exchange.obo import CLIENT_CREDENTIALS, ON_BEHALF_OF
 from infra.local.entra.tokens import service_principal_id
 from infra.local.faults import Fault
 from infra.local.host.process import HostProcess

@@ -1,40 +1,20 @@
-"""What the simulated directory knows beyond its keys: people's standing, the application's
-credentials, and the refusals a test has ordered.
+"""What the simulated directory knows beyond its keys: people's standing, and the refusals a test
+has ordered. The application's credentials are in ``credentials``.
 
 Every method is safe to use from any thread while requests are served; no HTTP and no cryptography
 of tokens here.
 """
 
-import base64
-import hashlib
-import secrets
-import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
-
 from infra.local import seed
-from infra.local.entra.errors import CONDITIONAL_ACCESS_CLAIMS, REFUSALS
-from infra.local.entra.refusals import Refused
+from infra.local.entra.credentials import Credentials
+from infra.local.entra.errors import CONDITIONAL_ACCESS_CLAIMS, REFUSALS, Refused
 
-TOKEN_EXCHANGE_AUDIENCE = "api://AzureADTokenExchange"
 GRANTED_SCOPES = frozenset(
     {seed.GRAPH_SCOPE, "User.Read", "openid", "profile", "email", "offline_access"}
 )
-
-
-@dataclass(frozen=True, slots=True)
-class FederatedCredential:
-    """A token of ``issuer`` for ``subject`` and ``audience`` stands for the application.
-
-    ``issuer`` None: this tenant's own v2 issuer.
-    """
-
-    subject: str
-    issuer: str | None = None
-    audience: str = TOKEN_EXCHANGE_AUDIENCE
 
 
 @dataclass(slots=True)
@@ -45,7 +25,7 @@ class _Ordered:
     claims: str | None
 
 
-class Directory:
+class Directory(Credentials):
     """One application (the API under test) in one or more tenants.
 
     ``next_sequence`` numbers revocations among the tokens minted.
@@ -54,11 +34,10 @@ class Directory:
     def __init__(
         self, now: Callable[[], float], next_sequence: Callable[[], int], tenant_ids: Iterable[str]
     ) -> None:
-        self._lock = threading.RLock()
+        super().__init__()
         self._now = now
         self._next_sequence = next_sequence
         self.tenant_ids = tuple(tenant_ids)
-        self.identity_header = "local-identity-header"
         self.reset()
 
     def reset(self) -> None:
@@ -71,10 +50,7 @@ class Directory:
             self._demands: dict[str, str] = {}
             self._revoked: dict[str, tuple[int, float]] = {}
             self._ordered: list[_Ordered] = []
-            self._secrets: dict[str, bool] = {seed.API_CLIENT_SECRET: True}
-            self._certificates: dict[str, x509.Certificate] = {}
-            self._identities: dict[str, str] = {}
-            self._federated: set[FederatedCredential] = set()
+            self.reset_credentials()
             self.granted_scopes = GRANTED_SCOPES
             self.granted_roles: tuple[str, ...] = seed.APP_ROLES
 
@@ -131,8 +107,8 @@ class Directory:
         with self._lock:
             self._revoked[user.object_id] = (self._next_sequence(), self._now())
 
-    def check_standing(self, object_id: str, minted: tuple[int, float]) -> None:
-        """Let the user of an assertion pass, minted at that (running number, time).
+    def check_session(self, object_id: str, minted: tuple[int, float]) -> None:
+        """Let a session of the user pass, begun at that (running number, time).
 
         Errors: Refused.
         """
@@ -143,6 +119,14 @@ class Directory:
                 minted[0] < revoked[0] if minted[0] else minted[1] <= revoked[1]
             ):
                 raise Refused(50173)
+
+    def check_standing(self, object_id: str, minted: tuple[int, float]) -> None:
+        """Let the user of an assertion pass, minted at that (running number, time).
+
+        Errors: Refused.
+        """
+        with self._lock:
+            self.check_session(object_id, minted)
             if object_id in self._without_consent:
                 raise Refused(65001)
 
@@ -184,96 +168,3 @@ class Directory:
                             self._ordered.remove(order)
                     return Refused(order.code, claims=order.claims)
         return None
-
-    # The application's credentials
-
-    def set_client_secret(self, value: str) -> None:
-        """Make this the only secret."""
-        with self._lock:
-            self._secrets = {value: True}
-
-    def add_client_secret(self, value: str) -> None:
-        """Accept this secret too, as during a rotation."""
-        with self._lock:
-            self._secrets[value] = True
-
-    def remove_client_secret(self, value: str) -> None:
-        """Forget a secret (AADSTS7000215 from then on)."""
-        with self._lock:
-            self._secrets.pop(value, None)
-
-    def expire_secret(self, value: str | None = None) -> None:
-        """Let one secret, or all of them, be past their end (AADSTS7000222)."""
-        with self._lock:
-            for known in self._secrets:
-                if value in (None, known):
-                    self._secrets[known] = False
-
-    def secret_state(self, value: str) -> bool | None:
-        """Return whether a secret is still valid; None for one that is not known."""
-        with self._lock:
-            return next(
-                (
-                    valid
-                    for known, valid in self._secrets.items()
-                    if secrets.compare_digest(known.encode(), value.encode())
-                ),
-                None,
-            )
-
-    def register_certificate(self, pem: str | bytes) -> None:
-        """Accept client assertions signed with this certificate's key."""
-        certificate = x509.load_pem_x509_certificate(pem.encode() if isinstance(pem, str) else pem)
-        with self._lock:
-            for thumbprint in _thumbprints(certificate):
-                self._certificates[thumbprint] = certificate
-
-    def remove_certificates(self) -> None:
-        """Forget every registered certificate."""
-        with self._lock:
-            self._certificates.clear()
-
-    def certificate(self, thumbprint: str) -> x509.Certificate | None:
-        """Return the registered certificate by its base64url ``x5t`` or ``x5t#S256``."""
-        with self._lock:
-            return self._certificates.get(thumbprint.rstrip("="))
-
-    def add_managed_identity(self, client_id: str, principal_id: str) -> None:
-        """Give the host a user-assigned managed identity; on its own it opens nothing."""
-        with self._lock:
-            self._identities[client_id] = principal_id
-
-    def principal_id(self, client_id: str) -> str | None:
-        """Return the principal id of a managed identity of the host."""
-        with self._lock:
-            return self._identities.get(client_id)
-
-    def add_federated_credential(self, credential: FederatedCredential) -> None:
-        """Accept tokens of this kind instead of a secret.
-
-        Nothing is checked until one arrives, as at Entra.
-        """
-        with self._lock:
-            self._federated.add(credential)
-
-    def clear_federated_credentials(self) -> None:
-        """Forget every federated credential."""
-        with self._lock:
-            self._federated.clear()
-
-    def trust_managed_identity(self, client_id: str, principal_id: str) -> None:
-        """Give the host this managed identity and accept it as the application's credential."""
-        self.add_managed_identity(client_id, principal_id)
-        self.add_federated_credential(FederatedCredential(principal_id))
-
-    def federated_credentials(self) -> frozenset[FederatedCredential]:
-        """Return the accepted kinds."""
-        with self._lock:
-            return frozenset(self._federated)
-
-
-def _thumbprints(certificate: x509.Certificate) -> tuple[str, str]:
-    der = certificate.public_bytes(Encoding.DER)
-    digests = hashlib.sha1(der, usedforsecurity=False).digest(), hashlib.sha256(der).digest()
-    first, second = (base64.urlsafe_b64encode(digest).rstrip(b"=").decode() for digest in digests)
-    return first, second

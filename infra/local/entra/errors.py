@@ -1,4 +1,5 @@
-"""Entra's refusals as data: what the token endpoint says for each AADSTS code.
+"""Entra's refusals: the exception that the checks raise, what the token endpoint says for each
+AADSTS code, and the answer that it becomes.
 
 Sources: Microsoft's "Authentication and authorization error codes" for the causes; reported answers
 of the real service for HTTP status, ``error`` and ``suberror`` where there are any (50013, 500011,
@@ -7,8 +8,12 @@ else what is usual for that family.
 """
 
 import json
+import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+ERROR_PAGE = "https://login.microsoftonline.com/error?code="
 
 CONDITIONAL_ACCESS_CLAIMS = json.dumps(
     {
@@ -426,7 +431,7 @@ REFUSALS: Mapping[int, Refusal] = (
     _ASSERTION | _INTERACTION | _CONSENT | _USER | _APPLICATION | _REQUEST | _SERVICE
 )
 
-# What the sign-in page and the redemption of its codes refuse; never an answer to an on-behalf-of
+# What the sign-in pages and the redemption of their grants refuse; never an answer to an on-behalf-of
 # exchange.
 SIGN_IN_REFUSALS: Mapping[int, Refusal] = (
     _rows(
@@ -483,4 +488,85 @@ SIGN_IN_REFUSALS: Mapping[int, Refusal] = (
         (50058, "A silent sign-in request was sent but no user is signed in."),
         error="login_required",
     )
+    | _rows(
+        (
+            70016,
+            "OAuth 2.0 device flow error. Authorization is pending. Continue polling.",
+        ),
+        error="authorization_pending",
+    )
+    | _rows(
+        (
+            70020,
+            "The provided value for the input parameter 'device_code' is not valid. This device code has expired.",
+        ),
+        (70019, "Verification code expired. Have the user try the sign-in again."),
+        error="expired_token",
+    )
+    | _rows(
+        (
+            70018,
+            "Invalid verification code due to the user typing in the wrong user code for the device code flow.",
+        ),
+        error="bad_verification_code",
+    )
 )
+
+
+class Refused(Exception):
+    """The request is refused with this AADSTS code.
+
+    ``text`` replaces the row's words; ``claims`` (JSON) the row's challenge.
+    """
+
+    def __init__(
+        self,
+        code: int,
+        text: str | None = None,
+        *,
+        claims: str | None = None,
+        error: str | None = None,
+    ) -> None:
+        super().__init__(code)
+        self.code = code
+        self.text = text
+        self.claims = claims
+        self.error = error
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalAnswer:
+    """What goes over the wire."""
+
+    status: int
+    body: dict[str, object]
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def say_refusal(
+    refused: Refused, *, now: float, correlation_id: str | None = None
+) -> RefusalAnswer:
+    """Compose the answer as Entra words it: the description ends in trace id, correlation id and
+    time, on lines of their own (CR LF).
+    """
+    row = REFUSALS.get(refused.code) or SIGN_IN_REFUSALS[refused.code]
+    trace_id, correlation_id = str(uuid.uuid4()), correlation_id or str(uuid.uuid4())
+    timestamp = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    tail = f"\r\nTrace ID: {trace_id}\r\nCorrelation ID: {correlation_id}\r\nTimestamp: {timestamp}"
+    body: dict[str, object] = {
+        "error": refused.error or row.error,
+        "error_description": f"AADSTS{refused.code}: {refused.text or row.text}{tail}",
+        "error_codes": [refused.code],
+        "timestamp": timestamp,
+        "trace_id": trace_id,
+        "correlation_id": correlation_id,
+        "error_uri": f"{ERROR_PAGE}{refused.code}",
+    }
+    if row.suberror:
+        body["suberror"] = row.suberror
+    if row.claims or refused.claims:
+        body["claims"] = refused.claims or CONDITIONAL_ACCESS_CLAIMS
+    headers = {"x-ms-request-id": trace_id}
+    if row.retry_after_s is not None:
+        headers["Retry-After"] = str(row.retry_after_s)
+    return RefusalAnswer(row.status, body, headers)

@@ -1,24 +1,31 @@
 """The developer's side door of the Entra simulator, under ``/_local``: tokens for the seeded users,
 faults, key rotation, reset. Not part of Entra.
 
-Open to every program on this machine but to no web page other than the console's (``page_access``,
-which ``entra`` puts in front of it).
+Open to every program on this machine but to no web page other than the console's (``server``,
+which the simulator puts in front of it).
 """
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from infra.local import seed
-from infra.local.faults import Fault
-
-if TYPE_CHECKING:
-    from infra.local.entra.simulator import EntraSimulator
+from infra.local.entra.keys import SigningKey
+from infra.local.entra.tokens import TokenMint
+from infra.local.faults import Fault, Faults
 
 _FAULTS = TypeAdapter(list[Fault])
 _Handler = Callable[[web.Request], Awaitable[web.Response]]
+
+
+class PageWish(BaseModel):
+    """A developer's own web page, to whose redirect URI people may be sent back."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    redirect_uri: str = Field(pattern=r"^http://(localhost|127\.0\.0\.1)(:\d+)?/[^?#\s]*$")
 
 
 class TokenWish(BaseModel):
@@ -56,13 +63,21 @@ def find_user(wanted: str) -> seed.User:
     return found[0]
 
 
-def add_developer_routes(app: web.Application, entra: "EntraSimulator") -> None:
+def add_developer_routes(
+    app: web.Application,
+    mint: TokenMint,
+    plan: Faults,
+    *,
+    register: Callable[[str], None],
+    rotate_keys: Callable[[], SigningKey],
+    reset: Callable[[], None],
+) -> None:
     """Add the ``/_local`` routes. Bad input is answered 400 with ``{"error": "<a sentence>"}``."""
 
     async def token(request: web.Request) -> web.Response:
         wish = TokenWish.model_validate_json(await request.read() or b"{}")
         claims = {"amr": ["pwd", "mfa"]} if wish.mfa else {}
-        access_token = entra.user_token(
+        access_token = mint.user_token(
             find_user(wish.user),
             version=wish.version,
             client_id=wish.client_id,
@@ -79,7 +94,7 @@ def add_developer_routes(app: web.Application, entra: "EntraSimulator") -> None:
         )
 
     async def plain_token(request: web.Request) -> web.Response:
-        return web.Response(text=entra.user_token(find_user(request.match_info["user"])))
+        return web.Response(text=mint.user_token(find_user(request.match_info["user"])))
 
     async def users(_: web.Request) -> web.Response:
         return web.json_response(
@@ -90,9 +105,7 @@ def add_developer_routes(app: web.Application, entra: "EntraSimulator") -> None:
         )
 
     async def read_faults(_: web.Request) -> web.Response:
-        return web.json_response(
-            [fault.model_dump(mode="json") for fault in entra.faults.planned()]
-        )
+        return web.json_response([fault.model_dump(mode="json") for fault in plan.planned()])
 
     async def add_faults(request: web.Request) -> web.Response:
         body = (await request.read()).strip()
@@ -101,18 +114,23 @@ def add_developer_routes(app: web.Application, entra: "EntraSimulator") -> None:
             if body.startswith(b"[")
             else [Fault.model_validate_json(body)]
         )
-        entra.faults.add(*faults)
+        plan.add(*faults)
         return await read_faults(request)
 
     async def clear_faults(request: web.Request) -> web.Response:
-        entra.faults.clear()
+        plan.clear()
         return await read_faults(request)
 
-    async def rotate_keys(_: web.Request) -> web.Response:
-        return web.json_response({"kid": entra.rotate_keys().kid})
+    async def register_page(request: web.Request) -> web.Response:
+        wish = PageWish.model_validate_json(await request.read())
+        register(wish.redirect_uri)
+        return web.json_response(wish.model_dump())
 
-    async def reset(_: web.Request) -> web.Response:
-        entra.reset()
+    async def rotate(_: web.Request) -> web.Response:
+        return web.json_response({"kid": rotate_keys().kid})
+
+    async def start_again(_: web.Request) -> web.Response:
+        reset()
         return web.json_response({"reset": True})
 
     app.router.add_post("/_local/token", _in_words(token))
@@ -121,8 +139,9 @@ def add_developer_routes(app: web.Application, entra: "EntraSimulator") -> None:
     app.router.add_get("/_local/faults", read_faults)
     app.router.add_post("/_local/faults", _in_words(add_faults))
     app.router.add_delete("/_local/faults", clear_faults)
-    app.router.add_post("/_local/rotate-keys", rotate_keys)
-    app.router.add_post("/_local/reset", reset)
+    app.router.add_post("/_local/pages", _in_words(register_page))
+    app.router.add_post("/_local/rotate-keys", rotate)
+    app.router.add_post("/_local/reset", start_again)
 
 
 def _in_words(handler: _Handler) -> _Handler:

@@ -1,7 +1,7 @@
 """The ``/_local`` addresses of the Graph simulator: for people and the console to see what happened
 and to place faults.
 
-Open to every program on this machine but to no web page other than the console's (``page_access``);
+Open to every program on this machine but to no web page other than the console's (``server``);
 tokens are never shown.
 """
 
@@ -20,7 +20,7 @@ from infra.local import seed
 from infra.local.faults import Fault, Faults
 from infra.local.graph.bookings import Bookings
 from infra.local.graph.wire import Json, Received
-from infra.local.page_access import local_pages_only
+from infra.local.server import local_pages_only
 
 STEPS: Final = ("cancel", "get", "list_businesses", "list_appointments", "*")
 ATTRIBUTES: Final = ("business_id", "appointment_id", "user", "attempt")

@@ -13,8 +13,8 @@ from cancel_appointment.operation import CarriesOut
 from cancel_appointment.patience import WEBHOOK_WITHIN_S
 from cancel_appointment.records import Keep
 from infra.local import seed
+from infra.local.entra.exchange.obo import CLIENT_CREDENTIALS, ON_BEHALF_OF
 from infra.local.entra.keys import unverified_claims
-from infra.local.entra.obo import CLIENT_CREDENTIALS, ON_BEHALF_OF
 from infra.local.faults import Fault
 from infra.local.stack import LocalStack
 from shared.entra.app_only import AppOnly

@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 from infra.local import seed
-from infra.local.entra.directory import FederatedCredential
+from infra.local.entra.credentials import FederatedCredential
 from infra.local.faults import Fault
 from infra.local.server import LocalServer
 from infra.local.stack import LocalStack

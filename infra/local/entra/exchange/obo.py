@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping
 import jwt
 
 from infra.local import seed
-from infra.local.entra.clients import ClientCheck
 from infra.local.entra.directory import Directory
+from infra.local.entra.errors import Refused
+from infra.local.entra.exchange.clients import ClientCheck
 from infra.local.entra.keys import Claims, b64url, unverified_claims
-from infra.local.entra.refusals import Refused
 from infra.local.entra.tokens import TokenMint
 
 ON_BEHALF_OF = "urn:ietf:params:oauth:grant-type:jwt-bearer"

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from infra.local import seed
 from infra.local.entra.directory import Directory
+from infra.local.entra.errors import Refused
 from infra.local.entra.keys import unverified_claims
-from infra.local.entra.refusals import Refused
 from infra.local.entra.tokens import TokenMint
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
