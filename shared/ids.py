@@ -121,3 +121,13 @@ BusinessId = Annotated[
 AppointmentId = Annotated[
     str, _published(1024), BeforeValidator(_stripped), AfterValidator(_identifier)
 ]
+
+
+_URL_SAFE = str.maketrans("/+", "-_")
+
+
+def url_safe(appointment_id: str) -> str:
+    """Return the spelling of an appointment's id that any path can hold: ``-`` for ``/``, ``_`` for
+    ``+``. Both spellings name one appointment.
+    """
+    return appointment_id.translate(_URL_SAFE)

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared.graph.client import GraphClient
-from shared.graph.endings import GraphAnswer, NoAnswer
+from shared.graph.endings import Body, GraphAnswer, NoAnswer
 from shared.transport import sockets
 from shared.transport.channel import Channel
 from shared.transport.connections import open_session, open_trust
@@ -443,11 +443,11 @@ ANSWERS = {
     ),
     "204 with a body in chunks": (
         head("204 No Content", "Transfer-Encoding: chunked") + b"2\r\n{}\r\n0\r\n\r\n",
-        GraphAnswer(204, readable=False),
+        GraphAnswer(204, Body.PAGE),
     ),
     "204 that announces a body": (
         answer("204 No Content", b'{"a": 1}'),
-        GraphAnswer(204, readable=False),
+        GraphAnswer(204, Body.PAGE),
     ),
     "204 of HTTP/1.0": (b"HTTP/1.0 204 No Content\r\n\r\n", GraphAnswer(204)),
     "404": (answer("404 Not Found", NOT_FOUND), GraphAnswer(404, codes=("ErrorItemNotFound",))),
@@ -455,10 +455,10 @@ ANSWERS = {
         answer("404 Not Found", b"\xef\xbb\xbf" + NOT_FOUND),
         GraphAnswer(404, codes=("ErrorItemNotFound",)),
     ),
-    "404 without a body": (answer("404 Not Found", b""), GraphAnswer(404)),
+    "404 without a body": (answer("404 Not Found", b""), GraphAnswer(404, Body.NOTHING)),
     "404 of a gateway": (
         answer("404 Not Found", b"<html>Not here.</html>"),
-        GraphAnswer(404, readable=False),
+        GraphAnswer(404, Body.PAGE),
     ),
     "404 compressed": (
         answer("404 Not Found", gzip.compress(NOT_FOUND), "Content-Encoding: gzip"),
@@ -470,11 +470,11 @@ ANSWERS = {
     ),
     "404 in HTML": (
         answer("404 Not Found", b"<html>", "Content-Type: text/html"),
-        GraphAnswer(404, readable=False),
+        GraphAnswer(404, Body.PAGE),
     ),
     "404 too large": (
         answer("404 Not Found", NOT_FOUND[:-1] + b" " * 300_000 + b"}"),
-        GraphAnswer(404, readable=False),
+        GraphAnswer(404, Body.PAGE),
     ),
     "404 that blows up": (
         answer(
@@ -482,19 +482,19 @@ ANSWERS = {
             gzip.compress(NOT_FOUND[:-1] + bytes(50_000_000)),
             "Content-Encoding: gzip",
         ),
-        GraphAnswer(404, readable=False),
+        GraphAnswer(404, Body.PAGE),
     ),
     "404 nested without end": (
         answer("404 Not Found", b"[" * 200_000),
-        GraphAnswer(404, readable=False),
+        GraphAnswer(404, Body.PAGE),
     ),
     "429": (
         answer("429 Too Many Requests", b"{}", "Retry-After: 7"),
-        GraphAnswer(429, retry_after="7"),
+        GraphAnswer(429, Body.JSON, retry_after="7"),
     ),
     "429 with two waits": (
         answer("429 Too Many Requests", b"{}", "Retry-After: 7", "Retry-After: 9"),
-        GraphAnswer(429, retry_after="7, 9"),
+        GraphAnswer(429, Body.JSON, retry_after="7, 9"),
     ),
     "204 that repeats the id of its call": (
         head("204 No Content", "Client-Request-Id: R-0"),
@@ -507,18 +507,18 @@ ANSWERS = {
     "429 whose trailers ask for more": (
         head("429 Too Many Requests", "Transfer-Encoding: chunked", "Retry-After: 7")
         + b"2\r\n{}\r\n0\r\nRetry-After: 99\r\nclient-request-id: r-9\r\n\r\n",
-        GraphAnswer(429, retry_after="7"),
+        GraphAnswer(429, Body.JSON, retry_after="7"),
     ),
     "404 whose trailers name a length": (
         head("404 Not Found", "Transfer-Encoding: chunked")
         + b"2\r\n{}\r\n0\r\nX-Content-Length: 9\r\nrequest-id: r-9\r\n\r\n",
-        GraphAnswer(404),
+        GraphAnswer(404, Body.JSON),
     ),
     "404 in chunks of one byte": (
         head("404 Not Found", "Transfer-Encoding: chunked")
         + b"1\r\n \r\n" * 50_000
         + b"2\r\n{}\r\n0\r\n\r\n",
-        GraphAnswer(404),
+        GraphAnswer(404, Body.JSON),
     ),
     "after 100": (head("100 Continue") + NO_CONTENT, CANCELLED),
     "after 102, 103 and headers": (
@@ -528,7 +528,7 @@ ANSWERS = {
         CANCELLED,
     ),
     "after many interim answers": (head("103 Early Hints") * 50 + NO_CONTENT, CANCELLED),
-    "101": (head("101 Switching Protocols", "Upgrade: h2c"), GraphAnswer(101, readable=False)),
+    "101": (head("101 Switching Protocols", "Upgrade: h2c"), GraphAnswer(101, Body.NOTHING)),
     "200 until it is closed": (head("200 OK") + b"{}", GraphAnswer(200, resource={})),
 }
 
@@ -549,7 +549,7 @@ def test_a_body_without_end_is_read_to_the_limit_and_no_further(bench: Bench) ->
         while True:
             link.send(bytes(65536))
 
-    assert bench.call(bench.serve(script).url) == GraphAnswer(200, readable=False)
+    assert bench.call(bench.serve(script).url) == GraphAnswer(200, Body.PAGE)
 
 
 LOCATIONS = [
@@ -582,7 +582,7 @@ def test_the_body_of_a_redirect_is_read_to_the_limit_and_no_further(bench: Bench
         while True:
             link.send(bytes(65536))
 
-    assert bench.call(bench.serve(script).url) == GraphAnswer(302, readable=False)
+    assert bench.call(bench.serve(script).url) == GraphAnswer(302, Body.PAGE)
 
 
 # The next call.
@@ -593,7 +593,7 @@ def test_the_body_of_a_redirect_is_read_to_the_limit_and_no_further(bench: Bench
     [
         (NO_CONTENT, CANCELLED),
         (answer("404 Not Found", NOT_FOUND), GraphAnswer(404, codes=("ErrorItemNotFound",))),
-        (answer("404 Not Found", b""), GraphAnswer(404)),
+        (answer("404 Not Found", b""), GraphAnswer(404, Body.NOTHING)),
         (
             head("200 OK", "Transfer-Encoding: chunked") + b"2\r\n{}\r\n0\r\n\r\n",
             GraphAnswer(200, resource={}),
