@@ -37,9 +37,9 @@ class CancelAnswer(Answer):
         description="Quote this to the operator of this service.",
         json_schema_extra={"format": "uuid"},
     )
-    missing: Missing | None = Field(
+    missing: Annotated[Missing, open_list(*Missing)] | None = Field(
         default=None,
-        description="With not_found, where Microsoft Graph says which: what is not there, or not visible to this caller. An open list.",
+        description=f"With not_found, where Microsoft Graph says which: what is not there, or not visible to this caller: {' or '.join(Missing)}. An open list: take a value that you do not know for one that is absent.",
     )
     message: str = Field(description="One sentence for a person. Its wording may change.")
 

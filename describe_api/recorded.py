@@ -320,7 +320,7 @@ RECORDED = r"""{
     "businessId": "Contosolunchdelivery@M365B489948.onmicrosoft.com",
     "appointmentId": "AAMkADKnAAA=",
     "requestId": "0f8fad5b-d9cb-469f-a165-70867728950e",
-    "message": "The appointment was cancelled. Microsoft Graph did not confirm it, but it stood before the request and is gone now."
+    "message": "The appointment was cancelled. Microsoft Graph did not confirm it, but it stood before and is gone now."
    }
   }
  },
@@ -717,7 +717,41 @@ RECORDED = r"""{
     "businessId": "Contosolunchdelivery@M365B489948.onmicrosoft.com",
     "appointmentId": "AAMkADnosuchAAA=",
     "requestId": "0f8fad5b-d9cb-469f-a165-70867728950e",
+    "missing": "appointment",
     "message": "There is no such appointment, or it is not visible to this caller. Check both ids; an appointment that was moved gets a new id."
+   }
+  }
+ },
+ "not_found_business": {
+  "request": {
+   "method": "POST",
+   "path": "/api/v1/cancel-appointment",
+   "headers": {
+    "Authorization": "Bearer <a token for this API>",
+    "Content-Type": "application/json"
+   },
+   "body": {
+    "businessId": "nobody@M365B489948.onmicrosoft.com",
+    "appointmentId": "AAMkADKoAAA=",
+    "cancellationMessage": "Your appointment has been successfully cancelled. Please call us again."
+   }
+  },
+  "response": {
+   "status": 200,
+   "headers": {
+    "Content-Type": "application/json",
+    "Cache-Control": "no-store"
+   },
+   "body": {
+    "outcome": "not_found",
+    "cancelled": false,
+    "confirmed": true,
+    "replayed": false,
+    "businessId": "nobody@M365B489948.onmicrosoft.com",
+    "appointmentId": "AAMkADKoAAA=",
+    "requestId": "0f8fad5b-d9cb-469f-a165-70867728950e",
+    "missing": "business",
+    "message": "There is no such booking business, or it is not visible to this caller."
    }
   }
  },
@@ -748,6 +782,7 @@ RECORDED = r"""{
     "businessId": "Contosorepairs@M365B489948.onmicrosoft.com",
     "appointmentId": "AAMkADrepair1=",
     "requestId": "0f8fad5b-d9cb-469f-a165-70867728950e",
+    "missing": "appointment",
     "message": "The appointment is not there, or not visible to this caller. An earlier attempt may have cancelled it."
    }
   }
@@ -850,6 +885,43 @@ RECORDED = r"""{
     "code": "payload_too_large",
     "retryable": false,
     "requestId": "0f8fad5b-d9cb-469f-a165-70867728950e"
+   }
+  }
+ },
+ "refused_by_bookings": {
+  "request": {
+   "method": "POST",
+   "path": "/api/v1/cancel-appointment",
+   "headers": {
+    "Authorization": "Bearer <a token for this API>",
+    "Content-Type": "application/json"
+   },
+   "body": {
+    "businessId": "Contosolunchdelivery@M365B489948.onmicrosoft.com",
+    "appointmentId": "AAMkADlateAAA=",
+    "cancellationMessage": "Your appointment has been successfully cancelled. Please call us again."
+   }
+  },
+  "response": {
+   "status": 422,
+   "headers": {
+    "Content-Type": "application/json",
+    "Cache-Control": "no-store"
+   },
+   "body": {
+    "type": "urn:bookings-cancel:problem:refused_by_bookings",
+    "title": "Microsoft Bookings does not allow this cancel",
+    "status": 422,
+    "detail": "Microsoft Bookings refused the cancel by one of its rules; nothing was changed. Most likely the appointment begins sooner than the minimum lead time allows.",
+    "instance": "urn:uuid:0f8fad5b-d9cb-469f-a165-70867728950e",
+    "code": "refused_by_bookings",
+    "retryable": false,
+    "requestId": "0f8fad5b-d9cb-469f-a165-70867728950e",
+    "upstream": {
+     "service": "graph",
+     "status": 400,
+     "requestId": "7c9e6679-7425-40de-944b-e07fc1f90ae7"
+    }
    }
   }
  },
@@ -990,7 +1062,7 @@ RECORDED = r"""{
     "requestId": "0f8fad5b-d9cb-469f-a165-70867728950e",
     "upstream": {
      "service": "graph",
-     "status": 418,
+     "status": 405,
      "code": "UnknownError",
      "requestId": "7c9e6679-7425-40de-944b-e07fc1f90ae7"
     }

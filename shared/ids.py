@@ -87,13 +87,6 @@ def without_controls(value: str) -> str:
     return value
 
 
-def folded(business_id: str) -> str:
-    """Return a business id for comparing: addresses do not differ by case, and no letter beyond
-    ASCII turns into one of ASCII.
-    """
-    return business_id.encode("utf-8", "surrogatepass").lower().decode("utf-8", "surrogatepass")
-
-
 def _stripped(value: object) -> object:
     if value is None:
         raise ValueError("is required")
@@ -131,3 +124,10 @@ def url_safe(appointment_id: str) -> str:
     ``+``. Both spellings name one appointment.
     """
     return appointment_id.translate(_URL_SAFE)
+
+
+def folded(business_id: str) -> str:
+    """Return a business id for comparing: addresses do not differ by case, and no letter beyond
+    ASCII turns into one of ASCII.
+    """
+    return business_id.encode("utf-8", "surrogatepass").lower().decode("utf-8", "surrogatepass")

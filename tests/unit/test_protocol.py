@@ -394,7 +394,8 @@ def test_where_nothing_was_left_the_last_end_says_what_is_in_the_way() -> None:
 
 
 def test_nothing_was_changed_is_said_only_where_that_is_certain() -> None:
-    for seen, known in itertools.product((RESET, BROKEN, BUSY, NOT_SENT, CONFLICT), EVERY_KNOWN):
+    ends: tuple[Seen, ...] = (RESET, BROKEN, BUSY, NOT_SENT, CONFLICT)
+    for seen, known in itertools.product(ends, EVERY_KNOWN):
         if "nothing was changed" in give_up(seen, known, 1.0).reason.lower():
             assert not known.doubt
 
