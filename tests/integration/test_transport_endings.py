@@ -2,21 +2,18 @@
 answer", and nothing left for the next call.
 """
 
-import contextlib
 import gzip
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import requests
 import trustme
-import urllib3
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -24,7 +21,7 @@ from shared.graph.client import GraphClient
 from shared.graph.endings import Body, GraphAnswer, NoAnswer
 from shared.transport import sockets
 from shared.transport.channel import Channel
-from shared.transport.connections import open_session, open_trust
+from shared.transport.connections import open_trust
 from tests.integration.wire import (
     CANCELLED,
     IMPATIENCE_S,
@@ -710,87 +707,6 @@ def test_a_call_that_timed_out_does_not_leave_its_answer_to_the_next(bench: Benc
     late.set()
     assert bench.call(server.url) == CANCELLED
     assert server.connections == 2
-
-
-# The sessions that speak to Entra stand on the same connections; their answers are read by
-# http.client.
-
-
-@pytest.fixture
-def session(bench: Bench) -> Iterator[requests.Session]:
-    with open_session(bench.trust, pool_size=4) as opened:
-        yield opened
-
-
-def ask(session: requests.Session, url: str, *, timeout_s: float = PATIENCE_S) -> tuple[int, bytes]:
-    timeout: Any = urllib3.Timeout(total=timeout_s)
-    with session.post(
-        url, data=b"a=b", timeout=timeout, allow_redirects=False, stream=True
-    ) as answered:
-        return answered.status_code, answered.raw.read(1000, decode_content=True)
-
-
-def test_a_session_uses_its_connection_again(bench: Bench, session: requests.Session) -> None:
-    server = bench.serve(
-        keep_alive(
-            head("103 Early Hints") + answer("200 OK", b"{}", "Set-Cookie: a=MARKER; Path=/")
-        )
-    )
-    assert [ask(session, server.url) for _ in range(3)] == [(200, b"{}")] * 3
-    assert (server.connections, len(server.requests)) == (1, 3)
-    assert all(b"MARKER" not in request for request in server.requests)
-
-
-@pytest.mark.parametrize(("at_once", "dripping"), DRIPS.values(), ids=DRIPS.keys())
-def test_a_drip_does_not_prolong_the_time_out_of_a_session(
-    bench: Bench, session: requests.Session, at_once: bytes, dripping: bytes
-) -> None:
-    def script(link: Link) -> None:
-        link.read_request()
-        link.send(at_once)
-        link.drip(dripping)
-
-    with pytest.raises((requests.RequestException, urllib3.exceptions.HTTPError)):
-        ask(session, bench.serve(script).url, timeout_s=IMPATIENCE_S)
-
-
-@pytest.mark.parametrize("script", HANDSHAKES.values(), ids=HANDSHAKES.keys())
-def test_a_session_tries_a_handshake_once(
-    bench: Bench, session: requests.Session, script: Callable[[Link], None]
-) -> None:
-    server = bench.serve(script, plain=True)
-    with pytest.raises(requests.ConnectionError):
-        ask(session, server.url)
-    assert server.connections == 1
-
-
-@pytest.mark.parametrize("first", LEFTOVERS.values(), ids=LEFTOVERS.keys())
-def test_what_an_answer_leaves_behind_is_never_taken_for_the_next_one_of_a_session(
-    bench: Bench, session: requests.Session, first: bytes
-) -> None:
-    answers = iter([first, answer("200 OK", b"{}")])
-
-    def script(link: Link) -> None:
-        link.read_request()
-        link.send(next(answers))
-        link.hold()
-
-    server = bench.serve(script)
-    with contextlib.suppress(requests.RequestException, urllib3.exceptions.HTTPError):
-        ask(session, server.url)
-    assert ask(session, server.url) == (200, b"{}")
-    assert (server.connections, len(server.requests)) == (2, 2)
-
-
-@pytest.mark.parametrize("location", LOCATIONS, ids=ascii)
-def test_a_session_follows_no_redirect(
-    bench: Bench, session: requests.Session, location: str
-) -> None:
-    server = bench.serve(
-        keep_alive(answer("307 Temporary Redirect", b"{}", f"Location: {location}"))
-    )
-    assert ask(session, server.url) == (307, b"{}")
-    assert len(server.requests) == 1
 
 
 # Whatever comes.
