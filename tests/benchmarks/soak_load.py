@@ -45,6 +45,9 @@ _KINDS = {
     "bad body": 1,
 }
 _REMEMBERED = 2_000
+# A key that the store has dropped is a new one. Between so many with a key lie half as many requests
+# as it has room for.
+_KEYED = 800
 _TOLD_AGAIN = {"cancelled": "cancelled+", "not_found": "not_found+", "not_found?": "not_found?+"}
 
 
@@ -122,7 +125,7 @@ class Script:
         self._chance = chance
         self._again: deque[Errand] = deque()
         self._ended: deque[tuple[Errand, str]] = deque(maxlen=_REMEMBERED)
-        self._keyed: deque[Errand] = deque(maxlen=_REMEMBERED)
+        self._keyed: deque[Errand] = deque(maxlen=_KEYED)
         self._appointments = 0
         self.made = 0
 
