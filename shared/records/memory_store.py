@@ -1,39 +1,36 @@
-"""The records of one worker, in memory: their promise ends with the process.
-
-Owns what is dropped when there is no room. Does *not* own what a record means (``rules.py``).
+"""The records of one worker, in memory: their promise ends with the process. Owns what is dropped
+when there is no room. Does *not* own what a record means (``rules.py``).
 """
 
 import itertools
 import threading
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 
 from shared.records import rules
 from shared.records.rules import Begun, Claim, End, Free, Granted, Record, State, Wanted
 
-type _Held = tuple[OrderedDict[str, Record], OrderedDict[str, Record]]  # finished, and others
 _ANYBODY = ""
 
 
 class MemoryStore:
     """At most ``capacity`` records. Those over their keep go first, then the oldest finished one of
     the caller who has most, then this caller's oldest in doubt; never one that somebody works on.
-    Who lost a record before its time is told (``forgot``) until that would have been over. A call
-    takes next to constant time, as long as few different ``keep_s`` are in use.
+    Who lost a record before its time is told (``forgot``) until that would have been over.
     """
 
     def __init__(self, now: Callable[[], float], capacity: int = 20_000) -> None:
-        self._now, self._capacity = now, capacity
-        self._lock = threading.Lock()
-        self._owners = itertools.count(1)
-        self._held: dict[str, _Held] = {}
+        self._now, self._capacity, self._size = now, capacity, 0
+        self._lock, self._owners = threading.Lock(), itertools.count(1)
+        self._held: dict[str, tuple[OrderedDict[str, Record], OrderedDict[str, Record]]] = {}
         self._by_count: defaultdict[int, OrderedDict[str, None]] = defaultdict(OrderedDict)
-        self._by_keep: dict[float, OrderedDict[tuple[str, str], float]] = {}  # to when it is over
+        # By keep, oldest first. A table of them all would move each time it is full, and leave holes.
+        self._ages: dict[float, deque[tuple[str, str, Record]]] = {}
         self._forgot: dict[str, float] = {}  # until when, by caller
 
     def __len__(self) -> int:
         """Count the records, expired ones included."""
-        return sum(map(len, self._by_keep.values()))
+        return self._size
 
     def __iter__(self) -> Iterator[tuple[str, Record]]:
         """Return all keys with their records."""
@@ -81,12 +78,12 @@ class MemoryStore:
         before = len(finished) + len(others)
         for queue in (finished, others):
             queue.pop(key, None)
-        for ages in self._by_keep.values():
-            ages.pop((caller, key), None)
         if record is not None:
             (finished if record.state is State.FINISHED else others)[key] = record
-            self._by_keep.setdefault(keep_s, OrderedDict())[caller, key] = record.expires_at
+            if record.state is not State.RUNNING:
+                self._ages.setdefault(keep_s, deque()).append((caller, key, record))
         after = len(finished) + len(others)
+        self._size += after - before
         self._by_count[before].pop(caller, None)
         if not self._by_count[before]:
             del self._by_count[before]
@@ -96,14 +93,17 @@ class MemoryStore:
             del self._held[caller]
 
     def _drop_expired(self, now: float) -> None:
-        """Remove what is over, of each keep two records at most: a request brings no more."""
-        for ages in self._by_keep.values():
-            oldest = list(itertools.islice(ages.items(), 2))
-            for caller, key in (name for name, expires_at in oldest if expires_at <= now):
-                self._put(caller, key, None)
+        """Remove what is over, a few records at a time: more than a request brings."""
+        for keep_s, ages in self._ages.items():
+            for one in [one for one in itertools.islice(ages, 4) if one[2].expires_at <= now]:
+                ages.remove(one)
+                if self._find(*one[:2]) is one[2]:
+                    self._put(*one[:2], None)
+            if len(ages) > self._capacity * 9 // 8:
+                self._ages[keep_s] = deque(one for one in ages if self._find(*one[:2]) is one[2])
 
     def _make_room(self, now: float) -> None:
-        while len(self) > self._capacity and (first := next(self._resting(now), None)):
+        while self._size > self._capacity and (first := next(self._resting(now), None)):
             caller, key, until = first
             self._put(caller, key, None)
             if len(self._forgot) >= self._capacity:  # too many to tell apart

@@ -32,7 +32,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 # Of memory once the store of records is full, over the next 80,000 requests; of the rest once warm:
 # a pool may have its last threads still to start.
 GROWTH = 1.05
-FULL_AFTER = CAPACITY * 11 // 10  # requests: not every one leaves a record
+FULL_AFTER = CAPACITY * 5 // 4  # requests: not every one leaves a record
 BUSY_SHARE = (
     0.01  # of answers that are true and not what was to come: with more the soak shows little
 )

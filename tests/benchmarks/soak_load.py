@@ -164,6 +164,11 @@ class Script:
                 letter = any_fault(self._chance) if self._chance.random() < self._faults else STANDS
                 return self._errand(kind, letter, key=self._new_key() if kind == "key" else None)
 
+    @property
+    def _may_have_forgotten(self) -> bool:
+        """Whether the store may have dropped records early; nothing is certain then any more."""
+        return self.made > CAPACITY * 0.9
+
     def ended(self, errand: Errand, said: str) -> None:
         """Remember how an errand ended, for those who repeat one."""
         if errand.alone and said in _TOLD_AGAIN and said in errand.says:
@@ -182,9 +187,7 @@ class Script:
         if self._chance.random() < 0.3:
             members["cancellationMessage"] = "We are sorry: the studio is closed on that day."
         says = {FATES[letter].says}
-        if (
-            self.made > CAPACITY * 0.9 and letter == NEVER_WAS
-        ):  # the store may have dropped records early, and then nothing is certain any more
+        if letter == NEVER_WAS and self._may_have_forgotten:
             says.add("not_found?")
         return Errand(
             kind,
@@ -212,7 +215,10 @@ class Script:
         before, said = self._chance.choice(self._ended)
         again = _TOLD_AGAIN[said] if before.key is not None or said == "cancelled" else said
         headers = self._headers(before.user, before.key)
-        return replace(before, kind="repeat", says=frozenset({again}), headers=headers, alone=False)
+        says = {again}
+        if again == "not_found" and self._may_have_forgotten:
+            says.add("not_found?")
+        return replace(before, kind="repeat", says=frozenset(says), headers=headers, alone=False)
 
     def _key_reused(self) -> Errand:
         before = self._chance.choice(self._keyed)
