@@ -26,9 +26,8 @@ from shared.serving.request_faults import invalid, read_faults
 
 DEFAULT_SPAN = timedelta(days=30)
 LONGEST_SPAN = timedelta(days=366)
-_PUBLISHED_TEXT: JsonDict = {
-    "pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$"
-}  # no control characters, in the words of JSON Schema
+# No control characters, in the words of JSON Schema.
+_PUBLISHED_TEXT: JsonDict = {"pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$"}
 
 # RFC 3339, with as many digits of a second as the expression utcNow() of Power Automate writes. A
 # space stands for the plus sign of an offset that

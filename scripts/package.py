@@ -22,9 +22,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 ENTRY = "function_app.py"
 REQUIREMENTS = "requirements.txt"
 BESIDE_IT = (ENTRY, "host.json", REQUIREMENTS)
-DEPENDENCIES = Path(
-    ".python_packages/lib/site-packages"
-)  # where the Functions host looks when nothing is built in Azure
+# Where the Functions host looks when nothing is built in Azure.
+DEPENDENCIES = Path(".python_packages/lib/site-packages")
 
 # Azure's Linux machines: Flex Consumption has x86-64 only.
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")

@@ -18,10 +18,9 @@ import requests
 
 PASSED, FAILED, MISUSED, INCOMPLETE = 0, 1, 2, 3
 
-_TIMEOUT_S = (
-    5,
-    30,
-)  # connecting, and each wait for an answer; the service answers within 10 seconds, a cold start may precede it
+# Connecting, and each wait for an answer; the service answers within 10 seconds, a cold start may
+# precede it.
+_TIMEOUT_S = (5, 30)
 
 # What an operator can do about an answer; docs/operations.md has more.
 _ADVICE: Mapping[str, str] = {

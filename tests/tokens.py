@@ -39,7 +39,8 @@ from shared.errors import (
 OTHER_TENANT = "3f2c9a51-0b1d-4c52-9d0c-5a3e1e7b6a10"
 CONSUMERS_TENANT = "9188040d-6c67-4c5b-b112-36a304b66dad"  # personal Microsoft accounts
 UNLISTED_CLIENT = "0a9d6c3e-52f7-4b8e-8f0e-9b1c1d2e3f40"
-ALLOWED_CLIENTS = f"{seed.PARTNER_CLIENT_ID},{seed.CONNECTOR_CLIENT_ID}"  # ALLOWED_CLIENT_IDS of a service that refuses the whole table
+# ALLOWED_CLIENT_IDS of a service that refuses the whole table.
+ALLOWED_CLIENTS = f"{seed.PARTNER_CLIENT_ID},{seed.CONNECTOR_CLIENT_ID}"
 
 
 @dataclass(frozen=True, slots=True)

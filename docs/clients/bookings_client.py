@@ -27,9 +27,8 @@ PATIENCE_S = 120  # waits altogether; the service may ask for an hour, and someb
 ENDS = {"cancelled": 0, "not_found": 3}
 
 type Answer = dict[str, Any]
-type Acquire = Callable[
-    [str | None], str
-]  # takes a claims challenge (JSON) or None, and returns an access token
+# Takes a claims challenge (JSON) or None, and returns an access token.
+type Acquire = Callable[[str | None], str]
 
 
 class CancelFailedError(Exception):

@@ -15,6 +15,7 @@ from shared.serving.problems import BUG, TABLE
 type Facts = dict[str, Any]
 
 _METHODS = ("get", "put", "post", "delete", "patch")
+# The sign: which way is looser.
 _LIMITS = {
     "maxLength": 1,
     "maximum": 1,
@@ -22,7 +23,7 @@ _LIMITS = {
     "minLength": -1,
     "minimum": -1,
     "minItems": -1,
-}  # the sign: which way is looser
+}
 _OPEN = "x-extensible-enum"  # the values that are known: readers are told that more may come
 _RETRYABLE = {row.code: row.retryable for row in (*TABLE.values(), BUG)}
 

@@ -279,9 +279,8 @@ def _in_progress(service: Service) -> None:
 
 def _overloaded(service: Service) -> None:
     service.stack.graph.faults.add(Fault(step="cancel", delay_s=1.5, times=None))
-    with (
-        ThreadPoolExecutor(4) as threads
-    ):  # one at Graph, one waits for the mailbox, two are too many for it and not for the service
+    with ThreadPoolExecutor(4) as threads:
+        # One at Graph, one waits for the mailbox, two are too many for it and not for the service.
         asked = [threads.submit(service.send) for _ in range(4)]
         refused = [
             answer

@@ -83,9 +83,8 @@ class LocalServer:
         await self._runner.cleanup()
         self._listening.abort_clients()
         await asyncio.sleep(0)  # lets the aborted transports close
-        late = asyncio.all_tasks() - {
-            asyncio.current_task()
-        }  # answers that a client no longer waits for
+        # Answers that a client no longer waits for.
+        late = asyncio.all_tasks() - {asyncio.current_task()}
         for task in late:
             task.cancel()
         if late:

@@ -23,17 +23,15 @@ from shared.errors import (
 from shared.identity.jws import is_signed_with, read_guid, read_part, read_seconds, read_text
 from shared.identity.key_sets import SigningKey
 
-MAX_TOKEN_CHARS = (
-    16 * 1024
-)  # Entra caps groups so that an access token stays well below; the Functions host caps all headers at 32 KiB
+# Entra caps groups so that an access token stays well below; the Functions host caps all headers at
+# 32 KiB.
+MAX_TOKEN_CHARS = 16 * 1024
 _MOST_PARTS = 20  # of an Authorization header
-_CLOCK_SKEW_S = (
-    60  # for nbf and iat only: Entra refuses an expired assertion at the second, so exp gets none
-)
+# For nbf and iat only: Entra refuses an expired assertion at the second, so exp gets none.
+_CLOCK_SKEW_S = 60
 _COMPACT_JWS = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
-_MISLEADING_HEADERS = frozenset(
-    {"crit", "b64", "zip", "enc", "cty", "jku", "jwk", "x5u", "x5c"}
-)  # RFC 8725 3.1, 3.10: the token does not choose how it is checked
+# RFC 8725 3.1, 3.10: the token does not choose how it is checked.
+_MISLEADING_HEADERS = frozenset({"crit", "b64", "zip", "enc", "cty", "jku", "jwk", "x5u", "x5c"})
 _V1_ISSUER = "https://sts.windows.net/{}/"
 
 
@@ -155,9 +153,9 @@ def authenticate(token: str, rules: CallerRules, keys: KeyRing, now: Callable[[]
 def _check_header(header: Mapping[str, Any]) -> str:
     if header.get("alg") != "RS256":
         raise TokenRejected("The token is not signed with RS256.")
-    if (
-        "nonce" in header
-    ):  # only tokens for Microsoft Graph and its like carry it; nobody but their audience can check them
+    if "nonce" in header:
+        # Only tokens for Microsoft Graph and its like carry it; nobody but their audience can check
+        # them.
         raise TokenRejected(
             "The token was issued for Microsoft Graph, not for this API: ask for a token for this API's own scope."
         )
@@ -253,9 +251,8 @@ def _check_user_token(claims: Mapping[str, Any], version: str) -> str:
     """
     client_claim = "azp" if version == "2.0" else "appid"
     if "scp" not in claims:
-        if (
-            client_claim not in claims and claims.get("idtyp") != "app"
-        ):  # ID tokens can have roles, too: those of the user
+        if client_claim not in claims and claims.get("idtyp") != "app":
+            # ID tokens can have roles, too: those of the user.
             raise TokenRejected(
                 "This is an ID token or no token of ours; send an access token for this API."
             )

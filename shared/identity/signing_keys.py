@@ -25,12 +25,13 @@ from shared.identity.key_sets import KeysUnavailable, SigningKey
 
 _VALID_S = 24 * 3600.0
 _REFRESH_S = 3600.0
-_REFETCH_S = 300.0  # between two fetches for unknown key ids, and before a failed background refresh is tried again
+# Between two fetches for unknown key ids, and before a failed background refresh is tried again.
+_REFETCH_S = 300.0
 _RELOAD_S = 5.0  # before a failed first load is tried again
-_WAIT_S = 3.0  # what a request waits for another's fetch: made-up key ids must not hold more threads for longer
-_FIRST_WAIT_S = (
-    9.0  # where there are no keys yet, a load that a warm-up began may take as long as one's own
-)
+# What a request waits for another's fetch: made-up key ids must not hold more threads for longer.
+_WAIT_S = 3.0
+# Where there are no keys yet, a load that a warm-up began may take as long as one's own.
+_FIRST_WAIT_S = 9.0
 _MAX_ENTRIES = 256
 
 _log = logging.getLogger(__name__)
@@ -165,9 +166,8 @@ class SigningKeys:
     def _start_refresh(self, entry: _Entry, tenant_id: str, version: str) -> None:
         try:
             self._run_in_background(lambda: self._refresh(entry, tenant_id, version))
-        except (
-            RuntimeError
-        ):  # no thread to be had: the limit is reached, or the interpreter is ending
+        except RuntimeError:
+            # No thread to be had: the limit is reached, or the interpreter is ending.
             self._land(entry, {})
 
     def _refresh(self, entry: _Entry, tenant_id: str, version: str) -> None:

@@ -26,15 +26,10 @@ from shared.ids import BusinessId
 from shared.strict_json import refuse_constant
 
 _PREFIX = "whsec_"
-_LEAST_BYTES, _MOST_BYTES = (
-    24,
-    64,
-)  # what the Standard Webhooks specification wants of a symmetric secret
-_MOST_KEYS, _MOST_SECRETS, _MOST_BUSINESSES = (
-    20,
-    3,
-    200,
-)  # keys and secrets: each one costs a digest of every request, also of a stranger's
+# What the Standard Webhooks specification wants of a symmetric secret.
+_LEAST_BYTES, _MOST_BYTES = 24, 64
+# Keys and secrets: each one costs a digest of every request, also of a stranger's.
+_MOST_KEYS, _MOST_SECRETS, _MOST_BUSINESSES = 20, 3, 200
 
 
 def secret_bytes(secret: SecretStr) -> bytes:
@@ -93,9 +88,8 @@ class WebhookKey(BaseModel):
 
 @cache
 def _list() -> TypeAdapter[list[WebhookKey]]:
-    return TypeAdapter(
-        Annotated[list[WebhookKey], Field(min_length=1, max_length=_MOST_KEYS)]
-    )  # built only where the setting is set
+    # Built only where the setting is set.
+    return TypeAdapter(Annotated[list[WebhookKey], Field(min_length=1, max_length=_MOST_KEYS)])
 
 
 def parse_webhook_keys(value: object) -> object:

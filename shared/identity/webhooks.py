@@ -106,9 +106,8 @@ class WebhookVerifier:
             raise SignatureRefused(
                 f"The header {names['signature']} is missing, or holds no signature of version v1."
             )
-        signed["webhook-signature"] = " ".join(
-            known
-        )  # signatures of other versions are to be passed over
+        # Signatures of other versions are to be passed over.
+        signed["webhook-signature"] = " ".join(known)
         proved = [sender for sender, verify in self._proofs if _proves(verify, body, signed)]
         if not proved:
             raise SignatureRefused(_UNPROVED)

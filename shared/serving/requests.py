@@ -24,10 +24,11 @@ from shared.serving.problems import Reply, problem
 from shared.telemetry.journal import OFF, Journal, Telemetry
 from shared.transport.deadline import Deadline
 
-_BACKSTOP_S = 0.4  # what a thread may overrun its deadline by before the caller is answered without it; within the reserve of Services.deadline
-_SHARE_FOR_WAITING = (
-    0.6  # of the time that is left: what a request may wait for its lane, or for a thread
-)
+# What a thread may overrun its deadline by before the caller is answered without it; within the
+# reserve of Services.deadline.
+_BACKSTOP_S = 0.4
+# Of the time that is left: what a request may wait for its lane, or for a thread.
+_SHARE_FOR_WAITING = 0.6
 
 
 @dataclass(frozen=True, slots=True)

@@ -391,9 +391,8 @@ def test_an_answer_that_never_comes_is_not_taken_for_an_outcome(
     site: Site, open_page: Open
 ) -> None:
     customer = site.book()
-    page = open_page(
-        site.console.url, complaints=True
-    )  # the browser complains of the broken connection
+    # The browser complains of the broken connection.
+    page = open_page(site.console.url, complaints=True)
     sign_in(page)
     page.route(
         "**/api/v1/cancel-appointment", lambda route: route.abort("connectionreset"), times=1
@@ -455,9 +454,8 @@ def test_what_was_sent_and_mailed_stands_in_tabs(site: Site, open_page: Open) ->
     expect(page.get_by_label("The request", exact=True)).to_contain_text(
         "POST /api/v1/cancel-appointment"
     )
-    expect(page.get_by_label("The request", exact=True)).not_to_contain_text(
-        "eyJ"
-    )  # no token on show
+    # No token on show.
+    expect(page.get_by_label("The request", exact=True)).not_to_contain_text("eyJ")
     page.get_by_role("button", name="Copy as curl").click()
     expect(page.get_by_role("button", name="Copied")).to_be_visible()
     copied = page.evaluate("navigator.clipboard.readText()")

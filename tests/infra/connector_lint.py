@@ -691,9 +691,8 @@ class _DropDown:
     collection: str
     value: str
     title: str
-    given: Mapping[
-        str, str | None
-    ]  # parameter of the list -> what of this operation fills it; None for a constant
+    # Parameter of the list -> what of this operation fills it; None for a constant.
+    given: Mapping[str, str | None]
 
 
 def _read_values(node: Json | None) -> _DropDown | None:

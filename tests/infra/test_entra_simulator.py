@@ -671,7 +671,8 @@ def test_each_kind_of_credential_exchanges(
     for user in (
         seed.ADELE,
         seed.MEGAN,
-    ):  # MSAL reuses its client assertion: the same jti comes twice
+    ):
+        # MSAL reuses its client assertion: the same jti comes twice.
         result = app.acquire_token_on_behalf_of(entra.user_token(user), SCOPES)
         assert entra.verify_graph_token(result["access_token"]).object_id == user.object_id
     assert claims_of(result["access_token"])["appidacr"] == ("1" if build is _as_secret else "2")

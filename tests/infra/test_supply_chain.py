@@ -416,9 +416,8 @@ def mistakes(text: str) -> Iterator[str]:
         ):
             yield f"not pinned by hash with its version: {line.strip()}"
     workflow = yaml.safe_load(text)
-    if {"pull_request_target", "workflow_run"} & set(
-        workflow[True]
-    ):  # YAML 1.1 takes the word `on` for a truth value
+    if {"pull_request_target", "workflow_run"} & set(workflow[True]):
+        # YAML 1.1 takes the word `on` for a truth value.
         yield "runs strangers' code with this repository's rights"
     if workflow.get("permissions") != {"contents": "read"}:
         yield "may do more than read by default"

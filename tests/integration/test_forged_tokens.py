@@ -23,9 +23,8 @@ from tests.conftest import REPOSITORY
 from tests.tokens import ALLOWED_CLIENTS, FORGERIES, Forger, Forgery, Refusal
 
 SENDABLE = [forgery for forgery in FORGERIES if forgery.cannot_travel is None]
-_PARAMETER = re.compile(
-    r'([A-Za-z_]+)="([\x20\x21\x23-\x5b\x5d-\x7e]*)"'
-)  # RFC 6750 section 3: what error and its kin may hold
+# RFC 6750 section 3: what error and its kin may hold.
+_PARAMETER = re.compile(r'([A-Za-z_]+)="([\x20\x21\x23-\x5b\x5d-\x7e]*)"')
 
 
 class StrictProblem(Problem):

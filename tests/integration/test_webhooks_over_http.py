@@ -514,9 +514,8 @@ def test_a_delivery_is_remembered_for_a_week(entra_with_role: LocalStack) -> Non
 def test_a_user_is_never_acted_for_as_the_application_whatever_fails(
     sender_among_users: Sender, facade: Facade, trouble: str
 ) -> None:
-    outcome_of(
-        sender_among_users.deliver(facade.book())
-    )  # so that there is a token that could be borrowed
+    # So that there is a token that could be borrowed.
+    outcome_of(sender_among_users.deliver(facade.book()))
     facade.stack.entra.clear_received()
     facade.stack.graph.clear_received()
     match trouble:

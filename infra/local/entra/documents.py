@@ -142,9 +142,8 @@ class DocumentRoutes:
         def answer() -> web.Response:
             address = urlsplit(request.query.get("authorization_endpoint", ""))
             tenant = address.path.strip("/").partition("/")[0]
-            if (
-                address.hostname != urlsplit(self._mint.base_url).hostname or not tenant
-            ):  # MSAL leaves the port out
+            if address.hostname != urlsplit(self._mint.base_url).hostname or not tenant:
+                # MSAL leaves the port out.
                 raise Refused(50049)
             return web.json_response(instance_metadata(self._mint.base_url, tenant))
 

@@ -59,9 +59,8 @@ from infra.local.host.worker import invoke, load_routes
 
 DEFAULT_PORT = 7071
 GRACE_S = 5
-KEEP_ALIVE_S = (
-    130  # Kestrel's: a client that pools connections must not meet closed ones sooner here
-)
+# Kestrel's: a client that pools connections must not meet closed ones sooner here.
+KEEP_ALIVE_S = 130
 MAX_HEADERS, MAX_HEADER_BYTES, MAX_LINE_BYTES = 100, 32_768, 8_192
 READY = "Functions host listening on "
 
@@ -333,6 +332,5 @@ if __name__ == "__main__":
     code = main()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(
-        code
-    )  # a function that never ends must not keep the process: its thread would be waited for
+    # A function that never ends must not keep the process: its thread would be waited for.
+    os._exit(code)

@@ -453,9 +453,10 @@ def test_a_refusal_repeats_nothing_of_the_token(bench: Bench, forgery: Forgery) 
     with pytest.raises(FacadeError) as refused:
         bench.answer(values)
 
+    # A setting of ours.
     told = f"{refused.value.reason} {refused.value} {refused.value!r}".replace(
         seed.REQUIRED_SCOPE, ""
-    )  # a setting of ours
+    )
     assert refused.value.__cause__ is None
     assert re.fullmatch(r"[\x20\x21\x23-\x5b\x5d-\x7e]+", refused.value.reason), (
         "only what error_description may hold"

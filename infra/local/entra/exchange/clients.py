@@ -130,9 +130,8 @@ class ClientCheck:
             raise Refused(50027)
         if not credentials:
             raise Refused(70021)
-        own = self._mint.issuer(
-            self._directory.tenant_ids[0], "2.0"
-        )  # the identity lives where the app does
+        # The identity lives where the app does.
+        own = self._mint.issuer(self._directory.tenant_ids[0], "2.0")
         matching = [known for known in credentials if (known.issuer or own) == claims.get("iss")]
         if not matching:
             raise Refused(
