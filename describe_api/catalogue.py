@@ -16,8 +16,10 @@ VERSION = "1.0"
 SCOPE = "Appointments.Cancel"
 TITLE = "Cancel Bookings Appointments"
 DESCRIPTION = (
-    "Cancels appointments of Microsoft Bookings through Microsoft Graph, on behalf of the signed-in user, and lists what there is to cancel. "
-    "Every answer is JSON of one contract, which only ever grows: clients ignore members that they do not know, and decide on codes, never on texts."
+    "Cancels appointments of Microsoft Bookings through Microsoft Graph, on behalf of the "
+    "signed-in user, and lists what there is to cancel. "
+    "Every answer is JSON of one contract, which only ever grows: clients ignore members "
+    "that they do not know, and decide on codes, never on texts."
 )
 # The sections that follow it where headings are read.
 SECTIONS = f"""
@@ -76,7 +78,10 @@ GET_HEALTH = Published(
     path="/health",
     tag="Service",
     summary="Say that the service answers",
-    description="Answers while the worker lives. It asks nobody else, so it says nothing of Microsoft Entra ID or Microsoft Graph.",
+    description=(
+        "Answers while the worker lives. It asks nobody else, so it says nothing of Microsoft "
+        "Entra ID or Microsoft Graph."
+    ),
     answer=Health,
     answered="The worker answers.",
     examples=("health",),
@@ -89,7 +94,10 @@ GET_DOCUMENT = Published(
     path="/v1/openapi.json",
     tag="Service",
     summary="Get this document",
-    description="Returns this document. It changes only with the service's version: send If-None-Match to be told so.",
+    description=(
+        "Returns this document. It changes only with the service's version: send If-None-Match "
+        "to be told so."
+    ),
     answer=Document,
     answered="This document.",
     examples=(),
@@ -113,7 +121,10 @@ RESPONSE_HEADERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "integer", "minimum": 1, "maximum": 3600},
     },
     "WWW-Authenticate": {
-        "description": "A challenge: Bearer (RFC 6750), with the claims challenge where there is one; of webhooks StandardWebhooks.",
+        "description": (
+            "A challenge: Bearer (RFC 6750), with the claims challenge where there is one; of "
+            "webhooks StandardWebhooks."
+        ),
         "schema": {"type": "string"},
     },
     "x-correlation-id": {

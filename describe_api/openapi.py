@@ -71,7 +71,10 @@ def openapi(operations: Sequence[Published], recorded: Recorded) -> dict[str, An
             "securitySchemes": {
                 "entra": {
                     "type": "oauth2",
-                    "description": "An access token of Microsoft Entra ID for this API, for a signed-in user. The scope's full name begins with the application ID URI.",
+                    "description": (
+                        "An access token of Microsoft Entra ID for this API, for a signed-in "
+                        "user. The scope's full name begins with the application ID URI."
+                    ),
                     "flows": {
                         "authorizationCode": {
                             "authorizationUrl": catalogue.AUTHORIZATION_URL,
@@ -86,7 +89,11 @@ def openapi(operations: Sequence[Published], recorded: Recorded) -> dict[str, An
                     "type": "apiKey",
                     "in": "header",
                     "name": "webhook-signature",
-                    "description": "Signatures over webhook-id, webhook-timestamp and the bytes of the body, as Standard Webhooks says: v1, a comma, and base64 of HMAC-SHA256; several are separated by spaces.",
+                    "description": (
+                        "Signatures over webhook-id, webhook-timestamp and the bytes of the "
+                        "body, as Standard Webhooks says: v1, a comma, and base64 of "
+                        "HMAC-SHA256; several are separated by spaces."
+                    ),
                 },
             },
         },

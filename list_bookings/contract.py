@@ -62,16 +62,25 @@ class AppointmentEntry(Answer):
     )
     customer_name: str | None = Field(
         default=None,
-        description="Name of the customer, of a group the first. Absent where Microsoft Graph names none: its lists come without customers at times.",
+        description=(
+            "Name of the customer, of a group the first. Absent where Microsoft Graph names "
+            "none: its lists come without customers at times."
+        ),
     )
     attendees: int | None = Field(
         default=None,
         ge=1,
-        description="How many customers are booked. More than one is a group appointment: a cancel cancels it for all of them. Absent where Microsoft Graph names none.",
+        description=(
+            "How many customers are booked. More than one is a group appointment: a cancel "
+            "cancels it for all of them. Absent where Microsoft Graph names none."
+        ),
     )
     self_service_appointment_id: str | None = Field(
         default=None,
-        description="The id that the customer's own booking has. It is no appointmentId. Absent where the staff booked.",
+        description=(
+            "The id that the customer's own booking has. It is no appointmentId. Absent where "
+            "the staff booked."
+        ),
         json_schema_extra={"format": "uuid"},
     )
     start: str | None = Field(

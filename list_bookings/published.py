@@ -31,7 +31,10 @@ LIST_BUSINESSES = Published(
     path="/v1/businesses",
     tag="Lists",
     summary="List businesses",
-    description="Lists the booking businesses that the signed-in user may see, by name, at most a thousand. Use it to pick the business of an appointment.",
+    description=(
+        "Lists the booking businesses that the signed-in user may see, by name, at most a "
+        "thousand. Use it to pick the business of an appointment."
+    ),
     answer=BusinessesAnswer,
     answered="The businesses.",
     examples=("businesses",),
@@ -62,7 +65,8 @@ LIST_APPOINTMENTS = Published(
     tag="Lists",
     summary="List appointments of a business",
     description=(
-        "Lists the appointments of one booking business that overlap a span of time, the earliest first, at most a thousand. "
+        "Lists the appointments of one booking business that overlap a span of time, the "
+        "earliest first, at most a thousand. "
         "Use it to pick the appointment to cancel."
     ),
     answer=AppointmentsAnswer,

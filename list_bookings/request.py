@@ -85,7 +85,10 @@ class AppointmentsRequest(_Request):
         description="Id of the booking business: the SMTP address of its mailbox."
     )
     start: Moment = Field(
-        description="Begin of the span, a date and time with an offset (RFC 3339). By default the time of the request."
+        description=(
+            "Begin of the span, a date and time with an offset (RFC 3339). By default the time "
+            "of the request."
+        )
     )
     end: Moment = Field(
         description="End of the span, at most 366 days after its begin. By default 30 days after it."

@@ -27,12 +27,18 @@ _ADVICE: Mapping[str, str] = {
     "invalid_token": "Is it an access token for API_SCOPE of this very deployment, and not older than an hour?",
     "insufficient_scope": "The token was asked for without the scope of this API: use API_SCOPE.",
     "user_token_required": "Sign in as a person; a token of an application does not do.",
-    "caller_not_allowed": "Name the application that asked for the token in PARTNER_CLIENT_IDS or PREAUTHORIZED_CLIENT_IDS, then azd provision.",
+    "caller_not_allowed": (
+        "Name the application that asked for the token in PARTNER_CLIENT_IDS or "
+        "PREAUTHORIZED_CLIENT_IDS, then azd provision."
+    ),
     "consent_required": "An administrator has to consent: az ad app permission admin-consent --id API_CLIENT_ID.",
     "interaction_required": "A policy of the directory asks for more, e.g. MFA: sign in again.",
     "access_denied": "This user may not act in that business: sign in as one of its staff.",
     "business_not_found": "BUSINESS is the mailbox address of a booking page in which this user is staff.",
-    "invalid_request": "Graph takes the made-up id for malformed: give APPOINTMENT the id of an appointment that was cancelled long ago.",
+    "invalid_request": (
+        "Graph takes the made-up id for malformed: give APPOINTMENT the id of an appointment "
+        "that was cancelled long ago."
+    ),
     "misconfigured": "The log line with this requestId says which setting, credential or consent is wrong.",
 }
 
@@ -54,7 +60,8 @@ def main(environment: Mapping[str, str]) -> int:
     fault = _fault_of(url)
     if fault:
         _say(
-            f"{fault}\nUsage: make smoke URL=https://... BUSINESS=<its SMTP address>, with the token in the environment variable TOKEN"
+            f"{fault}\nUsage: make smoke URL=https://... BUSINESS=<its SMTP address>, with "
+            "the token in the environment variable TOKEN"
         )
         return MISUSED
     appointment = environment.get("APPOINTMENT", "").strip() or f"AAMkAD{uuid.uuid4().hex}="

@@ -357,7 +357,10 @@ def _of_other_tenant(version: str = "2.0", **arguments: Any) -> Make:
     )
 
 
-_NOT_IN_A_HEADER = "a line break ends a header, and no server takes other control characters in one (RFC 9110 section 5.5)"
+_NOT_IN_A_HEADER = (
+    "a line break ends a header, and no server takes other control characters in one (RFC 9110 "
+    "section 5.5)"
+)
 
 
 def _group(

@@ -194,7 +194,8 @@ def sign_in(authority: str, client_id: str, scope: str, *, by_code: bool = False
             )
             if who != person["local_account_id"]:
                 raise SignInFailedError(
-                    f"{person['username']} began, and somebody else signed in: nothing more was sent."
+                    f"{person['username']} began, and somebody else signed in: nothing more "
+                    "was sent."
                 )
         return str(found["access_token"])
 

@@ -87,14 +87,16 @@ class Deployment:
             _require_guid(name.upper(), getattr(self, name))
         if self.api_client_id == self.connector_client_id:
             raise PackageRefused(
-                "CONNECTOR_CLIENT_ID is the same as API_CLIENT_ID: give the connector an app registration of its own (AADSTS90009 otherwise)."
+                "CONNECTOR_CLIENT_ID is the same as API_CLIENT_ID: give the connector an app "
+                "registration of its own (AADSTS90009 otherwise)."
             )
 
 
 def _require_host(host: str) -> None:
     if "/" in host or ":" in host:
         raise PackageRefused(
-            f"HOST is a bare host name without scheme, port and path, e.g. contoso-bookings.azurewebsites.net, not {host!r}."
+            "HOST is a bare host name without scheme, port and path, e.g. "
+            f"contoso-bookings.azurewebsites.net, not {host!r}."
         )
     labels = host.split(".")
     if (
@@ -104,14 +106,16 @@ def _require_host(host: str) -> None:
         or labels[-1].isdigit()
     ):
         raise PackageRefused(
-            f"HOST is a public host name in small letters, e.g. contoso-bookings.azurewebsites.net, not {host!r}."
+            "HOST is a public host name in small letters, e.g. "
+            f"contoso-bookings.azurewebsites.net, not {host!r}."
         )
 
 
 def _require_guid(name: str, value: str) -> None:
     if not _GUID.fullmatch(value) or not value.strip("0-"):
         raise PackageRefused(
-            f"{name} is a GUID in small letters, as the app registration's overview shows it, not {value!r}."
+            f"{name} is a GUID in small letters, as the app registration's overview shows it, "
+            f"not {value!r}."
         )
 
 

@@ -268,7 +268,10 @@ def _narrowed(where: str, was: Facts, now: Facts, *, looser_is_breaking: bool) -
         )
     kinds_were, kinds_are = set(was.get("types", [])), set(now.get("types", []))
     if kinds_were != kinds_are:
-        said = f"its type was {' or '.join(sorted(kinds_were))} and is {' or '.join(sorted(kinds_are))}"
+        said = (
+            f"its type was {' or '.join(sorted(kinds_were))} and is "
+            f"{' or '.join(sorted(kinds_are))}"
+        )
         nested = kinds_were < kinds_are or kinds_are < kinds_were
         yield (
             change(said, looser=kinds_were < kinds_are)

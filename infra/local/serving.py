@@ -103,7 +103,8 @@ def welcome(url: str, stack: LocalStack, style: Style) -> None:
     """Say what runs where."""
     print(
         style.strong(
-            "Cancel Microsoft Bookings appointments through Microsoft Graph, on behalf of the caller"
+            "Cancel Microsoft Bookings appointments through Microsoft Graph, on behalf of "
+            "the caller"
         )
     )
     print(style.faint(f"   the service, on the Azure Functions runtime   {url}"))

@@ -157,7 +157,8 @@ def _check_header(header: Mapping[str, Any]) -> str:
         # Only tokens for Microsoft Graph and its like carry it; nobody but their audience can check
         # them.
         raise TokenRejected(
-            "The token was issued for Microsoft Graph, not for this API: ask for a token for this API's own scope."
+            "The token was issued for Microsoft Graph, not for this API: ask for a token for "
+            "this API's own scope."
         )
     if not _MISLEADING_HEADERS.isdisjoint(header):
         raise TokenRejected("The token's header tells how to check it; such tokens are refused.")
@@ -236,11 +237,13 @@ def _check_audience(claims: Mapping[str, Any], rules: CallerRules) -> None:
         "00000003-0000-0000-c000-000000000000",
     ):
         raise TokenRejected(
-            "The token was issued for Microsoft Graph, not for this API: ask for a token for this API's own scope."
+            "The token was issued for Microsoft Graph, not for this API: ask for a token for "
+            "this API's own scope."
         )
     if audience in ("https://apihub.azure.com", "https://apihub.azure.com/"):
         raise TokenRejected(
-            "The token was issued for the connector platform: set the connector's resource URL to this API's application ID URI."
+            "The token was issued for the connector platform: set the connector's resource "
+            "URL to this API's application ID URI."
         )
     raise TokenRejected("The token was issued for another API.")
 

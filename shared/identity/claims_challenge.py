@@ -12,8 +12,10 @@ from shared.strict_json import refuse_constant
 
 _MAX_CLAIMS_CHARS = 4096
 _FOR_MAKERS = (
-    " This client cannot answer such a challenge by itself. In a flow or app, open its connection and sign in again; if that does not help, an administrator has "
-    "to apply the same access policy to this API as to Microsoft Graph, so that it is met when the connection is made."
+    " This client cannot answer such a challenge by itself. In a flow or app, open its "
+    "connection and sign in again; if that does not help, an administrator has "
+    "to apply the same access policy to this API as to Microsoft Graph, so that it is met "
+    "when the connection is made."
 )
 
 

@@ -213,7 +213,10 @@ def _refuse(entry: _Entry, now: float, *, knows_keys: bool, young: bool) -> Neve
         )
     if young:  # the list is older than the token, so its key may be a new one
         raise KeyNotYetKnown(
-            "The token's signing key is not known yet, and Entra's keys may not be fetched again yet.",
+            (
+                "The token's signing key is not known yet, and Entra's keys may not be fetched "
+                "again yet."
+            ),
             retry_after_s=max(1.0, entry.refetch_at - now),
         )
     raise TokenRejected("The token's signing key is not one that Entra publishes.")

@@ -50,7 +50,8 @@ def secret_bytes(secret: SecretStr) -> bytes:
         raw = b""
     if not _LEAST_BYTES <= len(raw) <= _MOST_BYTES:
         raise ValueError(
-            f"must be {_PREFIX} followed by the base64 of {_LEAST_BYTES} to {_MOST_BYTES} random bytes"
+            f"must be {_PREFIX} followed by the base64 of {_LEAST_BYTES} to {_MOST_BYTES} "
+            "random bytes"
         )
     return raw
 

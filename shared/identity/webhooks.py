@@ -30,7 +30,8 @@ ID_PATTERN, TIMESTAMP_PATTERN = f"^{_ID.pattern}$", f"^{_TIMESTAMP.pattern}$"
 SIGNATURES_PATTERN = rf"^(?:.* )?{_SIGNATURE.pattern}(?: .*)?$"
 LONGEST_SIGNATURES = 2048
 _UNPROVED = (
-    "The signature proves no sender that this service knows. The bytes of the body are signed as they are sent, with a secret of this service's list; "
+    "The signature proves no sender that this service knows. The bytes of the body are "
+    "signed as they are sent, with a secret of this service's list; "
     "webhook-timestamp may be five minutes from now."
 )
 

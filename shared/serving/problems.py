@@ -58,7 +58,10 @@ class UpstreamAnswer(Answer):
     """What the service behind this one said."""
 
     service: Annotated[Literal["entra", "graph"], open_list("entra", "graph")] = Field(
-        description="Which one: entra (Microsoft Entra ID) or graph (Microsoft Graph). An open list: take a value that you do not know for another service."
+        description=(
+            "Which one: entra (Microsoft Entra ID) or graph (Microsoft Graph). An open list: "
+            "take a value that you do not know for another service."
+        )
     )
     status: int | None = Field(
         default=None, description="Its HTTP status. Absent where it did not answer."
@@ -84,10 +87,16 @@ class Problem(Answer):
     )
     instance: str = Field(description="This answer as a URN, which ends in the request id.")
     code: str = Field(
-        description="The kind of problem. An open list: treat a code that you do not know by its status and retryable."
+        description=(
+            "The kind of problem. An open list: treat a code that you do not know by its status "
+            "and retryable."
+        )
     )
     retryable: bool = Field(
-        description="True when the same request, sent again unchanged, may succeed. A repeat never cancels twice."
+        description=(
+            "True when the same request, sent again unchanged, may succeed. A repeat never "
+            "cancels twice."
+        )
     )
     request_id: str = Field(
         description="Quote this to the operator of this service.",

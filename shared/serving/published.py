@@ -142,7 +142,10 @@ CAUSES_OF_SERVICE: Sequence[type[FacadeError]] = (errors.Overloaded, errors.Misc
 
 CORRELATION_ID = RequestHeader(
     "x-correlation-id",
-    "An id of the caller's own, e.g. of a flow's run: it is echoed and written to the log. What is no such id is ignored.",
+    (
+        "An id of the caller's own, e.g. of a flow's run: it is echoed and written to the log. "
+        "What is no such id is ignored."
+    ),
     {"type": "string"},
 )
 

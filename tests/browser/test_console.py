@@ -260,7 +260,8 @@ def test_the_whole_path_needs_no_mouse(site: Site, open_page: Open) -> None:
             page.keyboard.press("Tab")
             if target.evaluate("element => element === document.activeElement"):
                 assert target.evaluate(
-                    "element => getComputedStyle(element).outlineStyle !== 'none' && getComputedStyle(element).outlineWidth !== '0px'"
+                    "element => getComputedStyle(element).outlineStyle !== 'none' && "
+                    "getComputedStyle(element).outlineWidth !== '0px'"
                 )
                 return
         pytest.fail(f"The Tab key does not lead to {target}.")
@@ -580,7 +581,11 @@ def test_the_browser_keeps_a_page_of_another_origin_out(site: Site, open_page: O
         }
         for address, headers in attempts.values():
             outcome = page.evaluate(
-                "([address, headers, body]) => fetch(address, { method: 'POST', headers, body }).then(() => 'answered', (error) => error.name)",
+                (
+                    "([address, headers, body]) => fetch(address, "
+                    "{ method: 'POST', headers, body }).then(() => 'answered', (error) => "
+                    "error.name)"
+                ),
                 [address, headers, body],
             )
             assert outcome == "TypeError"

@@ -157,7 +157,8 @@ def test_a_pop_up_that_was_closed_is_an_answer(page: Page, site: Site) -> None:
 
 def test_a_pop_up_that_was_blocked_asks_for_another_click(page: Page, site: Site) -> None:
     page.evaluate(
-        "() => { const open = window.open; window.open = () => { window.open = open; return null; }; }"
+        "() => "
+        "{ const open = window.open; window.open = () => { window.open = open; return null; }; }"
     )
     page.click("#sign-in")
     expect(page.locator("#reason")).to_contain_text("opened no window")

@@ -360,7 +360,10 @@ def sign_in_is_declared(package: Package) -> Iterator[str]:
             for name, scopes in need.items():
                 unknown = set(scopes) - set(schemes.get(name, {}).get("scopes", {}))
                 if name not in schemes or unknown:
-                    yield f"{operation.where} asks for {name} {sorted(unknown)}, which is not declared"
+                    yield (
+                        f"{operation.where} asks for {name} {sorted(unknown)}, which is not "
+                        "declared"
+                    )
 
 
 @_rule
@@ -638,7 +641,10 @@ def path_parameters_fit_the_path(package: Package) -> Iterator[str]:
             if parameter.get("in") == "path"
         }
         if placeholders != set(declared):
-            yield f"{operation.where}: {sorted(placeholders)} in the path, {sorted(map(str, declared))} declared"
+            yield (
+                f"{operation.where}: {sorted(placeholders)} in the path, "
+                f"{sorted(map(str, declared))} declared"
+            )
         for name, parameter in declared.items():
             if (
                 parameter.get("required") is not True

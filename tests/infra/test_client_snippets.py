@@ -191,9 +191,9 @@ class Script:
 
 def http(status: int, body: bytes, content_type: str = "application/json") -> bytes:
     return (
-        f"HTTP/1.1 {status} X\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode()
-        + body
-    )
+        f"HTTP/1.1 {status} X\r\nContent-Type: {content_type}\r\nContent-Length: "
+        f"{len(body)}\r\nConnection: close\r\n\r\n"
+    ).encode() + body
 
 
 def outcome(name: str) -> bytes:

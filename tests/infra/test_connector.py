@@ -900,9 +900,9 @@ def test_make_hands_its_values_on() -> None:
     )
     said = " ".join(run.stdout.replace("\\\n", "").split())
     assert (
-        f'-m infra.connector.package --host="{HOST}" --tenant="t" --api-client-id="a" --connector-client-id="c"'
-        in said
-    )
+        f'-m infra.connector.package --host="{HOST}" --tenant="t" --api-client-id="a" '
+        '--connector-client-id="c"'
+    ) in said
 
 
 # The readme.
@@ -957,7 +957,10 @@ def without_comments(text: str) -> Any:
 
 @pytest.mark.skipif(
     SCHEMAS is None,
-    reason="not checked: POWER_PLATFORM_SCHEMAS names no folder with a copy of microsoft/PowerPlatformConnectors/schemas",
+    reason=(
+        "not checked: POWER_PLATFORM_SCHEMAS names no folder with a copy of "
+        "microsoft/PowerPlatformConnectors/schemas"
+    ),
 )
 @pytest.mark.parametrize(
     ("schema", "file", "validator"),

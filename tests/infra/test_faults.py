@@ -63,7 +63,10 @@ class Stage:
         host, port = self.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), timeout=timeout_s) as connection:
             connection.sendall(
-                f"POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".encode()
+                (
+                    f"POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: "
+                    "0\r\n\r\n"
+                ).encode()
             )
             answer = b""
             while chunk := connection.recv(65536):

@@ -305,7 +305,10 @@ def test_an_id_is_decoded_exactly_once(
 ) -> None:
     graph.bookings.add(appointment(appointment_id))
     target = address(appointment_id).replace("/..", "/%2E%2E") + "/cancel"
-    head = f"POST {target} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer adele\r\nContent-Type: application/json\r\n"
+    head = (
+        f"POST {target} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "
+        "adele\r\nContent-Type: application/json\r\n"
+    )
     answer = exchange_bytes(
         stack, f"{head}Connection: close\r\nContent-Length: 2\r\n\r\n{{}}".encode()
     )
@@ -344,7 +347,10 @@ def test_an_id_that_no_mailbox_could_hold_is_malformed(
     target = f"{SOLUTIONS}/{quote(seed.LUNCH_DELIVERY)}/appointments/{raw_id}"
     answer = exchange_bytes(
         stack,
-        f"GET {target} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer adele\r\nConnection: close\r\n\r\n".encode(),
+        (
+            f"GET {target} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer adele\r\nConnection: "
+            "close\r\n\r\n"
+        ).encode(),
     )
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert (
@@ -1142,12 +1148,18 @@ def test_local_control_books_and_resets(
         (
             "faults",
             b'{"step": "cancle"}',
-            "There is no step 'cancle'; the steps are cancel, get, list_businesses, list_appointments, *.",
+            (
+                "There is no step 'cancle'; the steps are cancel, get, list_businesses, "
+                "list_appointments, *."
+            ),
         ),
         (
             "faults",
             b'{"step": "get", "match": {"id": "x"}}',
-            "Nothing can be matched by 'id'; the attributes are business_id, appointment_id, user, attempt.",
+            (
+                "Nothing can be matched by 'id'; the attributes are business_id, appointment_id, "
+                "user, attempt."
+            ),
         ),
         (
             "faults",

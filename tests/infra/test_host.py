@@ -491,9 +491,9 @@ def test_a_busy_port_is_one_sentence_and_exit_code_2(tmp_path: Path) -> None:
         with pytest.raises(RuntimeError):
             second.start()
 
-    assert (
-        second.output()
-        == f"Cannot listen on port {port}: Address already in use. Stop what uses it or choose another with --port.\n"
+    assert second.output() == (
+        f"Cannot listen on port {port}: Address already in use. Stop what uses it or choose "
+        "another with --port.\n"
     )
     assert second.wait() == 2
 

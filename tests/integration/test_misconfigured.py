@@ -33,7 +33,10 @@ WRONG: dict[str, tuple[dict[str, str], str]] = {
     "no credential": ({"CLIENT_SECRET": ""}, f"Exactly one of {CREDENTIALS} must be set; none is."),
     "two credentials": (
         {"CLIENT_SECRET": "mark", "MANAGED_IDENTITY_CLIENT_ID": seed.PARTNER_CLIENT_ID},
-        f"Exactly one of {CREDENTIALS} must be set; CLIENT_SECRET and MANAGED_IDENTITY_CLIENT_ID are.",
+        (
+            f"Exactly one of {CREDENTIALS} must be set; CLIENT_SECRET and "
+            "MANAGED_IDENTITY_CLIENT_ID are."
+        ),
     ),
     "a certificate that is none": (
         {
@@ -41,23 +44,38 @@ WRONG: dict[str, tuple[dict[str, str], str]] = {
             "CLIENT_CERTIFICATE_PATH": "FILE",
             "CLIENT_CERTIFICATE_PASSWORD": "mark",
         },
-        "The setting CLIENT_CERTIFICATE_PATH names a file that holds no readable private key and certificate.",
+        (
+            "The setting CLIENT_CERTIFICATE_PATH names a file that holds no readable private key "
+            "and certificate."
+        ),
     ),
     "a cloud without Bookings": (
         {"CLOUD": "china"},
-        "The setting CLOUD is 'china', and Microsoft Bookings does not exist there; use global, usgov or dod.",
+        (
+            "The setting CLOUD is 'china', and Microsoft Bookings does not exist there; use "
+            "global, usgov or dod."
+        ),
     ),
     "Graph in plain text": (
         {"GRAPH_ENDPOINT": "http://mark.example"},
-        "The setting GRAPH_ENDPOINT must be an https address without a path, e.g. https://graph.microsoft.com.",
+        (
+            "The setting GRAPH_ENDPOINT must be an https address without a path, e.g. "
+            "https://graph.microsoft.com."
+        ),
     ),
     "nobody allowed": (
         {"ALLOWED_CLIENT_IDS": ","},
-        "The setting ALLOWED_CLIENT_IDS must be a list with at least one entry, separated by commas.",
+        (
+            "The setting ALLOWED_CLIENT_IDS must be a list with at least one entry, separated by "
+            "commas."
+        ),
     ),
     "no time": (
         {"REQUEST_DEADLINE_SECONDS": "0"},
-        "The setting REQUEST_DEADLINE_SECONDS is not usable: input should be greater than or equal to 2.",
+        (
+            "The setting REQUEST_DEADLINE_SECONDS is not usable: input should be greater than or "
+            "equal to 2."
+        ),
     ),
     "no bundle": (
         {"CA_BUNDLE": "/nowhere/mark.pem"},
@@ -69,7 +87,10 @@ WRONG: dict[str, tuple[dict[str, str], str]] = {
     ),
     "a table and no place": (
         {"IDEMPOTENCY_STORE": "table"},
-        "IDEMPOTENCY_STORE is table, so exactly one of IDEMPOTENCY_TABLE_ENDPOINT and IDEMPOTENCY_TABLE_CONNECTION_STRING must be set.",
+        (
+            "IDEMPOTENCY_STORE is table, so exactly one of IDEMPOTENCY_TABLE_ENDPOINT and "
+            "IDEMPOTENCY_TABLE_CONNECTION_STRING must be set."
+        ),
     ),
     "a place that is none": (
         {"IDEMPOTENCY_STORE": "table", "IDEMPOTENCY_TABLE_CONNECTION_STRING": "mark"},
@@ -77,7 +98,10 @@ WRONG: dict[str, tuple[dict[str, str], str]] = {
     ),
     "telemetry to nowhere": (
         {"TELEMETRY": "azure_monitor", "APPLICATIONINSIGHTS_CONNECTION_STRING": "mark"},
-        "The setting APPLICATIONINSIGHTS_CONNECTION_STRING is no connection string of Application Insights.",
+        (
+            "The setting APPLICATIONINSIGHTS_CONNECTION_STRING is no connection string of "
+            "Application Insights."
+        ),
     ),
 }
 

@@ -26,7 +26,10 @@ _SWAGGER_UI: Final = {
 }
 # Swagger UI's own icons are data: images. The same policy stands in index.html, for hosts of static
 # files that set no headers.
-POLICY: Final = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'"
+POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src "
+    "'self'; base-uri 'none'; form-action 'none'"
+)
 
 
 def pages() -> Mapping[str, Path]:
@@ -66,7 +69,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"The pages cannot be built: {error.filename} is missing.", file=sys.stderr)
         return 1
     print(
-        f"Wrote {target}/: serve or publish it as it is, e.g. with python -m http.server --directory {target}"
+        f"Wrote {target}/: serve or publish it as it is, e.g. with python -m http.server "
+        f"--directory {target}"
     )
     return 0
 

@@ -46,8 +46,10 @@ def unknown_tenant(segment: str, error: str) -> Refused:
     """Return the refusal of a request for a tenant that is not here."""
     return Refused(
         90002,
-        f"Tenant '{segment}' not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud. "
-        "Check with your subscription administrator, this may happen if there are no active subscriptions for the tenant.",
+        f"Tenant '{segment}' not found. Check to make sure you have the correct tenant ID and "
+        "are signing into the correct cloud. "
+        "Check with your subscription administrator, this may happen if there are no active "
+        "subscriptions for the tenant.",
         error=error,
     )
 

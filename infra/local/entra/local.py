@@ -58,7 +58,8 @@ def find_user(wanted: str) -> seed.User:
     if len(found) != 1:
         known = ", ".join(user.username for user in seed.USERS)
         raise ValueError(
-            f"{'Nobody' if not found else 'More than one person'} here is called '{wanted}'. The users are {known}."
+            f"{'Nobody' if not found else 'More than one person'} here is called '{wanted}'. "
+            f"The users are {known}."
         )
     return found[0]
 

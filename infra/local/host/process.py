@@ -153,11 +153,13 @@ class HostProcess:
                 left_s = deadline - time.monotonic()
                 if self._ended:
                     raise RuntimeError(
-                        f"The Functions host ended before it printed {text!r}. It printed:\n{printed}"
+                        f"The Functions host ended before it printed {text!r}. It "
+                        f"printed:\n{printed}"
                     )
                 if left_s <= 0:
                     raise RuntimeError(
-                        f"The Functions host did not print {text!r} within {timeout_s:g} s. It printed:\n{printed}"
+                        f"The Functions host did not print {text!r} within {timeout_s:g} s. "
+                        f"It printed:\n{printed}"
                     )
                 self._news.wait(left_s)
             return printed

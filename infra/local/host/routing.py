@@ -80,7 +80,8 @@ def compile_route(
             name, rules = token["name"], [rule for rule in token["rules"].split(":") if rule]
             if unknown := [rule for rule in rules if rule not in _CONSTRAINTS]:
                 raise HostError(
-                    f"The route '{template}' uses the constraint '{unknown[0]}', which this local host does not know."
+                    f"The route '{template}' uses the constraint '{unknown[0]}', which this "
+                    "local host does not know."
                 )
             value = ".*" if token["star"] else "[^/]+"
             names.append(name)

@@ -72,7 +72,11 @@ type Application = Callable[[Message, Receive, Send], Awaitable[None]]
 
 def refuse_head(scope: Message) -> Answer | None:
     """Return Kestrel's refusal of a request whose line or headers are too large, else None."""
-    line = f"{scope['method']} {scope['raw_path'].decode('ascii')}?{scope['query_string'].decode('latin-1')} HTTP/1.1\r\n"
+    line = (
+        f"{scope['method']} "
+        f"{scope['raw_path'].decode('ascii')}?{scope['query_string'].decode('latin-1')} "
+        "HTTP/1.1\r\n"
+    )
     size = sum(len(name) + len(value) + len(": \r\n") for name, value in scope["headers"])
     if len(line) > MAX_LINE_BYTES:
         return Answer(414, [("connection", "close")])
@@ -314,7 +318,10 @@ def main(arguments: list[str] | None = None) -> int:
         except (OSError, OverflowError) as error:
             reason = error.strerror if isinstance(error, OSError) else "no such port"
             print(
-                f"Cannot listen on port {options.port}: {reason}. Stop what uses it or choose another with --port.",
+                (
+                    f"Cannot listen on port {options.port}: {reason}. Stop what uses it or choose "
+                    "another with --port."
+                ),
                 file=sys.stderr,
             )
             return 2

@@ -44,7 +44,8 @@ def read_cors(host: Mapping[str, Any], path: Path, instead: str | None = None) -
     cors = Cors(origins, credentials=bool(host.get("CORSCredentials", False)))
     if cors.credentials and "*" in origins:
         raise HostError(
-            f"{path} asks for CORSCredentials with the origin '*', which browsers refuse: list the origins."
+            f"{path} asks for CORSCredentials with the origin '*', which browsers refuse: "
+            "list the origins."
         )
     return cors
 

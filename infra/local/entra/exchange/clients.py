@@ -46,7 +46,10 @@ class ClientCheck:
         if client_id.lower() != seed.API_CLIENT_ID:
             raise Refused(
                 700016,
-                f"Application with identifier '{client_id}' was not found in the directory '{tenant_id}'.",
+                (
+                    f"Application with identifier '{client_id}' was not found in the directory "
+                    f"'{tenant_id}'."
+                ),
             )
         if secret:
             self._check_secret(secret)
@@ -65,7 +68,8 @@ class ClientCheck:
         if valid is None:
             raise Refused(
                 7000215,
-                "Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID, "
+                "Invalid client secret provided. Ensure the secret being sent in the request "
+                "is the client secret value, not the client secret ID, "
                 f"for a secret added to app '{seed.API_CLIENT_ID}'.",
             )
         if not valid:
@@ -81,10 +85,16 @@ class ClientCheck:
         thumbprint = str(header.get("x5t#S256") or header.get("x5t") or "")
         certificate = self._directory.certificate(thumbprint)
         if certificate is None:
-            reason = f"[Reason - The key was not found., Thumbprint of key used by client: '{_hex(thumbprint)}']"
+            reason = (
+                "[Reason - The key was not found., Thumbprint of key used by client: "
+                f"'{_hex(thumbprint)}']"
+            )
             raise Refused(
                 700027,
-                f"The certificate with identifier used to sign the client assertion is not registered on application. {reason}",
+                (
+                    "The certificate with identifier used to sign the client assertion is not "
+                    f"registered on application. {reason}"
+                ),
             )
         if (
             not certificate.not_valid_before_utc.timestamp()
@@ -136,18 +146,27 @@ class ClientCheck:
         if not matching:
             raise Refused(
                 700211,
-                f"No matching federated identity record found for presented assertion issuer '{claims.get('iss')}'.",
+                (
+                    "No matching federated identity record found for presented assertion issuer "
+                    f"'{claims.get('iss')}'."
+                ),
             )
         matching = [known for known in matching if known.subject == claims.get("sub")]
         if not matching:
             raise Refused(
                 700213,
-                f"No matching federated identity record found for presented assertion subject '{claims.get('sub')}'.",
+                (
+                    "No matching federated identity record found for presented assertion subject "
+                    f"'{claims.get('sub')}'."
+                ),
             )
         if not any(known.audience == claims.get("aud") for known in matching):
             raise Refused(
                 700212,
-                f"No matching federated identity record found for presented assertion audience '{claims.get('aud')}'.",
+                (
+                    "No matching federated identity record found for presented assertion "
+                    f"audience '{claims.get('aud')}'."
+                ),
             )
         try:
             self._mint.verify(assertion)
@@ -168,7 +187,10 @@ def _check_times(claims: Mapping[str, object], now: float) -> None:
     ):
         raise Refused(
             700024,
-            f"Client assertion is not within its valid time range. Current time: {now}, expiry time of assertion {expires}.",
+            (
+                f"Client assertion is not within its valid time range. Current time: {now}, "
+                f"expiry time of assertion {expires}."
+            ),
         )
 
 

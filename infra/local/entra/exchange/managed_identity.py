@@ -42,7 +42,10 @@ class ManagedIdentityRoute:
             if principal_id is None:
                 return _app_service_error(
                     400,
-                    "No User Assigned or Delegated Managed Identity found for specified ClientId/ResourceId/PrincipalId.",
+                    (
+                        "No User Assigned or Delegated Managed Identity found for specified "
+                        "ClientId/ResourceId/PrincipalId."
+                    ),
                 )
             if "://" not in resource:
                 return _app_service_error(

@@ -134,7 +134,10 @@ class TokenEndpoint:
         if asked != [".default"]:
             raise Refused(
                 70011,
-                "The provided value for the input parameter 'scope' is not valid. The scope must end in '/.default'.",
+                (
+                    "The provided value for the input parameter 'scope' is not valid. The scope "
+                    "must end in '/.default'."
+                ),
             )
         token = self._mint.graph_token(
             None,
@@ -163,7 +166,8 @@ class TokenEndpoint:
             raise Refused(
                 500131,
                 "Assertion audience does not match the Client app presenting the assertion. "
-                f"The audience in the assertion was '{claims.get('aud')}' and the expected audience is '{seed.API_CLIENT_ID}'.",
+                f"The audience in the assertion was '{claims.get('aud')}' and the expected "
+                f"audience is '{seed.API_CLIENT_ID}'.",
             )
         expires, starts, now = claims.get("exp"), claims.get("nbf"), self._now()
         if (
@@ -174,7 +178,10 @@ class TokenEndpoint:
         ):
             raise Refused(
                 500133,
-                f"Assertion is not within its valid time range. Current time: {now}, expiry time of assertion {expires}.",
+                (
+                    f"Assertion is not within its valid time range. Current time: {now}, expiry "
+                    f"time of assertion {expires}."
+                ),
             )
         if (
             claims.get("iss") != self._mint.issuer(tenant_id, str(claims.get("ver")))
@@ -182,14 +189,20 @@ class TokenEndpoint:
         ):
             raise Refused(
                 50013,
-                "Assertion failed validation. [Reason - The token issuer does not match the tenant of the request.]",
+                (
+                    "Assertion failed validation. [Reason - The token issuer does not match the "
+                    "tenant of the request.]"
+                ),
             )
         if "azp" not in claims and "appid" not in claims:
             raise Refused(240002)
         if "scp" not in claims or claims.get("idtyp") == "app" or not claims.get("oid"):
             raise Refused(
                 7000114,
-                f"Application '{claims.get('azp') or claims.get('appid')}' is not allowed to make application on-behalf-of calls.",
+                (
+                    f"Application '{claims.get('azp') or claims.get('appid')}' is not allowed to "
+                    "make application on-behalf-of calls."
+                ),
             )
         return claims
 
@@ -206,12 +219,18 @@ class TokenEndpoint:
         if len(resources) > 1:
             raise Refused(
                 70011,
-                f"The provided value for the input parameter 'scope' is not valid. The scope '{value}' names more than one resource.",
+                (
+                    "The provided value for the input parameter 'scope' is not valid. The scope "
+                    f"'{value}' names more than one resource."
+                ),
             )
         if ".default" in asked and set(asked) - {".default", *OIDC_SCOPES}:
             raise Refused(
                 70011,
-                f".default scope can't be combined with resource-specific scopes. The scope '{value}' is not valid.",
+                (
+                    ".default scope can't be combined with resource-specific scopes. The scope "
+                    f"'{value}' is not valid."
+                ),
             )
         resource = next(iter(resources), self._mint.graph_audience)
         if resource not in (self._mint.graph_audience, *GRAPH_RESOURCES):

@@ -67,7 +67,10 @@ def read_scope(value: str, graph_audience: str) -> Scope:
         else:
             raise Refused(
                 650053,
-                f"The application asked for scope '{name}' that doesn't exist on the resource '{resource}'.",
+                (
+                    f"The application asked for scope '{name}' that doesn't exist on the resource "
+                    f"'{resource}'."
+                ),
             )
     names = tuple(dict.fromkeys(granted))
     spelled = " ".join(f"{prefix}/{name}" for name in names)

@@ -114,7 +114,10 @@ def read_request(
     if platform is None:
         raise Refused(
             50011,
-            f"The redirect URI '{redirect_uri}' specified in the request does not match the redirect URIs configured for the application '{query['client_id']}'.",
+            (
+                f"The redirect URI '{redirect_uri}' specified in the request does not match the "
+                f"redirect URIs configured for the application '{query['client_id']}'."
+            ),
         )
     back = WayBack(redirect_uri, mode, query.get("state", ""))
     try:
@@ -142,7 +145,10 @@ def check_client(tenant_id: str, sent: Mapping[str, str]) -> None:
     if client_id.lower() != seed.PARTNER_CLIENT_ID:
         raise Refused(
             700016,
-            f"Application with identifier '{client_id}' was not found in the directory '{tenant_id}'.",
+            (
+                f"Application with identifier '{client_id}' was not found in the directory "
+                f"'{tenant_id}'."
+            ),
         )
 
 
@@ -167,7 +173,10 @@ def _check(query: Mapping[str, str], platform: Platform, mode: str, graph_audien
     ):
         raise Refused(
             9002313,
-            "Invalid request. The code_challenge must be the base64url of a SHA-256, and code_challenge_method 'S256'.",
+            (
+                "Invalid request. The code_challenge must be the base64url of a SHA-256, and "
+                "code_challenge_method 'S256'."
+            ),
         )
     read_scope(query.get("scope", ""), graph_audience)
     read_claims(query.get("claims", ""))

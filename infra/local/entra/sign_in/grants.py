@@ -153,7 +153,10 @@ class SignIn:
             if form.get("scope") and not set(self._read_scope(form["scope"]).names) <= granted:
                 raise Refused(
                     70011,
-                    "The provided value for the input parameter 'scope' is not valid. It asks for more than was authorized.",
+                    (
+                        "The provided value for the input parameter 'scope' is not valid. It "
+                        "asks for more than was authorized."
+                    ),
                 )
             del self._codes[form["code"]]
             self._redeemed[form["code"]] = code.until
@@ -208,7 +211,10 @@ def _check_redemption(
     if form["redirect_uri"] != request.back.redirect_uri:
         raise Refused(
             500112,
-            f"The reply address '{form['redirect_uri']}' does not match the reply address '{request.back.redirect_uri}' provided when requesting Authorization code.",
+            (
+                f"The reply address '{form['redirect_uri']}' does not match the reply address "
+                f"'{request.back.redirect_uri}' provided when requesting Authorization code."
+            ),
         )
     if origin is None and request.platform == "page":
         raise Refused(9002327)
@@ -217,7 +223,10 @@ def _check_redemption(
     ):
         raise Refused(
             9002326,
-            f"Cross-origin token redemption is permitted only for the 'Single-Page Application' client-type. Request origin: '{origin}'.",
+            (
+                "Cross-origin token redemption is permitted only for the 'Single-Page "
+                f"Application' client-type. Request origin: '{origin}'."
+            ),
         )
     if not request.code_challenge:
         return

@@ -57,7 +57,8 @@ def device_code(path: str, typed: str) -> web.Response:
     """Return the page that asks for the code that a device shows."""
     box = (
         '<label for="code">Code</label>\n'
-        f'<input id="code" name="code" value="{escape(typed)}" autocomplete="off" required autofocus>\n'
+        f'<input id="code" name="code" value="{escape(typed)}" autocomplete="off" required '
+        "autofocus>\n"
         "<button>Next</button>"
     )
     return _page(
@@ -71,7 +72,10 @@ def device_code(path: str, typed: str) -> web.Response:
 def device_choice(path: str, device: DeviceRequest, *, challenge: bool) -> web.Response:
     """Return the page that asks who signs in at a device."""
     decline = f'<button name="user" value="{NOBODY}">Nobody: I did not ask for this code</button>'
-    note = f"The program that shows <b>{escape(device.user_code)}</b> may then cancel appointments as you."
+    note = (
+        f"The program that shows <b>{escape(device.user_code)}</b> may then cancel appointments "
+        "as you."
+    )
     form = _form(path, {"code": device.user_code}, f"{_people('')}\n{decline}")
     return _page(
         *_lead(challenge=challenge), f'{form}\n<p class="note">{note}</p>', action="'self'"
@@ -109,7 +113,10 @@ def _lead(*, challenge: bool) -> tuple[str, str]:
     if challenge:
         return (
             "More proof is asked for",
-            "A policy wants a second factor. Choosing a person stands for approving the request on their phone.",
+            (
+                "A policy wants a second factor. Choosing a person stands for approving the "
+                "request on their phone."
+            ),
         )
     return "Sign in", "Choose who you are. Nobody here is real, so no password is asked."
 

@@ -73,7 +73,10 @@ class SignInRoutes:
                 "verification_uri": address,
                 "expires_in": int(DEVICE_CODE_LIFETIME_S),
                 "interval": self._sign_in.devices.interval_s,
-                "message": f"To sign in, use a web browser to open the page {address} and enter the code {device.user_code} to authenticate.",
+                "message": (
+                    f"To sign in, use a web browser to open the page {address} and enter the code "
+                    f"{device.user_code} to authenticate."
+                ),
             },
             headers={"Cache-Control": "no-store"},
         )
