@@ -7,7 +7,7 @@ import azure.functions as func
 from cancel_appointment.operation import CancelOperation
 from cancel_appointment.patience import WEBHOOK_WITHIN_S
 from shared.services import Services
-from shared.serving.endpoint import Endpoint, warm_up
+from shared.serving.endpoint import Endpoint
 
 if TYPE_CHECKING:
     from cancel_appointment.webhook_operation import WebhookOperation
@@ -41,14 +41,3 @@ async def cancel_appointment_by_webhook(
 ) -> func.HttpResponse:
     """Cancel an appointment for a sender that signs its requests and acts for no user."""
     return await _webhook.answer(req, context)
-
-
-@blueprint.route("health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
-async def health(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001 - the platform passes it by name
-    """Say that the worker answers, whatever others do: an upstream's trouble never restarts this
-    service. A worker that is asked this first warms up meanwhile.
-    """
-    warm_up()
-    return func.HttpResponse(
-        b'{"status":"ok"}', mimetype="application/json", headers={"Cache-Control": "no-store"}
-    )

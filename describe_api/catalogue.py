@@ -7,6 +7,8 @@ A new operation is one entry here. Does *not* know any format of documents.
 
 from typing import Any
 
+from pydantic import Field
+
 import cancel_appointment.published
 import list_bookings.published
 from shared.serving.problems import Answer
@@ -64,6 +66,7 @@ class Health(Answer):
     """The worker answers."""
 
     status: str
+    version: str = Field(description="Version of the service that answers.")
 
 
 class Document(Answer):

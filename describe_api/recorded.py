@@ -375,7 +375,8 @@ RECORDED = r"""{
     "Cache-Control": "no-store"
    },
    "body": {
-    "status": "ok"
+    "status": "ok",
+    "version": "0.1.0"
    }
   }
  },

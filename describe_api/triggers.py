@@ -1,12 +1,16 @@
-"""The HTTP trigger of this capability. The only file here that imports azure.functions."""
+"""The HTTP triggers of what describes this service. The only file here with azure.functions."""
 
 import hashlib
+import json
 
 import azure.functions as func
 
+from describe_api.version import VERSION
 from shared.lazy import Lazy
+from shared.serving.endpoint import warm_up
 
 _LONGEST_ASKED = 2000  # characters: they are read on the event loop, for anybody
+_HEALTH = json.dumps({"status": "ok", "version": VERSION}, separators=(",", ":")).encode()
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
 
 
@@ -37,3 +41,16 @@ async def openapi_json(req: func.HttpRequest) -> func.HttpResponse:
     if etag in known or known == ["*"]:
         return func.HttpResponse(b"", status_code=304, headers=headers)
     return func.HttpResponse(body, headers=headers)
+
+
+@blueprint.route("health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+async def health(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001 - passed by name
+    """Say that the worker answers, whatever others do.
+
+    An upstream's trouble never restarts this service. A worker that is asked this first warms up
+    meanwhile.
+    """
+    warm_up()
+    return func.HttpResponse(
+        _HEALTH, mimetype="application/json", headers={"Cache-Control": "no-store"}
+    )

@@ -33,8 +33,8 @@ def find_faults(root: str, asks: Mapping[str, str], version: str, ask: Ask) -> I
     if status != 200 or not isinstance(health, dict):
         yield f"GET /api/health answers {status or 'nothing'}: no function was found, or none starts"
         return
-    if health.get("version", version) != version:
-        yield f"version {health['version']} still answers, not {version}"
+    if health.get("version") != version:
+        yield f"version {health.get('version', 'without a name')} still answers, not {version}"
     for path, method in asks.items():
         status, answer = ask(method, f"{root}/api{path}")
         code = answer.get("code") if isinstance(answer, dict) else None
@@ -71,8 +71,8 @@ def read_published() -> dict[str, str]:
 
 def read_version() -> str:
     """Return the version of this checkout: the one place where it is written."""
-    text = (REPOSITORY / "pyproject.toml").read_text("utf-8")
-    return text.partition('\nversion = "')[2].partition('"')[0]
+    text = (REPOSITORY / "describe_api" / "version.py").read_text("utf-8")
+    return text.partition('\nVERSION = "')[2].partition('"')[0]
 
 
 def main(

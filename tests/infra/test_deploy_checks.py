@@ -82,7 +82,11 @@ def a_service(**answers: tuple[int, Any]) -> after_deploy.Ask:
     ("answers", "words"),
     [
         pytest.param({}, "", id="all is well"),
-        pytest.param({"health": (200, {"status": "ok"})}, "", id="an older one without a version"),
+        pytest.param(
+            {"health": (200, {"status": "ok"})},
+            "version without a name still answers",
+            id="another service",
+        ),
         pytest.param({"health": (404, None)}, "no function was found", id="no function"),
         pytest.param({"health": (0, None)}, "answers nothing", id="no answer"),
         pytest.param(

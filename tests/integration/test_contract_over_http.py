@@ -20,6 +20,7 @@ import requests
 from pydantic import ConfigDict
 
 from cancel_appointment.contract import CancelAnswer
+from describe_api.version import VERSION
 from infra.local import seed
 from infra.local.faults import Fault
 from infra.local.host.process import HostProcess
@@ -608,7 +609,7 @@ def test_more_than_there_is_room_for_is_refused_at_once_and_health_answers_meanw
         health = facade.session.get(f"{facade.url}/api/health", timeout=PATIENCE_S)
         still_waiting = len(asked)
 
-    assert (health.status_code, health.json()) == (200, {"status": "ok"})
+    assert (health.status_code, health.json()) == (200, {"status": "ok", "version": VERSION})
     assert still_waiting
     for future in refused:
         problem = problem_of(future.result())
@@ -761,7 +762,7 @@ def test_every_request_has_an_id_of_its_own_that_graph_hears_too(facade: Facade)
 def test_health_says_that_the_worker_answers(facade: Facade) -> None:
     answer = facade.session.get(f"{facade.url}/api/health", timeout=PATIENCE_S)
 
-    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok", "version": VERSION})
     assert answer.headers["Content-Type"] == "application/json"
     assert answer.headers["Cache-Control"] == "no-store"
     assert not facade.stack.entra.asked

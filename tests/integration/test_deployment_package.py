@@ -18,6 +18,7 @@ import requests
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from describe_api.version import VERSION
 from infra.local.host.process import HostProcess
 from infra.local.stack import LocalStack
 from scripts.package import DEPENDENCIES, REPOSITORY, build, imported_names
@@ -196,7 +197,7 @@ def test_a_caller_without_a_token_is_turned_away(package_facade: Facade) -> None
 
 def test_health_is_answered(package_facade: Facade) -> None:
     answer = package_facade.session.get(f"{package_facade.url}/api/health", timeout=10)
-    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok", "version": VERSION})
 
 
 def test_every_function_of_the_repository_is_in_the_package(deployed: Deployed) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from describe_api.version import VERSION
 from infra.local import seed
 from infra.local.host.process import HostProcess
 from infra.local.stack import LocalStack
@@ -135,7 +136,7 @@ def test_a_wrong_setting_is_one_sentence_to_the_caller_and_in_the_log(
         ]
         assert " ERROR facade.request: event=request status=500 code=misconfigured " in line
         assert f'reason="{sentence}"' in line
-    assert (health.status_code, health.json()) == (200, {"status": "ok"})
+    assert (health.status_code, health.json()) == (200, {"status": "ok", "version": VERSION})
     for told in (printed, *(answer.text for answer in answers)):
         assert "Traceback" not in told
         assert "mark" not in told.replace(str(tmp_path), "")

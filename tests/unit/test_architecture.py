@@ -183,7 +183,7 @@ OWNERS: dict[str, set[str]] = {
     "os": {"shared.serving.endpoint"},
     "random": {"shared.transport.waiting"},
     "asyncio": {"shared.serving.requests", "shared.serving.lanes", "shared.lazy"},
-    "shared.serving.endpoint": {f"{capability}.triggers" for capability in CAPABILITIES},
+    "shared.serving.endpoint": {f"{folder}.triggers" for folder in (*CAPABILITIES, DESCRIBING)},
     "cancel_appointment.contract": {"cancel_appointment.operation", "cancel_appointment.published"},
     "list_bookings.contract": {"list_bookings.operation", "list_bookings.published"},
     "cancel_appointment.operation": {
@@ -447,7 +447,8 @@ def test_every_function_is_async_and_hands_on_the_context_of_its_invocation() ->
     """The runtime attaches the caller's trace to async functions only, and a function that takes no
     context cannot know it at all.
     """
-    triggers = [product()[f"{capability}.triggers"].tree for capability in CAPABILITIES]
+    folders = (*CAPABILITIES, DESCRIBING)
+    triggers = [product()[f"{folder}.triggers"].tree for folder in folders]
     defined = [
         node
         for tree in triggers
