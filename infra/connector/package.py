@@ -1,9 +1,8 @@
-"""``python -m infra.connector.package``: writes the connector's files, filled in for one
-deployment, into a folder.
+"""Writes the connector's files, filled in for one deployment, into a folder.
 
-Owns what is filled in and which values are refused. Holds no secret and asks for none: the
-connector's client secret goes straight into the portal or the command line tool. Does *not* talk to
-anybody.
+Run it with ``python -m infra.connector.package``. Owns the values that it fills in, and which of
+them it refuses. Holds no secret and asks for none: the connector's client secret goes straight into
+the portal or the command line tool. Does *not* talk to anybody.
 """
 
 import argparse
@@ -34,14 +33,14 @@ _EMAIL = re.compile(r"[^\s@\"]{1,64}@[^\s@\"]{1,255}", re.ASCII)
 
 
 class PackageRefused(ValueError):
-    """A value with which no connector could work; the text is one sentence for a person."""
+    """No connector could work with this value; the text is one sentence for a person."""
 
 
 @dataclass(frozen=True, slots=True)
 class Publisher:
-    """Whom users of the connector may ask. A connector for one tenant needs none of it.
+    """Whom users of the connector may ask.
 
-    Errors: PackageRefused.
+    A connector for one tenant needs none of it. Errors: PackageRefused.
     """
 
     website: str
@@ -66,7 +65,8 @@ class Publisher:
             return None
         if missing := sorted(values.keys() - given.keys()):
             raise PackageRefused(
-                f"{', '.join(missing).upper()} is missing: name the publisher whole, or not at all."
+                f"{', '.join(missing).upper()} is missing: give all four values of the publisher, "
+                "or none."
             )
         return cls(**given)
 
@@ -136,7 +136,7 @@ def fill(deployment: Deployment, target: Path, source: Path = FOLDER) -> list[Pa
     }
     for name, text in texts.items():
         if left := _PLACEHOLDER.search(text):
-            raise PackageRefused(f"{name} holds the placeholder {left[0]}, which nothing fills.")
+            raise PackageRefused(f"{name} holds the placeholder {left[0]}, which no value fills.")
     target.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         (target / name).write_text(text, encoding="utf-8")
@@ -146,7 +146,7 @@ def fill(deployment: Deployment, target: Path, source: Path = FOLDER) -> list[Pa
 
 
 def _without_test_values(node: Any) -> Any:
-    """Return the definition without the values that its own tests fill in."""
+    """Return the definition without the values that only its tests need."""
     if isinstance(node, dict):
         return {
             name: _without_test_values(value)

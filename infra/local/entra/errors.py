@@ -1,10 +1,9 @@
-"""Entra's refusals: the exception that the checks raise, what the token endpoint says for each
-AADSTS code, and the answer that it becomes.
+"""Entra's refusals: the exception of the checks, the table by AADSTS code, and the answer.
 
-Sources: Microsoft's "Authentication and authorization error codes" for the causes; reported answers
-of the real service for HTTP status, ``error`` and ``suberror`` where there are any (50013, 500011,
-500131, 500133, 50076, 50079, 50173, 65001, 700016, 7000114, 7000215, 700213, 70011, 70021, 90033),
-else what is usual for that family.
+Sources: Microsoft's "Authentication and authorization error codes" for the causes. For HTTP status,
+``error`` and ``suberror``, reported answers of the real service, where there are any (50013,
+500011, 500131, 500133, 50076, 50079, 50173, 65001, 700016, 7000114, 7000215, 700213, 70011, 70021,
+90033); else what is usual for that family.
 """
 
 import json
@@ -30,7 +29,7 @@ CONDITIONAL_ACCESS_CLAIMS = json.dumps(
 class Refusal:
     """One row: the words of the answer.
 
-    ``claims`` says that the answer carries a claims challenge; ``retry_after_s`` a Retry-After
+    ``claims`` says that the answer has a claims challenge. ``retry_after_s`` is its Retry-After
     header.
     """
 
@@ -401,8 +400,8 @@ REFUSALS: Mapping[int, Refusal] = (
     _ASSERTION | _INTERACTION | _CONSENT | _USER | _APPLICATION | _REQUEST | _SERVICE
 )
 
-# What the sign-in pages and the redemption of their grants refuse; never an answer to an on-behalf-of
-# exchange.
+# What the sign-in pages and the redemption of their grants refuse with. It never answers an
+# on-behalf-of exchange.
 SIGN_IN_REFUSALS: Mapping[int, Refusal] = (
     _rows(
         """
@@ -481,7 +480,7 @@ SIGN_IN_REFUSALS: Mapping[int, Refusal] = (
 class Refused(Exception):
     """The request is refused with this AADSTS code.
 
-    ``text`` replaces the row's words; ``claims`` (JSON) the row's challenge.
+    ``text`` replaces the row's words; ``claims`` (JSON) replaces the row's challenge.
     """
 
     def __init__(
@@ -511,8 +510,9 @@ class RefusalAnswer:
 def say_refusal(
     refused: Refused, *, now: float, correlation_id: str | None = None
 ) -> RefusalAnswer:
-    """Compose the answer as Entra words it: the description ends in trace id, correlation id and
-    time, on lines of their own (CR LF).
+    """Compose the answer as Entra words it.
+
+    The description ends in trace id, correlation id and time, each on its own line (CR LF).
     """
     row = REFUSALS.get(refused.code) or SIGN_IN_REFUSALS[refused.code]
     trace_id, correlation_id = str(uuid.uuid4()), correlation_id or str(uuid.uuid4())

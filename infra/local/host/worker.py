@@ -28,7 +28,8 @@ class _StatusResult(SimpleNamespace):
 
 
 _RECORD = SimpleNamespace
-_PROTOS = SimpleNamespace(  # what the runtime expects of the gRPC messages: records that remember what they were made with
+# The runtime expects these gRPC messages: records that remember what they were made with.
+_PROTOS = SimpleNamespace(
     BindingInfo=_BindingInfo,
     StatusResult=_StatusResult,
     **dict.fromkeys(
@@ -87,7 +88,7 @@ async def load_routes(app_folder: Path, route_prefix: str) -> list[Route]:
 
 
 async def invoke(route: Route, request: Mapping[str, Any], headers: Mapping[str, str]) -> Answer:
-    """Run one function on one request: a 500 without a body when it raises."""
+    """Run one function on one request; it answers 500 without a body when it raises."""
     trigger = Datum(request, "http")
     context = headers.get("traceparent", ""), headers.get("tracestate", "")
     ok, returned, *_ = await native_invocation.invocation_request_native(

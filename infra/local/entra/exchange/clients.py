@@ -1,10 +1,10 @@
-"""How the simulated token endpoint makes sure of the application: by secret, by certificate, or by
-a federated credential.
+"""How the simulated token endpoint checks the application's credential.
 
-The rules of a signed assertion are those of Microsoft's "Certificate credentials": PS256 or RS256,
-``x5t#S256`` or ``x5t``, ``iss`` and ``sub`` the client id, ``aud`` the token endpoint or the
-issuer, ``exp`` ahead (Entra sets it no limit). ``jti`` must be there, but may come again: clients
-reuse one assertion for minutes.
+The credential is a secret, a certificate, or a federated credential. The rules of a signed
+assertion are those of Microsoft's "Certificate credentials": PS256 or RS256, ``x5t#S256`` or
+``x5t``, ``iss`` and ``sub`` the client id, ``aud`` the token endpoint or the issuer, ``exp`` ahead
+(Entra sets it no limit). ``jti`` must be there, but may come again: clients use one assertion for
+minutes.
 """
 
 import base64
@@ -32,8 +32,9 @@ class ClientCheck:
         self._mint = mint
 
     def check(self, tenant_id: str, form: Mapping[str, str], authorization: str, now: float) -> str:
-        """Return how the client proved itself, as ``appidacr`` says it: "1" by secret, "2" by
-        assertion. Errors: Refused.
+        """Return how the client proved itself, as ``appidacr`` says it. Errors: Refused.
+
+        "1" means by secret, "2" by assertion.
         """
         client_id, secret = _basic(authorization) or (
             form.get("client_id", ""),
@@ -140,7 +141,7 @@ class ClientCheck:
             raise Refused(50027)
         if not credentials:
             raise Refused(70021)
-        # The identity lives where the app does.
+        # The managed identity is in the tenant of the app.
         own = self._mint.issuer(self._directory.tenant_ids[0], "2.0")
         matching = [known for known in credentials if (known.issuer or own) == claims.get("iss")]
         if not matching:

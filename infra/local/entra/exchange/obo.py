@@ -1,9 +1,8 @@
-"""What the simulated token endpoint decides: a request's form in, the success body or a ``Refused``
-out. No HTTP.
+"""What the simulated token endpoint decides: a form in, the success body or a ``Refused`` out.
 
-Two grants: on behalf of (Microsoft's "OAuth 2.0 On-Behalf-Of flow") and client credentials. The
-order of the checks is client, ordered refusal, assertion, scope, standing of the user, conditional
-access.
+No HTTP. There are two grants: on behalf of (Microsoft's "OAuth 2.0 On-Behalf-Of flow") and client
+credentials. The checks come in this order: client, ordered refusal, assertion, scope, standing of
+the user, conditional access.
 """
 
 import json
@@ -33,7 +32,7 @@ GRAPH_RESOURCES = (
 class TokenEndpoint:
     """The policy behind ``/oauth2/v2.0/token``.
 
-    Lifetimes in seconds; ``cae_lifetime_s`` is for clients that declare CP1.
+    Lifetimes are in seconds; ``cae_lifetime_s`` is for clients that declare CP1.
     """
 
     def __init__(self, directory: Directory, mint: TokenMint, now: Callable[[], float]) -> None:
@@ -207,8 +206,9 @@ class TokenEndpoint:
         return claims
 
     def _read_scope(self, value: str) -> tuple[str, list[str], str]:
-        """Return the resource, the scopes asked for in lower case without it, and the prefix they
-        were spelled with.
+        """Return the resource, its scopes in lower case, and the prefix as the client spelled it.
+
+        The scopes are without the prefix.
         """
         resources, asked = set[str](), list[str]()
         for word in value.split():
@@ -242,8 +242,9 @@ class TokenEndpoint:
     def _check_conditional_access(
         self, object_id: str, requested: Claims, assertion: Claims
     ) -> None:
-        """Refuse unless the assertion itself shows what is demanded: repeating a challenge to this
-        endpoint never answers it.
+        """Refuse unless the assertion itself shows what is demanded.
+
+        A repeated challenge to this endpoint never answers it.
         """
         policy = self._directory.demand(object_id)
         shown = _values(assertion.get("acrs"))
@@ -265,7 +266,7 @@ def _own_audiences() -> tuple[str, ...]:
 
 
 def _read_claims(value: str | None) -> Claims:
-    """Return the access-token part of a claims request; empty where none is made.
+    """Return the access-token part of a claims request; empty where there is none.
 
     Errors: Refused when it is not a JSON object.
     """
@@ -282,8 +283,9 @@ def _read_claims(value: str | None) -> Claims:
 
 
 def _values(wanted: object) -> set[str]:
-    """Return the values of one claim: of a token (a list), or of a claims request (``value`` or
-    ``values``).
+    """Return the values of one claim, of a token or of a claims request.
+
+    A token has a list, a claims request ``value`` or ``values``.
     """
     if isinstance(wanted, dict):
         wanted = wanted.get("values") or [wanted.get("value")]

@@ -1,7 +1,8 @@
-"""The pages of the simulated sign-in, as HTML: whom to sign in as, which code a device shows, what
-is wrong with a request, and the form that takes an answer back.
+"""The pages of the simulated sign-in, as HTML.
 
-Owns the words and the headers. Does *not* know the rules (``authorize``, ``grants``).
+They ask whom to sign in as and which code a device shows, say what is wrong with a request, and
+take an answer back in a form. Owns the words and the headers. Does *not* know the rules
+(``authorize``, ``grants``).
 """
 
 import secrets
@@ -88,7 +89,7 @@ def said(title: str, text: str) -> web.Response:
 
 
 def refusal(description: str) -> web.Response:
-    """Return the page of a request that cannot be trusted with an answer."""
+    """Return the page for a request whose client must not get an answer."""
     lines = "<br>".join(escape(line) for line in description.splitlines())
     return _page(
         "Sorry, but we're having trouble signing you in",
@@ -100,7 +101,7 @@ def refusal(description: str) -> web.Response:
 
 
 def take_back(back: WayBack, answer: Mapping[str, str]) -> web.Response:
-    """Send the browser back to the client with an answer."""
+    """Send the browser to the client with an answer."""
     if back.mode != "form_post":
         headers = {"Location": back.address(**answer), "Cache-Control": "no-store"}
         return web.Response(status=303, headers=headers)
@@ -134,7 +135,7 @@ def _expected_first(users: Iterable[seed.User], hint: str) -> list[seed.User]:
 
 
 def _role(user: seed.User) -> str:
-    """Say what the person is, and may therefore do."""
+    """Say what the person is, and so may do."""
     places = [one.display_name for one in seed.BUSINESSES if user.object_id in one.staff]
     if not places:
         return "On no booking page's staff: sees none, and may cancel nothing."
@@ -154,8 +155,8 @@ def _page(
 ) -> web.Response:
     """Return a page whose forms may go to ``action``.
 
-    Chromium holds the redirect after a form to ``form-action`` as well, hence the client's origin
-    in it.
+    Chromium applies ``form-action`` to the redirect after a form, too, so the client's origin is in
+    it.
     """
     nonce = secrets.token_urlsafe(16)
     policy = (
