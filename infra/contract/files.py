@@ -14,12 +14,12 @@ OPENAPI = REPOSITORY / "docs" / "openapi.json"
 SWAGGER = REPOSITORY / "infra" / "connector" / "apiDefinition.swagger.json"
 GOLDEN = REPOSITORY / "tests" / "unit" / "golden" / "v1.json"
 
-_MODULE = '''"""Real exchanges, recorded from the running service; ``make contract`` writes this file."""
+_MODULE = '''"""Real exchanges, recorded from the running service by ``make contract``."""
 
 RECORDED = """{}"""
 '''
 # A piece of a long line, up to a space if it has one. An escaped backslash stays whole.
-_PIECE = re.compile(r"(?:\\\\|[^\\]){1,98}(?: |$)|(?:\\\\|[^\\]){1,99}")
+_PIECE = re.compile(r"(?:\\\\|[^\\]){1,94}(?: |$)|(?:\\\\|[^\\]){1,94}")
 
 
 class ContractBroken(Exception):
@@ -46,8 +46,11 @@ def recorded_module(recorded: Iterable[Recorded]) -> str:
     text = json.dumps(exchanges, indent=1, ensure_ascii=False)
     if '"""' in text:
         raise ValueError("a body that ends its own quotation")
-    lines = text.replace("\\", "\\\\").split("\n")
-    return _MODULE.format("\n".join("\\\n".join(_PIECE.findall(line)) for line in lines))
+    return _MODULE.format("\n".join(map(_wrapped, text.replace("\\", "\\\\").split("\n"))))
+
+
+def _wrapped(line: str) -> str:
+    return line if len(line) <= 100 else "\\\n".join(_PIECE.findall(line))
 
 
 def documents() -> dict[Path, str]:

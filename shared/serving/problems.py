@@ -81,7 +81,9 @@ class Problem(Answer):
     title: str = Field(description="The kind of problem in words. The wording may change.")
     status: int = Field(description="The HTTP status of this answer.")
     detail: str = Field(
-        description="What happened this time, in one sentence for a person. The wording may change.",
+        description=(
+            "What happened this time, in one sentence for a person. The wording may change."
+        ),
         json_schema_extra={"x-ms-primary-error-message": True},
     )
     instance: str = Field(description="This answer as a URN, which ends in the request id.")

@@ -1,5 +1,6 @@
-"""The console in a real browser: its whole path by mouse and by keyboard, what it says when things
-go wrong, and who may call whom.
+"""The console in a real browser.
+
+Its whole path by mouse and by keyboard, what it says when things go wrong, and who may call whom.
 """
 
 import itertools
@@ -43,8 +44,9 @@ class Site:
     facade_url: str
 
     def book(self, *, business_id: str = seed.LUNCH_DELIVERY) -> str:
-        """Book an appointment of its own in the console's first month and return the customer's
-        name.
+        """Book an appointment in the console's first month and return the customer's name.
+
+        Each call books an appointment of its own.
         """
         number = next(_numbers)
         customer = f"Customer Number{number}"
@@ -96,8 +98,9 @@ Open = Callable[..., Page]
 
 @pytest.fixture
 def open_page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Open]:
-    """Open pages, and find out at the end that none complained (unless ``complaints`` are expected)
-    and none asked another host.
+    """Open pages, and check at the end that none complained or asked another host.
+
+    ``complaints`` says that complaints are expected.
     """
     contexts: list[BrowserContext] = []
     watches: list[Watch] = []

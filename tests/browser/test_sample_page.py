@@ -1,5 +1,6 @@
-"""The sample page of docs/clients in Chromium, with @azure/msal-browser as it comes from npm: only
-the authority, and that its certificate is trusted, differ from the real thing.
+"""The sample page of docs/clients in Chromium, with @azure/msal-browser as it comes from npm.
+
+Two things differ from the real world: the authority, and that its certificate is trusted.
 """
 
 from collections.abc import Iterator

@@ -1,5 +1,6 @@
-"""The published documents are true: schemathesis generates requests from them, and judges what the
-running service answers.
+"""The published documents are true.
+
+Schemathesis generates requests from them, and judges what the running service answers.
 """
 
 import json

@@ -1,5 +1,6 @@
-"""The Power Platform connector keeps every rule that can be checked without a tenant, its flow fits
-it, and its package is filled as the readme says.
+"""The Power Platform connector keeps every rule that can be checked without a tenant.
+
+Its flow fits it, and its package is filled as the readme says.
 """
 
 import copy
@@ -695,8 +696,10 @@ def test_every_expression_in_the_documents_refers_to_what_exists(
 def test_the_documents_name_codes_actions_and_members_that_exist(
     package: Package, flow: Json, document: Path
 ) -> None:
-    """A word in code with an underscore is a code of the contract, an outcome, an action of the
-    sample flow, or, in capitals, a name of the other documents.
+    """A word in code with an underscore names something that exists.
+
+    That is a code of the contract, an outcome, an action of the sample flow, or, in capitals, a
+    name of the other documents.
     """
     known = (
         {row.code for row in [*TABLE.values(), BUG]}

@@ -1,6 +1,6 @@
-"""The Entra simulator against real clients:
+"""The Entra simulator against real clients.
 
-MSAL and requests over real TLS, PyJWT for what anybody may verify.
+The clients are MSAL and requests over real TLS, and PyJWT for what anybody may verify.
 """
 
 import base64
@@ -1041,9 +1041,9 @@ def test_a_dropped_exchange_is_still_counted(
 ) -> None:
     entra.refuse(None, 65001, times=1)
     entra.faults.add(Fault(step="token", drop=True, when=when))
-    http.headers["Connection"] = (
-        "close"  # the caught error keeps urllib3's pool, and so an idle connection, alive beyond the server
-    )
+    # The caught error keeps urllib3's pool alive, and a pool keeps an idle connection beyond the
+    # server's life.
+    http.headers["Connection"] = "close"
     with pytest.raises(requests.ConnectionError):
         http.post(token_url(entra), data=exchange_form(entra.user_token()))
     assert entra.exchanges() == 1

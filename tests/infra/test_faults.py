@@ -1,6 +1,4 @@
-"""Instructed faults: which one a request takes, and what it puts on the wire, before and after the
-effect.
-"""
+"""Planned faults: which one a request takes, and what it puts on the wire around the effect."""
 
 import json
 import socket
@@ -19,8 +17,9 @@ from infra.local.server import LocalServer
 
 
 class Stage:
-    """A server of one step, ``act``, whose effect is counted and whose ordinary answer is
-    ``{"effects": n}``.
+    """A server of one step, ``act``.
+
+    Its effect is counted, and its ordinary answer is ``{"effects": n}``.
     """
 
     def __init__(self) -> None:

@@ -1,5 +1,6 @@
-"""The Graph Bookings simulator over TLS: addresses, tokens, rights, cancelling, faults with the
-truth beside them, and its local control.
+"""The Graph Bookings simulator over TLS.
+
+Addresses, tokens, rights, cancelling, faults with the truth beside them, and its local control.
 """
 
 import base64
@@ -506,7 +507,8 @@ def test_a_calendar_view_needs_start_and_end(adele: Client, query: str) -> None:
 
 
 def test_an_unquoted_offset_in_a_calendar_view_is_understood(adele: Client) -> None:
-    path = f"{SOLUTIONS}/{quote(seed.LUNCH_DELIVERY)}/calendarView?start=2027-05-01T14:29:00+02:00&end=2027-05-01T15:00:00+02:00"
+    span = "start=2027-05-01T14:29:00+02:00&end=2027-05-01T15:00:00+02:00"
+    path = f"{SOLUTIONS}/{quote(seed.LUNCH_DELIVERY)}/calendarView?{span}"
     assert len(adele.send("GET", path).json()["value"]) == 1
 
 
@@ -763,9 +765,9 @@ def test_requests_are_remembered_as_they_came(
         "POST",
         f"{SOLUTIONS}/{seed.LUNCH_DELIVERY}/appointments/{seed.EXAMPLE_APPOINTMENT}/cancel",
     )
-    assert (
-        first.raw_path
-        == f"{SOLUTIONS}/Contosolunchdelivery%40M365B489948.onmicrosoft.com/appointments/AAMkADKoAAA%3D/cancel"
+    assert first.raw_path == (
+        f"{SOLUTIONS}/Contosolunchdelivery%40M365B489948.onmicrosoft.com"
+        "/appointments/AAMkADKoAAA%3D/cancel"
     )
     assert json.loads(first.body) == {"cancellationMessage": seed.EXAMPLE_MESSAGE}
     assert first.headers["authorization"] == "Bearer adele"

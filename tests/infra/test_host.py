@@ -35,7 +35,13 @@ open_door = threading.Event()
 
 
 def described(req: func.HttpRequest) -> func.HttpResponse:
-    seen = {"method": req.method, "url": req.url, "headers": dict(req.headers), "query": dict(req.params), "route": dict(req.route_params)}
+    seen = {
+        "method": req.method,
+        "url": req.url,
+        "headers": dict(req.headers),
+        "query": dict(req.params),
+        "route": dict(req.route_params),
+    }
     return func.HttpResponse(json.dumps(seen), mimetype="application/json")
 
 
@@ -62,7 +68,8 @@ async def unnamed(req: func.HttpRequest, context: func.Context) -> func.HttpResp
 
 @app.route(route="mirror", methods=["POST"])
 def mirror(req: func.HttpRequest) -> func.HttpResponse:
-    return func.HttpResponse(req.get_body(), mimetype=req.headers.get("content-type", "application/octet-stream"), status_code=201)
+    content_type = req.headers.get("content-type", "application/octet-stream")
+    return func.HttpResponse(req.get_body(), mimetype=content_type, status_code=201)
 
 
 @app.route(route="broken", methods=["GET"])
@@ -119,7 +126,10 @@ def send(
     chunked: bool = False,
     timeout: float = 20,
 ) -> Reply:
-    """One request on a connection of its own; headers go out exactly as given, also repeated ones."""
+    """Send one request on a connection of its own.
+
+    Headers go out exactly as given, also repeated ones.
+    """
     address = urlsplit(host.url)
     connection = http.client.HTTPConnection("127.0.0.1", address.port, timeout=timeout)
     try:

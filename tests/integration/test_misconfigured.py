@@ -1,8 +1,8 @@
-"""A setting that is missing or contradicts another: one sentence that names it, to the caller and
-in the log, and nothing else.
+"""A setting that is missing or contradicts another.
 
-That a mended setting is picked up without a restart is in test_lazy: a running process's
-environment cannot be changed from outside.
+One sentence names it, to the caller and in the log, and nothing else is said. That a mended setting
+is picked up without a restart is in test_lazy: nobody can change a running process's environment
+from outside.
 """
 
 from pathlib import Path
@@ -21,9 +21,8 @@ from tests.conftest import REPOSITORY
 PATIENCE_S = 60.0
 CREDENTIALS = "CLIENT_SECRET, CLIENT_CERTIFICATE_PATH, MANAGED_IDENTITY_CLIENT_ID"
 
-# What is set, beside or instead of what is right ("" counts as not set), and what is said. Values
-# that must not be repeated hold "mark"; FILE is a file
-# that exists and holds nonsense.
+# What is set, beside or instead of what is right, and what is said. "" counts as not set. Values
+# that must not be repeated hold "mark". FILE is a file that exists and holds nonsense.
 WRONG: dict[str, tuple[dict[str, str], str]] = {
     "no tenant": ({"TENANT_ID": ""}, "The setting TENANT_ID is missing."),
     "no client": ({"CLIENT_ID": ""}, "The setting CLIENT_ID is missing."),

@@ -1,5 +1,6 @@
-"""Webhooks over HTTP, through the official runtime: who is let in, what a sender is answered, that
-one delivery is one cancel, and whose token is used.
+"""Webhooks over HTTP, through the official runtime.
+
+Who is let in, what a sender is answered, that one delivery is one cancel, and whose token is used.
 """
 
 import base64
@@ -365,7 +366,8 @@ STATUSES = {row.status.value for row in TABLE.values()} - {500} | {200}
 def test_no_input_is_answered_with_anything_but_the_contract(
     sender: Sender, headers: dict[str, bytes], body: bytes, sent: bytes | None
 ) -> None:
-    answer = sender.send(body, headers=headers, sent=sent)  # type: ignore[arg-type]  # bytes are sent as they are
+    # Bytes are sent as they are.
+    answer = sender.send(body, headers=headers, sent=sent)  # type: ignore[arg-type]
 
     assert answer.status_code in STATUSES
     assert answer.status_code not in (408, 410)

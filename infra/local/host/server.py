@@ -10,7 +10,8 @@ Azure/azure-functions-core-tools:
   10098); HEAD is not GET.
 * Headers and query reach the worker as maps: repeated ones are joined with a comma, empty query
   values are dropped (GrpcMessageConversionExtensions.cs). The same file reads a body only if
-  ``Content-Length`` is given. So the body of a chunked request arrives empty (issue 7930), also here.
+  ``Content-Length`` is given. So the body of a chunked request arrives empty, here, too (issue
+  7930).
 * An exception that leaves a function is a 500 without a body; a function without an output binding
   answers 204.
 * Header values are UTF-8, as Kestrel reads them; others are a 400 (dotnet/aspnetcore issue 32448).
