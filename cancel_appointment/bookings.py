@@ -14,17 +14,32 @@ from shared.graph.endings import Seen
 class Appointments(Protocol):
     """Appointments at Microsoft Graph.
 
-    Neither call raises for what Graph or the network may do. ``timeout_s`` in seconds.
+    Neither call raises for what Graph or the network may do. ``appointment_id`` is that of the
+    request, in the spelling to send. ``timeout_s`` in seconds; ``fresh``: over a new connection.
     """
 
     def cancel(
-        self, request: CancelRequest, token: GraphToken, *, request_id: str, timeout_s: float
+        self,
+        request: CancelRequest,
+        appointment_id: str,
+        token: GraphToken,
+        *,
+        call_id: str,
+        timeout_s: float,
+        fresh: bool,
     ) -> Seen:
         """Cancel the appointment, once. Success is 204."""
         ...
 
     def look(
-        self, request: CancelRequest, token: GraphToken, *, request_id: str, timeout_s: float
+        self,
+        request: CancelRequest,
+        appointment_id: str,
+        token: GraphToken,
+        *,
+        call_id: str,
+        timeout_s: float,
+        fresh: bool,
     ) -> Seen:
         """Read the appointment; changes nothing. Success is 200."""
         ...
@@ -41,6 +56,7 @@ class _Graph(Protocol):
         timeout_s: float,
         step: str,
         body: dict[str, str] | None = None,
+        fresh: bool = False,
     ) -> Seen: ...
 
 
@@ -56,36 +72,47 @@ class GraphAppointments:
         self._default_message = default_message
 
     def cancel(
-        self, request: CancelRequest, token: GraphToken, *, request_id: str, timeout_s: float
+        self,
+        request: CancelRequest,
+        appointment_id: str,
+        token: GraphToken,
+        *,
+        call_id: str,
+        timeout_s: float,
+        fresh: bool,
     ) -> Seen:
         """Send bookingAppointment: cancel.
 
         A message always goes with it: Graph may refuse an empty one.
         """
-        body = {"cancellationMessage": request.cancellation_message or self._default_message}
-        segments = (*self._path(request), "cancel")
         return self._graph.call(
             "POST",
-            segments,
+            (*self._root, request.business_id, "appointments", appointment_id, "cancel"),
             token,
-            request_id=request_id,
+            request_id=call_id,
             timeout_s=timeout_s,
             step="cancel",
-            body=body,
+            body={"cancellationMessage": request.cancellation_message or self._default_message},
+            fresh=fresh,
         )
 
     def look(
-        self, request: CancelRequest, token: GraphToken, *, request_id: str, timeout_s: float
+        self,
+        request: CancelRequest,
+        appointment_id: str,
+        token: GraphToken,
+        *,
+        call_id: str,
+        timeout_s: float,
+        fresh: bool,
     ) -> Seen:
         """Send Get bookingAppointment."""
         return self._graph.call(
             "GET",
-            self._path(request),
+            (*self._root, request.business_id, "appointments", appointment_id),
             token,
-            request_id=request_id,
+            request_id=call_id,
             timeout_s=timeout_s,
             step="look",
+            fresh=fresh,
         )
-
-    def _path(self, request: CancelRequest) -> tuple[str, ...]:
-        return (*self._root, request.business_id, "appointments", request.appointment_id)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from cancel_appointment.outcome import CancelOutcome, Outcome
+from cancel_appointment.outcome import CancelOutcome, Missing, Outcome
 from cancel_appointment.request import CancelRequest
 from shared.serving.problems import Answer, Reply, open_list, success
 
@@ -37,27 +37,38 @@ class CancelAnswer(Answer):
         description="Quote this to the operator of this service.",
         json_schema_extra={"format": "uuid"},
     )
+    missing: Annotated[Missing, open_list(*Missing)] | None = Field(
+        default=None,
+        description=f"With not_found, where Microsoft Graph says which: what is not there, or not visible to this caller: {' or '.join(Missing)}. An open list: take a value that you do not know for one that is absent.",
+    )
     message: str = Field(description="One sentence for a person. Its wording may change.")
 
 
-_SENTENCES: Mapping[tuple[Outcome, bool], str] = {
+_CANCELLED: Mapping[bool, str] = {
+    True: "The appointment was cancelled; Microsoft Bookings notifies the customer and the staff.",
+    False: "The appointment was cancelled. Microsoft Graph did not confirm it, but it stood before and is gone now.",
+}
+_NOT_FOUND: Mapping[tuple[bool, bool], str] = {  # by business, and by confirmed
     (
-        Outcome.CANCELLED,
-        True,
-    ): "The appointment was cancelled; Microsoft Bookings notifies the customer and the staff.",
-    (
-        Outcome.CANCELLED,
         False,
-    ): "The appointment was cancelled. Microsoft Graph did not confirm it, but it stood before the request and is gone now.",
-    (
-        Outcome.NOT_FOUND,
         True,
     ): "There is no such appointment, or it is not visible to this caller. Check both ids; an appointment that was moved gets a new id.",
     (
-        Outcome.NOT_FOUND,
+        False,
         False,
     ): "The appointment is not there, or not visible to this caller. An earlier attempt may have cancelled it.",
+    (True, True): "There is no such booking business, or it is not visible to this caller.",
+    (
+        True,
+        False,
+    ): "There is no such booking business, or it is not visible to this caller. An earlier attempt may have cancelled the appointment.",
 }
+
+
+def _sentence(outcome: CancelOutcome) -> str:
+    if outcome.outcome is Outcome.CANCELLED:
+        return _CANCELLED[outcome.confirmed]
+    return _NOT_FOUND[outcome.missing is Missing.BUSINESS, outcome.confirmed]
 
 
 def answer(outcome: CancelOutcome, request: CancelRequest, request_id: str) -> Reply:
@@ -70,6 +81,7 @@ def answer(outcome: CancelOutcome, request: CancelRequest, request_id: str) -> R
         business_id=request.business_id,
         appointment_id=request.appointment_id,
         request_id=request_id,
-        message=_SENTENCES[outcome.outcome, outcome.confirmed],
+        missing=outcome.missing,
+        message=_sentence(outcome),
     )
     return success(body, outcome.outcome.value)

@@ -40,6 +40,7 @@ CANCEL_APPOINTMENT = Published(
         "cancelled_replayed",
         "not_found",
         "not_found_unconfirmed",
+        "not_found_business",
     ),
     causes=(
         errors.RequestInvalid,
@@ -48,6 +49,7 @@ CANCEL_APPOINTMENT = Published(
         errors.BodyTooLarge,
         errors.MediaTypeUnsupported,
         errors.IdempotencyKeyReused,
+        errors.RefusedByBookings,
         *CAUSES_OF_UPSTREAMS,
         *CAUSES_OF_SERVICE,
         errors.OutcomeUnknown,
@@ -132,6 +134,7 @@ CANCEL_APPOINTMENT_BY_WEBHOOK = Published(
         errors.BodyTooLarge,
         errors.MediaTypeUnsupported,
         errors.IdempotencyKeyReused,
+        errors.RefusedByBookings,
         *CAUSES_OF_UPSTREAMS,
         *CAUSES_OF_SERVICE,
         errors.OutcomeUnknown,

@@ -5,59 +5,60 @@ doubt: an attempt whose end nobody knows, whichever key it came with. A request 
 Idempotency-Key has a second one, which carries the caller's wish to hear the same answer again, and
 detects another body.
 
-Owns keys, payloads and the order of writes. Does *not* talk to Graph. When the store is down the
-cancel goes on, and ``blind`` says so; what was done without a record by nature is remembered in two
-other places, a record by key that could be had, and this worker.
+Owns keys, payloads, what is kept of an outcome, and what this worker did without a store. Does
+*not* talk to Graph. When the store is down the cancel goes on, and ``unsure`` says so.
 """
 
 import json
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from cachetools import TTLCache
-
-from cancel_appointment.outcome import CancelOutcome, Outcome
+from cancel_appointment.outcome import CancelOutcome, Missing, Outcome
 from cancel_appointment.request import CancelRequest
 from shared.digest import digest
 from shared.errors import IdempotencyKeyReused, RequestInProgress
 from shared.identity.principal import Principal
+from shared.ids import folded, url_safe
 from shared.records.rules import (
-    Abandoned,
-    Begun,
     Claim,
+    Doubt,
+    End,
+    Finished,
+    Granted,
     IdempotencyStore,
     Mismatch,
-    New,
+    Removed,
     Replay,
     Running,
     StoreUnavailable,
+    Wanted,
 )
+from shared.telemetry.journal import tell
 from shared.transport.deadline import Deadline
 
 _log = logging.getLogger("facade.records")
 _LEASE_MARGIN_S = 10.0  # covers the skew of clocks between instances
 _WAIT_AT_MOST_S = 3.0
 _FIRST_POLL_S, _LONGEST_POLL_S = 0.05, 0.5
-_NO_FINGERPRINT = (
-    ""  # by nature there is one request only: another message does not make it another
-)
+# By nature there is one request only: another message does not make it another.
+_NO_FINGERPRINT = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Our right to carry out a request.
+    """Our right to carry out a request; ``claim`` is None where the store could not be had.
 
-    ``doubt``: an earlier attempt may have taken effect. ``blind``: the records could not be read.
+    ``doubt``: an earlier attempt may have taken effect. ``unsure``: one may have been forgotten.
     """
 
-    by_nature: Claim | None
-    by_key: Claim | None
+    caller: str
+    nature: str
+    claim: Claim | None
     doubt: bool
-    blind: bool
+    unsure: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ class Records:
         self._store = store
         self._keep = keep
         self._sleep = sleep
-        self._unrecorded = _Unrecorded(keep.keep_s)
+        self._unrecorded = Unrecorded(keep.keep_s)
 
     def open(
         self,
@@ -97,70 +98,63 @@ class Records:
         Errors: IdempotencyKeyReused; RequestInProgress when the same request is still running after
         a short wait.
         """
-        nature = _nature_of(caller, request)
-        doubt = nature in self._unrecorded
-        by_key: Claim | None = None
+        who, nature = _hash_of(caller), _nature_of(caller, request)
+        wanted = [Wanted(nature, _NO_FINGERPRINT)]
+        if idempotency_key is not None:
+            wanted.append(Wanted(_key_of(caller, idempotency_key), _fingerprint(request)))
         try:
-            if idempotency_key is not None:
-                begun = self._begin(
-                    _key_of(caller, idempotency_key), _fingerprint(request), deadline
-                )
-                if isinstance(begun, Replay):
-                    return _read(begun)
-                by_key = begun.claim
-                doubt = doubt or isinstance(begun, Abandoned)
-            try:
-                begun = self._begin(nature, _NO_FINGERPRINT, deadline)
-            except RequestInProgress:
-                self._release(by_key, doubt=doubt)
-                raise
+            begun = self._begin(who, wanted, deadline)
             if isinstance(begun, Replay):
-                outcome = _read(begun)
-                self._complete(by_key, outcome)
-                return outcome
+                return _read(begun)
         except StoreUnavailable as error:
-            _log.error("event=store_unavailable step=begin reason=%r", str(error))
-            doubt = (
-                doubt or nature in self._unrecorded
-            )  # asked again: the store may have taken seconds to fail
-            self._unrecorded.add(nature)
-            return Entry(None, by_key, doubt=doubt, blind=True)
-        doubt = doubt or isinstance(begun, Abandoned) or nature in self._unrecorded
-        return Entry(begun.claim, by_key, doubt=doubt, blind=False)
+            tell(_log, logging.ERROR, "store_unavailable", "step=begin reason=%r", str(error))
+            doubt = self._unrecorded.add(who, nature)
+            return Entry(who, nature, None, doubt=doubt, unsure=True)
+        doubt = begun.doubt or self._unrecorded.has(who, nature)
+        unsure = begun.forgot or self._unrecorded.forgot(who)
+        return Entry(who, nature, begun.claim, doubt=doubt, unsure=unsure)
 
-    def settle(self, entry: Entry, outcome: CancelOutcome) -> CancelOutcome:
+    def settle(self, entry: Entry, outcome: CancelOutcome, *, doubt: bool) -> CancelOutcome:
         """Write an outcome down and return it, as far as it still can be said.
 
         By nature only ``cancelled`` is kept; a ``not_found`` that is not confirmed leaves the doubt
-        to the next attempt. Where another worker took the record over meanwhile, or a thread of
-        this one went on without it, those may have cancelled the appointment: a ``not_found`` is
-        then not confirmed.
+        to the next attempt, and one of a missing business is not kept at all: a mailbox comes back.
+        Where another worker took the record over meanwhile, or a thread of this one went on without
+        it, or nobody can tell, those may have cancelled the appointment: a ``not_found`` is then
+        not confirmed.
         """
+        if entry.claim is None:
+            return outcome
+        end: End = Finished(_write(outcome))
         if outcome.outcome is Outcome.CANCELLED:
-            self._complete(entry.by_nature, outcome)
+            self._settle(entry.claim, end, end)
+            return outcome
+        alone = not self._unrecorded.has(entry.caller, entry.nature)
+        outcome = replace(outcome, confirmed=outcome.confirmed and alone)
+        if outcome.missing is Missing.BUSINESS:
+            nature = end = Doubt() if doubt or not alone else Removed()
         else:
-            alone = entry.by_nature is None or entry.by_nature.key not in self._unrecorded
-            confirmed = outcome.confirmed and alone
-            still_ours = self._release(entry.by_nature, doubt=not confirmed)
-            outcome = replace(outcome, confirmed=confirmed and still_ours)
-        self._complete(entry.by_key, outcome)
-        return outcome
+            nature = Removed() if outcome.confirmed else Doubt()
+            end = Finished(_write(outcome))
+        still_ours = self._settle(entry.claim, nature, end)
+        return replace(outcome, confirmed=outcome.confirmed and still_ours)
 
     def give_up(self, entry: Entry, *, doubt: bool) -> None:
         """Let a repeat try again; with ``doubt`` it will look first."""
-        self._release(entry.by_nature, doubt=doubt)
-        self._release(entry.by_key, doubt=doubt)
+        if entry.claim is not None:
+            end = Doubt() if doubt else Removed()
+            self._settle(entry.claim, end, end)
 
-    def _begin(self, key: str, fingerprint: str, deadline: Deadline) -> New | Abandoned | Replay:
+    def _begin(self, caller: str, wanted: list[Wanted], deadline: Deadline) -> Granted | Replay:
         """Begin, waiting briefly while somebody else carries the same request out."""
         wait_until = deadline.now() + min(_WAIT_AT_MOST_S, deadline.remaining_s() / 2)
         poll_s = _FIRST_POLL_S
         while True:
-            begun: Begun = self._store.begin(
-                key, fingerprint, lease_s=self._keep.lease_s, keep_s=self._keep.keep_s
+            begun = self._store.begin(
+                caller, wanted, lease_s=self._keep.lease_s, keep_s=self._keep.keep_s
             )
             match begun:
-                case New() | Abandoned() | Replay():
+                case Granted() | Replay():
                     return begun
                 case Mismatch():
                     raise IdempotencyKeyReused(
@@ -175,34 +169,26 @@ class Records:
             self._sleep(poll_s)
             poll_s = min(_LONGEST_POLL_S, poll_s * 2)
 
-    def _complete(self, claim: Claim | None, outcome: CancelOutcome) -> None:
-        if claim is None:
-            return
-        payload = json.dumps({"outcome": outcome.outcome.value, "confirmed": outcome.confirmed})
-        try:
-            self._store.complete(claim, payload, keep_s=self._keep.keep_s)
-        except (
-            StoreUnavailable
-        ) as error:  # the record stays as it is: when its lease is over, a repeat looks first
-            _log.error("event=store_unavailable step=complete reason=%r", str(error))
+    def _settle(self, claim: Claim, nature: End, key: End) -> bool:
+        """Settle a claim; False where it may no longer be ours.
 
-    def _release(self, claim: Claim | None, *, doubt: bool) -> bool:
-        """Release a claim; False only where it was no longer ours."""
-        if claim is None:
-            return True
+        Where the store fails the records stay as they are: when the lease is over, a repeat looks
+        first.
+        """
         try:
-            return self._store.release(claim, doubt=doubt, keep_s=self._keep.keep_s)
+            ends = [nature, key][: len(claim.wanted)]
+            return self._store.settle(claim, ends, keep_s=self._keep.keep_s)
         except StoreUnavailable as error:
-            _log.error("event=store_unavailable step=release reason=%r", str(error))
-            return True
+            tell(_log, logging.ERROR, "store_unavailable", "step=settle reason=%r", str(error))
+            return False
 
 
-class _Unrecorded:
+class Unrecorded:
     """What this worker carried out while the store was down, by nature, for as long as a record
     would live.
 
-    Bounded: when there is more than ``capacity``, everything may have been, until that much time
-    has passed.
+    Bounded: above ``capacity`` all of the caller who has most is dropped, and for as long as a
+    record would live anything of that caller may have been carried out. Nobody else pays.
     """
 
     def __init__(
@@ -210,33 +196,56 @@ class _Unrecorded:
     ) -> None:
         self._keep_s = keep_s
         self._now = now
+        self._capacity = capacity
         self._lock = threading.Lock()
-        self._natures: TTLCache[str, bool] = TTLCache(capacity, ttl=keep_s, timer=now)
-        self._unsure_until = -math.inf
+        self._until: dict[str, dict[str, float]] = {}  # by caller, oldest first
+        self._forgotten_until: dict[str, float] = {}
+        self._count = 0
 
-    def __contains__(self, nature: str) -> bool:
+    def has(self, caller: str, nature: str) -> bool:
+        """Say whether this was carried out."""
         with self._lock:
-            return self._now() < self._unsure_until or nature in self._natures
+            return self._has(caller, nature)
 
-    def add(self, nature: str) -> None:
+    def forgot(self, caller: str) -> bool:
+        """Say whether something of this caller was carried out, and nobody knows what."""
         with self._lock:
-            if nature not in self._natures and self._natures.currsize >= self._natures.maxsize:
-                self._unsure_until = self._now() + self._keep_s
-            self._natures[nature] = True
+            return self._forgotten_until.get(caller, 0.0) > self._now()
+
+    def add(self, caller: str, nature: str) -> bool:
+        """Remember what begins now; say whether it was carried out before."""
+        with self._lock:
+            before = self._has(caller, nature)
+            self._count -= self._until.get(caller, {}).pop(nature, None) is not None
+            if self._count >= self._capacity:
+                self._make_room()
+            self._until.setdefault(caller, {})[nature] = self._now() + self._keep_s
+            self._count += 1
+            return before
+
+    def _has(self, caller: str, nature: str) -> bool:
+        return self._until.get(caller, {}).get(nature, 0.0) > self._now()
+
+    def _make_room(self) -> None:
+        now = self._now()
+        for known in (self._forgotten_until, *self._until.values()):
+            for name in [name for name, until in known.items() if until <= now]:
+                del known[name]
+        self._until = {caller: natures for caller, natures in self._until.items() if natures}
+        self._count = sum(map(len, self._until.values()))
+        if self._count >= self._capacity:
+            most = max(self._until, key=lambda caller: len(self._until[caller]))
+            self._forgotten_until[most] = now + self._keep_s
+            self._count -= len(self._until.pop(most))
+
+
+def _hash_of(caller: Principal) -> str:
+    return digest("caller", caller.tenant_id, caller.object_id).hex()
 
 
 def _nature_of(caller: Principal, request: CancelRequest) -> str:
-    """Bind an appointment to whoever asks.
-
-    Businesses are mailboxes, whose addresses do not differ by case.
-    """
-    return digest(
-        "nature",
-        caller.tenant_id,
-        caller.object_id,
-        request.business_id.lower(),
-        request.appointment_id,
-    ).hex()
+    """Bind an appointment to whoever asks, in one spelling of its ids."""
+    return digest("nature", caller.tenant_id, caller.object_id, *_ids_of(request)).hex()
 
 
 def _key_of(caller: Principal, idempotency_key: str) -> str:
@@ -249,18 +258,28 @@ def _key_of(caller: Principal, idempotency_key: str) -> str:
 
 
 def _fingerprint(request: CancelRequest) -> str:
-    return digest(
-        request.business_id,
-        request.appointment_id,
-        "" if request.cancellation_message is None else f"={request.cancellation_message}",
-    ).hex()
+    message = request.cancellation_message
+    return digest(*_ids_of(request), "" if message is None else f"={message}").hex()
+
+
+def _ids_of(request: CancelRequest) -> tuple[str, str]:
+    return folded(request.business_id), url_safe(request.appointment_id)
+
+
+def _write(outcome: CancelOutcome) -> str:
+    said = {"outcome": outcome.outcome, "confirmed": outcome.confirmed}
+    return json.dumps(said if outcome.missing is None else {**said, "missing": outcome.missing})
 
 
 def _read(replay: Replay) -> CancelOutcome:
     try:
         payload = json.loads(replay.payload)
+        missing = payload.get("missing")
         return CancelOutcome(
-            Outcome(payload["outcome"]), confirmed=payload["confirmed"] is True, replayed=True
+            Outcome(payload["outcome"]),
+            confirmed=payload["confirmed"] is True,
+            replayed=True,
+            missing=None if missing is None else Missing(missing),
         )
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise StoreUnavailable("a finished record holds no outcome") from error

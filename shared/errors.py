@@ -145,6 +145,10 @@ class AccessDenied(FacadeError):
     """Graph says that this user may not do it."""
 
 
+class RefusedByBookings(FacadeError):
+    """Bookings does not allow this cancel by one of its rules, such as a minimum lead time."""
+
+
 class BusinessNotFound(FacadeError):
     """Graph knows no such booking business, or does not show it to this user; it does not tell the
     two apart.
@@ -165,7 +169,7 @@ class Throttled(FacadeError):
 
 
 class UpstreamUnavailable(FacadeError):
-    """An upstream could not be reached and nothing was sent to Graph.
+    """An upstream could not be reached, or could do nothing now; nothing was changed.
 
     ``retry_after_s`` is in seconds.
     """
@@ -178,7 +182,7 @@ class UpstreamUnavailable(FacadeError):
 
 
 class UpstreamBroken(FacadeError):
-    """An upstream answered nothing usable, and nothing was changed."""
+    """An upstream answered nothing usable; nothing was changed, or it stood when last looked at."""
 
 
 class OutcomeUnknown(FacadeError):

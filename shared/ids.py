@@ -87,13 +87,6 @@ def without_controls(value: str) -> str:
     return value
 
 
-def folded(business_id: str) -> str:
-    """Return a business id for comparing: addresses do not differ by case, and no letter beyond
-    ASCII turns into one of ASCII.
-    """
-    return business_id.encode("utf-8", "surrogatepass").lower().decode("utf-8", "surrogatepass")
-
-
 def _stripped(value: object) -> object:
     if value is None:
         raise ValueError("is required")
@@ -121,3 +114,20 @@ BusinessId = Annotated[
 AppointmentId = Annotated[
     str, _published(1024), BeforeValidator(_stripped), AfterValidator(_identifier)
 ]
+
+
+_URL_SAFE = str.maketrans("/+", "-_")
+
+
+def url_safe(appointment_id: str) -> str:
+    """Return the spelling of an appointment's id that any path can hold: ``-`` for ``/``, ``_`` for
+    ``+``. Both spellings name one appointment.
+    """
+    return appointment_id.translate(_URL_SAFE)
+
+
+def folded(business_id: str) -> str:
+    """Return a business id for comparing: addresses do not differ by case, and no letter beyond
+    ASCII turns into one of ASCII.
+    """
+    return business_id.encode("utf-8", "surrogatepass").lower().decode("utf-8", "surrogatepass")

@@ -17,7 +17,15 @@ from shared.entra.http import EntraAnswer, EntraHttp
 from shared.errors import FacadeError
 from shared.graph.client import MAX_BODY_BYTES, GraphClient
 from shared.graph.endings import GraphAnswer, Seen
-from shared.records.rules import Begun, Claim, IdempotencyStore, StoreUnavailable
+from shared.records.rules import (
+    Begun,
+    Claim,
+    End,
+    Granted,
+    IdempotencyStore,
+    StoreUnavailable,
+    Wanted,
+)
 from shared.telemetry.journal import Telemetry
 from shared.telemetry.tracing import Attributes, Span
 from shared.transport.channel import Channel
@@ -189,23 +197,22 @@ class InstrumentedStore:
         self._store = store
         self._telemetry = telemetry
 
-    def begin(self, key: str, fingerprint: str, *, lease_s: float, keep_s: float) -> Begun:
+    def begin(
+        self, caller: str, wanted: Sequence[Wanted], *, lease_s: float, keep_s: float
+    ) -> Begun:
         """See ``IdempotencyStore.begin``."""
         with self._told("begin") as span:
-            begun = self._store.begin(key, fingerprint, lease_s=lease_s, keep_s=keep_s)
+            begun = self._store.begin(caller, wanted, lease_s=lease_s, keep_s=keep_s)
             span.note({"facade.record": type(begun).__name__})
+            if isinstance(begun, Granted):
+                span.note({"facade.doubt": begun.doubt})
             return begun
 
-    def complete(self, claim: Claim, payload: str, *, keep_s: float) -> bool:
-        """See ``IdempotencyStore.complete``."""
-        with self._told("complete"):
-            return self._store.complete(claim, payload, keep_s=keep_s)
-
-    def release(self, claim: Claim, *, doubt: bool, keep_s: float) -> bool:
-        """See ``IdempotencyStore.release``."""
-        with self._told("release") as span:
-            span.note({"facade.doubt": doubt})
-            return self._store.release(claim, doubt=doubt, keep_s=keep_s)
+    def settle(self, claim: Claim, ends: Sequence[End], *, keep_s: float) -> bool:
+        """See ``IdempotencyStore.settle``."""
+        with self._told("settle") as span:
+            span.note({"facade.end": type(ends[0]).__name__})
+            return self._store.settle(claim, ends, keep_s=keep_s)
 
     def close(self) -> None:
         """See ``IdempotencyStore.close``."""

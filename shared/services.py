@@ -24,7 +24,8 @@ from shared.identity.caller import Caller, CallerRules, read_bearer_token
 from shared.identity.key_sets import fetch_signing_keys
 from shared.identity.proved import ProvedCallers
 from shared.identity.signing_keys import FetchKeys, SigningKeys
-from shared.records.rules import IdempotencyStore, MemoryStore
+from shared.records.memory_store import MemoryStore
+from shared.records.rules import IdempotencyStore
 from shared.settings import Settings, TelemetrySettings
 from shared.telemetry.journal import OFF, Journal, Telemetry, pseudonym
 from shared.transport.channel import Channel
@@ -261,20 +262,16 @@ def _open_records(settings: Settings, waiting: SystemWaiting, trust: Trust) -> I
     """
     if settings.idempotency_store == "memory":
         return MemoryStore(waiting.now)
-    from shared.records.table_store import Patience, TableStore, pooled_transport
+    from shared.records.table_calls import Patience
+    from shared.records.table_store import TableStore
 
-    transport = pooled_transport(trust)
-    patience = Patience(
-        connect_s=1.0, read_s=1.5, operation_s=2.0
-    )  # a table that is down must leave the cancel most of its deadline
+    # A table that is down must leave the cancel most of its deadline.
+    patience = Patience(connect_s=1.0, read_s=1.5, operation_s=2.0)
+    name = settings.idempotency_table_name
     if settings.idempotency_table_connection_string is not None:
+        secret = settings.idempotency_table_connection_string.get_secret_value()
         try:
-            return TableStore.from_connection_string(
-                settings.idempotency_table_connection_string.get_secret_value(),
-                settings.idempotency_table_name,
-                patience=patience,
-                transport=transport,
-            )
+            return TableStore.from_connection_string(secret, name, trust=trust, patience=patience)
         except ValueError:
             raise Misconfigured(
                 "The setting IDEMPOTENCY_TABLE_CONNECTION_STRING is not a connection string."
@@ -283,9 +280,5 @@ def _open_records(settings: Settings, waiting: SystemWaiting, trust: Trust) -> I
 
     identity = ManagedIdentityCredential(settings.managed_identity_client_id)
     return TableStore.from_endpoint(
-        settings.idempotency_table_endpoint or "",
-        settings.idempotency_table_name,
-        identity,
-        patience=patience,
-        transport=transport,
+        settings.idempotency_table_endpoint or "", name, identity, trust=trust, patience=patience
     )

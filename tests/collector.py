@@ -1,10 +1,12 @@
-"""A collector of telemetry, for tests: takes what the service exports by OTLP over HTTP and keeps
-it readable.
+"""Collectors of telemetry, for tests and benchmarks: they take what the service exports, by OTLP over
+HTTP or to Azure Monitor, and keep it readable.
 """
 
+import gzip
+import json
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -49,8 +51,30 @@ class Point:
     value: float
 
 
+type Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class _Listener:
+    """Listens while it is a context manager."""
+
+    def _taken_by(self) -> Mapping[str, Handler]:
+        """Return what takes what is posted, by path."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        app = web.Application(client_max_size=64 * 1024 * 1024)
+        for path, take in self._taken_by().items():
+            app.router.add_post(path, take)
+        self._server = LocalServer(app)
+        self._server.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.__exit__(None, None, None)
+
+
 @dataclass
-class Collector:
+class Collector(_Listener):
     """Listens while it is a context manager; what came may be read from any thread."""
 
     headers: list[dict[str, str]] = field(default_factory=list)
@@ -61,16 +85,8 @@ class Collector:
         default_factory=threading.Condition
     )  # reentrant: its lock is an RLock
 
-    def __enter__(self) -> Self:
-        app = web.Application(client_max_size=16 * 1024 * 1024)
-        app.router.add_post("/v1/traces", self._take_spans)
-        app.router.add_post("/v1/metrics", self._take_metrics)
-        self._server = LocalServer(app)
-        self._server.__enter__()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.__exit__(None, None, None)
+    def _taken_by(self) -> Mapping[str, Handler]:
+        return {"/v1/traces": self._take_spans, "/v1/metrics": self._take_metrics}
 
     @property
     def settings(self) -> dict[str, str]:
@@ -156,6 +172,81 @@ class Collector:
                     )
             self._news.notify_all()
         return web.Response(content_type="application/x-protobuf")
+
+
+@dataclass
+class Ingestion(_Listener):
+    """What Application Insights would be sent; listens while it is a context manager."""
+
+    _envelopes: list[dict[str, Any]] = field(default_factory=list)
+    _news: threading.Condition = field(default_factory=threading.Condition)
+
+    def _taken_by(self) -> Mapping[str, Handler]:
+        return {"/{path:.*}": self._take}
+
+    @property
+    def deployed(self) -> dict[str, str]:
+        """The settings of a service as it is deployed, but that it exports to here."""
+        key = "11111111-1111-1111-1111-111111111111"
+        return {
+            "TELEMETRY": "azure_monitor",
+            "APPLICATIONINSIGHTS_CONNECTION_STRING": f"InstrumentationKey={key};IngestionEndpoint={self._server.url}/",
+            "APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL": "true",
+            "APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED": "true",
+            "OTEL_TRACES_SAMPLER": "microsoft.fixed_percentage",
+            "OTEL_TRACES_SAMPLER_ARG": "1",
+            "WEBSITE_SITE_NAME": "func-of-a-test",
+        }
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The same, exported soon."""
+        return {
+            **self.deployed,
+            "OTEL_BSP_SCHEDULE_DELAY": "50",
+            "OTEL_METRIC_EXPORT_INTERVAL": "200",
+        }
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        """Return the envelopes of a kind, e.g. ``RemoteDependencyData``."""
+        with self._news:
+            return [one for one in self._envelopes if one["data"]["baseType"] == kind]
+
+    def custom_metrics(self) -> list[dict[str, Any]]:
+        """Return the rows of the table ``customMetrics`` that would be made of what came."""
+        rows = []
+        for envelope in self.of("MetricData"):
+            data = envelope["data"]["baseData"]
+            (point,) = data["metrics"]
+            rows.append(
+                {
+                    "name": point["name"],
+                    "valueSum": point["value"],
+                    "valueCount": point.get("count") or 1,
+                    "customDimensions": data.get("properties") or {},
+                }
+            )
+        return rows
+
+    def clear(self) -> None:
+        """Forget what came."""
+        with self._news:
+            self._envelopes.clear()
+
+    def wait(self, condition: Callable[[], bool]) -> None:
+        """Wait until it holds. Errors: AssertionError, with the metrics that came."""
+        with self._news:
+            assert self._news.wait_for(condition, PATIENCE_S), self.custom_metrics()
+
+    async def _take(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        found = json.loads(gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body)
+        with self._news:
+            self._envelopes += found
+            self._news.notify_all()
+        return web.json_response(
+            {"itemsReceived": len(found), "itemsAccepted": len(found), "errors": []}
+        )
 
 
 def _read(span: Span) -> SeenSpan:

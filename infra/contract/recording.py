@@ -193,6 +193,10 @@ def _successes(service: Service) -> None:
     )
     graph.reset()
     service.record(
+        "not_found_business",
+        service.send(body={**_EXAMPLE, "businessId": "nobody@M365B489948.onmicrosoft.com"}),
+    )
+    service.record(
         "businesses", service.send("GET", "/api/v1/businesses?query=lunch", headers=_CORRELATED)
     )
     span = "start=2027-05-01T00:00:00Z&end=2027-06-01T00:00:00Z"
@@ -241,6 +245,8 @@ def _problems(service: Service) -> None:
         stack, Fault(step="cancel", status=403, body=_graph_error("ErrorAccessDenied"), times=None)
     ):
         record("access_denied", service.send(body=_another("denied")))
+    with _at_graph(stack, Fault(step="cancel", status=400, body=_graph_error(""), times=None)):
+        record("refused_by_bookings", service.send(body=_another("late")))
     throttled = Fault(
         step="cancel",
         status=429,
@@ -251,7 +257,7 @@ def _problems(service: Service) -> None:
     with _at_graph(stack, throttled):
         record("throttled", service.send(body=_another("throttled")))
     with _at_graph(
-        stack, Fault(step="cancel", status=418, body=_graph_error("UnknownError"), times=None)
+        stack, Fault(step="cancel", status=405, body=_graph_error("UnknownError"), times=None)
     ):
         record("upstream_error", service.send(body=_another("broken")))
     with _arranged(

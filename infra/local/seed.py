@@ -52,11 +52,15 @@ EXAMPLE_MESSAGE = "Your appointment has been successfully cancelled. Please call
 
 @dataclass(frozen=True, slots=True)
 class Business:
-    """A booking calendar; ``staff`` are the object ids of those who may see and change it."""
+    """A booking calendar; ``staff`` are the object ids of those who may see and change it.
+
+    Nobody can cancel what begins sooner than ``minimum_lead_s`` seconds from now.
+    """
 
     business_id: str
     display_name: str
     staff: frozenset[str]
+    minimum_lead_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,6 +105,9 @@ var platformSettings = {
   // Microsoft's exporter neither reports on itself nor asks for remote configuration.
   APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL: 'true'
   APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED: 'true'
+  // The host keeps every request and every line: its exporter would keep 5 traces a second, and drop the lines of the others. These values are for the host; the service itself samples the spans beneath (shared/telemetry/exporters.py).
+  OTEL_TRACES_SAMPLER: 'microsoft.fixed_percentage'
+  OTEL_TRACES_SAMPLER_ARG: '1'
   // Bytes. The service refuses from 64 KiB with an answer of its own contract; what is far larger never reaches it.
   FUNCTIONS_REQUEST_BODY_SIZE_LIMIT: '1048576'
   // There are no plug-ins: pydantic need not look through every installed package for them when a worker starts (3 % of it).

@@ -1,4 +1,4 @@
-// Logs, the alerts on them and a workbook. The queries read the lines that shared/telemetry/journal.py and its neighbours write; docs/operations.md says what to do at each alert.
+// Logs and metrics, the alerts and a workbook. The alerts read the metrics of shared/telemetry/metrics.py; docs/operations.md says what to do at each.
 
 @description('Region.')
 param location string
@@ -24,110 +24,112 @@ param dailyQuotaGb int
 @description('Who is mailed when an alert fires; empty for nobody.')
 param alertEmail string
 
-// Lines may be sampled; itemCount says for how many one stands. A share is judged from 20 requests on, so that one failure at night wakes nobody.
-var requests = loadTextContent('../queries/requests.kql')
+// The rules read metrics, as Azure Monitor's exporter writes them: the table customMetrics, a row for each
+// interval, with a metric's attributes in customDimensions (True and False as words). Metrics come from
+// the worker itself and are never sampled; lines pass the host, which may drop some.
+var problems = 'customMetrics | where name == "facade.problems"'
+var events = 'customMetrics | where name == "facade.events"'
+var answers = 'customMetrics | where name in ("facade.outcomes", "facade.problems")'
+var cancels = '${answers} and tostring(customDimensions.action) in ("cancel", "webhook")'
+// A share is judged from 20 requests on, so that one failure at night wakes nobody.
+var share = '| where total >= 20 | project value = 100.0 * hit / total'
+
+// As rare as the severity allows: a rule is billed by how often it looks. It looks back further than to its
+// last look, because what is measured comes minutes late.
+var pace = {
+  '1': { every: 'PT5M', window: 'PT15M' }
+  '2': { every: 'PT15M', window: 'PT30M' }
+  '3': { every: 'PT1H', window: 'PT2H' }
+}
 
 var rules = [
   {
     name: 'misconfigured'
     severity: 1
-    windowSize: 'PT5M'
     threshold: 0
     description: 'A setting, the credential or its consent is wrong: every request of this kind fails until an operator acts.'
-    query: '${requests}| where code == "misconfigured" | summarize value = sum(itemCount)'
+    query: '${problems} and tostring(customDimensions.code) == "misconfigured" | summarize value = sum(valueSum)'
   }
   {
     name: 'credential-refused'
     severity: 1
-    windowSize: 'PT5M'
     threshold: 0
     description: 'Entra refuses the managed identity as the credential of the API; nobody can be served.'
-    query: 'traces | where message has "event=credential_refused" | summarize value = sum(itemCount)'
+    query: '${events} and tostring(customDimensions.event) == "credential_refused" | summarize value = sum(valueSum)'
   }
   {
     name: 'identity-mismatch'
     severity: 1
-    windowSize: 'PT5M'
     threshold: 0
     description: 'Entra answered an exchange with a token for another person than the caller. It was thrown away; nobody was served with it.'
-    query: 'traces | where message has "event=exchange_identity_mismatch" | summarize value = sum(itemCount)'
-  }
-  {
-    name: 'internal-error'
-    severity: 2
-    windowSize: 'PT15M'
-    threshold: 0
-    description: 'A bug: the line names the error and where it struck.'
-    query: '${requests}| where code == "internal_error" | summarize value = sum(itemCount)'
+    query: '${events} and tostring(customDimensions.event) == "exchange_identity_mismatch" | summarize value = sum(valueSum)'
   }
   {
     name: 'server-errors'
     severity: 1
-    windowSize: 'PT15M'
     threshold: 5
-    description: 'More than 5 in 100 answers are 5xx, as the platform counts them: crashes and time-outs of the worker included.'
-    query: 'requests | summarize total = sum(itemCount), failed = sumif(itemCount, toint(resultCode) >= 500) | where total >= 20 | project value = 100.0 * failed / total'
+    description: 'More than 5 in 100 answers are 5xx. Not counted: a token whose signing key may not be looked for again yet, which a stranger can bring about.'
+    query: '${answers} and tostring(customDimensions.cause) != "KeyNotYetKnown" | summarize total = sum(valueSum), hit = sumif(valueSum, toint(tostring(customDimensions.status)) >= 500) ${share}'
+  }
+  {
+    name: 'internal-error'
+    severity: 2
+    threshold: 0
+    description: 'A bug: the line names the error and where it struck.'
+    query: '${problems} and tostring(customDimensions.code) == "internal_error" | summarize value = sum(valueSum)'
   }
   {
     name: 'outcome-unknown'
     severity: 2
-    windowSize: 'PT15M'
     threshold: 2
     description: 'More than 2 in 100 cancels end without knowing whether the cancel took effect: Graph does not answer.'
-    query: '${requests}| where action == "cancel" | summarize total = sum(itemCount), unknown = sumif(itemCount, code == "outcome_unknown") | where total >= 20 | project value = 100.0 * unknown / total'
+    query: '${cancels} | summarize total = sum(valueSum), hit = sumif(valueSum, tostring(customDimensions.code) == "outcome_unknown") ${share}'
   }
   {
     name: 'store-unavailable'
     severity: 2
-    windowSize: 'PT15M'
     threshold: 5
     description: 'The records of requests cannot be read or written: cancels go on, but redelivery is no longer recognised.'
-    query: 'traces | where message has "event=store_unavailable" | summarize value = sum(itemCount)'
+    query: 'customMetrics | where name == "facade.store.failures" | summarize value = sum(valueSum)'
   }
   {
     name: 'overloaded'
     severity: 2
-    windowSize: 'PT15M'
     threshold: 10
     description: 'The service turns requests away because it cannot finish them in time.'
-    query: '${requests}| where code == "overloaded" | summarize value = sum(itemCount)'
+    query: '${problems} and tostring(customDimensions.code) == "overloaded" | summarize value = sum(valueSum)'
   }
   {
     name: 'throttled'
     severity: 3
-    windowSize: 'PT15M'
-    threshold: 20
+    threshold: 50
     description: 'Graph or Entra asks for fewer requests than callers send.'
-    query: '${requests}| where code == "throttled" | summarize value = sum(itemCount)'
+    query: '${problems} and tostring(customDimensions.code) == "throttled" | summarize value = sum(valueSum)'
   }
   {
     name: 'slow'
     severity: 3
-    windowSize: 'PT15M'
-    threshold: 5000
+    threshold: 5
     description: 'The slowest 5 in 100 requests take longer than 5 seconds; a webhook sender gives up at 10.'
-    query: '${requests}| summarize total = sum(itemCount), value = percentilew(ms, itemCount, 95) | where total >= 20 | project value'
+    query: 'customMetrics | where name == "facade.request.duration" | summarize total = sum(valueCount), hit = sumif(valueCount, tostring(customDimensions.slow) == "True") ${share}'
   }
   {
     name: 'not-found'
     severity: 3
-    windowSize: 'PT1H'
     threshold: 30
     description: 'More than 30 in 100 cancels find no appointment: a caller sends the wrong kind of id, or the wrong business.'
-    query: '${requests}| where action == "cancel" | summarize total = sum(itemCount), missing = sumif(itemCount, code == "not_found") | where total >= 20 | project value = 100.0 * missing / total'
+    query: '${cancels} | summarize total = sum(valueSum), hit = sumif(valueSum, tostring(customDimensions.outcome) == "not_found") ${share}'
   }
   {
     name: 'late'
     severity: 3
-    windowSize: 'PT1H'
     threshold: 5
     description: 'Work went on after its caller had been answered without it.'
-    query: 'traces | where message has "event=late" | summarize value = sum(itemCount)'
+    query: 'customMetrics | where name == "facade.late" | summarize value = sum(valueSum)'
   }
   {
     name: 'logs-full'
     severity: 2
-    windowSize: 'PT1H'
     threshold: 0
     description: 'The day has no room for more logs: until tomorrow nothing is kept, and no other alert can fire.'
     query: '_LogOperation | where Category =~ "Ingestion" and Detail contains "OverQuota" | summarize value = count()'
@@ -196,11 +198,10 @@ resource alerts 'Microsoft.Insights/scheduledQueryRules@2022-06-15' = [
       severity: rule.severity
       enabled: true
       autoMitigate: true
-      // Each look is billed: what is no emergency is looked at every quarter of an hour.
-      evaluationFrequency: rule.severity < 3 ? 'PT5M' : 'PT15M'
+      evaluationFrequency: pace[string(rule.severity)].every
       // A component that was made a moment ago does not know its tables yet.
       skipQueryValidation: true
-      windowSize: rule.windowSize
+      windowSize: pace[string(rule.severity)].window
       scopes: [contains(rule, 'ofWorkspace') ? workspace.outputs.resourceId : component.outputs.resourceId]
       criteria: {
         allOf: [
@@ -223,6 +224,41 @@ resource alerts 'Microsoft.Insights/scheduledQueryRules@2022-06-15' = [
     }
   }
 ]
+
+// A worker that crashes, does not start or never answers sends no metrics of its own. The host counts the 500
+// that a caller gets then, in a metric that is billed by the month and not by the look.
+resource crashed 'Microsoft.Insights/metricAlerts@2018-03-01' = {
+  name: 'alert-crashed-${componentName}'
+  location: 'global'
+  tags: tags
+  properties: {
+    description: 'The platform answers 500 in the place of the service: its worker crashes, does not start or does not end.'
+    severity: 1
+    enabled: true
+    autoMitigate: true
+    evaluationFrequency: 'PT5M'
+    windowSize: 'PT15M'
+    scopes: [component.outputs.resourceId]
+    criteria: {
+      'odata.type': 'Microsoft.Azure.Monitor.SingleResourceMultipleMetricCriteria'
+      allOf: [
+        {
+          criterionType: 'StaticThresholdCriterion'
+          name: 'answers of 500'
+          metricNamespace: 'microsoft.insights/components'
+          metricName: 'requests/failed'
+          timeAggregation: 'Count'
+          operator: 'GreaterThan'
+          threshold: 5
+          dimensions: [{ name: 'request/resultCode', operator: 'Include', values: ['500'] }]
+          // The metric appears with the first such answer.
+          skipMetricValidation: true
+        }
+      ]
+    }
+    actions: empty(alertEmail) ? [] : [{ actionGroupId: mail.id }]
+  }
+}
 
 resource workbook 'Microsoft.Insights/workbooks@2023-06-01' = {
   name: guid(resourceGroup().id, 'bookings-cancel-workbook')

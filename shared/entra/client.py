@@ -6,6 +6,7 @@ and what makes an answer usable. Does *not* know for whom a token is asked (``on
 ``app_only.py``), keep tokens, or read refusals (``entra_refusals.py``).
 """
 
+import contextlib
 import logging
 import re
 import threading
@@ -26,6 +27,7 @@ from shared.errors import (
     UpstreamBroken,
     UpstreamUnavailable,
 )
+from shared.telemetry.journal import tell
 from shared.transport.deadline import Deadline
 from shared.transport.retry_after import backoff_s
 from shared.transport.waiting import Waiting
@@ -126,10 +128,8 @@ class EntraClient:
         """Read the credential and build MSAL's application before they are needed; raises nothing,
         and asks nobody (see ``EntraHttp.get``).
         """
-        try:
+        with contextlib.suppress(Exception):  # met again, and answered, by the request in need
             self._app(self._credential.take(), tenant_id)
-        except Exception as error:  # noqa: BLE001 - met again, and answered, by the request that needs it
-            _log.info("event=warm_up_failed error=%s", type(error).__name__)
 
     def _ask_patiently(
         self, credential: Credential, tenant_id: str, request: Request, deadline: Deadline
@@ -160,8 +160,13 @@ class EntraClient:
                 self._credential.accepted(credential)
             raise
         except Exception as error:  # MSAL raises IndexError, ValueError, RuntimeError and more on answers it did not expect
-            _log.warning(
-                "event=exchange_unreadable tenant=%s error=%s", tenant_id, type(error).__name__
+            tell(
+                _log,
+                logging.WARNING,
+                "exchange_unreadable",
+                "tenant=%s error=%s",
+                tenant_id,
+                type(error).__name__,
             )
             raise UpstreamBroken(
                 "Entra answered something that cannot be used.", upstream=UpstreamAnswer("entra")

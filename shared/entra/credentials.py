@@ -21,6 +21,7 @@ from shared.entra.exchange_cache import ExchangeCache, Fresh
 from shared.entra.refusals import CredentialRefused
 from shared.errors import Misconfigured
 from shared.settings import Cloud, Settings
+from shared.telemetry.journal import tell
 from shared.transport.channel import Channel
 
 _log = logging.getLogger("facade.credentials")
@@ -111,8 +112,11 @@ class CredentialInUse:
                 self._refusal is None
             ):  # one line to alert on, for all threads and until it works again
                 code = refusal.upstream.code if refusal.upstream else None
-                _log.error(
-                    "event=credential_refused code=%s retry_in_s=%d reason=%r",
+                tell(
+                    _log,
+                    logging.ERROR,
+                    "credential_refused",
+                    "code=%s retry_in_s=%d reason=%r",
                     code,
                     _REST_S,
                     refusal.reason,
@@ -128,7 +132,7 @@ class CredentialInUse:
         with self._lock:
             if self._current is not None and self._current.fingerprint == credential.fingerprint:
                 self._refusal = None
-                _log.warning("event=credential_accepted_again")
+                tell(_log, logging.WARNING, "credential_accepted_again")
 
     def _read_changed(self) -> Credential | None:
         try:
@@ -138,7 +142,7 @@ class CredentialInUse:
         if self._current is not None and fresh.fingerprint == self._current.fingerprint:
             return None
         self._current, self._refusal = fresh, None
-        _log.warning("event=credential_changed")
+        tell(_log, logging.WARNING, "credential_changed")
         return fresh
 
 
@@ -181,32 +185,53 @@ def load_credential(settings: Settings) -> Credential:
 
 
 def managed_identity_token(client_id: str, resource: str) -> Callable[[], str]:
-    """Return a function that gives a token of the user-assigned managed identity for ``resource``;
-    MSAL caches and renews it.
+    """Return a function that gives a token of the user-assigned managed identity for ``resource``.
 
-    However many threads call it at once, the platform is asked once. It raises CredentialRefused
-    when the platform gives no token: App Service answers every failure alike
-    (msal/managed_identity.py).
+    However many threads call it at once, the platform is asked once. It raises CredentialRefused.
     """
-    client = msal.ManagedIdentityClient(
-        msal.UserAssignedManagedIdentity(client_id=client_id), http_client=IdentityEndpoint()
-    )
+    identity = ManagedIdentity(client_id)
     recent: ExchangeCache[str] = ExchangeCache(capacity=1, now=time.monotonic)
 
     def ask() -> Fresh[str]:
-        try:
-            answer = client.acquire_token_for_client(resource=resource)
-        except Exception as error:
-            raise CredentialRefused(
-                "The managed identity endpoint could not be used; check MANAGED_IDENTITY_CLIENT_ID and that the identity is assigned."
-            ) from error
-        if not isinstance(answer.get("access_token"), str):
-            raise CredentialRefused(
-                "The platform gave no token for the managed identity; check MANAGED_IDENTITY_CLIENT_ID and that the identity is assigned."
-            )
-        return Fresh(answer["access_token"], time.monotonic() + _IDENTITY_TOKEN_REUSED_S)
+        token, _ = identity.ask(resource)
+        return Fresh(token, time.monotonic() + _IDENTITY_TOKEN_REUSED_S)
 
     return lambda: recent.get_or_exchange(b"", ask, wait_s=_IDENTITY_S)
+
+
+class ManagedIdentity:
+    """The identity with this client id, or the app's own (system-assigned). Safe for threads; MSAL
+    caches and renews its tokens.
+    """
+
+    def __init__(self, client_id: str | None) -> None:
+        self._client = msal.ManagedIdentityClient(
+            msal.UserAssignedManagedIdentity(client_id=client_id)
+            if client_id
+            else msal.SystemAssignedManagedIdentity(),
+            http_client=IdentityEndpoint(_IDENTITY_S),
+        )
+
+    def ask(self, resource: str) -> tuple[str, float]:
+        """Return a token for ``resource``, and the seconds that it lives.
+
+        Errors: CredentialRefused when the platform gives none: App Service answers every failure
+        alike (msal/managed_identity.py).
+        """
+        try:
+            answer = self._client.acquire_token_for_client(resource=resource)
+        except Exception as error:
+            raise CredentialRefused(
+                "The managed identity endpoint could not be used; check "
+                "MANAGED_IDENTITY_CLIENT_ID and that the identity is assigned."
+            ) from error
+        match answer:
+            case {"access_token": str(token), "expires_in": int() | float() as expires_in_s}:
+                return token, expires_in_s
+        raise CredentialRefused(
+            "The platform gave no token for the managed identity; check "
+            "MANAGED_IDENTITY_CLIENT_ID and that the identity is assigned."
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from urllib.parse import urlencode, urlsplit
 
 from shared.entra.refusals import describe_refusal, read_refusal
 from shared.errors import UpstreamAnswer, UpstreamBroken, UpstreamUnavailable
+from shared.telemetry.journal import tell
 from shared.transport.channel import Answer, Channel, NotSent, Unanswered
 from shared.transport.connections import USER_AGENT
 from shared.transport.deadline import Deadline
@@ -103,8 +104,11 @@ class EntraHttp:
         answer = self._send(parts.path, data, headers, deadline)
         parsed = _parse_object(answer.body)
         if answer.status != 200 or parsed is None or "error" in parsed:
-            _log.info(
-                "event=entra_refused tenant=%s %s",
+            tell(
+                _log,
+                logging.INFO,
+                "entra_refused",
+                "tenant=%s %s",
                 tenant,
                 describe_refusal(answer.status, parsed or {}),
             )
@@ -133,7 +137,7 @@ class EntraHttp:
                 echo=_ID_HEADER if _ID_HEADER in headers else None,
             )
         except (NotSent, Unanswered) as error:
-            _log.warning("event=entra_unreachable error=%s", error.cause)
+            tell(_log, logging.WARNING, "entra_unreachable", "error=%s", error.cause)
             raise UpstreamUnavailable(
                 "Entra could not be reached.", upstream=UpstreamAnswer("entra")
             ) from error

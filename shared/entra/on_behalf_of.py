@@ -12,6 +12,7 @@ from shared.entra.exchange_cache import ExchangeCache, Fresh, assertion_key
 from shared.entra.graph_token import GraphToken
 from shared.errors import TokenRejected, UpstreamAnswer, UpstreamBroken
 from shared.identity.caller import Caller
+from shared.telemetry.journal import tell
 from shared.transport.deadline import Deadline
 
 _log = logging.getLogger("facade.on_behalf_of")
@@ -83,7 +84,7 @@ class OnBehalfOf:
 def _read(granted: Granted, caller: Caller) -> Fresh[GraphToken]:
     """Take the token, if it is the caller's own."""
     if granted.identity != (caller.object_id, caller.tenant_id):
-        _log.error("event=exchange_identity_mismatch tenant=%s", caller.tenant_id)
+        tell(_log, logging.ERROR, "exchange_identity_mismatch", "tenant=%s", caller.tenant_id)
         raise UpstreamBroken(
             "Entra answered with a token for somebody else; it was thrown away.",
             upstream=UpstreamAnswer("entra", 200),

@@ -1,26 +1,80 @@
-"""The four ways in which an exchange with Graph can end. Pure.
+"""What an answer of Graph says, and the four ways in which an exchange with it can end. Pure.
 
-Does *not* know appointments.
+Owns the reading of statuses, forms and error codes; never reads Graph's messages, whose wording
+changes. Does *not* know appointments, nor what to do next.
 """
 
+import base64
+import binascii
+import json
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+
+from shared.identity.claims_challenge import read_claims
+
+_CLAIMS = re.compile(r'claims="([A-Za-z0-9+/=_-]{1,8192})"')
+_CHALLENGE = re.compile(r"(^|,)\s*bearer\b", re.IGNORECASE)
+_WORD = re.compile(r"[A-Za-z0-9_.-]{1,80}")
+_MAX_CODES = 5
+
+# Graph and the Exchange store behind it name "not there, or not visible to you" in several ways.
+_ITEM_CODES = frozenset({"ErrorItemNotFound", "itemNotFound"})
+# A calendar the user is no member of, a wrong business id (microsoft-graph-docs 9850 and 14841).
+_BUSINESS_CODES = frozenset({"ErrorFolderNotFound", "ErrorNonExistentMailbox"})
+# A mailbox that is moved, unlicensed or only now not found (docs-contrib 4340, explorer-v4 3143).
+_MAILBOX_CODES = frozenset({"ResourceNotFound", "MailboxNotEnabledForRESTAPI", "MailboxInfoStale"})
+_MALFORMED_CODES = frozenset(
+    {
+        "ErrorInvalidIdMalformed",
+        "ErrorInvalidId",
+        "ErrorInvalidIdEmpty",
+        "ErrorInvalidMailboxItemId",
+    }
+)
+_PARSE_CODES = frozenset({"RequestBroker--ParseUri"})  # the path, split where no segment ends
+_MAIL_LIMIT_CODES = frozenset({"ErrorExceededMessageLimit"})
+_KNOWN_CODES = (
+    _ITEM_CODES
+    | _BUSINESS_CODES
+    | _MAILBOX_CODES
+    | _MALFORMED_CODES
+    | _PARSE_CODES
+    | _MAIL_LIMIT_CODES
+)
+_FINAL = frozenset({400, 401, 403, 405, 411, 413, 414, 415, 431})  # in Graph's own form
+
+
+class Body(StrEnum):
+    """What an answer's body is."""
+
+    FITTING = "fitting"  # Graph's own form: nothing with a 204, an object with another success,
+    # an `error` object with an error, or with a bare 401 a Bearer challenge
+    NOTHING = "nothing"  # none, where Graph sends one
+    JSON = "json"  # JSON, and not what Graph sends with such a status
+    PAGE = "page"  # anything else: HTML of a gateway, cut off, too large
+
+
+class Gone(StrEnum):
+    """What a not-found answer says is not there, or not visible to whoever asks."""
+
+    ITEM = "item"
+    BUSINESS = "business"
+    NOTHING = "nothing"  # it proves nothing: a code of the mailbox, an unknown one, another form
 
 
 @dataclass(frozen=True, slots=True)
 class GraphAnswer:
     """An HTTP answer, reduced to what decides.
 
-    ``readable`` says whether its body was what its status promises (a JSON object, or nothing; a
-    204 has none).
-
     ``codes`` are Graph's error codes, outermost first; ``retry_after`` is the header as it came;
     ``claims`` a claims challenge as minified JSON; ``resource`` the JSON object of a success.
     """
 
     status: int
-    readable: bool = True
+    body: Body = Body.FITTING
     codes: tuple[str, ...] = ()
     request_id: str | None = None
     retry_after: str | None = None
@@ -32,10 +86,16 @@ class GraphAnswer:
         """The code to quote to a person: the outermost."""
         return self.codes[0] if self.codes else None
 
+    @property
+    def deciding_code(self) -> str | None:
+        """The deepest code that is known here; else the outermost."""
+        known = [code for code in self.codes if code in _KNOWN_CODES]
+        return known[-1] if known else self.code
+
 
 @dataclass(frozen=True, slots=True)
 class NoAnswer:
-    """No HTTP answer.
+    """No HTTP answer, or one to another request.
 
     ``sent`` is False only when it is certain that no byte of the request left; ``cause`` is the
     name of what happened.
@@ -46,6 +106,86 @@ class NoAnswer:
 
 
 type Seen = GraphAnswer | NoAnswer
+
+
+def read_answer(status: int, headers: Mapping[str, str], raw: bytes, *, whole: bool) -> GraphAnswer:
+    """Return what an answer says; ``headers`` have lower-case names, ``whole`` is False where the
+    body is larger than what was read of it.
+    """
+    parsed = _parse(raw) if whole else None
+    error = parsed.get("error") if isinstance(parsed, dict) else None
+    return GraphAnswer(
+        status,
+        _body(status, headers, raw, parsed),
+        codes=tuple(_codes(error)),
+        request_id=_word(headers.get("request-id")),
+        retry_after=headers.get("retry-after"),
+        claims=_claims(headers.get("www-authenticate", "")) if status in (401, 403) else None,
+        resource=parsed if status == 200 and isinstance(parsed, dict) else None,
+    )
+
+
+def _body(status: int, headers: Mapping[str, str], raw: bytes, parsed: object) -> Body:
+    if status == 204:
+        nothing = not raw and headers.get("content-length", "0") == "0"
+        return Body.FITTING if nothing else Body.PAGE
+    if not raw:
+        return Body.FITTING if _challenges(status, headers) else Body.NOTHING
+    if parsed is None:
+        return Body.PAGE
+    promised = isinstance(parsed, dict) and (status < 400 or isinstance(parsed.get("error"), dict))
+    return Body.FITTING if promised else Body.JSON
+
+
+def _challenges(status: int, headers: Mapping[str, str]) -> bool:
+    """Tell whether this refuses a token in the words of RFC 6750, which need no body."""
+    challenge = headers.get("www-authenticate", "")
+    if status == 401:
+        return _CHALLENGE.search(challenge) is not None
+    return status == 403 and _claims(challenge) is not None
+
+
+def _parse(raw: bytes) -> object:
+    """Return the JSON of a body; None where it is none (``null`` says as little)."""
+    try:
+        parsed: object = json.loads(raw.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        return None
+    return parsed
+
+
+def _codes(level: object) -> Iterator[str]:
+    """Return the error codes from the outside in; prose spells innererror, the wire innerError; a
+    code may be empty or absent. One that is no word of Graph's is a code, too: ``other``.
+    """
+    for _ in range(_MAX_CODES):
+        if not isinstance(level, dict):
+            return
+        code = level.get("code")
+        if code is not None and code != "":
+            yield _word(code) or "other"
+        level = level.get("innerError", level.get("innererror"))
+
+
+def _claims(header: str) -> str | None:
+    """Return the claims challenge of a WWW-Authenticate header as minified JSON (claims-challenge:
+    base64, padding may be missing).
+    """
+    found = _CLAIMS.search(header)
+    if not found:
+        return None
+    encoded = found[1].replace("-", "+").replace("_", "/").rstrip("=")
+    try:
+        return read_claims(base64.b64decode(encoded + "=" * (-len(encoded) % 4)).decode("utf-8"))
+    except (binascii.Error, ValueError):
+        return None
+
+
+def _word(value: object) -> str | None:
+    """Return a short machine word of Graph's answer, or None where it is anything else; prose never
+    passes.
+    """
+    return value if isinstance(value, str) and _WORD.fullmatch(value) else None
 
 
 class Ending(StrEnum):
@@ -61,26 +201,62 @@ def ending(seen: Seen, *, success: int) -> Ending:
     """Tell how an exchange ended; ``success`` is the one status that means success (204 for an
     action, 200 for a read).
 
-    Any other 2xx, a redirect, every 5xx and an unreadable success leave open what happened:
-    Bookings has been seen to answer 500 to bad input, and Graph's gateways to answer 504 to mail
-    that was sent. So does a page of HTML that says 404: it is a gateway's word about itself.
+    Final is only what Graph itself says of the request. Any other 2xx, a redirect, a 5xx, a 408, a
+    conflict, and a refusal in another form than Graph's leave open what happened: Bookings has been
+    seen to answer 500 to bad input, and gateways to answer 504 to mail that was sent.
     """
     if isinstance(seen, NoAnswer):
         return Ending.UNANSWERED if seen.sent else Ending.NOT_SENT
     if seen.status == 429:
         return Ending.REFUSED
-    if seen.status == success:
-        return Ending.ANSWERED if seen.readable else Ending.UNANSWERED
-    if seen.status in (404, 410) and not seen.readable:
-        return Ending.UNANSWERED
-    return Ending.ANSWERED if 400 <= seen.status < 500 else Ending.UNANSWERED
+    if says_malformed(seen):
+        return Ending.ANSWERED
+    gone = what_is_gone(seen)
+    if gone is not None:
+        return Ending.UNANSWERED if gone is Gone.NOTHING else Ending.ANSWERED
+    final = seen.status == success or (seen.status in _FINAL and not reached_mail_limit(seen))
+    return Ending.ANSWERED if final and seen.body is Body.FITTING else Ending.UNANSWERED
 
 
-def may_still_happen(seen: Seen) -> bool:
-    """Tell whether an unanswered exchange may still be under way at Graph; only a 500 and a
-    redirect say that it is over.
+def what_is_gone(answer: GraphAnswer) -> Gone | None:
+    """Tell what is not there by this answer; None where it does not speak of that.
 
-    Not so: no answer at all, a gateway that stopped waiting for one, a 2xx that promises one for
-    later (202: RFC 9110 15.3.3).
+    An ``error`` without a code counts as bare (Bookings' own errors carry empty codes), and a bare
+    404 is the item's. A 400 with the code of a 404 is one.
     """
-    return isinstance(seen, NoAnswer) or not (seen.status == 500 or 300 <= seen.status < 400)
+    code = answer.deciding_code
+    coded = answer.status == 400 and code in _ITEM_CODES | _BUSINESS_CODES | _MAILBOX_CODES
+    if (answer.status not in (404, 410) and not coded) or code in _MALFORMED_CODES:
+        return None
+    if code in _BUSINESS_CODES:
+        return Gone.BUSINESS
+    bare = code is None and answer.body in (Body.FITTING, Body.NOTHING)
+    return Gone.ITEM if bare or code in _ITEM_CODES else Gone.NOTHING
+
+
+def says_malformed(answer: GraphAnswer) -> bool:
+    """Tell whether Graph calls an id malformed, with whatever status: such a request cannot have
+    changed anything.
+    """
+    return answer.status >= 400 and answer.deciding_code in _MALFORMED_CODES
+
+
+def refuses_path(answer: GraphAnswer) -> bool:
+    """Tell whether Graph may have split the path within an id that holds a slash: it does so at
+    %2F, too (microsoft-graph-docs 3598 and 15204, explorer-v4 4029).
+    """
+    return cannot_parse_path(answer) or (
+        answer.status == 400
+        and answer.body is Body.FITTING
+        and answer.deciding_code == "BadRequest"
+    )
+
+
+def cannot_parse_path(answer: GraphAnswer) -> bool:
+    """Tell whether Graph says outright that it found no meaning in the path."""
+    return answer.status == 400 and answer.deciding_code in _PARSE_CODES
+
+
+def reached_mail_limit(answer: GraphAnswer) -> bool:
+    """Tell whether the mailbox may send no more mail for now; no right is missing."""
+    return answer.status == 403 and answer.deciding_code in _MAIL_LIMIT_CODES

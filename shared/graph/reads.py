@@ -13,14 +13,21 @@ from shared.entra.graph_token import GraphToken, GraphTokens
 from shared.errors import (
     BusinessNotFound,
     FacadeError,
-    FieldFault,
     Throttled,
-    UpstreamAnswer,
     UpstreamBroken,
     UpstreamUnavailable,
 )
-from shared.graph.endings import Ending, GraphAnswer, Seen, ending
-from shared.graph.refusals import read_refusal, says_not_found
+from shared.graph.calls import SHORTEST_CALL_S, Calls
+from shared.graph.endings import (
+    Body,
+    Ending,
+    GraphAnswer,
+    Seen,
+    ending,
+    says_malformed,
+    what_is_gone,
+)
+from shared.graph.refusals import malformed, quote, read_refusal
 from shared.identity.caller import Caller
 from shared.telemetry.journal import Journal
 from shared.transport.deadline import Deadline
@@ -29,9 +36,8 @@ from shared.transport.waiting import Waiting
 
 _MAX_TRIES = 3
 _SHARE_OF_TRY = 0.6  # of the time that is left: what one try may take, so that another still fits
-_SHORTEST_CALL_S = 0.3
 _MAX_BODY_BYTES = 4 * 1024 * 1024
-_MALFORMED = FieldFault("businessId", "is malformed, says Microsoft Graph")
+_PASSING = frozenset({404, 408, 409, 410, 412, 423})  # what is said of a mailbox that comes back
 
 
 class Graph(Protocol):
@@ -48,6 +54,7 @@ class Graph(Protocol):
         step: str,
         query: Mapping[str, str] | None = None,
         limit_bytes: int = ...,
+        fresh: bool = ...,
     ) -> Seen:
         """Send one request and return how it ended."""
         ...
@@ -78,39 +85,26 @@ class GraphReads:
         Errors: those of the exchange and of ``read_refusal``; BusinessNotFound, Throttled,
         UpstreamUnavailable, UpstreamBroken.
         """
-        token = self._tokens.exchange(caller, deadline)
-        renewed = False
-        tries = 0
-        while True:
-            started_at = deadline.now()
-            timeout_s = max(_SHORTEST_CALL_S, deadline.remaining_s() * _SHARE_OF_TRY)
-            seen = self._graph.call(
+        calls = Calls(self._tokens, caller, deadline, journal)
+
+        def get(token: GraphToken, *, call_id: str, fresh: bool) -> Seen:
+            return self._graph.call(
                 "GET",
                 segments,
                 token,
-                request_id=journal.request_id,
-                timeout_s=timeout_s,
+                request_id=call_id,
+                timeout_s=max(SHORTEST_CALL_S, deadline.remaining_s() * _SHARE_OF_TRY),
                 step=step,
                 query=query,
                 limit_bytes=_MAX_BODY_BYTES,
+                fresh=fresh,
             )
-            answer = seen if isinstance(seen, GraphAnswer) else None
-            how = ending(seen, success=200)
-            journal.graph_call(
-                step,
-                how,
-                status=answer.status if answer else None,
-                graph_request_id=answer.request_id if answer else None,
-                seconds=deadline.now() - started_at,
-            )
-            if answer and answer.status == 401 and not renewed:
-                renewed = True
-                if answer.claims is None:
-                    self._tokens.forget(caller)
-                token = self._tokens.exchange(caller, deadline, claims=answer.claims)
-                continue
-            if answer and how is Ending.ANSWERED:
-                return _resource(answer)
+
+        tries = 0
+        while True:
+            seen = calls.send(step, get, success=200)
+            if isinstance(seen, GraphAnswer) and ending(seen, success=200) is Ending.ANSWERED:
+                return _resource(seen, renewed=calls.renewed)
             tries += 1
             self._make_room(seen, tries, deadline)
 
@@ -121,21 +115,23 @@ class GraphReads:
             else None
         )
         pause_s = max(asked_s or 0.0, backoff_s(tries, self._waiting.random))
-        if tries >= _MAX_TRIES or deadline.remaining_s() < pause_s + _SHORTEST_CALL_S:
+        if tries >= _MAX_TRIES or deadline.remaining_s() < pause_s + SHORTEST_CALL_S:
             raise _give_up(seen, retry_after_s=max(1.0, asked_s or pause_s))
         self._waiting.sleep(pause_s)
 
 
-def _resource(answer: GraphAnswer) -> Mapping[str, Any]:
+def _resource(answer: GraphAnswer, *, renewed: bool) -> Mapping[str, Any]:
     """Return what a final answer holds. Errors: what it refuses with."""
     if answer.resource is not None:
         return answer.resource
-    if says_not_found(answer):
+    if what_is_gone(answer) is not None:
         raise BusinessNotFound(
             "There is no such booking business, or it is not visible to this user.",
-            upstream=UpstreamAnswer("graph", answer.status, answer.code, answer.request_id),
+            upstream=quote(answer),
         )
-    raise read_refusal(answer, _MALFORMED)
+    if says_malformed(answer):
+        raise malformed(answer, "businessId")
+    raise read_refusal(answer, renewed=renewed)
 
 
 def _give_up(seen: Seen, retry_after_s: float) -> FacadeError:
@@ -143,22 +139,21 @@ def _give_up(seen: Seen, retry_after_s: float) -> FacadeError:
         return UpstreamUnavailable(
             "Microsoft Graph could not be reached; nothing was changed.",
             retry_after_s=retry_after_s,
-            upstream=UpstreamAnswer("graph"),
+            upstream=quote(seen),
         )
-    upstream = UpstreamAnswer("graph", seen.status, seen.code, seen.request_id)
     if seen.status == 429:
         return Throttled(
             "Microsoft Graph asks for fewer requests.",
             retry_after_s=retry_after_s,
-            upstream=upstream,
+            upstream=quote(seen),
         )
-    if seen.status >= 500:
+    if seen.status >= 500 or (seen.status in _PASSING and seen.body is Body.FITTING):
         return UpstreamUnavailable(
             "Microsoft Graph fails at the moment; nothing was changed.",
             retry_after_s=retry_after_s,
-            upstream=upstream,
+            upstream=quote(seen),
         )
     return UpstreamBroken(
         "Microsoft Graph answered something that cannot be used; nothing was changed.",
-        upstream=upstream,
+        upstream=quote(seen),
     )

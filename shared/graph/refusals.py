@@ -1,7 +1,6 @@
 """What Graph's refusals mean, whatever was asked of a booking business. Pure.
 
-Owns the meaning of Graph's statuses and error codes; never reads Graph's messages, whose wording
-changes. Does *not* decide whether to try again.
+Owns the errors that Graph's final answers stand for. Does *not* decide whether to try again.
 """
 
 from shared.errors import (
@@ -16,52 +15,31 @@ from shared.errors import (
 )
 from shared.graph.endings import GraphAnswer, Seen
 
-# Graph and the Exchange store behind it name "not there, or not visible to you" in several ways:
-# ErrorItemNotFound,
-# ErrorFolderNotFound for a calendar the user is no member of, ErrorNonExistentMailbox for a wrong
-# business id (microsoft-graph-docs issues 9850 and 14841).
-_NOT_FOUND_CODES = frozenset(
-    {"ErrorItemNotFound", "ErrorFolderNotFound", "ErrorNonExistentMailbox", "itemNotFound"}
-)
-_MALFORMED_CODES = frozenset(
-    {
-        "ErrorInvalidIdMalformed",
-        "ErrorInvalidId",
-        "ErrorInvalidIdEmpty",
-        "ErrorInvalidMailboxItemId",
-    }
-)
+_TOKEN_INVALID = "InvalidAuthenticationToken"  # noqa: S105 - a code
 
 
-def says_not_found(answer: GraphAnswer) -> bool:
-    """Tell whether Graph says that the appointment is not there, or not visible to this user; it
-    does not tell the two apart.
-    """
-    return answer.status in (404, 410) or (
-        answer.status == 400 and not _NOT_FOUND_CODES.isdisjoint(answer.codes)
+def quote(seen: Seen) -> UpstreamAnswer:
+    """Return what may be shown of how an exchange ended."""
+    if isinstance(seen, GraphAnswer):
+        return UpstreamAnswer("graph", seen.status, seen.code, seen.request_id)
+    return UpstreamAnswer("graph")
+
+
+def malformed(answer: GraphAnswer, field: str, also: str = "") -> RequestInvalid:
+    """Return the error for an id that Graph takes for none; ``field`` is the member it came in."""
+    fault = FieldFault(field, f"is malformed, says Microsoft Graph{also}")
+    return RequestInvalid(
+        "Microsoft Graph calls an id malformed.", faults=(fault,), upstream=quote(answer)
     )
 
 
-def says_malformed(seen: Seen) -> bool:
-    """Tell whether Graph calls an id malformed, with whatever status: such a request cannot have
-    changed anything.
-    """
-    return (
-        isinstance(seen, GraphAnswer)
-        and seen.status >= 400
-        and not _MALFORMED_CODES.isdisjoint(seen.codes)
-    )
+def read_refusal(answer: GraphAnswer, *, renewed: bool) -> FacadeError:
+    """Return the error that a final refusal other than 400, 404 and 429 stands for.
 
-
-def read_refusal(answer: GraphAnswer, malformed: FieldFault) -> FacadeError:
-    """Return the error that a final 4xx other than 404 and 429 stands for; ``malformed`` is the
-    fault to name where Graph calls an id malformed.
+    ``renewed``: the token was new, so where Graph calls it anything but invalid, another sign-in
+    would not help.
     """
-    upstream = UpstreamAnswer("graph", answer.status, answer.code, answer.request_id)
-    if says_malformed(answer):
-        return RequestInvalid(
-            "Microsoft Graph calls an id malformed.", faults=(malformed,), upstream=upstream
-        )
+    upstream = quote(answer)
     if answer.claims is not None:
         return InteractionRequired(
             "Microsoft Graph asks this user for more than the token proves.",
@@ -69,6 +47,11 @@ def read_refusal(answer: GraphAnswer, malformed: FieldFault) -> FacadeError:
             upstream=upstream,
         )
     match answer.status:
+        case 401 if renewed and _TOKEN_INVALID not in answer.codes:
+            return AccessDenied(
+                "Microsoft Graph refuses this user, with a new token, too; another sign-in would not help.",
+                upstream=upstream,
+            )
         case 401:
             return TokenRejected(
                 "Microsoft Graph no longer accepts this user's sign-in: sign in again and send a new token.",

@@ -1,33 +1,24 @@
-"""What was already done for a request: the records, their rules, and a store that keeps them in
-memory.
+"""What was already done for a request: the port of the stores, and the rules that both keep.
 
-Owns the meaning of a record (``judge``, ``settle``) and the protocol both stores keep. Does *not*
-know what a request or an outcome is: a key and a fingerprint are hashes that the caller made, a
-payload is the caller's text. Nothing of a record but its hashes is ever logged.
+Owns the meaning of records: what a request meets (``judge``), what it leaves
+(``new_records``), and who may end a claim (``settle``).
+Does *not* keep anything, and does not know what a request or an outcome is: callers, keys and
+fingerprints are hashes that the capability made, a payload is its text.
 
 A record is *running* while somebody carries the request out, *finished* once its outcome is known,
 *in doubt* when it was given up without knowing. A running record whose lease is over means that its
-worker died: it is in doubt, too. Doubt ends in three ways only: an outcome is completed, the caller
-says that it is settled (``release(doubt=False)``), or the record's keep is over.
+worker died: it is in doubt, too. A request may want several records; they are begun and settled
+together, all or none.
 """
 
-import hashlib
-import itertools
-import math
-import threading
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from shared.records.packed import HASH_BYTES, PackedRecords
-
 # How soon it pays to ask again about a running record. A cancel takes well under a second, a lease
 # lasts much longer.
 POLL_HINT_S = 1.0
-
-_NO_MARK = bytes(HASH_BYTES)
-_NOTHING = (True, True, math.inf)  # comes after every record
 
 
 class StoreUnavailable(Exception):
@@ -37,36 +28,44 @@ class StoreUnavailable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """The right to carry out a request, until its lease is over.
-
-    ``proof`` means something to the store that gave it, to nobody else.
-    """
+class Wanted:
+    """A record that a request wants. ``fingerprint`` tells one body under this key from another."""
 
     key: str
-    proof: str = field(repr=False)
     fingerprint: str
 
 
 @dataclass(frozen=True, slots=True)
-class New:
-    """Nobody has tried this request: carry it out, then complete or release the claim."""
+class Claim:
+    """The right to carry out a request, until its lease is over.
 
-    claim: Claim
+    ``owner`` is an id that no other claim has. ``expiries`` say until when each record lives, and
+    ``versions`` mean something to the store that gave the claim.
+    """
+
+    caller: str
+    wanted: tuple[Wanted, ...]
+    owner: str = field(repr=False)
+    expiries: tuple[float, ...] = ()
+    versions: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Abandoned:
-    """It was begun and nobody knows how it ended: look before acting, then complete or release the
-    claim.
+class Granted:
+    """Nobody else carries the request out: do it, then settle the claim.
+
+    ``doubt``: it was begun before, and nobody knows how it ended. ``forgot``: a record of this
+    caller was dropped before its time, and it may have been the one of this request.
     """
 
     claim: Claim
+    doubt: bool
+    forgot: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """It was finished, and this is what was completed."""
+    """It was finished, and this is what was recorded."""
 
     payload: str = field(repr=False)
 
@@ -83,44 +82,60 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """The key is taken by a request with another fingerprint."""
+    """A key is taken by a request with another fingerprint."""
 
 
-type Begun = New | Abandoned | Replay | Running | Mismatch
+type Begun = Granted | Replay | Running | Mismatch
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The outcome is known, and is to be replayed."""
+
+    payload: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """Nothing is to be kept: a repeat finds no record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """The request was given up without knowing how it ended."""
+
+
+type End = Finished | Removed | Doubt
 
 
 class IdempotencyStore(Protocol):
-    """Keeps one record per key.
+    """Keeps the records of requests.
 
     Every method may be called by any thread and raises ``StoreUnavailable`` and nothing else when
     the store fails.
     """
 
-    def begin(self, key: str, fingerprint: str, *, lease_s: float, keep_s: float) -> Begun:
-        """Claim the request, or say who has it.
+    def begin(
+        self, caller: str, wanted: Sequence[Wanted], *, lease_s: float, keep_s: float
+    ) -> Begun:
+        """Claim all records of a request at once, or say what stands against it.
 
-        Of any number of racers exactly one gets ``New`` or ``Abandoned``.
+        The first one wanted is by nature; one by key may follow. Of any number of racers for a
+        record exactly one is granted it. A replay of the first leaves the second one finished, too,
+        so that its key still means this request and no other.
 
-        ``key`` is a SHA-256 in hex (anything else is a ``ValueError``: an id must never become a
-        key). ``lease_s`` has to be longer than the request can take; ``keep_s`` is how long the
-        record lives if nothing else is said about it.
+        ``caller`` and the keys are SHA-256 in hex (anything else is a ``ValueError``: an id must
+        never become a key). ``lease_s`` has to be longer than the request can take; ``keep_s`` is
+        how long the records live if nothing else is said about them.
         """
         ...
 
-    def complete(self, claim: Claim, payload: str, *, keep_s: float) -> bool:
-        """Record the outcome, to be replayed for ``keep_s``.
+    def settle(self, claim: Claim, ends: Sequence[End], *, keep_s: float) -> bool:
+        """Bring all records of a claim to their ends, one for each in order, to be kept for
+        ``keep_s``.
 
-        False: the lease was over and another took the record, or it was settled before; nothing was
-        changed. True also when it already said so.
-        """
-        ...
-
-    def release(self, claim: Claim, *, doubt: bool, keep_s: float) -> bool:
-        """Give the claim up without an outcome.
-
-        ``doubt=False`` says that nothing was changed or that a doubt is settled: the record is
-        removed and a repeat is ``New``. ``doubt=True``: the next to ask gets ``Abandoned``, at once
-        and for ``keep_s``. False as in ``complete``; so a release after a complete does no harm.
+        False: the claim was lost to another, or was settled otherwise before; nothing was changed.
+        True also when the records already say so.
         """
         ...
 
@@ -156,227 +171,144 @@ class Record:
         return self.state is State.RUNNING and self.lease_until > now
 
 
-type Verdict = type[New | Abandoned] | Replay | Running | Mismatch
+@dataclass(frozen=True, slots=True)
+class Free:
+    """The request may be claimed. ``doubt`` as in ``Granted``."""
+
+    doubt: bool
 
 
-def judge(record: Record | None, fingerprint: str, now: float) -> Verdict:
-    """Say what a request meets: an answer, or the kind of claim it may take."""
-    if record is None or record.expires_at <= now:
-        return New
-    if record.fingerprint != fingerprint:
-        return Mismatch()
-    match record.state:
-        case State.FINISHED:
+type Verdict = Free | Replay | Running | Mismatch
+
+
+def judge(found: Sequence[Record | None], wanted: Sequence[Wanted], now: float) -> Verdict:
+    """Say what a request meets; ``found`` has what is kept for each record that is wanted."""
+    there = [_alive(record, now) for record in found]
+    for record, want in zip(there, wanted, strict=True):
+        if record is not None and record.fingerprint != want.fingerprint:
+            return Mismatch()
+    kept = [record for record in there if record is not None]
+    for record in reversed(kept):  # the answer by key goes before the one by nature
+        if record.state is State.FINISHED:
             return Replay(record.payload)
-        case State.RUNNING if record.is_worked_on(now):
-            return Running(min(record.lease_until - now, POLL_HINT_S))
-        case State.RUNNING | State.DOUBT:
-            return Abandoned
+    leases = [record.lease_until for record in kept if record.is_worked_on(now)]
+    if leases:
+        return Running(min(max(leases) - now, POLL_HINT_S))
+    return Free(doubt=bool(kept))
 
 
-def end_of_claim(now: float, *, lease_s: float, keep_s: float, before: Record | None) -> float:
-    """Say when the record of a fresh claim is over.
-
-    One that takes over from ``before`` never lives shorter than that would have: doubt does not
-    evaporate.
-    """
-    return max(now + keep_s, now + lease_s, before.expires_at if before else -math.inf)
-
-
-def running(
+def new_records(
+    met: Verdict,
     owner: str,
-    fingerprint: str,
+    wanted: Sequence[Wanted],
+    found: Sequence[Record | None],
     now: float,
     *,
     lease_s: float,
     keep_s: float,
-    before: Record | None,
-) -> Record:
-    """Make the record of a fresh claim."""
-    return Record(
-        State.RUNNING,
-        owner,
-        fingerprint,
-        now + lease_s,
-        end_of_claim(now, lease_s=lease_s, keep_s=keep_s, before=before),
-    )
-
-
-def finished(owner: str, fingerprint: str, now: float, *, keep_s: float, payload: str) -> Record:
-    """Make the record of a known outcome."""
-    return Record(State.FINISHED, owner, fingerprint, now, now + keep_s, payload)
-
-
-def in_doubt(owner: str, fingerprint: str, now: float, *, keep_s: float) -> Record:
-    """Make the record of a request that was given up without knowing how it ended."""
-    return Record(State.DOUBT, owner, fingerprint, now, now + keep_s)
-
-
-class Settling(StrEnum):
-    """What completing or releasing a claim meets."""
-
-    OPEN = "open"  # still ours and running: write
-    DONE = "done"  # it already is as asked
-    LOST = "lost"  # another has it, or it was settled otherwise: leave it alone
-
-
-def settle(record: Record | None, owner: str, wanted: Record | None) -> Settling:
-    """Say whether ``owner`` may still bring its record to ``wanted`` (None: removed)."""
-    if record is None:
-        return Settling.DONE if wanted is None else Settling.LOST
-    if record.owner != owner:
-        return Settling.LOST
-    if record.state is State.RUNNING:
-        return Settling.OPEN
-    same = wanted is not None and (record.state, record.payload) == (wanted.state, wanted.payload)
-    return Settling.DONE if same else Settling.LOST
-
-
-def require_hash(key: str) -> bytes:
-    """Refuse a key that is not a hash, before it can name a person in a store or a log; return its
-    bytes. Errors: ValueError.
+) -> dict[str, Record]:
+    """Make the records, by key, that a request leaves when it begins: a claim's, those that a
+    replay leaves, or none.
     """
-    raw = _read_hash(key)
-    if raw is None:
-        raise ValueError("the key of a record must be a SHA-256 in lower-case hex")
-    return raw
+    match met:
+        case Free():
+            least = now + max(lease_s, keep_s)
+            return {
+                want.key: Record(
+                    State.RUNNING,
+                    owner,
+                    want.fingerprint,
+                    now + lease_s,
+                    # Doubt does not evaporate: it never lives shorter than what it takes over from.
+                    max(least, before.expires_at) if before else least,
+                )
+                for want, before in zip(wanted, found, strict=True)
+            }
+        case Replay():
+            return _repeat_replay(owner, wanted, found, now, keep_s=keep_s)
+        case Running() | Mismatch():
+            return {}
 
 
-def _read_hash(text: str) -> bytes | None:
-    """Return the bytes of a SHA-256 in lower-case hex; None for any other text."""
-    try:
-        raw = bytes.fromhex(text)
-    except ValueError:
-        return None
-    return raw if len(raw) == 32 and raw.hex() == text else None
+def _repeat_replay(
+    owner: str,
+    wanted: Sequence[Wanted],
+    found: Sequence[Record | None],
+    now: float,
+    *,
+    keep_s: float,
+) -> dict[str, Record]:
+    """Repeat an answer for the records after the one that holds it, except what somebody works on."""
+    payload: str | None = None
+    left: dict[str, Record] = {}
+    for want, record in zip(wanted, found, strict=True):
+        before = _alive(record, now)
+        if before is not None and before.state is State.FINISHED:
+            payload, left = before.payload, {}
+        elif payload is not None and not (before and before.is_worked_on(now)):
+            until = now + keep_s
+            left[want.key] = Record(State.FINISHED, owner, want.fingerprint, now, until, payload)
+    return left
 
 
-class MemoryStore:
-    """Keeps the records of one worker: its promise ends with the process, and no other instance
-    sees them.
+def end_records(
+    claim: Claim, ends: Sequence[End], now: float, *, keep_s: float
+) -> list[Record | None]:
+    """Make the records that a claim ends with; None is one that is removed.
 
-    At most ``capacity`` records: what is over its keep goes first, then the oldest finished one,
-    then the oldest in doubt. A record that somebody works on is never dropped; those may exceed the
-    capacity, and the concurrency of the worker bounds them. Dropping a record before its time would
-    turn into a false ``New`` later, and a false ``New`` into a false answer: until the last one
-    dropped would have expired, there is no ``New``, but ``Abandoned``.
-
-    Every method takes constant time, given that only a few different ``keep_s`` are in use: one
-    queue, oldest first, for each state and keep. The memory for ``capacity`` records is taken at
-    the start: a worker that has seen many requests is no larger than one that has seen none.
+    A doubt lives at least as long as the running record would have.
     """
-
-    def __init__(self, now: Callable[[], float], capacity: int = 100_000) -> None:
-        self._now = now
-        self._capacity = capacity
-        self._lock = threading.Lock()
-        self._owners = itertools.count(1)
-        self._records: PackedRecords[tuple[State, float]] = PackedRecords(capacity)
-        self._sure_from = -math.inf
-        self.dropped_early = 0
-
-    def __len__(self) -> int:
-        """Count the records, expired ones included."""
-        return len(self._records)
-
-    def begin(self, key: str, fingerprint: str, *, lease_s: float, keep_s: float) -> Begun:
-        """See ``IdempotencyStore.begin``."""
-        name, mark = require_hash(key)[:HASH_BYTES], _mark(fingerprint)
-        with self._lock:
-            now = self._now()
-            self._records.drop_expired(now)
-            row = self._records.find(name)
-            before = None if row is None else self._read(row)
-            verdict = New if before is None else judge(before, mark.hex(), now)
-            if not isinstance(verdict, type):
-                return verdict
-            if verdict is New and now < self._sure_from:
-                verdict = Abandoned
-            owner = next(self._owners)
-            expires_at = end_of_claim(now, lease_s=lease_s, keep_s=keep_s, before=before)
-            queue = (State.RUNNING, keep_s)
-            self._records.run(
-                row, name, mark, owner, queue, lease_until=now + lease_s, expires_at=expires_at
-            )
-            if len(self._records) > self._capacity:
-                self._make_room(now)
-            return verdict(Claim(key, str(owner), fingerprint))
-
-    def complete(self, claim: Claim, payload: str, *, keep_s: float) -> bool:
-        """See ``IdempotencyStore.complete``."""
-        return self._settle(claim, State.FINISHED, payload, keep_s)
-
-    def release(self, claim: Claim, *, doubt: bool, keep_s: float) -> bool:
-        """See ``IdempotencyStore.release``."""
-        return self._settle(claim, State.DOUBT if doubt else None, None, keep_s)
-
-    def close(self) -> None:
-        """Nothing to let go of."""
-
-    def _settle(
-        self, claim: Claim, state: State | None, payload: str | None, keep_s: float
-    ) -> bool:
-        """Bring a claim's record to ``state``, None: remove it."""
-        name = require_hash(claim.key)[:HASH_BYTES]
-        with self._lock:
-            row = self._records.find(name)
-            holder = None if row is None else self._records.runs_for(row)
-            if row is None or holder is None or str(holder) != claim.proof:
-                # Only now are two records made, to ask the rules: that it is open is all that they
-                # say of a claim that still runs.
-                wanted = (
-                    None
-                    if state is None
-                    else Record(
-                        state, claim.proof, claim.fingerprint, -math.inf, math.inf, payload or ""
-                    )
-                )
-                return (
-                    settle(None if row is None else self._read(row), claim.proof, wanted)
-                    is not Settling.LOST
-                )
-            if state is None:
-                self._records.remove(row)
-            else:
-                self._records.rest(
-                    row, (state, keep_s), expires_at=self._now() + keep_s, payload=payload
-                )
-            return True
-
-    def _read(self, row: int) -> Record:
-        """Return a record as the rules know it; of its fingerprint the hash is left."""
-        _, owner, mark, expires_at, lease_until, payload = self._records.read(row)
-        if lease_until is not None:
-            return Record(State.RUNNING, str(owner), mark.hex(), lease_until, expires_at)
-        if payload is None:
-            return Record(State.DOUBT, str(owner), mark.hex(), -math.inf, expires_at)
-        return Record(State.FINISHED, str(owner), mark.hex(), -math.inf, expires_at, payload)
-
-    def _make_room(self, now: float) -> None:
-        while len(self._records) > self._capacity:
-            first, chosen, gone_at = _NOTHING, -1, now
-            for (state, keep_s), row, expires_at, lease_until in self._records.oldest():
-                if lease_until is None or lease_until <= now:
-                    rank = (expires_at > now, state is not State.FINISHED, expires_at - keep_s)
-                    if rank < first:
-                        first, chosen, gone_at = rank, row, expires_at
-            if first is _NOTHING:
-                return
-            if gone_at > now:
-                self._sure_from = max(self._sure_from, gone_at)
-                self.dropped_early += 1
-            self._records.remove(chosen)
+    return [
+        _end_record(end, claim.owner, want.fingerprint, expires_at, now, keep_s)
+        for end, want, expires_at in zip(ends, claim.wanted, claim.expiries, strict=True)
+    ]
 
 
-def _mark(fingerprint: str) -> bytes:
-    """Return what is kept of a fingerprint.
+def _end_record(
+    end: End, owner: str, fingerprint: str, expires_at: float, now: float, keep_s: float
+) -> Record | None:
+    match end:
+        case Finished(payload):
+            return Record(State.FINISHED, owner, fingerprint, now, now + keep_s, payload)
+        case Doubt():
+            return Record(State.DOUBT, owner, fingerprint, now, max(expires_at, now + keep_s))
+        case Removed():
+            return None
 
-    It may be any text; a hash, as it should be, need not be hashed again, and by nature there is
-    none.
+
+def settle(
+    claim: Claim, found: Sequence[Record | None], aims: Sequence[Record | None]
+) -> dict[str, Record | None] | None:
+    """Say what is left to write, by key, to bring the records of a claim to their aims.
+
+    None: one of them is another's by now, or was settled otherwise; all are to be left alone.
     """
-    if not fingerprint:
-        return _NO_MARK
-    raw = _read_hash(fingerprint)
-    if raw is None:
-        raw = hashlib.sha256(fingerprint.encode("utf-8", "surrogatepass")).digest()
-    return raw[:HASH_BYTES]
+    left: dict[str, Record | None] = {}
+    for want, record, aim in zip(claim.wanted, found, aims, strict=True):
+        if record is None:
+            if aim is not None:
+                return None
+        elif record.owner != claim.owner:
+            return None
+        elif record.state is State.RUNNING:
+            left[want.key] = aim
+        elif aim is None or (record.state, record.payload) != (aim.state, aim.payload):
+            return None
+    return left
+
+
+def require_hashes(caller: str, wanted: Sequence[Wanted]) -> None:
+    """Refuse what is not a hash, before it can name a person in a store or a log.
+
+    Errors: ValueError.
+    """
+    for text in (caller, *(want.key for want in wanted)):
+        if len(text) != 64 or not _HEX.issuperset(text):
+            raise ValueError("a caller and a key must each be a SHA-256 in lower-case hex")
+
+
+_HEX = frozenset("0123456789abcdef")
+
+
+def _alive(record: Record | None, now: float) -> Record | None:
+    return record if record is not None and record.expires_at > now else None

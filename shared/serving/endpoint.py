@@ -4,7 +4,7 @@ Every capability uses it. Owns what a worker has once: the services, built from 
 first use. The only file of ``shared/`` that imports azure.functions.
 """
 
-import logging
+import contextlib
 import math
 import os
 import threading
@@ -20,7 +20,6 @@ from shared.serving.lanes import Lanes
 from shared.serving.requests import Incoming, Operation, Work, open_lanes, serve
 from shared.telemetry.journal import Journal, read_correlation_id
 
-_log = logging.getLogger("facade.endpoint")
 _warming = threading.Lock()
 _telemetry = Lazy(lambda: start_telemetry(os.environ))
 _services = Lazy(lambda: _start_services())
@@ -47,9 +46,8 @@ def warm_up() -> None:
 
 def _warm() -> None:
     try:
-        _services.get()
-    except Exception:  # noqa: BLE001 - raised again, and answered, where the services are needed
-        _log.info("event=warm_up_failed")
+        with contextlib.suppress(Exception):  # raised again, and answered, to who needs them
+            _services.get()
     finally:
         _warming.release()
 

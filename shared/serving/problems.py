@@ -228,6 +228,12 @@ TABLE: Mapping[type[FacadeError], Row] = {
     errors.AccessDenied: Row(
         HTTPStatus.FORBIDDEN, "access_denied", retryable=False, title="Access is denied"
     ),
+    errors.RefusedByBookings: Row(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "refused_by_bookings",
+        retryable=False,
+        title="Microsoft Bookings does not allow this cancel",
+    ),
     errors.BusinessNotFound: Row(
         HTTPStatus.NOT_FOUND,
         "business_not_found",

@@ -107,9 +107,10 @@ async def serve[W: Work](
         "facade.action": journal.action,
         "facade.request_id": journal.request_id,
     }
-    with told.tracing.request(
-        f"request {journal.action}", incoming.traceparent, attributes
-    ) as span:
+    with (
+        journal.collecting(),
+        told.tracing.request(f"request {journal.action}", incoming.traceparent, attributes) as span,
+    ):
         journal.note(trace=span.trace_id)
         reply = await _reply(operation, services, lanes, incoming, journal, arrived_at, within_s)
         span.note({"http.response.status_code": reply.status, "facade.code": reply.code})
@@ -148,6 +149,7 @@ async def _reply[W: Work](
             await operation.aside(), built, lanes.get(), incoming, journal, deadline
         )
     except FacadeError as error:
+        journal.cause = type(error).__name__
         fields = error.fields if isinstance(error, RequestInvalid) else None
         journal.note(reason=error.reason, fields=fields, entra=_entra_said(error))
         return problem(
@@ -228,7 +230,7 @@ async def _on_thread[T](
 
     Errors: those of ``work``; Overloaded when no thread was free in time, and then the work never
     begins. After the deadline the caller gets ``too_late`` and the thread goes on: its records stay
-    true, and the journal tells how it ended.
+    true, and a metric tells how it ended.
     """
     job = threads.submit(contextvars.copy_context().run, work)
     try:
@@ -240,7 +242,9 @@ async def _on_thread[T](
     if not job.done():
         await _end_of(job, deadline.remaining_s() + _BACKSTOP_S)
     if not job.done():
-        job.add_done_callback(lambda late: journal.write_late(_ending_of(late)))
+        job.add_done_callback(
+            lambda late: journal.metrics.ended_late(journal.action, _ending_of(late))
+        )
         raise too_late()
     return job.result()
 

@@ -13,12 +13,13 @@ section 6.1). The variables OTEL_* are read by the SDK itself.
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Final
 
 from opentelemetry.context import Context
-from opentelemetry.metrics import Counter, Histogram, UpDownCounter
+from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Observation
 from opentelemetry.metrics import Meter as OtelMeter
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 from opentelemetry.sdk.metrics.export import (
@@ -33,23 +34,51 @@ from opentelemetry.sdk.trace.export import (
     ConsoleSpanExporter,
     SimpleSpanProcessor,
 )
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.sdk.trace.sampling import (
+    ALWAYS_OFF,
+    ALWAYS_ON,
+    DEFAULT_OFF,
+    DEFAULT_ON,
+    Decision,
+    ParentBasedTraceIdRatio,
+    Sampler,
+    SamplingResult,
+    TraceIdRatioBased,
+)
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+    Tracer,
+    TraceState,
+    format_trace_id,
+    get_current_span,
+    use_span,
+)
 from opentelemetry.trace import Span as OtelSpan
-from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer, format_trace_id
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.util.types import Attributes as OtelAttributes
 
 from shared.errors import Misconfigured
 from shared.settings import TelemetrySettings
 from shared.telemetry.journal import Telemetry
-from shared.telemetry.metrics import METRICS, Metric, Metrics
-from shared.telemetry.tracing import Attributes
+from shared.telemetry.metrics import ACTIVE, METRICS, Metric, Metrics
+from shared.telemetry.sums import Sums
+from shared.telemetry.tracing import NO_SPAN, Attributes, LeftOut, Span, left_out
+from shared.transport.waiting import SystemWaiting
 
 _NAME: Final = "bookings-cancel-facade"
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _NONE: Final[Attributes] = {}
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
-
-type Instrument = Counter | UpDownCounter | Histogram
+_SHARE: Final = 0.05
+_SHARE_OF_ONE: Final = re.compile(r"0?\.[0-9]+|[01](?:\.0*)?")
+_IDS: Final = RandomIdGenerator()
 
 
 def open_telemetry(settings: TelemetrySettings, environment: Mapping[str, str]) -> Telemetry:
@@ -66,28 +95,31 @@ def open_telemetry(settings: TelemetrySettings, environment: Mapping[str, str]) 
     if not environment.get("OTEL_SERVICE_NAME"):
         known["service.name"] = environment.get("WEBSITE_SITE_NAME") or _NAME
     resource = Resource.create(known)
-    # A caller's flag "not sampled" is not heeded: a stranger could hide that way, and the Functions
-    # host sets it as it likes.
-    tracers = TracerProvider(
-        sampler=None if environment.get("OTEL_TRACES_SAMPLER") else ALWAYS_ON, resource=resource
+    in_azure = settings.telemetry == "azure_monitor"
+    sampler = choose_sampler(
+        environment, OneInTwenty(SystemWaiting().random) if in_azure else ALWAYS_ON
     )
+    tracers = TracerProvider(sampler=sampler, resource=resource)
     tracers.add_span_processor(spans)
+    tracer = tracers.get_tracer(_NAME)
     meters = MeterProvider(
         [PeriodicExportingMetricReader(metrics)],
         resource=resource,
         exemplar_filter=AlwaysOffExemplarFilter(),
     )
-    # In Azure Monitor the Functions host reports each request; a second one from here would double
-    # every count.
-    kind = SpanKind.INTERNAL if settings.telemetry == "azure_monitor" else SpanKind.SERVER
     return Telemetry(
-        OpenTelemetryTracing(tracers.get_tracer(_NAME), kind),
+        BelowTheHost(tracer, sampler)
+        if in_azure
+        else OpenTelemetryTracing(tracer, SpanKind.SERVER),
         Metrics(OpenTelemetryMeter(meters.get_meter(_NAME))),
     )
 
 
 class OpenTelemetryTracing:
-    """``Tracing`` over a tracer. ``request_kind`` is the kind of the spans of requests."""
+    """``Tracing`` over a tracer. ``request_kind`` is the kind of the spans of requests.
+
+    What hangs on a request that is not sampled costs no more than with telemetry off.
+    """
 
     def __init__(self, tracer: Tracer, request_kind: SpanKind) -> None:
         self._tracer = tracer
@@ -95,31 +127,27 @@ class OpenTelemetryTracing:
 
     def request(
         self, name: str, traceparent: str | None, attributes: Attributes
-    ) -> AbstractContextManager["OpenTelemetrySpan"]:
+    ) -> AbstractContextManager[Span]:
         """See ``Tracing.request``.
 
         What the runtime has attached to the context does not count: it attaches nothing for
         functions that are not async.
         """
-        parent = _PROPAGATOR.extract({"traceparent": traceparent} if traceparent else {}, Context())
-        return self._open(name, self._request_kind, attributes, parent)
+        return self._open(name, self._request_kind, attributes, _read(traceparent))
 
-    def span(
-        self, name: str, attributes: Attributes = _NONE
-    ) -> AbstractContextManager["OpenTelemetrySpan"]:
+    def span(self, name: str, attributes: Attributes = _NONE) -> AbstractContextManager[Span]:
         """See ``Tracing.span``."""
-        return self._open(name, SpanKind.INTERNAL, attributes)
+        return NO_SPAN if left_out.get() else self._open(name, SpanKind.INTERNAL, attributes)
 
-    def call(
-        self, name: str, attributes: Attributes = _NONE
-    ) -> AbstractContextManager["OpenTelemetrySpan"]:
+    def call(self, name: str, attributes: Attributes = _NONE) -> AbstractContextManager[Span]:
         """See ``Tracing.call``."""
-        return self._open(name, SpanKind.CLIENT, attributes)
+        return NO_SPAN if left_out.get() else self._open(name, SpanKind.CLIENT, attributes)
 
     def headers(self) -> dict[str, str]:
         """See ``Tracing.headers``."""
         carrier: dict[str, str] = {}
-        _PROPAGATOR.inject(carrier)
+        if not left_out.get():
+            _PROPAGATOR.inject(carrier)
         return {"traceparent": carrier["traceparent"]} if "traceparent" in carrier else {}
 
     @contextmanager
@@ -130,11 +158,59 @@ class OpenTelemetryTracing:
             name, parent, kind, attributes, record_exception=False, set_status_on_exception=False
         ) as started:
             span = OpenTelemetrySpan(started)
+            token = left_out.set(not started.is_recording())
             try:
                 yield span
             except BaseException as error:
                 span.fail(type(error).__name__)
                 raise
+            finally:
+                left_out.reset(token)
+
+
+class BelowTheHost(OpenTelemetryTracing):
+    """Tracing where the Functions host reports each request itself: a second report from here would
+    double every count, and the line of the request says the rest. What a request does hangs on the
+    span of the host.
+    """
+
+    def __init__(self, tracer: Tracer, sampler: Sampler) -> None:
+        super().__init__(tracer, SpanKind.INTERNAL)
+        self._sampler = sampler
+
+    def request(
+        self, name: str, traceparent: str | None, attributes: Attributes
+    ) -> AbstractContextManager[Span]:
+        """See ``Tracing.request``."""
+        del attributes
+        if not isinstance(self._sampler, OneInTwenty):
+            return self._hang_on(_read(traceparent), name, by_chance=False)
+        if self._sampler.picks():
+            return self._hang_on(_read(traceparent), name, by_chance=True)
+        return LeftOut(traceparent)
+
+    @contextmanager
+    def _hang_on(self, parent: Context, name: str, *, by_chance: bool) -> Iterator[Span]:
+        given = get_current_span(parent).get_span_context()
+        trace_id = given.trace_id or _IDS.generate_trace_id()  # there is no host on a desk
+        sampled = by_chance or (
+            self._sampler.should_sample(parent, trace_id, name).decision
+            is Decision.RECORD_AND_SAMPLE
+        )
+        hosts = NonRecordingSpan(
+            SpanContext(
+                trace_id,
+                given.span_id or _IDS.generate_span_id(),
+                is_remote=False,
+                trace_flags=TraceFlags(sampled),
+            )
+        )
+        token = left_out.set(not sampled)
+        try:
+            with use_span(hosts):
+                yield OpenTelemetrySpan(hosts)
+        finally:
+            left_out.reset(token)
 
 
 class OpenTelemetrySpan:
@@ -159,30 +235,111 @@ class OpenTelemetrySpan:
 
 
 class OpenTelemetryMeter:
-    """``Meter`` over a meter."""
+    """``Meter`` over a meter.
+
+    A request adds its numbers up (``Sums``); OpenTelemetry is given them when it collects, on its
+    own thread, because there each of them costs as much as ten of these.
+    """
 
     def __init__(self, meter: OtelMeter) -> None:
-        self._instruments = {metric: _make(meter, metric) for metric in METRICS}
+        self._sums = Sums()
+        self._instruments = {
+            metric.name: _make(meter, metric) for metric in METRICS if metric is not ACTIVE
+        }
+        meter.create_observable_up_down_counter(
+            ACTIVE.name, [self._collect], ACTIVE.unit, ACTIVE.description
+        )
 
     def record(self, metric: Metric, value: float, attributes: Attributes) -> None:
         """See ``Meter.record``."""
-        instrument = self._instruments[metric]
-        if isinstance(instrument, Histogram):
-            instrument.record(value, attributes)
-        else:
-            instrument.add(value, attributes)
+        self._sums.add(metric, value, attributes)
+
+    def _collect(self, _: CallbackOptions) -> Iterator[Observation]:
+        for metric, attributes, values in self._sums.take():
+            instrument = self._instruments[metric.name]
+            for value in values:
+                if isinstance(instrument, Histogram):
+                    instrument.record(value, attributes)
+                else:
+                    instrument.add(value, attributes)
+        return (Observation(level, attributes) for attributes, level in self._sums.levels())
 
 
-def _make(meter: OtelMeter, metric: Metric) -> Instrument:
-    if metric.kind == "histogram":
-        return meter.create_histogram(
-            metric.name,
-            metric.unit,
-            metric.description,
-            explicit_bucket_boundaries_advisory=_SECONDS,
+def _make(meter: OtelMeter, metric: Metric) -> Counter | Histogram:
+    if metric.kind == "counter":
+        return meter.create_counter(metric.name, metric.unit, metric.description)
+    return meter.create_histogram(
+        metric.name,
+        metric.unit,
+        metric.description,
+        explicit_bucket_boundaries_advisory=_SECONDS,
+    )
+
+
+def _read(traceparent: str | None) -> Context:
+    return _PROPAGATOR.extract({"traceparent": traceparent} if traceparent else {}, Context())
+
+
+class OneInTwenty(Sampler):
+    """Samples one request in twenty, with all that hangs on it. ``chance`` gives numbers from 0 up
+    to 1.
+
+    Chance decides, and nothing that a caller sends: neither the flag nor the id of a trace, or a
+    stranger could hide, or be recorded at our cost each time. Azure Monitor counts a span for as
+    many as its sample rate says.
+    """
+
+    def __init__(self, chance: Callable[[], float]) -> None:
+        self._chance = chance
+
+    def picks(self) -> bool:
+        """Decide for one request."""
+        return self._chance() < _SHARE
+
+    def should_sample(
+        self,
+        parent_context: Context | None,
+        trace_id: int,
+        name: str,
+        kind: SpanKind | None = None,
+        attributes: OtelAttributes = None,
+        links: Sequence[Link] | None = None,
+        trace_state: TraceState | None = None,
+    ) -> SamplingResult:
+        """See ``Sampler.should_sample``."""
+        del trace_id, name, kind, links, trace_state
+        parent = get_current_span(parent_context).get_span_context()
+        sampled = (
+            parent.trace_flags.sampled if parent.is_valid and not parent.is_remote else self.picks()
         )
-    make = meter.create_counter if metric.kind == "counter" else meter.create_up_down_counter
-    return make(metric.name, metric.unit, metric.description)
+        if not sampled:
+            return SamplingResult(Decision.DROP)
+        rate = {"_MS.sampleRate": 100 * _SHARE}
+        return SamplingResult(Decision.RECORD_AND_SAMPLE, {**(attributes or {}), **rate})
+
+    def get_description(self) -> str:
+        """See ``Sampler.get_description``."""
+        return f"OneInTwenty{{{_SHARE}}}"
+
+
+def choose_sampler(environment: Mapping[str, str], otherwise: Sampler) -> Sampler:
+    """Return the sampler that OTEL_TRACES_SAMPLER names; ``otherwise`` where it is none of the
+    standard ones: ``microsoft.*`` speaks to the Functions host. An argument that is no share counts
+    as not set, as the specification has it.
+
+    A caller's flag "not sampled" counts with the samplers ``parentbased_*`` alone.
+    """
+    argument = environment.get("OTEL_TRACES_SAMPLER_ARG", "").strip()
+    ratio = float(argument) if _SHARE_OF_ONE.fullmatch(argument) else 1.0
+    named: dict[str, Sampler] = {
+        "always_on": ALWAYS_ON,
+        "always_off": ALWAYS_OFF,
+        "traceidratio": TraceIdRatioBased(ratio),
+        "parentbased_always_on": DEFAULT_ON,
+        "parentbased_always_off": DEFAULT_OFF,
+        "parentbased_traceidratio": ParentBasedTraceIdRatio(ratio),
+    }
+    return named.get(environment.get("OTEL_TRACES_SAMPLER", "").strip().lower(), otherwise)
 
 
 def _open_exporters(settings: TelemetrySettings) -> tuple[SpanProcessor, MetricExporter]:

@@ -1,5 +1,9 @@
-"""What is told about a request: one structured line, its measurements, and the correlation that
-ties it to the caller and to Graph.
+"""What is told about a request: one structured line, its events, its measurements, and the
+correlation that ties it to the caller and to Graph.
+
+Everything is collected while the request runs, on whichever thread, and written by the task of its
+invocation before it returns: the Functions host drops a line that belongs to no running invocation
+(azure-functions-python-worker issue 1860). What comes after the answer is a metric alone.
 
 Owns what may be logged: ids of requests, codes, counts and durations. Never a token, a secret, a
 message, an address, a name or an upstream body: people and mailboxes appear as short hashes, and
@@ -10,11 +14,13 @@ import hashlib
 import logging
 import re
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
-from shared.telemetry.metrics import Metrics, NoMeter
+from shared.telemetry.metrics import Event, Metrics, NoMeter
 from shared.telemetry.tracing import NoTracing, Tracing
 
 _log = logging.getLogger("facade.request")
@@ -53,6 +59,8 @@ class Journal:
     metrics: Metrics = field(default=OFF.metrics, repr=False)
     facts: dict[str, str | int | float | bool] = field(default_factory=dict)
     calls: list[tuple[str, str, str]] = field(default_factory=list)
+    events: list[tuple[logging.Logger, int, str]] = field(default_factory=list)
+    cause: str | None = None
     started_at: float = field(init=False)
     unfinished: set[str] = field(default_factory=set)
 
@@ -96,12 +104,25 @@ class Journal:
         places = ",".join(
             f"{PurePath(frame.filename).name}:{frame.lineno}:{frame.name}" for frame in frames
         )
-        self.note(error=type(error).__name__, at=places)
+        self.cause = type(error).__name__
+        self.note(error=self.cause, at=places)
+
+    @contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Collect what ``tell`` is told in this context, and on threads that are given a copy."""
+        token = _current.set(self)
+        try:
+            yield
+        finally:
+            _current.reset(token)
 
     def write(self, status: int, code: str) -> None:
-        """Write the one line of this request and count its answer; a fault of ours or of our set-up
-        is an error, which alerts watch for.
+        """Write the events and the one line of this request, and count its answer; a fault of ours
+        or of our set-up is an error.
         """
+        events, self.events = self.events, []  # what comes from now on is counted, and not written
+        for log, event_level, event in events:
+            log.log(event_level, "%s requestId=%s", event, self.request_id)
         level = logging.ERROR if code in ("misconfigured", "internal_error") else logging.INFO
         if _log.isEnabledFor(level):
             _log.log(level, "event=request %s", self._line(status=status, code=code))
@@ -111,16 +132,10 @@ class Journal:
             status,
             code,
             self.now() - self.started_at,
+            cause=self.cause,
             confirmed=confirmed,
             replayed=replayed,
         )
-
-    def write_late(self, ending: str) -> None:
-        """Write how work ended whose caller had been answered without it: a second line, under the
-        same request id.
-        """
-        _log.warning("event=late %s", self._line(ending=ending))
-        self.metrics.ended_late(self.action, ending)
 
     def _line(self, **first: str | int) -> str:
         fields: dict[str, object] = {
@@ -141,6 +156,25 @@ class Journal:
                 if set(values) != {"-"}:
                     fields[name] = ",".join(values)
         return _in_one_line(fields)
+
+
+_current: ContextVar[Journal | None] = ContextVar("journal", default=None)
+
+
+def tell(
+    log: logging.Logger, level: int, event: Event, words: str = "", *values: str | float | None
+) -> None:
+    """Tell an operator of something beside the answer: it is counted at once, and becomes a line of
+    the request that is being carried out. Outside of any request it is a line at once, which the
+    Functions host does not pass on. ``words`` are name=value, as a format of ``logging``.
+    """
+    line = f"event={event} {words % values}".rstrip()
+    journal = _current.get()
+    if journal is None:
+        log.log(level, "%s", line)
+    else:
+        journal.metrics.happened(event)
+        journal.events.append((log, level, line))
 
 
 def read_correlation_id(header: str | None) -> str | None:

@@ -10,67 +10,102 @@ from typing import Final, Literal, Protocol
 
 from shared.telemetry.tracing import Attributes
 
+SLOW_S: Final = 5.0  # half of what a webhook sender waits; the alert "slow" counts what took longer
+
+type Event = Literal[
+    "credential_accepted_again",
+    "credential_changed",
+    "credential_refused",
+    "entra_refused",
+    "entra_unreachable",
+    "exchange_identity_mismatch",
+    "exchange_unreadable",
+    "store_unavailable",
+]
+
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One thing that is measured. ``unit`` is one of UCUM, as OpenTelemetry writes them."""
+    """One thing that is measured. ``unit`` is one of UCUM, as OpenTelemetry writes them;
+    ``dimensions`` are the names of the attributes that it may be split by.
+    """
 
     name: str
     kind: Literal["counter", "up_down_counter", "histogram"]
     unit: str
     description: str
+    dimensions: tuple[str, ...]
 
 
 OUTCOMES: Final = Metric(
     "facade.outcomes",
     "counter",
     "{request}",
-    "Requests answered with 200, by action, outcome, confirmed, replayed",
+    "Requests answered with 200",
+    ("action", "outcome", "confirmed", "replayed"),
 )
 PROBLEMS: Final = Metric(
     "facade.problems",
     "counter",
     "{request}",
-    "Requests answered with a problem, by action, code, status",
+    "Requests answered with a problem",
+    ("action", "code", "status", "cause"),
 )
 DURATION: Final = Metric(
-    "facade.request.duration", "histogram", "s", "From arrival to answer, by action, status_class"
+    "facade.request.duration",
+    "histogram",
+    "s",
+    "From arrival to answer",
+    ("action", "status_class", "slow"),
 )
 ACTIVE: Final = Metric(
     "facade.requests.active",
     "up_down_counter",
     "{request}",
-    "Requests that have arrived and are not answered, by action",
+    "Requests that have arrived and are not answered",
+    ("action",),
 )
 UPSTREAM: Final = Metric(
     "facade.upstream.duration",
     "histogram",
     "s",
-    "One call to Entra or Graph, by upstream, step, status_class",
+    "One call to Entra or Graph",
+    ("upstream", "step", "status_class"),
 )
 RETRIES: Final = Metric(
     "facade.upstream.retries",
     "counter",
     "{call}",
-    "Calls that repeat one without a final answer, by upstream, step",
+    "Calls that repeat one without a final answer",
+    ("upstream", "step"),
 )
 EXCHANGES: Final = Metric(
     "facade.exchanges",
     "counter",
     "{exchange}",
-    "Graph tokens that were asked for, by cache (hit, miss)",
+    "Graph tokens that were asked for; a miss asks Entra",
+    ("cache",),
 )
 STORE_FAILURES: Final = Metric(
     "facade.store.failures",
     "counter",
     "{call}",
-    "Calls to the store of records that failed, by step",
+    "Calls to the store of records that failed",
+    ("step",),
 )
 LATE: Final = Metric(
     "facade.late",
     "counter",
     "{request}",
-    "Requests whose work ended after their answer, by action, ending",
+    "Requests whose work ended after their answer",
+    ("action", "ending"),
+)
+EVENTS: Final = Metric(
+    "facade.events",
+    "counter",
+    "{event}",
+    "What an operator is told beside the answers",
+    ("event",),
 )
 
 METRICS: Final = (
@@ -83,6 +118,7 @@ METRICS: Final = (
     EXCHANGES,
     STORE_FAILURES,
     LATE,
+    EVENTS,
 )
 
 
@@ -118,10 +154,13 @@ class Metrics:
         code: str,
         seconds: float,
         *,
+        cause: str | None,
         confirmed: bool,
         replayed: bool,
     ) -> None:
-        """Count an answer. ``code`` is the outcome, or the problem's code."""
+        """Count an answer. ``code`` is the outcome, or the problem's code; ``cause`` the class of
+        the error behind a problem, which tells apart what shares a code.
+        """
         if status == 200:
             self._meter.record(
                 OUTCOMES,
@@ -129,8 +168,14 @@ class Metrics:
                 {"action": action, "outcome": code, "confirmed": confirmed, "replayed": replayed},
             )
         else:
-            self._meter.record(PROBLEMS, 1, {"action": action, "code": code, "status": status})
-        self._meter.record(DURATION, seconds, {"action": action, "status_class": _class_of(status)})
+            why = {"cause": cause} if cause else {}
+            self._meter.record(
+                PROBLEMS, 1, {"action": action, "code": code, "status": status, **why}
+            )
+        pace = {"slow": True} if seconds > SLOW_S else {}
+        self._meter.record(
+            DURATION, seconds, {"action": action, "status_class": _class_of(status), **pace}
+        )
         self._meter.record(ACTIVE, -1, {"action": action})
 
     def upstream_call(
@@ -154,6 +199,10 @@ class Metrics:
     def store_failed(self, step: str) -> None:
         """Count a call to the store of records that failed."""
         self._meter.record(STORE_FAILURES, 1, {"step": step})
+
+    def happened(self, event: Event) -> None:
+        """Count something that an operator is told beside the answers."""
+        self._meter.record(EVENTS, 1, {"event": event})
 
     def ended_late(self, action: str, ending: str) -> None:
         """Count work whose caller had been answered without it."""

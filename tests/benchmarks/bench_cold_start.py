@@ -7,7 +7,8 @@ tests.benchmarks.bench_cold_start`` shows where the time of importing goes inste
 Every sample is a new process with a user, an appointment and a connection that it has not seen; all
 subjects take turns, in mixed order. Time ends with the answer, CPU is the process's own, all its
 threads. The simulators are in another process. Then the same through the official runtime over
-HTTP: new host to first answer, ours beside an app that imports the same packages and answers 200.
+HTTP: new host to first answer, ours by default and as deployed (Azurite, a sink for Azure Monitor),
+beside an app that imports the same packages and answers 200.
 
 azure-identity and msgraph-sdk are no dependencies of this project. They are installed once, in
 ``.local/bench/sdk``; where that fails, they are left out.
@@ -35,6 +36,7 @@ import requests
 from infra.local import seed
 from infra.local.host.process import HostProcess
 from tests.benchmarks import Figure, figure
+from tests.benchmarks.bench_deployed import DEFAULT, DEPLOYED, configurations
 from tests.benchmarks.bench_stores import Upstreams, appointment_id, upstreams
 
 ROUNDS, HOST_ROUNDS = 12, 10
@@ -140,14 +142,21 @@ def start(
         samples.cpu.append((used.ru_utime + used.ru_stime) * 1000)
 
 
-def start_host(app: Path, behind: Upstreams, number: int, samples: Samples | None) -> None:
+def start_host(
+    app: Path,
+    settings: Mapping[str, str],
+    behind: Upstreams,
+    number: int,
+    samples: Samples | None,
+) -> None:
     """Start the official runtime with an app, and ask it once.
 
-    CPU is that of the whole process, its end included.
+    ``settings`` stand beside those of the simulators. CPU is that of the whole process, its end
+    included.
     """
     body = {"businessId": seed.LUNCH_DELIVERY, "appointmentId": appointment_id(number)}
     cpu, began = _cpu_of_children(), time.perf_counter()
-    with HostProcess(app, behind.environment) as host:
+    with HostProcess(app, {**behind.environment, **settings}) as host:
         headers = {"Authorization": f"Bearer {behind.token}"}
         answer = requests.post(
             f"{host.url}/api/v1/cancel-appointment", json=body, headers=headers, timeout=30
@@ -171,11 +180,12 @@ def measure() -> list[Figure]:
         **({SDK: (other, "sdk")} if other else {}),
     }
     processes: dict[str, Samples] = {name: Samples() for name in subjects}
-    hosts: dict[str, Samples] = {"trivial app": Samples(), OURS: Samples()}
+    hosts = {name: Samples() for name in ("trivial app", OURS, f"{OURS}, as deployed")}
     numbers = iter(range(1_000_000))
     with (
         tempfile.TemporaryDirectory() as folder,
         upstreams((ROUNDS + 1) * len(subjects) + (HOST_ROUNDS + 1) * len(hosts)) as behind,
+        configurations() as configured,
     ):
         bundle = (
             Path(folder) / "bundle.pem"
@@ -183,7 +193,11 @@ def measure() -> list[Figure]:
         bundle.write_text(
             Path(certifi.where()).read_text() + Path(behind.environment["CA_BUNDLE"]).read_text()
         )
-        apps = {"trivial app": Path(folder), OURS: REPOSITORY}
+        apps = {
+            "trivial app": (Path(folder), configured[DEFAULT]),
+            OURS: (REPOSITORY, configured[DEFAULT]),
+            f"{OURS}, as deployed": (REPOSITORY, configured[DEPLOYED]),
+        }
         (Path(folder) / "function_app.py").write_text(TRIVIAL)
         (Path(folder) / "host.json").write_text((REPOSITORY / "host.json").read_text())
         for turn in range(ROUNDS + 1):  # the first one writes .pyc files and warms the simulators
@@ -197,7 +211,7 @@ def measure() -> list[Figure]:
                 )
         for turn in range(HOST_ROUNDS + 1):
             for name in random.sample(list(hosts), len(hosts)):
-                start_host(apps[name], behind, next(numbers), hosts[name] if turn else None)
+                start_host(*apps[name], behind, next(numbers), hosts[name] if turn else None)
     return [
         *_compared("process to first answer", processes, BARE),
         *_compared("host to first answer", hosts, "trivial app"),

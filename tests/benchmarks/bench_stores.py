@@ -15,7 +15,7 @@ import random
 import secrets
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -24,7 +24,8 @@ from multiprocessing.connection import Connection
 from cancel_appointment.operation import CancelOperation
 from infra.local import seed
 from infra.local.stack import LocalStack
-from shared.records.rules import Begun, Claim, IdempotencyStore, MemoryStore, New
+from shared.records.memory_store import MemoryStore
+from shared.records.rules import Begun, Claim, End, Finished, Granted, IdempotencyStore, Wanted
 from shared.records.table_store import TableStore
 from shared.services import Services, build_services
 from shared.serving.requests import Incoming
@@ -40,15 +41,13 @@ BARE = "cancel without records"
 class NoRecords:
     """A store that remembers nothing and costs next to nothing."""
 
-    def begin(self, key: str, fingerprint: str, *, lease_s: float, keep_s: float) -> Begun:
+    def begin(
+        self, caller: str, wanted: Sequence[Wanted], *, lease_s: float, keep_s: float
+    ) -> Begun:
         """Let everybody in."""
-        return New(Claim(key, "", fingerprint))
+        return Granted(Claim(caller, tuple(wanted), ""), doubt=False)
 
-    def complete(self, claim: Claim, payload: str, *, keep_s: float) -> bool:
-        """Forget it."""
-        return True
-
-    def release(self, claim: Claim, *, doubt: bool, keep_s: float) -> bool:
+    def settle(self, claim: Claim, ends: Sequence[End], *, keep_s: float) -> bool:
         """Forget it."""
         return True
 
@@ -154,13 +153,14 @@ def cancel_once(
     ), services.records
 
 
-def begin_and_complete(store: IdempotencyStore) -> None:
-    """Do what one record costs a cancel."""
-    begun = store.begin(
-        hashlib.sha256(secrets.token_bytes(16)).hexdigest(), "f", lease_s=LEASE_S, keep_s=KEEP_S
-    )
-    assert isinstance(begun, New)
-    assert store.complete(begun.claim, '{"outcome": "cancelled", "confirmed": true}', keep_s=KEEP_S)
+def begin_and_settle(store: IdempotencyStore, records: int) -> None:
+    """Do what the records of a request cost a cancel."""
+    hashes = [hashlib.sha256(secrets.token_bytes(16)).hexdigest() for _ in range(1 + records)]
+    wanted = [Wanted(key, hashes[0]) for key in hashes[1:]]
+    begun = store.begin(hashes[0], wanted, lease_s=LEASE_S, keep_s=KEEP_S)
+    assert isinstance(begun, Granted)
+    ends = [Finished('{"outcome": "cancelled", "confirmed": true}')] * records
+    assert store.settle(begun.claim, ends, keep_s=KEEP_S)
 
 
 def measure() -> list[Figure]:
@@ -179,7 +179,9 @@ def measure() -> list[Figure]:
             *((name, with_key) for name in ("memory", "table") for with_key in (False, True)),
         ]
         rounds = CALLS + WARM_UP
-        records: dict[str, Cost] = {name: Cost() for name in ("memory", "table")}
+        records: dict[tuple[str, int], Cost] = {
+            (name, count): Cost() for name in ("memory", "table") for count in (1, 2)
+        }
         cancels: dict[tuple[str, bool], Cost] = {variant: Cost() for variant in variants}
         with upstreams(rounds * len(variants)) as behind:
             services = {
@@ -189,8 +191,8 @@ def measure() -> list[Figure]:
             operations = {name: CancelOperation(one) for name, one in services.items()}
             for call in range(rounds):
                 jobs = [
-                    (cost, partial(begin_and_complete, stores[name]))
-                    for name, cost in records.items()
+                    (cost, partial(begin_and_settle, stores[name], count))
+                    for (name, count), cost in records.items()
                 ]
                 for index, (name, with_key) in enumerate(variants):
                     number = call * len(variants) + index
@@ -218,7 +220,7 @@ def measure() -> list[Figure]:
 
 
 def summed_up(
-    records: Mapping[str, Cost], cancels: Mapping[tuple[str, bool], Cost], unit: str
+    records: Mapping[tuple[str, int], Cost], cancels: Mapping[tuple[str, bool], Cost], unit: str
 ) -> Iterator[Figure]:
     """Give the figures of one unit, each compared with a cancel without records."""
 
@@ -227,8 +229,9 @@ def summed_up(
 
     bare = figure(f"stores: {BARE}", unit, samples(cancels["no", False]))
     yield bare
-    for name, cost in records.items():
-        yield figure(f"stores: {name}: begin and complete of one record", unit, samples(cost), bare)
+    for (name, count), cost in records.items():
+        what = "one record" if count == 1 else "two records"
+        yield figure(f"stores: {name}: begin and settle {what}", unit, samples(cost), bare)
     for (name, with_key), cost in cancels.items():
         if name != "no":
             yield figure(

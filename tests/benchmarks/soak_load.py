@@ -32,7 +32,7 @@ RENEWED_S, LIFE_S = (
     8.0,
     20.0,
 )  # the tokens of half of the users, as an hour of them in fast motion: the old one is still good for a while
-CAPACITY = 100_000  # of the service's records
+CAPACITY = 20_000  # of the service's records
 _NOWHERE = Ids("", "")
 _KINDS = {
     "plain": 82.0,

@@ -28,6 +28,8 @@ from tests.benchmarks.upstream import Upstream
 
 MESSAGE = "Sorry, we are closed on that day."
 BUSINESSES = 200  # more than callers at the same time: what one mailbox may take is not what is measured here
+KEYED = "keyed"
+SETTINGS = "BENCH_SETTINGS"
 GRAPH_TOKEN = "eyJ0eXAiOiJKV1Qi." + "g" * 2_000
 
 
@@ -49,7 +51,8 @@ def cancel_url(graph: str, number: int, kind: str = "") -> str:
 class Subject(ABC):
     """One way to cancel.
 
-    ``kind`` is "" for an appointment that stands, ``missing`` for one that does not.
+    ``kind`` is "" for an appointment that stands, ``missing`` for one that does not, ``keyed`` for
+    one that stands and an Idempotency-Key.
     """
 
     def __init__(self, upstream: Upstream, latency_ms: int, tokens: Sequence[str]) -> None:
@@ -157,6 +160,18 @@ def _body(number: int, kind: str) -> dict[str, str]:
     }
 
 
+def more_settings() -> dict[str, str]:
+    """Return the settings that whoever measures has left for a subject's service, beside those of
+    the upstream.
+    """
+    settings: dict[str, str] = json.loads(os.environ.get(SETTINGS, "{}"))
+    return settings
+
+
+def _key(number: int, kind: str) -> dict[str, str]:
+    return {"idempotency-key": f"bench-{number}"} if kind == KEYED else {}
+
+
 def http_request(token: str, number: int, kind: str) -> Any:
     """Return the request as the Functions runtime hands it to a function."""
     import azure.functions as func
@@ -170,6 +185,7 @@ def http_request(token: str, number: int, kind: str) -> Any:
             "accept": "*/*",
             "authorization": f"Bearer {token}",
             "content-type": "application/json",
+            **_key(number, kind),
         },
         params={},
         route_params={},
@@ -272,7 +288,7 @@ class Ours(Subject):
 
     def __init__(self, upstream: Upstream, latency_ms: int, tokens: Sequence[str]) -> None:
         super().__init__(upstream, latency_ms, tokens)
-        os.environ.update(upstream.environment(latency_ms))
+        os.environ.update({**upstream.environment(latency_ms), **more_settings()})
         logging.basicConfig(level=logging.INFO, filename=os.devnull)
         import function_app
 
@@ -341,7 +357,9 @@ class OursThroughTheRuntime(Subject):
     def __init__(self, upstream: Upstream, latency_ms: int, tokens: Sequence[str]) -> None:
         super().__init__(upstream, latency_ms, tokens)
         self._host = HostProcess(
-            Path(__file__).resolve().parents[2], upstream.environment(latency_ms), http="httptools"
+            Path(__file__).resolve().parents[2],
+            {**upstream.environment(latency_ms), **more_settings()},
+            http="httptools",
         )
         self._host.start()
         address = urlsplit(self._host.url)
@@ -395,7 +413,8 @@ def _on_the_wire(token: str, number: int, kind: str) -> bytes:
     body = json.dumps(_body(number, kind))
     return (
         f"POST /api/v1/cancel-appointment HTTP/1.1\r\nhost: localhost\r\nuser-agent: bench\r\naccept: */*\r\nauthorization: Bearer {token}\r\n"
-        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n{body}"
+        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
+        f"{''.join(f'{name}: {value}\r\n' for name, value in _key(number, kind).items())}\r\n{body}"
     ).encode()
 
 

@@ -4,16 +4,18 @@ CPU of that process alone, wall time, and how long each call took.
 """
 
 import gc
+import json
 import multiprocessing
+import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import count
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from tests.benchmarks.subjects import SUBJECTS
+from tests.benchmarks.subjects import SETTINGS, SUBJECTS
 from tests.benchmarks.upstream import Upstream
 
 _LONGEST_TURN_S = 180
@@ -37,8 +39,14 @@ class Cost:
 
 
 def _serve(
-    pipe: Connection, name: str, upstream: Upstream, latency_ms: int, tokens: Sequence[str]
+    pipe: Connection,
+    name: str,
+    upstream: Upstream,
+    latency_ms: int,
+    tokens: Sequence[str],
+    settings: Mapping[str, str],
 ) -> None:
+    os.environ[SETTINGS] = json.dumps(dict(settings))
     subject = SUBJECTS[name](upstream, latency_ms, tokens)
     try:
         while (order := pipe.recv()) is not None:
@@ -84,14 +92,21 @@ class Runner:
 
 @contextmanager
 def runners(
-    names: Sequence[str], upstream: Upstream, tokens: Sequence[str], latency_ms: int = 0
+    names: Sequence[str],
+    upstream: Upstream,
+    tokens: Sequence[str],
+    latency_ms: int = 0,
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[dict[str, Runner]]:
-    """Start subjects, each in a process of its own that lives until the block ends."""
+    """Start subjects, each in a process of its own that lives until the block ends.
+
+    ``settings`` are those of our service, beside the upstream's.
+    """
     with ExitStack() as running:
         started = {}
         for name in names:
             ours, theirs = multiprocessing.Pipe()
-            arguments = (theirs, name, upstream, latency_ms, tokens)
+            arguments = (theirs, name, upstream, latency_ms, tokens, settings or {})
             process = multiprocessing.get_context("spawn").Process(target=_serve, args=arguments)
             process.start()
             theirs.close()

@@ -7,16 +7,20 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
+from typing import get_args
 
 import yaml
 
+import shared.services  # noqa: F401 - every class of error is known then
 from cancel_appointment.outcome import Outcome
 from cancel_appointment.request import MAX_BODY_BYTES
-from shared.errors import Misconfigured
+from shared.errors import FacadeError, Misconfigured
 from shared.serving.problems import BUG, TABLE
 from shared.settings import Settings
+from shared.telemetry.metrics import METRICS, Event
 from tests.benchmarks.scale import Assumptions
 from tests.infra.bicep import Deployment, Rule, at, declarations, sources
+from tests.infra.kql import alerts
 
 type Sources = Mapping[str, str]
 
@@ -123,59 +127,111 @@ def the_host_and_azd_find_their_way(deployment: Deployment) -> Iterator[str]:
 
 
 def every_query_asks_for_what_there_is(deployment: Deployment) -> Iterator[str]:
-    """Alerts and tiles ask for codes that the contract has, and for columns that they make."""
+    """Alerts and tiles ask for metrics, dimensions, codes and columns that there are, and so does
+    the runbook for metrics; tiles that read lines take them apart in one way.
+    """
     prelude = sources()["infra/queries/requests.kql"]
     workbook = json.loads(deployment.of("workbooks", "serializedData"))
     tiles = [item["content"]["query"] for item in workbook["items"] if item["type"] == 3]
-    known = {row.code for row in TABLE.values()} | {BUG.code} | {item.value for item in Outcome}
     columns = set(re.findall(r"extend (\w+) =", prelude))
     for query in (*queries(deployment).values(), *tiles):
-        asked = set(re.findall(r'code == "(\w+)"', query))
-        yield from (f"no answer has the code {code}" for code in asked - known)
-        names = r"\b(action|code|ms|status|client|mailbox)\b(?= ==|,| in| >)"
-        own = query.removeprefix(prelude)
-        if set(re.findall(names, own)) - (columns if own != query else set()):
-            yield f"not a column: {query[-60:]}"
-        if "event=request" in own:
+        yield from _names_what_is_not(query)
+        if "traces" not in query:
+            continue
+        if not query.startswith(prelude):
             yield f"begins in another way than the others: {query[-40:]}"
+        names = r"\b(action|code|ms|status|client|mailbox)\b(?= ==|,| in| >)"
+        if set(re.findall(names, query.removeprefix(prelude))) - columns:
+            yield f"not a column: {query[-60:]}"
+    runbook = _METRIC_NAME.findall(sources()["docs/operations.md"])
+    yield from (f"docs/operations.md: {name} is no metric" for name in {*runbook} - {*_DIMENSIONS})
+
+
+_METRIC_NAME = re.compile(r"\bfacade(?:\.[a-z]+)+\b")
+_DIMENSIONS = {metric.name: frozenset(metric.dimensions) for metric in METRICS}
+
+
+def _names_what_is_not(query: str) -> Iterator[str]:
+    named = _METRIC_NAME.findall(query)
+    yield from (f"{name} is no metric" for name in named if name not in _DIMENSIONS)
+    split_by = frozenset[str]().union(*(_DIMENSIONS.get(name, frozenset()) for name in named))
+    dimensions = set(re.findall(r"customDimensions\.(\w+)", query))
+    yield from (f"{name} is no dimension of {named}" for name in dimensions - split_by)
+    outcomes = {outcome.value for outcome in Outcome}
+    known = {
+        "code": {row.code for row in TABLE.values()} | {BUG.code} | outcomes,
+        "outcome": outcomes,
+        "event": set(get_args(Event.__value__)),
+        "action": {"cancel", "webhook"},
+        "cause": {error.__name__ for error in _below(FacadeError)},
+    }
+    for dimension, listed, single in re.findall(
+        r'\b(code|outcome|event|action|cause)\)? (?:in \(([^)]*)\)|[!=]= "(\w*)")', query
+    ):
+        values = set(re.findall(r'"(\w+)"', listed)) if listed else {single}
+        yield from (f"there is no {dimension} {value}" for value in values - known[dimension])
+
+
+def _below(error: type[FacadeError]) -> Iterator[type[FacadeError]]:
+    for child in error.__subclasses__():
+        yield child
+        yield from _below(child)
 
 
 def queries(deployment: Deployment) -> dict[str, str]:
     """Return what each alert asks for, by its name."""
-    return {
-        alert["name"].removeprefix("alert-").partition("-appi-")[0]: str(
-            at(alert, "criteria.allOf.0.query")
-        )
-        for alert in deployment.all("scheduledQueryRules")
-    }
+    return {name: query for name, (query, _) in alerts(deployment).items()}
 
 
 def every_alert_watches_something_real(deployment: Deployment) -> Iterator[str]:
-    """Each alert measures, watches this deployment and is in the runbook; none is forgotten."""
-    for name, query in queries(deployment).items():
-        if "value" not in query or not ("itemCount" in query or "_LogOperation" in query):
-            yield f"the alert {name} measures nothing, or ignores sampling"
+    """Each alert reads metrics, which the host does not drop, watches this deployment, looks as
+    rarely as its severity allows, and is in the runbook; none is forgotten.
+    """
+    yield from _reads_what_is_kept(deployment)
     component = deployment.of("components", "/id")
     here = (component, deployment.of("workspaces", "/id"))
     for name, alert in zip(queries(deployment), deployment.all("scheduledQueryRules"), strict=True):
         if not at(alert, "enabled") or at(alert, "scopes.0") not in here:
             yield f"{name} does not watch this deployment"
-        window = {"PT5M": 5, "PT15M": 15, "PT1H": 60}[at(alert, "windowSize")]
+        every, window = (_minutes(at(alert, of)) for of in ("evaluationFrequency", "windowSize"))
+        if every != {1: 5, 2: 15, 3: 60}[at(alert, "severity")]:
+            yield f"{name} looks every {every} minutes, which is billed"
+        if window < 2 * every:
+            yield f"{name} misses what comes late"
         threshold = f"{at(alert, 'criteria.allOf.0.threshold'):,}"
         row = rf"^\| `{name}` \| {at(alert, 'severity')} \| [^|]*\b{threshold}\b[^|]* in {window} min \|"
         if not re.search(row, sources()["docs/operations.md"], re.MULTILINE):
             yield f"docs/operations.md does not say when {name} fires, and what to do then"
+    crashed = deployment.of("metricAlerts")
+    if not crashed["enabled"] or crashed["scopes"] != [component]:
+        yield "nobody is told of a worker that crashes"
     if f"| {len(queries(deployment))} alert rules" not in sources()["docs/operations.md"]:
         yield "docs/operations.md counts other alerts"
     shown = deployment.of("workbooks", "serializedData")
     if deployment.of("workbooks", "sourceId") != component or component not in shown:
         yield "the workbook is not tied to the component"
-    codes = ("misconfigured", "internal_error", "outcome_unknown", "not_found", "throttled")
-    events = ("credential_refused", "exchange_identity_mismatch", "store_unavailable", "late")
-    signs = [f'"{code}"' for code in (*codes, "overloaded")] + [f'"event={one}"' for one in events]
-    signs += ["toint(resultCode) >= 500", "percentilew(ms, itemCount, 95)", "OverQuota"]
+    signs = (
+        *('code) == "misconfigured"', 'code) == "internal_error"', 'code) == "outcome_unknown"'),
+        *('outcome) == "not_found"', 'code) == "throttled"', 'code) == "overloaded"'),
+        *('event) == "credential_refused"', 'event) == "exchange_identity_mismatch"'),
+        *('name == "facade.store.failures"', 'name == "facade.late"', 'slow) == "True"'),
+        *("status)) >= 500", 'cause) != "KeyNotYetKnown"', "OverQuota"),
+    )
     together = "\n".join(queries(deployment).values())
     yield from (f"nobody is told of {sign}" for sign in signs if sign not in together)
+
+
+def _reads_what_is_kept(deployment: Deployment) -> Iterator[str]:
+    for name, query in queries(deployment).items():
+        if not query.startswith(("customMetrics | where name ", "_LogOperation | ")):
+            yield f"the alert {name} reads what the host may have dropped"
+        if " value = " not in query:
+            yield f"the alert {name} measures nothing"
+
+
+def _minutes(duration: str) -> int:
+    number, unit = re.fullmatch(r"PT(\d+)([MH])", duration).groups()  # type: ignore[union-attr]
+    return int(number) * (60 if unit == "H" else 1)
 
 
 def azd_finds_its_way(files: Sources) -> Iterator[str]:

@@ -10,7 +10,7 @@ import yaml
 
 from shared.entra.credentials import _EXCHANGE_AUDIENCES as TOKEN_EXCHANGE_AUDIENCES
 from shared.settings import Cloud, Settings
-from tests.infra.bicep import SECRET_NAME, Deployment, Rule, at
+from tests.infra.bicep import SECRET_NAME, Deployment, Rule, at, sources
 
 # Which built-in role may be given on what (Azure built-in roles reference).
 _ROLES: Mapping[str, tuple[str, str]] = {
@@ -116,7 +116,13 @@ def telemetry_is_kept_sparingly(deployment: Deployment) -> Iterator[str]:
         yield f"the app does not send as its identity: {sends_as}"
     for name in ("PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY", "PYTHON_ENABLE_OPENTELEMETRY"):
         if name in deployment.settings:
-            yield f"{name} keeps the lines that the alerts read from the host"
+            yield f"{name} keeps the lines from the host"
+    host = json.loads(sources()["host.json"])["logging"]["applicationInsights"]
+    if host["samplingSettings"]["isEnabled"] is not False:
+        yield "host.json lets the host drop lines"
+    kept = [deployment.settings.get(f"OTEL_TRACES_SAMPLER{end}") for end in ("", "_ARG")]
+    if kept != ["microsoft.fixed_percentage", "1"]:
+        yield f"the host's exporter keeps {kept}"
 
 
 def browsers_call_from_named_origins(deployment: Deployment) -> Iterator[str]:

@@ -20,8 +20,10 @@ from infra.local import seed
 from infra.local.host.process import HostProcess
 from infra.local.host.routing import HostError, compile_route, decode_path, join_headers, join_query
 from infra.local.host.settings import read_json
+from infra.local.host.worker import NOT_PASSED_ON
 
 APP = """
+import asyncio
 import json
 import logging
 import os
@@ -64,6 +66,22 @@ def all_things(req: func.HttpRequest) -> str:
 async def unnamed(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
     logging.getLogger("app").info("trace %s", context.trace_context.trace_parent)
     return func.HttpResponse(req.method)
+
+
+@app.route(route="lines", methods=["GET"])
+async def lines(req: func.HttpRequest) -> func.HttpResponse:
+    log = logging.getLogger("app").info
+    log("of the task")
+    await asyncio.create_task(asyncio.sleep(0, log("of its child")))
+    await asyncio.to_thread(log, "of another thread")
+    asyncio.get_running_loop().call_later(0.05, log, "after the answer")
+    return func.HttpResponse("told")
+
+
+@app.route(route="sync-line", methods=["GET"])
+def sync_line(req: func.HttpRequest) -> func.HttpResponse:
+    logging.getLogger("app").info("of a function that is not async")
+    return func.HttpResponse("told")
 
 
 @app.route(route="mirror", methods=["POST"])
@@ -316,6 +334,24 @@ def test_the_trace_parent_reaches_the_function(host: HostProcess) -> None:
     send(host, "GET", "/api/unnamed", ("traceparent", parent))
 
     assert f"INFO app: trace {parent}" in host.wait_for(parent)
+
+
+@pytest.mark.parametrize(
+    ("path", "line", "passed_on"),
+    [
+        ("lines", "of the task", True),
+        ("lines", "of its child", True),
+        ("lines", "of another thread", False),
+        ("lines", "after the answer", False),
+        ("sync-line", "of a function that is not async", True),
+    ],
+)
+def test_a_line_that_the_real_host_would_drop_is_marked(
+    host: HostProcess, path: str, line: str, passed_on: bool
+) -> None:
+    send(host, "GET", f"/api/{path}")
+    expected = line if passed_on else f"{NOT_PASSED_ON}{line}"
+    assert f"INFO app: {expected}\n" in host.wait_for(line)
 
 
 # What the caller sees

@@ -296,7 +296,7 @@ def test_a_stranger_gets_no_list_and_costs_no_call(
                 Fault(
                     step="*",
                     status=401,
-                    body={"error": {"code": "x", "message": PROSE}},
+                    body={"error": {"code": "InvalidAuthenticationToken", "message": PROSE}},
                     times=None,
                 ),
             ),
@@ -304,9 +304,22 @@ def test_a_stranger_gets_no_list_and_costs_no_call(
             "invalid_token",
             False,
         ),
+        (
+            (
+                Fault(
+                    step="*",
+                    status=401,
+                    body={"error": {"code": "x", "message": PROSE}},
+                    times=None,
+                ),
+            ),
+            403,
+            "access_denied",
+            False,
+        ),
         ((Fault(step="*", drop=True, times=None),), 503, "upstream_unavailable", True),
     ],
-    ids=["throttled", "503", "a page", "no list", "denied", "revoked", "dropped"],
+    ids=["throttled", "503", "a page", "no list", "denied", "revoked", "refused", "dropped"],
 )
 def test_each_failure_is_a_problem_of_the_contract(
     facade: Facade,

@@ -242,7 +242,7 @@ def test_nothing_that_is_logged_or_answered_says_more_than_it_should(
         "exchange",
         "graph cancel",
         "graph look",
-        "store release",
+        "store settle",
         "entra token",
     } <= watched.collector.names
 

@@ -5,7 +5,6 @@ The service is the real one, on the official runtime; the collector is a server 
 that speaks OTLP over HTTP.
 """
 
-import gzip
 import json
 import re
 import secrets
@@ -28,7 +27,7 @@ from infra.local.host.process import HostProcess
 from infra.local.server import LocalServer
 from infra.local.stack import LocalStack
 from tests.client import Facade
-from tests.collector import Collector, SeenSpan
+from tests.collector import Collector, Ingestion, SeenSpan
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 THREADS = 64
@@ -104,7 +103,7 @@ WHOLE = [
             "graph cancel",
             "graph look",
             "graph cancel",
-            "store complete",
+            "store settle",
         ],
     )
 ]
@@ -253,7 +252,7 @@ def test_requests_at_the_same_time_never_share_a_trace(
             "admit",
             "graph cancel",
             "store begin",
-            "store complete",
+            "store settle",
         ]
     asked = [
         span
@@ -467,67 +466,60 @@ def test_the_console_shows_the_same_tree_and_the_line_of_a_request_names_its_tra
 
 def test_azure_monitor_is_sent_what_the_host_does_not_report_itself(stack: LocalStack) -> None:
     caller = Caller()
-    envelopes: list[dict[str, Any]] = []
-    arrived = threading.Condition()
+    with (
+        Ingestion() as sent,
+        service(stack, **{**sent.settings, "OTEL_TRACES_SAMPLER": "always_on"}) as facade,
+    ):
+        facade.cancel(facade.book(), headers=caller.headers)
 
-    async def take(request: web.Request) -> web.Response:
-        body = await request.read()
-        found = json.loads(gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body)
-        with arrived:
-            envelopes.extend(found)
-            arrived.notify_all()
-        return web.json_response(
-            {"itemsReceived": len(found), "itemsAccepted": len(found), "errors": []}
+        def names(kind: str) -> set[str]:
+            return {envelope["data"]["baseData"].get("name", "") for envelope in sent.of(kind)}
+
+        sent.wait(
+            lambda: "store settle" in names("RemoteDependencyData") and bool(names("MetricData"))
         )
 
-    ingestion = web.Application()
-    ingestion.router.add_post("/{path:.*}", take)
-    with LocalServer(ingestion) as server:
-        settings = {
-            "TELEMETRY": "azure_monitor",
-            "APPLICATIONINSIGHTS_CONNECTION_STRING": f"InstrumentationKey={'1' * 8}-1111-1111-1111-{'1' * 12};IngestionEndpoint={server.url}/",
-            "APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL": "true",
-            "APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED": "true",
-            "OTEL_BSP_SCHEDULE_DELAY": "50",
-            "OTEL_METRIC_EXPORT_INTERVAL": "500",
-            "WEBSITE_SITE_NAME": "func-of-a-test",
-        }
-        with service(stack, **settings) as facade:
-            facade.cancel(facade.book(), headers=caller.headers)
-
-            def names(kind: str) -> set[str]:
-                return {
-                    envelope["data"]["baseData"].get("name", "")
-                    for envelope in envelopes
-                    if envelope["data"]["baseType"] == kind
-                }
-
-            with arrived:
-                assert arrived.wait_for(
-                    lambda: (
-                        "request cancel" in names("RemoteDependencyData") and names("MetricData")
-                    ),
-                    timeout=15,
-                )
-
-    spans = [
-        envelope for envelope in envelopes if envelope["data"]["baseType"] == "RemoteDependencyData"
-    ]
+    spans = sent.of("RemoteDependencyData")
     assert names("RemoteDependencyData") == {
-        *("request cancel", "admit", "store begin", "exchange", "store complete"),
-        *("entra signing_keys", "POST /{tenant}/oauth2/v2.0/token", f"POST /v1.0{CANCEL}"),
+        *("admit", "store begin", "exchange", "store settle", "entra signing_keys"),
+        *("POST /{tenant}/oauth2/v2.0/token", f"POST /v1.0{CANCEL}"),
     }
-    assert (
-        names("RequestData") == set()
-    )  # the host reports each request: a second one would double every count
+    # The host reports each request: a second one would double every count.
+    assert names("RequestData") == set()
     asked = [
         envelope
         for envelope in spans
         if envelope["data"]["baseData"]["name"] != "entra signing_keys"
     ]
     assert {envelope["tags"]["ai.operation.id"] for envelope in asked} == {caller.trace_id}
+    hosts = {envelope["tags"].get("ai.operation.parentId") for envelope in asked}
+    assert caller.span_id in hosts  # here the caller's own, since this host makes none
     assert {envelope["tags"]["ai.cloud.role"] for envelope in spans} == {"func-of-a-test"}
-    assert seed.LUNCH_DELIVERY.partition("@")[0].lower() not in json.dumps(envelopes).lower()
+    everything = json.dumps([*spans, *sent.of("MetricData")]).lower()
+    assert seed.LUNCH_DELIVERY.partition("@")[0].lower() not in everything
+
+
+def test_as_deployed_one_request_in_twenty_has_spans_and_every_request_is_counted(
+    stack: LocalStack,
+) -> None:
+    callers = [Caller() for _ in range(100)]
+    with Ingestion() as sent, service(stack, **sent.settings) as facade:
+        token = stack.entra.user_token()
+        for caller in callers:
+            answer = facade.post({}, token=token, headers=caller.headers)
+            assert answer.status_code == 400
+
+        def counted() -> int:
+            return sum(
+                int(row["valueSum"])
+                for row in sent.custom_metrics()
+                if row["name"] == "facade.problems"
+            )
+
+        sent.wait(lambda: counted() == len(callers))
+        spans = sent.of("RemoteDependencyData")
+    traces = {caller.trace_id for caller in callers}
+    assert len({one["tags"]["ai.operation.id"] for one in spans} & traces) < 20
 
 
 # The runtime attaches the trace of an invocation by itself, for async functions only.

@@ -2,29 +2,26 @@
 answer", and nothing left for the next call.
 """
 
-import contextlib
 import gzip
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import requests
 import trustme
-import urllib3
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared.graph.client import GraphClient
-from shared.graph.endings import GraphAnswer, NoAnswer
+from shared.graph.endings import Body, GraphAnswer, NoAnswer
 from shared.transport import sockets
 from shared.transport.channel import Channel
-from shared.transport.connections import open_session, open_trust
+from shared.transport.connections import open_trust
 from tests.integration.wire import (
     CANCELLED,
     IMPATIENCE_S,
@@ -443,11 +440,11 @@ ANSWERS = {
     ),
     "204 with a body in chunks": (
         head("204 No Content", "Transfer-Encoding: chunked") + b"2\r\n{}\r\n0\r\n\r\n",
-        GraphAnswer(204, readable=False),
+        GraphAnswer(204, Body.PAGE),
     ),
     "204 that announces a body": (
         answer("204 No Content", b'{"a": 1}'),
-        GraphAnswer(204, readable=False),
+        GraphAnswer(204, Body.PAGE),
     ),
     "204 of HTTP/1.0": (b"HTTP/1.0 204 No Content\r\n\r\n", GraphAnswer(204)),
     "404": (answer("404 Not Found", NOT_FOUND), GraphAnswer(404, codes=("ErrorItemNotFound",))),
@@ -455,10 +452,10 @@ ANSWERS = {
         answer("404 Not Found", b"\xef\xbb\xbf" + NOT_FOUND),
         GraphAnswer(404, codes=("ErrorItemNotFound",)),
     ),
-    "404 without a body": (answer("404 Not Found", b""), GraphAnswer(404)),
+    "404 without a body": (answer("404 Not Found", b""), GraphAnswer(404, Body.NOTHING)),
     "404 of a gateway": (
         answer("404 Not Found", b"<html>Not here.</html>"),
-        GraphAnswer(404, readable=False),
+        GraphAnswer(404, Body.PAGE),
     ),
     "404 compressed": (
         answer("404 Not Found", gzip.compress(NOT_FOUND), "Content-Encoding: gzip"),
@@ -470,11 +467,11 @@ ANSWERS = {
     ),
     "404 in HTML": (
         answer("404 Not Found", b"<html>", "Content-Type: text/html"),
-        GraphAnswer(404, readable=False),
+        GraphAnswer(404, Body.PAGE),
     ),
     "404 too large": (
         answer("404 Not Found", NOT_FOUND[:-1] + b" " * 300_000 + b"}"),
-        GraphAnswer(404, readable=False),
+        GraphAnswer(404, Body.PAGE),
     ),
     "404 that blows up": (
         answer(
@@ -482,19 +479,19 @@ ANSWERS = {
             gzip.compress(NOT_FOUND[:-1] + bytes(50_000_000)),
             "Content-Encoding: gzip",
         ),
-        GraphAnswer(404, readable=False),
+        GraphAnswer(404, Body.PAGE),
     ),
     "404 nested without end": (
         answer("404 Not Found", b"[" * 200_000),
-        GraphAnswer(404, readable=False),
+        GraphAnswer(404, Body.PAGE),
     ),
     "429": (
         answer("429 Too Many Requests", b"{}", "Retry-After: 7"),
-        GraphAnswer(429, retry_after="7"),
+        GraphAnswer(429, Body.JSON, retry_after="7"),
     ),
     "429 with two waits": (
         answer("429 Too Many Requests", b"{}", "Retry-After: 7", "Retry-After: 9"),
-        GraphAnswer(429, retry_after="7, 9"),
+        GraphAnswer(429, Body.JSON, retry_after="7, 9"),
     ),
     "204 that repeats the id of its call": (
         head("204 No Content", "Client-Request-Id: R-0"),
@@ -507,18 +504,18 @@ ANSWERS = {
     "429 whose trailers ask for more": (
         head("429 Too Many Requests", "Transfer-Encoding: chunked", "Retry-After: 7")
         + b"2\r\n{}\r\n0\r\nRetry-After: 99\r\nclient-request-id: r-9\r\n\r\n",
-        GraphAnswer(429, retry_after="7"),
+        GraphAnswer(429, Body.JSON, retry_after="7"),
     ),
     "404 whose trailers name a length": (
         head("404 Not Found", "Transfer-Encoding: chunked")
         + b"2\r\n{}\r\n0\r\nX-Content-Length: 9\r\nrequest-id: r-9\r\n\r\n",
-        GraphAnswer(404),
+        GraphAnswer(404, Body.JSON),
     ),
     "404 in chunks of one byte": (
         head("404 Not Found", "Transfer-Encoding: chunked")
         + b"1\r\n \r\n" * 50_000
         + b"2\r\n{}\r\n0\r\n\r\n",
-        GraphAnswer(404),
+        GraphAnswer(404, Body.JSON),
     ),
     "after 100": (head("100 Continue") + NO_CONTENT, CANCELLED),
     "after 102, 103 and headers": (
@@ -528,7 +525,7 @@ ANSWERS = {
         CANCELLED,
     ),
     "after many interim answers": (head("103 Early Hints") * 50 + NO_CONTENT, CANCELLED),
-    "101": (head("101 Switching Protocols", "Upgrade: h2c"), GraphAnswer(101, readable=False)),
+    "101": (head("101 Switching Protocols", "Upgrade: h2c"), GraphAnswer(101, Body.NOTHING)),
     "200 until it is closed": (head("200 OK") + b"{}", GraphAnswer(200, resource={})),
 }
 
@@ -549,7 +546,7 @@ def test_a_body_without_end_is_read_to_the_limit_and_no_further(bench: Bench) ->
         while True:
             link.send(bytes(65536))
 
-    assert bench.call(bench.serve(script).url) == GraphAnswer(200, readable=False)
+    assert bench.call(bench.serve(script).url) == GraphAnswer(200, Body.PAGE)
 
 
 LOCATIONS = [
@@ -582,7 +579,7 @@ def test_the_body_of_a_redirect_is_read_to_the_limit_and_no_further(bench: Bench
         while True:
             link.send(bytes(65536))
 
-    assert bench.call(bench.serve(script).url) == GraphAnswer(302, readable=False)
+    assert bench.call(bench.serve(script).url) == GraphAnswer(302, Body.PAGE)
 
 
 # The next call.
@@ -593,7 +590,7 @@ def test_the_body_of_a_redirect_is_read_to_the_limit_and_no_further(bench: Bench
     [
         (NO_CONTENT, CANCELLED),
         (answer("404 Not Found", NOT_FOUND), GraphAnswer(404, codes=("ErrorItemNotFound",))),
-        (answer("404 Not Found", b""), GraphAnswer(404)),
+        (answer("404 Not Found", b""), GraphAnswer(404, Body.NOTHING)),
         (
             head("200 OK", "Transfer-Encoding: chunked") + b"2\r\n{}\r\n0\r\n\r\n",
             GraphAnswer(200, resource={}),
@@ -710,87 +707,6 @@ def test_a_call_that_timed_out_does_not_leave_its_answer_to_the_next(bench: Benc
     late.set()
     assert bench.call(server.url) == CANCELLED
     assert server.connections == 2
-
-
-# The sessions that speak to Entra stand on the same connections; their answers are read by
-# http.client.
-
-
-@pytest.fixture
-def session(bench: Bench) -> Iterator[requests.Session]:
-    with open_session(bench.trust, pool_size=4) as opened:
-        yield opened
-
-
-def ask(session: requests.Session, url: str, *, timeout_s: float = PATIENCE_S) -> tuple[int, bytes]:
-    timeout: Any = urllib3.Timeout(total=timeout_s)
-    with session.post(
-        url, data=b"a=b", timeout=timeout, allow_redirects=False, stream=True
-    ) as answered:
-        return answered.status_code, answered.raw.read(1000, decode_content=True)
-
-
-def test_a_session_uses_its_connection_again(bench: Bench, session: requests.Session) -> None:
-    server = bench.serve(
-        keep_alive(
-            head("103 Early Hints") + answer("200 OK", b"{}", "Set-Cookie: a=MARKER; Path=/")
-        )
-    )
-    assert [ask(session, server.url) for _ in range(3)] == [(200, b"{}")] * 3
-    assert (server.connections, len(server.requests)) == (1, 3)
-    assert all(b"MARKER" not in request for request in server.requests)
-
-
-@pytest.mark.parametrize(("at_once", "dripping"), DRIPS.values(), ids=DRIPS.keys())
-def test_a_drip_does_not_prolong_the_time_out_of_a_session(
-    bench: Bench, session: requests.Session, at_once: bytes, dripping: bytes
-) -> None:
-    def script(link: Link) -> None:
-        link.read_request()
-        link.send(at_once)
-        link.drip(dripping)
-
-    with pytest.raises((requests.RequestException, urllib3.exceptions.HTTPError)):
-        ask(session, bench.serve(script).url, timeout_s=IMPATIENCE_S)
-
-
-@pytest.mark.parametrize("script", HANDSHAKES.values(), ids=HANDSHAKES.keys())
-def test_a_session_tries_a_handshake_once(
-    bench: Bench, session: requests.Session, script: Callable[[Link], None]
-) -> None:
-    server = bench.serve(script, plain=True)
-    with pytest.raises(requests.ConnectionError):
-        ask(session, server.url)
-    assert server.connections == 1
-
-
-@pytest.mark.parametrize("first", LEFTOVERS.values(), ids=LEFTOVERS.keys())
-def test_what_an_answer_leaves_behind_is_never_taken_for_the_next_one_of_a_session(
-    bench: Bench, session: requests.Session, first: bytes
-) -> None:
-    answers = iter([first, answer("200 OK", b"{}")])
-
-    def script(link: Link) -> None:
-        link.read_request()
-        link.send(next(answers))
-        link.hold()
-
-    server = bench.serve(script)
-    with contextlib.suppress(requests.RequestException, urllib3.exceptions.HTTPError):
-        ask(session, server.url)
-    assert ask(session, server.url) == (200, b"{}")
-    assert (server.connections, len(server.requests)) == (2, 2)
-
-
-@pytest.mark.parametrize("location", LOCATIONS, ids=ascii)
-def test_a_session_follows_no_redirect(
-    bench: Bench, session: requests.Session, location: str
-) -> None:
-    server = bench.serve(
-        keep_alive(answer("307 Temporary Redirect", b"{}", f"Location: {location}"))
-    )
-    assert ask(session, server.url) == (307, b"{}")
-    assert len(server.requests) == 1
 
 
 # Whatever comes.

@@ -28,7 +28,7 @@ from infra.local.entra.tokens import service_principal_id
 from infra.local.faults import Fault
 from infra.local.host.process import HostProcess
 from infra.local.stack import LocalStack
-from shared.records.rules import MemoryStore
+from shared.records.memory_store import MemoryStore
 from shared.services import build_services
 from shared.serving.problems import TABLE
 from shared.serving.requests import Incoming

@@ -12,12 +12,15 @@ from tests.protocol.world import Ask
 
 
 class Interference(Enum):
-    """What else goes wrong: once in a schedule, at any point of the first request."""
+    """What else goes wrong: once in a schedule, at any point of the first request; a store that
+    forgets does so after it.
+    """
 
     NOTHING = "nothing"
     DUPLICATE = "a duplicate"
     DEATH = "death of the worker"
     STORE_DOWN = "store down"
+    STORE_FULL = "store full"
 
 
 class Death(Enum):

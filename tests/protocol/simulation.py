@@ -15,7 +15,7 @@ from shared.graph.endings import Seen
 from shared.identity.caller import Caller
 from shared.telemetry.journal import Journal
 from shared.transport.deadline import Deadline
-from tests.protocol.alphabet import TRUE, Landing, Letter
+from tests.protocol.alphabet import APPOINTMENT, TRUE, Landing, Letter
 from tests.protocol.choices import Choices, every_path
 from tests.protocol.setting import Death, Interference, Outage, Setting, Visit
 from tests.protocol.store import Dead, WatchedStore
@@ -29,7 +29,7 @@ CALLER = Caller("tenant", "user", "client", 2e9, can_answer_challenges=True, ass
 TOKEN = GraphToken("user", "tenant", "")
 REQUESTS = {
     message: CancelRequest(
-        businessId="b@contoso.example", appointmentId="AAMk", cancellationMessage=message
+        businessId="b@contoso.example", appointmentId=APPOINTMENT, cancellationMessage=message
     )
     for message in ("Sorry.", "No.")
 }
@@ -69,8 +69,11 @@ class Simulation:
             raise self._trouble
         if self._was_explored(first):
             return
-        if first.holds_nature or first.holds_key:
+        if first.holds:
             self._repeat_too_early(first)
+        if self._setting.interference is Interference.STORE_FULL:
+            self._store.forget()
+            self.world.forget()
         repeats = self._choices.choose(self._repeats(first))
         for repeat in repeats if self._scripted else ():
             self._repeat(repeat, first)
@@ -98,13 +101,13 @@ class Simulation:
         they were played.
         """
         memories = frozenset(
-            (number, *worker._records._unrecorded._natures)
+            (number, *natures)
             for number, worker in self._workers.items()
+            for natures in worker._records._unrecorded._until.values()
         )
         outside = (
             self._scripted,
-            first.holds_nature,
-            first.holds_key,
+            first.holds,
             first.blind,
             first.dead,
             first.stalled,
@@ -127,10 +130,9 @@ class Simulation:
         run = self._request(ask)
         if isinstance(run.answer, RequestInProgress):
             raise Violation("nobody is carrying the request out")
-        abandoned = first.holds_nature or (first.holds_key and ask.key == first.ask.key)
-        if abandoned and run.calls and run.calls[0] != "look":
+        if first.holds and run.calls and run.calls[0] != "look":
             raise Violation("the first step on an abandoned record was not the look")
-        first.holds_nature = first.holds_key = False
+        first.holds = False
         return run
 
     def _request(self, ask: Ask, *, store_down: bool = False) -> Run:
@@ -216,7 +218,14 @@ class Simulation:
     # Graph.
 
     def cancel(
-        self, request: CancelRequest, token: GraphToken, *, request_id: str, timeout_s: float
+        self,
+        request: CancelRequest,
+        appointment_id: str,
+        token: GraphToken,
+        *,
+        call_id: str,
+        timeout_s: float,
+        fresh: bool,
     ) -> Seen:
         """Cancel, in one of the ways of the alphabet."""
         self._begin_call("cancel", timeout_s)
@@ -244,7 +253,14 @@ class Simulation:
         return letter.seen or seen or self.world.carry_out(post)
 
     def look(
-        self, request: CancelRequest, token: GraphToken, *, request_id: str, timeout_s: float
+        self,
+        request: CancelRequest,
+        appointment_id: str,
+        token: GraphToken,
+        *,
+        call_id: str,
+        timeout_s: float,
+        fresh: bool,
     ) -> Seen:
         """Look, in one of the ways of the alphabet."""
         self._begin_call("look", timeout_s)

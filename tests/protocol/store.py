@@ -1,19 +1,21 @@
 """The store that the protocol is given: the real one in memory, which fails and is watched."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
-from cancel_appointment.outcome import CancelOutcome, Outcome
+from cancel_appointment.outcome import CancelOutcome, Missing, Outcome
+from shared.records.memory_store import MemoryStore
 from shared.records.rules import (
-    Abandoned,
     Begun,
     Claim,
-    MemoryStore,
-    Mismatch,
-    New,
+    End,
+    Finished,
+    Granted,
     Replay,
     StoreUnavailable,
+    Wanted,
 )
 from tests.protocol.setting import Death, Outage
 from tests.protocol.world import Run, Violation
@@ -41,80 +43,75 @@ class WatchedStore:
     """An IdempotencyStore. It survives every worker."""
 
     def __init__(self, now: Callable[[], float], fate: Fate) -> None:
-        self._store = MemoryStore(
-            now, capacity=64
-        )  # a table for more would take longer to make than a schedule takes to run
+        self._now = now
+        self._store = MemoryStore(now)
         self._fate = fate
         self._kept: dict[str, CancelOutcome] = {}
+        self._forgot = False
 
     def state(self) -> object:
         """Return what is written in the records; their times do not matter, for no schedule lasts
         as long as they are kept.
         """
-        return frozenset(
-            (record.name, record.lease_until is not None, record.payload)
-            for record in self._store._records
-        )
+        return frozenset((key, record.state, record.payload) for key, record in self._store)
 
-    def begin(self, key: str, fingerprint: str, *, lease_s: float, keep_s: float) -> Begun:
-        """Claim a record."""
+    def forget(self) -> None:
+        """Lose every record, as a full store loses those of one caller, and say so from now on."""
+        self._store, self._kept, self._forgot = MemoryStore(self._now), {}, True
+
+    def begin(
+        self, caller: str, wanted: Sequence[Wanted], *, lease_s: float, keep_s: float
+    ) -> Begun:
+        """Claim the records."""
         run, outage = self._fate.run, self._fate.outage()
         run.blind = run.blind or outage is not None
         if outage not in (None, Outage.ONCE_DONE):
             raise StoreUnavailable("down")
-        begun = self._store.begin(key, fingerprint, lease_s=lease_s, keep_s=keep_s)
-        if isinstance(begun, New | Abandoned):
-            if key in self._kept:
+        begun = self._store.begin(caller, wanted, lease_s=lease_s, keep_s=keep_s)
+        if isinstance(begun, Granted):
+            if not self._kept.keys().isdisjoint(one.key for one in wanted):
                 raise Violation("a finished record was lost")
-            _hold(run, fingerprint, held=True)
+            run.holds = True
         if outage is not None:
             raise StoreUnavailable("down")
         if isinstance(begun, Replay):
-            run.due = self._kept[key]
-        elif fingerprint and not isinstance(begun, Mismatch):
-            run.had_key = True
+            known = [self._kept[one.key] for one in reversed(wanted) if one.key in self._kept]
+            run.due = known[0]
+            self._kept |= dict.fromkeys((one.key for one in wanted[1:]), run.due)
+        elif isinstance(begun, Granted):
             if self._fate.death(Death.AFTER):
                 raise Dead
+            return replace(begun, forgot=begun.forgot or self._forgot)
         return begun
 
-    def complete(self, claim: Claim, payload: str, *, keep_s: float) -> bool:
-        """Write an outcome down."""
-        said = json.loads(payload)
-        outcome = CancelOutcome(Outcome(said["outcome"]), confirmed=said["confirmed"])
-
-        def complete() -> bool:
-            done = self._store.complete(claim, payload, keep_s=keep_s)
-            if done:
-                self._kept[claim.key] = self._fate.run.kept = outcome
-            return done
-
-        return self._settle(claim, complete)
-
-    def release(self, claim: Claim, *, doubt: bool, keep_s: float) -> bool:
-        """Give a claim up."""
-        return self._settle(claim, lambda: self._store.release(claim, doubt=doubt, keep_s=keep_s))
-
-    def close(self) -> None:
-        """Nothing to let go of."""
-
-    def _settle(self, claim: Claim, settle: Callable[[], bool]) -> bool:
+    def settle(self, claim: Claim, ends: Sequence[End], *, keep_s: float) -> bool:
+        """End the records."""
+        run = self._fate.run
         death = self._fate.death(Death.BEFORE, Death.AFTER)
         if death is Death.BEFORE:
             raise Dead
         outage = self._fate.outage()
         if outage not in (None, Outage.ONCE_DONE):
             raise StoreUnavailable("down")
-        done = settle()
-        _hold(self._fate.run, claim.fingerprint, held=False)
+        done = self._store.settle(claim, ends, keep_s=keep_s)
+        run.holds = False
+        for one, end in zip(claim.wanted, ends, strict=True) if done else ():
+            if isinstance(end, Finished):
+                self._kept[one.key] = run.kept = _read(end)
         if death is not None:
             raise Dead
         if outage is not None:
+            run.kept = None  # it may say less than what was kept
             raise StoreUnavailable("down")
         return done
 
+    def close(self) -> None:
+        """Nothing to let go of."""
 
-def _hold(run: Run, fingerprint: str, *, held: bool) -> None:
-    if fingerprint:
-        run.holds_key = held
-    else:  # by nature there is no fingerprint
-        run.holds_nature = held
+
+def _read(end: Finished) -> CancelOutcome:
+    said = json.loads(end.payload)
+    missing = Missing(said["missing"]) if "missing" in said else None
+    if missing is Missing.BUSINESS:
+        raise Violation("a missing business was kept")
+    return CancelOutcome(Outcome(said["outcome"]), confirmed=said["confirmed"], missing=missing)

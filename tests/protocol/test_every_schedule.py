@@ -1,11 +1,12 @@
 """The protocol says nothing untrue and sends no second mail, whatever happens: every schedule is
 played and checked (the rules are in ``world.py``).
 
-What is enumerated: up to four exchanges with Graph over the alphabet, and eight over the failures
-that use up every try; with and without an Idempotency-Key; of an appointment that exists, or never
-did; and, once in a schedule at any point of the first request, a duplicate, the death of the
-worker, or a failure of the store. After each follow repeats by the same and another key, at the
-same and another instance: first under the rest of the four exchanges, then in a healthy world.
+What is enumerated: up to three exchanges with Graph over the alphabet, four over one letter of each
+consequence, and eight over the failures that use up every try; with and without an Idempotency-Key;
+of an appointment that exists, or never did; and, once in a schedule at any point of the first
+request, a duplicate, the death of the worker, or a failure of the store, or after it the loss of
+its records. After each follow repeats by the same and another key, at the same and another
+instance: first under the rest of the exchanges, then in a healthy world.
 """
 
 import functools
@@ -16,11 +17,8 @@ from dataclasses import replace
 import pytest
 
 import cancel_appointment.records as records
-from cancel_appointment.cancellation import Fail, Finish, Go, Known, Move, after_cancel, after_look
-from cancel_appointment.outcome import CancelOutcome
+from cancel_appointment.outcome import CancelOutcome, Missing
 from shared.digest import digest
-from shared.graph.endings import GraphAnswer
-from shared.transport.retry_after import parse_retry_after
 from tests.protocol.alphabet import (
     ALL_CANCELS,
     ALL_LOOKS,
@@ -30,23 +28,23 @@ from tests.protocol.alphabet import (
     LOOKS,
     STUBBORN_CANCELS,
     STUBBORN_LOOKS,
-    Landing,
-    Letter,
 )
 from tests.protocol.conftest import SCHEDULES
 from tests.protocol.setting import Interference, Setting
-from tests.protocol.simulation import DEADLINE_S, every_schedule
+from tests.protocol.simulation import every_schedule
 
 SETTINGS = [
     pytest.param(
-        Setting(exists, keyed, interference, *letters),
-        id=str(Setting(exists, keyed, interference, *letters)),
+        Setting(exists, keyed, interference, *letters, exchanges),
+        id=f"{Setting(exists, keyed, interference, *letters)}, {exchanges} exchanges",
     )
-    for interference, letters in (
-        (Interference.NOTHING, (CANCELS, LOOKS)),
-        (Interference.DUPLICATE, (FEW_CANCELS, FEW_LOOKS)),
-        (Interference.DEATH, (FEW_CANCELS, FEW_LOOKS)),
-        (Interference.STORE_DOWN, (FEW_CANCELS, FEW_LOOKS)),
+    for interference, letters, exchanges in (
+        (Interference.NOTHING, (CANCELS, LOOKS), 3),
+        (Interference.NOTHING, (FEW_CANCELS, FEW_LOOKS), 4),
+        (Interference.DUPLICATE, (FEW_CANCELS, FEW_LOOKS), 3),
+        (Interference.DEATH, (FEW_CANCELS, FEW_LOOKS), 3),
+        (Interference.STORE_DOWN, (FEW_CANCELS, FEW_LOOKS), 3),
+        (Interference.STORE_FULL, (FEW_CANCELS, FEW_LOOKS), 3),
     )
     for exists in (True, False)
     for keyed in (True, False)
@@ -65,12 +63,10 @@ def _quick(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) ->
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_no_schedule_of_four_exchanges_makes_an_answer_untrue(
-    setting: Setting, pytestconfig: pytest.Config
-) -> None:
+def test_no_schedule_makes_an_answer_untrue(setting: Setting, pytestconfig: pytest.Config) -> None:
     played = sum(1 for _ in every_schedule(setting))
     pytestconfig.stash.setdefault(SCHEDULES, []).append(played)
-    assert played > 1_000
+    assert played > 400
 
 
 @pytest.mark.parametrize("keyed", [True, False], ids=["with a key", "without a key"])
@@ -99,8 +95,8 @@ def test_no_schedule_that_uses_up_every_try_makes_an_answer_untrue(
 
 @pytest.mark.parametrize(("interference", "tells"), [
     (Interference.NOTHING, {"cancelled, confirmed", "cancelled", "not_found, confirmed", "not_found", "cancelled, confirmed, replayed", "cancelled, replayed",
-                            "not_found, confirmed, replayed", "not_found, replayed", "AccessDenied", "TokenRejected", "Throttled", "UpstreamBroken",
-                            "UpstreamUnavailable", "OutcomeUnknown"}),
+                            "not_found, confirmed, replayed", "not_found, replayed", "not_found, confirmed, business", "not_found, business",
+                            "AccessDenied", "TokenRejected", "RequestInvalid", "Throttled", "UpstreamBroken", "UpstreamUnavailable", "OutcomeUnknown"}),
     (Interference.DUPLICATE, {"RequestInProgress", "IdempotencyKeyReused"}),
     (Interference.DEATH, {"RequestInProgress", "nothing"}),
     (Interference.STORE_DOWN, {"RequestInProgress"}),
@@ -128,76 +124,9 @@ def test_the_schedules_lead_to_every_answer_that_there_is(
 def _tell(answer: CancelOutcome | Exception | None) -> str:
     if isinstance(answer, CancelOutcome):
         return (
-            answer.outcome.value + ", confirmed" * answer.confirmed + ", replayed" * answer.replayed
+            answer.outcome.value
+            + ", confirmed" * answer.confirmed
+            + ", replayed" * answer.replayed
+            + ", business" * (answer.missing is Missing.BUSINESS)
         )
     return "nothing" if answer is None else type(answer).__name__
-
-
-EVERY_KNOWN = [
-    Known(doubt, late, stood, blind)
-    for doubt in (False, True)
-    for late in (False, True)
-    for stood in (False, True)
-    for blind in (False, True)
-]
-
-
-def _consequence(move: Move) -> object:
-    match move:
-        case Finish(outcome):
-            return outcome
-        case Fail():
-            return Fail
-        case Go():
-            return move
-
-
-def _consequences(letter: Letter, step: str) -> list[object]:
-    decide = after_cancel if step == "cancel" else after_look
-    return [_consequence(decide(letter.seen or GraphAnswer(204), known)) for known in EVERY_KNOWN]
-
-
-def _effort(letter: Letter) -> object:
-    """Whether the wait that Graph asks for fits into a deadline, and whether another token is worth
-    a try.
-    """
-    if not isinstance(letter.seen, GraphAnswer):
-        return True, False
-    return (
-        parse_retry_after(letter.seen.retry_after, 0.0) or 0.0
-    ) < DEADLINE_S, letter.seen.status == 401
-
-
-def _truth(letter: Letter) -> object:
-    """Nobody is there to see the difference between an effect at once and one before the next call."""
-    landing = Landing.AT_ONCE if letter.landing is Landing.BEFORE_NEXT_CALL else letter.landing
-    return letter.seen is None, landing, letter.doubtful, letter.hides
-
-
-WORDS = pytest.mark.parametrize(
-    ("step", "every", "distinct", "few"),
-    [("cancel", ALL_CANCELS, CANCELS, FEW_CANCELS), ("look", ALL_LOOKS, LOOKS, FEW_LOOKS)],
-    ids=["cancel", "look"],
-)
-type Letters = tuple[Letter, ...]
-
-
-@WORDS
-def test_the_letters_left_out_of_the_alphabet_differ_in_nothing_that_decides(
-    step: str, every: Letters, distinct: Letters, few: Letters
-) -> None:
-    kept = [(_truth(letter), _consequences(letter, step), _effort(letter)) for letter in distinct]
-    assert [
-        str(letter)
-        for letter in every
-        if (_truth(letter), _consequences(letter, step), _effort(letter)) not in kept
-    ] == []
-
-
-@WORDS
-def test_the_few_letters_have_every_consequence_that_there_is(
-    step: str, every: Letters, distinct: Letters, few: Letters
-) -> None:
-    assert set(few) < set(distinct)
-    kept = [_consequences(letter, step) for letter in few]
-    assert [str(letter) for letter in distinct if _consequences(letter, step) not in kept] == []

@@ -2,22 +2,31 @@
 answer may break.
 
 What is assumed of Graph: it carries out cancels of one appointment one at a time, and the second
-finds nothing; what it answered 500 or a redirect to is over. A 404 may also mean "not visible to
-this user", at any time, but Graph does not hide from one request what it has shown to it and what
-still stands.
+finds nothing; what it refused in its own form had no effect, and what it answered with a conflict or
+with a 404 that names no item had none or had it at once. A 404 of the item may also mean "not
+visible to this user", but Graph does not hide from one request what it has shown to it and what
+still stands; a 404 without a body may be anybody's, and one of the mailbox comes and goes.
 """
 
 from dataclasses import dataclass, field
 
 from cancel_appointment.outcome import CancelOutcome, Outcome
-from shared.errors import FacadeError
+from shared.errors import (
+    FacadeError,
+    IdempotencyKeyReused,
+    OutcomeUnknown,
+    RequestInProgress,
+    Throttled,
+    UpstreamBroken,
+    UpstreamUnavailable,
+)
 from shared.graph.endings import GraphAnswer
 from shared.serving.problems import TABLE
-from tests.protocol.alphabet import Landing
+from tests.protocol.alphabet import APPOINTMENT, Landing
 
 GONE = GraphAnswer(404, codes=("ErrorItemNotFound",))
 DONE = GraphAnswer(204)
-STANDS = GraphAnswer(200, resource={})
+STANDS = GraphAnswer(200, resource={"id": APPOINTMENT})
 
 
 class Violation(AssertionError):
@@ -45,11 +54,9 @@ class Run:
     ask: Ask
     opened_at: float
     ends_at: float
-    holds_nature: bool = False  # it claimed the record by nature, and did not settle it
-    holds_key: bool = False
-    had_key: bool = False
+    holds: bool = False  # it claimed its records, and did not settle them
     store_down: bool = False
-    blind: bool = False  # its record by nature could not be had
+    blind: bool = False  # its records could not be had
     dead: bool = False
     stalled: bool = False
     saw_it: bool = False  # one of its looks saw the appointment standing
@@ -73,10 +80,13 @@ class Post:
     open: bool = False
     effective: bool = False
     landing: Landing = Landing.NEVER
+    forgotten: bool = False  # the store dropped its record, and says that it dropped one
 
 
 class World:
     """One appointment, and everything that one user sends about it."""
+
+    watches_looks = True  # off where a test asks which promise breaks without them
 
     def __init__(self, *, exists: bool) -> None:
         self.existed = exists
@@ -95,7 +105,8 @@ class World:
         self.land(Landing.BEFORE_NEXT_CALL, Landing.BEFORE_NEXT_CANCEL)
         for earlier in self.posts:
             if (
-                earlier.open
+                self.watches_looks
+                and earlier.open
                 and earlier.by.opened_at <= run.opened_at
                 and left_a_trace(earlier, run)
             ):
@@ -150,21 +161,30 @@ class World:
     def state(self) -> tuple[object, ...]:
         """Return what decides what can still happen, and what may still be said."""
         posts = frozenset(
-            (post.by.ask, post.by.had_key, post.by.blind, post.open, post.effective, post.landing)
+            (post.by.ask, post.by.blind, post.open, post.effective, post.landing)
             for post in self.posts
         )
         said = frozenset(
-            (run.ask, run.answer, sum(post.sent_at < run.answered_at for post in self._under_way))
+            (
+                run.ask,
+                _said(run.answer),
+                sum(post.sent_at < run.answered_at for post in self._under_way),
+            )
             for run in self.runs
-            if isinstance(run.answer, CancelOutcome)
+            if run.answer is not None
         )
         return self.stands, posts, said, len(self._under_way)
+
+    def forget(self) -> None:
+        """Let nobody find the records of what was sent so far."""
+        for post in self.posts:
+            post.forgotten = True
 
     def check_alone(self, run: Run) -> None:
         """Check that nobody sends a call beside one who has the record and can still use it."""
         for other in self.runs:
             if (
-                other.holds_nature
+                other.holds
                 and other is not run
                 and not (other.answered_at or other.dead or other.stalled or run.blind)
             ):
@@ -210,7 +230,8 @@ class World:
 
     def _check_confirmed_not_found(self, run: Run) -> None:
         for post in self.posts:
-            if post.effective and post.sent_at < run.answered_at and left_a_trace(post, run):
+            told = left_a_trace(post, run) or (post.forgotten and not run.blind)
+            if post.effective and post.sent_at < run.answered_at and told:
                 raise Violation(
                     "not_found, confirmed was said of what this caller's own request cancelled"
                 )
@@ -236,6 +257,8 @@ class World:
             raise Violation("the customer got two mails")
         for run in self.runs:
             answer = run.answer
+            if isinstance(answer, FacadeError):
+                self._check_error(run, answer)
             if (
                 isinstance(answer, CancelOutcome)
                 and answer.outcome is Outcome.NOT_FOUND
@@ -244,21 +267,35 @@ class World:
             ):
                 self._check_confirmed_not_found(run)  # again, now that all cancels have landed
 
+    def _check_error(self, run: Run, error: FacadeError) -> None:
+        """Check that nothing is told as if nothing had been sent that took effect after all."""
+        if isinstance(error, OutcomeUnknown | RequestInProgress | IdempotencyKeyReused):
+            return
+        still_stood = "still stood" in error.reason
+        passing = isinstance(error, Throttled | UpstreamUnavailable | UpstreamBroken)
+        for post in self.posts:
+            if not post.effective:
+                continue
+            if post.by is run and not still_stood:
+                raise Violation("an error was told as if nothing had been sent")
+            known = post.sent_at < run.opened_at and left_a_trace(post, run)
+            if post.by is not run and known and (passing or "cancel" in run.calls):
+                raise Violation("an error was told as if nothing had been sent before")
+
 
 def left_a_trace(post: Post, run: Run) -> bool:
-    """Say whether ``run`` could find a record of this post.
-
-    One that was sent while the store was down left less: in its worker, and in the record of its
-    key.
+    """Say whether ``run`` could find a trace of this post. One that was sent while the store was
+    down left it in its worker alone.
     """
     if post.by is run:
         return True
-    same_worker = run.ask.instance == post.by.ask.instance
-    same_key = post.by.had_key and (run.ask.key, run.ask.message) == (
-        post.by.ask.key,
-        post.by.ask.message,
-    )
-    return not run.blind and (not post.by.blind or same_worker or same_key)
+    if run.blind or post.forgotten:
+        return False
+    return not post.by.blind or run.ask.instance == post.by.ask.instance
+
+
+def _said(answer: CancelOutcome | FacadeError | None) -> object:
+    return answer if isinstance(answer, CancelOutcome) else type(answer)
 
 
 def _same(one: CancelOutcome, other: CancelOutcome) -> bool:

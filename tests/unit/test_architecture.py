@@ -137,6 +137,8 @@ SPEAK_HTTP = {
     "shared.entra.credentials",
     "shared.entra.http",
     "shared.graph.client",
+    "shared.records.table_calls",
+    "shared.records.wire",
     "shared.identity.key_sets",
     "shared.instrumented",
     "shared.services",
@@ -147,9 +149,14 @@ OWNERS: dict[str, set[str]] = {
         "shared.serving.endpoint",
         *(f"{capability}.triggers" for capability in (*CAPABILITIES, DESCRIBING)),
     },
-    "azure.core": {"shared.records.table_store", "shared.records.credential"},
-    "azure.data": {"shared.records.table_store"},
-    "msal": {"shared.entra.client", "shared.entra.credentials", "shared.records.credential"},
+    "azure.core": {
+        f"shared.records.{name}"
+        for name in ("credential", "table_calls", "table_store", "transactions", "wire")
+    },
+    "azure.data": {
+        f"shared.records.{name}" for name in ("table_calls", "table_store", "transactions")
+    },
+    "msal": {"shared.entra.client", "shared.entra.credentials"},
     "standardwebhooks": {"shared.identity.webhooks"},
     "shared.entra.client": {
         "shared.entra.on_behalf_of",
@@ -173,11 +180,9 @@ OWNERS: dict[str, set[str]] = {
     "opentelemetry": {"shared.telemetry.exporters"},
     "azure.monitor": {"shared.telemetry.exporters"},
     "shared.telemetry.exporters": {"shared.services"},
-    "requests": {"shared.transport.connections", "shared.records.table_store"},
-    "urllib3": TRANSPORT | {"shared.records.table_store"},
-    "http.client": {"shared.transport.connections"},
+    "urllib3": TRANSPORT,
     "shared.transport.channel": SPEAK_HTTP,
-    "socket": {"shared.transport.connections", "shared.transport.sockets"},
+    "socket": {"shared.transport.sockets"},
     "ssl": {"shared.transport.connections", "shared.transport.sockets"},
     "http.HTTPStatus": {"shared.serving.problems"},
     "os": {"shared.serving.endpoint"},
@@ -218,6 +223,7 @@ PURE = [
     "list_bookings.request",
     "shared.transport.deadline",
     "shared.digest",
+    "shared.records.rules",
     "shared.entra.refusals",
     "shared.errors",
     "shared.graph.refusals",
@@ -284,10 +290,7 @@ def those_that_call(attribute: str) -> set[str]:
 
 def test_each_kind_of_token_is_asked_for_in_one_place() -> None:
     assert those_that_call("acquire_token_on_behalf_of") == {"shared.entra.on_behalf_of"}
-    managed_identity = {
-        "shared.entra.credentials",
-        "shared.records.credential",
-    }  # the platform's tokens, which Graph does not take
+    managed_identity = {"shared.entra.credentials"}  # the platform's, which Graph does not take
     assert those_that_call("acquire_token_for_client") - managed_identity == {
         "shared.entra.app_only"
     }

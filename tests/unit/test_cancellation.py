@@ -1,6 +1,7 @@
-"""The protocol, line by line of its table, and how it shares out the deadline.
+"""How a cancel is carried out over a scripted Graph: calls, tokens, pauses, and what is left behind.
 
-What holds over all schedules is in ``tests/protocol``.
+What each end of a call means is in ``test_protocol``; what holds over all schedules in
+``tests/protocol``.
 """
 
 from collections.abc import Callable, Sequence
@@ -8,24 +9,12 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from cancel_appointment.cancellation import (
-    Cancellation,
-    Fail,
-    Finish,
-    Go,
-    Known,
-    Move,
-    Step,
-    after_cancel,
-    after_look,
-    give_up,
-)
-from cancel_appointment.outcome import CancelOutcome, Outcome
+from cancel_appointment.cancellation import Cancellation
+from cancel_appointment.outcome import CancelOutcome, Missing, Outcome
 from cancel_appointment.records import Keep, Records
 from cancel_appointment.request import CancelRequest
 from shared.entra.graph_token import GraphToken
 from shared.errors import (
-    AccessDenied,
     ConsentRequired,
     FacadeError,
     InteractionRequired,
@@ -33,213 +22,31 @@ from shared.errors import (
     RequestInvalid,
     Throttled,
     TokenRejected,
-    UpstreamAnswer,
     UpstreamBroken,
     UpstreamUnavailable,
 )
-from shared.graph.endings import GraphAnswer, NoAnswer, Seen
+from shared.graph.endings import Body, GraphAnswer, NoAnswer, Seen
 from shared.identity.caller import Caller
-from shared.records.rules import MemoryStore
+from shared.records.memory_store import MemoryStore
 from shared.telemetry.journal import Journal
 from shared.transport.deadline import Deadline
 
 DONE = GraphAnswer(204)
 GONE = GraphAnswer(404, codes=("ErrorItemNotFound",))
-STANDS = GraphAnswer(200, resource={})
+STANDS = GraphAnswer(200, resource={"id": "AAMk"})
 RESET = NoAnswer(sent=True, cause="ProtocolError")
 NOT_SENT = NoAnswer(sent=False, cause="NewConnectionError")
 BROKEN = GraphAnswer(500, codes=("UnknownError",), request_id="r-500")
 BUSY = GraphAnswer(429, codes=("TooManyRequests",), request_id="r-429")
-GATEWAY = GraphAnswer(504, readable=False)
+GATEWAY = GraphAnswer(504, Body.PAGE)
 DENIED = GraphAnswer(403, codes=("ErrorAccessDenied",))
 MALFORMED = GraphAnswer(400, codes=("ErrorInvalidIdMalformed",))
 STALE = GraphAnswer(401, codes=("InvalidAuthenticationToken",))
 
-CLEAR = Known()
-DOUBT = Known(doubt=True)
-LATE = Known(doubt=True, late=True)
-
 CANCELLED = CancelOutcome(Outcome.CANCELLED, confirmed=True)
-CANCELLED_UNCONFIRMED = CancelOutcome(Outcome.CANCELLED, confirmed=False)
-NOT_FOUND = CancelOutcome(Outcome.NOT_FOUND, confirmed=True)
-NOT_FOUND_UNCONFIRMED = CancelOutcome(Outcome.NOT_FOUND, confirmed=False)
-
-EVERY_KNOWN = [
-    Known(doubt, late, stood, blind)
-    for doubt in (False, True)
-    for late in (False, True)
-    for stood in (False, True)
-    for blind in (False, True)
-]
-
-
-def outcome_of(move: Move) -> CancelOutcome:
-    assert isinstance(move, Finish)
-    return move.outcome
-
-
-def error_of(move: Move) -> FacadeError:
-    assert isinstance(move, Fail)
-    return move.error
-
-
-# The table: what a cancel's end means.
-
-
-@pytest.mark.parametrize("known", EVERY_KNOWN)
-def test_a_204_is_cancelled_confirmed_whatever_was_before(known: Known) -> None:
-    assert outcome_of(after_cancel(DONE, known)) == CANCELLED
-
-
-def test_a_404_without_doubt_is_not_found_confirmed() -> None:
-    assert outcome_of(after_cancel(GONE, CLEAR)) == NOT_FOUND
-
-
-@pytest.mark.parametrize(
-    "known",
-    [Known(doubt=True), Known(late=True), Known(blind=True)],
-    ids=["doubt", "still under way", "no record"],
-)
-def test_a_404_with_doubt_is_not_found_unconfirmed(known: Known) -> None:
-    assert outcome_of(after_cancel(GONE, known)) == NOT_FOUND_UNCONFIRMED
-
-
-@pytest.mark.parametrize("known", [known for known in EVERY_KNOWN if known.stood])
-def test_a_404_after_a_look_that_saw_it_standing_is_cancelled_unconfirmed(known: Known) -> None:
-    assert outcome_of(after_cancel(GONE, known)) == CANCELLED_UNCONFIRMED
-
-
-@pytest.mark.parametrize(
-    ("answer", "cause"),
-    [
-        (DENIED, AccessDenied),
-        (STALE, TokenRejected),
-        (MALFORMED, RequestInvalid),
-        (GraphAnswer(409), UpstreamBroken),
-    ],
-)
-@pytest.mark.parametrize("known", [CLEAR, LATE])
-def test_another_4xx_is_its_error(
-    answer: GraphAnswer, cause: type[FacadeError], known: Known
-) -> None:
-    assert type(error_of(after_cancel(answer, known))) is cause
-
-
-@pytest.mark.parametrize("known", EVERY_KNOWN)
-@pytest.mark.parametrize("seen", [BUSY, NOT_SENT], ids=["refused", "not sent"])
-def test_what_did_nothing_is_tried_again_after_a_pause(seen: Seen, known: Known) -> None:
-    assert after_cancel(seen, known) == Go(Step.CANCEL, known, pause=True)
-
-
-@pytest.mark.parametrize(
-    ("seen", "late"),
-    [
-        pytest.param(RESET, True, id="reset"),
-        pytest.param(NoAnswer(sent=True, cause="ReadTimeoutError"), True, id="time-out"),
-        pytest.param(GraphAnswer(502, readable=False), True, id="502"),
-        pytest.param(GraphAnswer(503), True, id="503"),
-        pytest.param(GATEWAY, True, id="504"),
-        pytest.param(GraphAnswer(202), True, id="202"),
-        pytest.param(GraphAnswer(200), True, id="200"),
-        pytest.param(GraphAnswer(204, readable=False), True, id="204 with a body"),
-        pytest.param(BROKEN, False, id="500"),
-        pytest.param(GraphAnswer(302), False, id="redirect"),
-    ],
-)
-def test_what_is_unanswered_is_looked_at_next_and_may_still_happen(seen: Seen, late: bool) -> None:
-    assert after_cancel(seen, CLEAR) == Go(Step.LOOK, Known(doubt=True, late=late), pause=False)
-
-
-def test_a_cancel_under_way_stays_under_way_whatever_comes_after() -> None:
-    assert after_cancel(BROKEN, Known(late=True, stood=True)) == Go(
-        Step.LOOK, Known(doubt=True, late=True, stood=True), pause=False
-    )
-
-
-@pytest.mark.parametrize("status", [500, 503])
-def test_a_malformed_id_in_a_server_error_is_the_callers_fault(status: int) -> None:
-    assert isinstance(
-        error_of(after_cancel(GraphAnswer(status, codes=("ErrorInvalidIdMalformed",)), CLEAR)),
-        RequestInvalid,
-    )
-
-
-# The table: what a look's end means.
-
-
-def test_a_look_that_sees_it_standing_ends_the_doubt_and_cancels_again() -> None:
-    assert after_look(STANDS, DOUBT) == Go(Step.CANCEL, Known(stood=True), pause=True)
-
-
-def test_a_look_does_not_end_what_is_still_under_way() -> None:
-    assert after_look(STANDS, LATE) == Go(Step.CANCEL, Known(late=True, stood=True), pause=True)
-
-
-def test_a_look_that_sees_nothing_is_not_found_unconfirmed() -> None:
-    assert outcome_of(after_look(GONE, DOUBT)) == NOT_FOUND_UNCONFIRMED
-
-
-def test_a_look_that_sees_nothing_where_one_saw_it_standing_is_cancelled_unconfirmed() -> None:
-    assert outcome_of(after_look(GONE, replace(DOUBT, stood=True))) == CANCELLED_UNCONFIRMED
-
-
-@pytest.mark.parametrize(
-    "seen", [BUSY, NOT_SENT, RESET, BROKEN, GATEWAY, GraphAnswer(200, readable=False)]
-)
-def test_a_look_without_an_answer_is_repeated(seen: Seen) -> None:
-    assert after_look(seen, LATE) == Go(Step.LOOK, LATE, pause=True)
-
-
-@pytest.mark.parametrize("answer", [DENIED, GraphAnswer(400), GraphAnswer(409), GraphAnswer(423)])
-def test_a_look_that_is_not_allowed_leaves_the_outcome_unknown(answer: GraphAnswer) -> None:
-    assert isinstance(error_of(after_look(answer, LATE)), OutcomeUnknown)
-
-
-@pytest.mark.parametrize(("answer", "cause"), [(STALE, TokenRejected), (MALFORMED, RequestInvalid)])
-def test_a_look_says_what_the_caller_can_mend(
-    answer: GraphAnswer, cause: type[FacadeError]
-) -> None:
-    assert type(error_of(after_look(answer, LATE))) is cause
-
-
-# The table: what is in the way when no further call fits.
-
-
-@pytest.mark.parametrize("seen", [RESET, BROKEN, BUSY, NOT_SENT, STANDS])
-@pytest.mark.parametrize(
-    "known",
-    [Known(doubt=True), Known(late=True, stood=True)],
-    ids=["nobody looked", "still under way"],
-)
-def test_with_doubt_the_outcome_is_unknown(seen: Seen, known: Known) -> None:
-    assert type(give_up(seen, known, 1.0)) is OutcomeUnknown
-
-
-@pytest.mark.parametrize(("asked_s", "said_s"), [(1.0, 5.0), (60.0, 60.0)])
-def test_an_unknown_outcome_says_when_a_repeat_makes_sense(asked_s: float, said_s: float) -> None:
-    error = give_up(BUSY, LATE, asked_s)
-    assert isinstance(error, OutcomeUnknown)
-    assert error.retry_after_s == said_s
-
-
-def test_without_doubt_the_last_end_says_what_is_in_the_way() -> None:
-    stood = Known(stood=True)
-    assert type(give_up(NOT_SENT, CLEAR, 1.0)) is UpstreamUnavailable
-    assert type(give_up(BUSY, CLEAR, 1.0)) is Throttled
-    assert type(give_up(BROKEN, stood, 1.0)) is UpstreamBroken
-
-
-def test_what_is_in_the_way_is_quoted_for_microsofts_support() -> None:
-    assert give_up(BUSY, CLEAR, 1.0).upstream == UpstreamAnswer(
-        "graph", 429, "TooManyRequests", "r-429"
-    )
-    assert give_up(BROKEN, LATE, 1.0).upstream == UpstreamAnswer(
-        "graph", 500, "UnknownError", "r-500"
-    )
-    assert give_up(RESET, LATE, 1.0).upstream == UpstreamAnswer("graph")
-
-
-# The whole, over a scripted Graph.
+CONCLUDED = CancelOutcome(Outcome.CANCELLED, confirmed=False)
+NOT_FOUND = CancelOutcome(Outcome.NOT_FOUND, confirmed=True, missing=Missing.APPOINTMENT)
+UNCONFIRMED = replace(NOT_FOUND, confirmed=False)
 
 CALLER = Caller("tenant", "user", "client", 2e9, can_answer_challenges=True, assertion="token")
 REQUEST = CancelRequest(
@@ -265,11 +72,15 @@ class Scene:
     """Graph, Entra, time and chance, as a script: what each call ends with, and how long it takes."""
 
     script: Sequence[Seen | BaseException]
+    appointment_id: str = REQUEST.appointment_id
     takes_s: float | None = 0.0  # None: as long as the call may
     chance: float = 0.0
     calls: list[Call] = field(default_factory=list)
     pauses: list[float] = field(default_factory=list)
     claims: list[str | None] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+    call_ids: list[str] = field(default_factory=list)
+    fresh: list[bool] = field(default_factory=list)
     forgotten: int = 0
     entra: Callable[[], GraphToken] | None = None
     time_s: float = 0.0
@@ -285,7 +96,11 @@ class Scene:
     def run(self, *, key: str | None = None, within_s: float = DEADLINE_S) -> CancelOutcome:
         self.journal = Journal("request-1", self.now)
         return self.cancellation.run(
-            CALLER, REQUEST, key, Deadline.after(within_s, self.now), self.journal
+            CALLER,
+            REQUEST.model_copy(update={"appointment_id": self.appointment_id}),
+            key,
+            Deadline.after(within_s, self.now),
+            self.journal,
         )
 
     @property
@@ -293,18 +108,43 @@ class Scene:
         return [call.step for call in self.calls]
 
     def cancel(
-        self, request: CancelRequest, token: GraphToken, *, request_id: str, timeout_s: float
+        self,
+        request: CancelRequest,
+        appointment_id: str,
+        token: GraphToken,
+        *,
+        call_id: str,
+        timeout_s: float,
+        fresh: bool,
     ) -> Seen:
-        return self._call("cancel", token, request_id, timeout_s)
+        return self._call("cancel", appointment_id, token, call_id, timeout_s, fresh=fresh)
 
     def look(
-        self, request: CancelRequest, token: GraphToken, *, request_id: str, timeout_s: float
+        self,
+        request: CancelRequest,
+        appointment_id: str,
+        token: GraphToken,
+        *,
+        call_id: str,
+        timeout_s: float,
+        fresh: bool,
     ) -> Seen:
-        return self._call("look", token, request_id, timeout_s)
+        return self._call("look", appointment_id, token, call_id, timeout_s, fresh=fresh)
 
-    def _call(self, step: str, token: GraphToken, request_id: str, timeout_s: float) -> Seen:
-        assert request_id == "request-1"
+    def _call(
+        self,
+        step: str,
+        appointment_id: str,
+        token: GraphToken,
+        call_id: str,
+        timeout_s: float,
+        *,
+        fresh: bool,
+    ) -> Seen:
         self.calls.append(Call(step, self.time_s, timeout_s, token))
+        self.asked.append(appointment_id)
+        self.call_ids.append(call_id)
+        self.fresh.append(fresh)
         self.time_s += timeout_s if self.takes_s is None else self.takes_s
         end = self.ends.pop(0)
         if isinstance(end, BaseException):
@@ -362,17 +202,84 @@ def test_doubt_is_looked_at_at_once_and_the_cancel_follows_after_a_pause(
     assert [call.at_s for call in scene.calls] == [0.0, 0.0, pause_s]
 
 
-CONFLICT = GraphAnswer(409, codes=("ErrorIrresolvableConflict",))
-MALFORMED = GraphAnswer(400, codes=("ErrorInvalidIdMalformed",))
+RULE = GraphAnswer(400)
+CONFLICTS = [
+    GraphAnswer(409, codes=("ErrorIrresolvableConflict",)),
+    GraphAnswer(412),
+    GraphAnswer(423),
+    GraphAnswer(403, codes=("ErrorExceededMessageLimit",)),
+    GraphAnswer(404, codes=("ResourceNotFound",)),
+]
+
+
+@pytest.mark.parametrize("conflict", CONFLICTS, ids=str)
+def test_what_is_in_the_way_for_a_moment_is_waited_for(conflict: GraphAnswer) -> None:
+    scene = Scene([conflict, STANDS, DONE], chance=0.5)
+    assert scene.run() == CANCELLED
+    assert scene.pauses == [0.5]
+
+
+@pytest.mark.parametrize("conflict", CONFLICTS, ids=str)
+def test_what_stays_in_the_way_is_unavailable_and_leaves_no_doubt(conflict: GraphAnswer) -> None:
+    scene = Scene([conflict, STANDS] * 3)
+    with pytest.raises(UpstreamUnavailable) as caught:
+        scene.run(key="k")
+    assert caught.value.upstream is not None
+    assert caught.value.upstream.status == conflict.status
+    assert len(scene.store) == 0
+
+
+def test_a_look_and_what_follows_a_call_without_an_answer_take_a_fresh_connection() -> None:
+    scene = Scene([BUSY, RESET, BROKEN, STANDS, DONE])
+    assert scene.run() == CANCELLED
+    assert scene.steps == ["cancel", "cancel", "look", "look", "cancel"]
+    assert scene.fresh == [False, False, True, True, False]
+
+
+def test_each_call_has_an_id_of_its_own_which_the_journal_knows() -> None:
+    scene = Scene([STALE, RESET, STANDS, DONE])
+    scene.run()
+    assert len(set(scene.call_ids)) == 4
+    assert [call_id for _, _, call_id in scene.journal.calls] == scene.call_ids
+
+
+UNPARSED = GraphAnswer(400, codes=("RequestBroker--ParseUri",))
+
+
+def test_an_id_with_a_slash_is_spelled_otherwise_where_graph_refuses_the_path() -> None:
+    scene = Scene([UNPARSED, RESET, STANDS, DONE], appointment_id="AAMk/A+=")
+    scene.ends[2] = GraphAnswer(200, resource={"id": "AAMk/A+="})
+    assert scene.run() == CANCELLED
+    assert scene.asked == ["AAMk/A+=", "AAMk-A_=", "AAMk-A_=", "AAMk-A_="]
+
+
+def test_a_second_refusal_of_the_path_is_the_callers_fault() -> None:
+    scene = Scene([UNPARSED, UNPARSED], appointment_id="AAMk/A+=")
+    with pytest.raises(RequestInvalid) as caught:
+        scene.run()
+    assert [fault.field for fault in caught.value.faults] == ["appointmentId"]
+    assert (scene.asked, len(scene.store)) == (["AAMk/A+=", "AAMk-A_="], 0)
+
+
+def test_a_missing_business_is_not_recorded_and_keeps_a_doubt() -> None:
+    missing = GraphAnswer(404, codes=("ErrorNonExistentMailbox",))
+    scene = Scene([missing, DONE])
+    assert scene.run(key="k") == replace(NOT_FOUND, missing=Missing.BUSINESS)
+    assert len(scene.store) == 0
+    assert scene.run(key="k") == CANCELLED
+    scene = in_doubt(missing, GONE)
+    assert scene.run() == replace(UNCONFIRMED, missing=Missing.BUSINESS)
+    assert scene.run() == UNCONFIRMED
+    assert scene.steps == ["look", "look"]
 
 
 @pytest.mark.parametrize(
-    "refusal", [CONFLICT, DENIED, MALFORMED], ids=["conflict", "denied", "malformed"]
+    "refusal", [DENIED, MALFORMED, RULE, STALE], ids=["denied", "malformed", "rule", "401"]
 )
 def test_nothing_is_called_unchanged_while_an_earlier_cancel_may_take_effect(
     refusal: GraphAnswer,
 ) -> None:
-    scene = Scene([RESET, STANDS, refusal])
+    scene = Scene([RESET, STANDS, refusal, refusal])
     with pytest.raises(OutcomeUnknown) as caught:
         scene.run()
     assert caught.value.upstream is not None
@@ -394,11 +301,11 @@ def test_a_renewal_that_fails_while_a_cancel_is_in_doubt_leaves_the_outcome_unkn
 
 
 def test_a_cancel_that_landed_late_is_cancelled_unconfirmed() -> None:
-    assert Scene([GATEWAY, STANDS, GONE]).run() == CANCELLED_UNCONFIRMED
+    assert Scene([GATEWAY, STANDS, GONE]).run() == CONCLUDED
 
 
 def test_a_cancel_that_took_effect_unanswered_is_not_found_unconfirmed() -> None:
-    assert Scene([GATEWAY, GONE]).run() == NOT_FOUND_UNCONFIRMED
+    assert Scene([GATEWAY, GONE]).run() == UNCONFIRMED
 
 
 def test_an_abandoned_request_is_looked_at_first() -> None:
@@ -409,8 +316,8 @@ def test_an_abandoned_request_is_looked_at_first() -> None:
 
 def test_an_abandoned_request_that_is_gone_is_never_confirmed() -> None:
     scene = in_doubt(GONE, GONE)
-    assert scene.run() == NOT_FOUND_UNCONFIRMED
-    assert scene.run() == NOT_FOUND_UNCONFIRMED
+    assert scene.run() == UNCONFIRMED
+    assert scene.run() == UNCONFIRMED
     assert scene.steps == ["look", "look"]
 
 
@@ -472,7 +379,7 @@ def test_nothing_is_sent_when_a_pause_took_longer_than_it_should() -> None:
 
 
 def test_a_404_that_comes_after_the_deadline_is_not_confirmed() -> None:
-    assert Scene([GONE], takes_s=DEADLINE_S).run() == NOT_FOUND_UNCONFIRMED
+    assert Scene([GONE], takes_s=DEADLINE_S).run() == UNCONFIRMED
 
 
 @pytest.mark.parametrize(
@@ -514,7 +421,7 @@ def test_a_look_does_not_wait_for_what_the_cancel_was_asked_but_the_next_cancel_
 
 def test_a_refused_look_waits_as_asked() -> None:
     scene = Scene([RESET, replace(BUSY, retry_after="2"), GONE])
-    assert scene.run() == NOT_FOUND_UNCONFIRMED
+    assert scene.run() == UNCONFIRMED
     assert [call.at_s for call in scene.calls] == [0.0, 0.0, 2.0]
 
 
@@ -527,7 +434,7 @@ def test_a_look_that_is_refused_beyond_the_deadline_leaves_the_outcome_unknown_u
 
 def test_backoff_grows_with_every_call() -> None:
     scene = Scene([RESET, BROKEN, BROKEN, BROKEN, GONE], chance=1.0)
-    assert scene.run() == NOT_FOUND_UNCONFIRMED
+    assert scene.run() == UNCONFIRMED
     assert scene.pauses == [1.0, 2.0, 4.0]
 
 
@@ -542,14 +449,30 @@ def test_what_was_not_done_is_tried_again_until_the_calls_are_used_up(
     assert len(scene.store) == 0
 
 
-def test_three_500s_over_an_appointment_that_stands_are_an_upstream_error_and_change_nothing() -> (
-    None
-):
+def test_three_500s_over_an_appointment_that_stands_are_an_upstream_error_in_doubt() -> None:
     scene = Scene([BROKEN, STANDS] * 3)
     with pytest.raises(UpstreamBroken):
         scene.run()
     assert scene.steps == ["cancel", "look"] * 3
-    assert len(scene.store) == 0
+    scene.ends = [GONE]
+    assert scene.run() == UNCONFIRMED
+
+
+def test_a_repeat_in_doubt_that_ends_at_the_deadline_keeps_the_doubt() -> None:
+    scene = in_doubt(STANDS, replace(BUSY, retry_after="60"))
+    with pytest.raises(OutcomeUnknown) as caught:
+        scene.run()
+    assert caught.value.retry_after_s == 60.0
+    scene.ends = [GONE]
+    assert scene.run() == UNCONFIRMED
+    assert scene.steps == ["look", "cancel", "look"]
+
+
+def test_the_same_under_another_key_is_not_confirmed() -> None:
+    scene = Scene([BROKEN, GONE, GONE])
+    assert scene.run(key="K") == UNCONFIRMED
+    assert scene.run(key="L") == UNCONFIRMED
+    assert scene.run(key="K") == replace(UNCONFIRMED, replayed=True)
 
 
 def test_three_504s_over_an_appointment_that_stands_may_still_happen() -> None:
@@ -557,7 +480,7 @@ def test_three_504s_over_an_appointment_that_stands_may_still_happen() -> None:
     with pytest.raises(OutcomeUnknown):
         scene.run()
     scene.ends = [GONE]
-    assert scene.run() == NOT_FOUND_UNCONFIRMED
+    assert scene.run() == UNCONFIRMED
 
 
 def test_eight_calls_are_enough_for_one_request() -> None:
@@ -596,7 +519,7 @@ def test_a_401_gets_another_token_and_the_same_call_is_repeated(
 
 def test_a_401_to_a_look_repeats_the_look() -> None:
     scene = Scene([RESET, STALE, GONE])
-    assert scene.run() == NOT_FOUND_UNCONFIRMED
+    assert scene.run() == UNCONFIRMED
     assert [(call.step, call.token) for call in scene.calls] == [
         ("cancel", FIRST_TOKEN),
         ("look", FIRST_TOKEN),
@@ -651,10 +574,15 @@ def test_a_renewal_that_is_refused_keeps_the_doubt() -> None:
         return FIRST_TOKEN
 
     scene.entra = entra
-    with pytest.raises(InteractionRequired):
+    with pytest.raises(OutcomeUnknown):
+        scene.run()
+    renewals.append(InteractionRequired("Sign in again."))
+    scene.ends = [STALE]
+    scene.claims.clear()
+    with pytest.raises(InteractionRequired):  # who repeats and sent nothing learns to sign in
         scene.run()
     scene.entra, scene.ends = None, [GONE]
-    assert scene.run() == NOT_FOUND_UNCONFIRMED
+    assert scene.run() == UNCONFIRMED
     assert scene.steps[-1] == "look"
 
 
@@ -675,7 +603,7 @@ def test_whatever_interrupts_a_cancel_leaves_the_doubt(failure: BaseException) -
     scene = Scene([failure, GONE])
     with pytest.raises(type(failure)):
         scene.run()
-    assert scene.run() == NOT_FOUND_UNCONFIRMED
+    assert scene.run() == UNCONFIRMED
     assert scene.steps == ["cancel", "look"]
 
 
@@ -685,7 +613,7 @@ def test_a_bug_while_a_204_is_noted_down_leaves_the_doubt(monkeypatch: pytest.Mo
     with pytest.raises(TypeError):
         scene.run()
     monkeypatch.undo()
-    assert scene.run() == NOT_FOUND_UNCONFIRMED
+    assert scene.run() == UNCONFIRMED
 
 
 @pytest.mark.parametrize("answer", [DENIED, MALFORMED])
@@ -700,7 +628,7 @@ def test_a_refusal_while_a_cancel_is_still_under_way_leaves_the_doubt() -> None:
     scene = Scene([RESET, STANDS, DENIED, GONE])
     with pytest.raises(OutcomeUnknown):  # "access denied" alone would say that nothing was changed
         scene.run()
-    assert scene.run() == NOT_FOUND_UNCONFIRMED
+    assert scene.run() == UNCONFIRMED
 
 
 def test_every_call_is_noted_for_the_log_without_naming_anybody() -> None:

@@ -241,6 +241,7 @@ GOLDEN = [
     Golden(errors.CallerNotAllowed("Not listed."), 403, "caller_not_allowed"),
     Golden(errors.ConsentRequired("Nobody has."), 403, "consent_required"),
     Golden(errors.AccessDenied("Graph says no.", upstream=GRAPH), 403, "access_denied"),
+    Golden(errors.RefusedByBookings("Too late.", upstream=GRAPH), 422, "refused_by_bookings"),
     Golden(errors.BusinessNotFound("No such business.", upstream=GRAPH), 404, "business_not_found"),
     Golden(errors.WebhooksOff("No key."), 404, "webhooks_not_enabled"),
     Golden(errors.IdempotencyKeyReused("Another body."), 422, "idempotency_key_reused"),

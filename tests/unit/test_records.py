@@ -3,17 +3,18 @@ next one.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
 
-from cancel_appointment.outcome import CancelOutcome, Outcome
-from cancel_appointment.records import Entry, Keep, Records, _Unrecorded
+from cancel_appointment.outcome import CancelOutcome, Missing, Outcome
+from cancel_appointment.records import Entry, Keep, Records, Unrecorded
 from cancel_appointment.request import CancelRequest
 from shared.errors import IdempotencyKeyReused, RequestInProgress
 from shared.identity.caller import Caller
-from shared.records.rules import Abandoned, Begun, Claim, MemoryStore, New, StoreUnavailable
+from shared.records.memory_store import MemoryStore
+from shared.records.rules import Begun, Claim, End, Finished, StoreUnavailable, Wanted
 from shared.transport.deadline import Deadline
 
 KEEP = Keep.for_deadline(10.0)
@@ -43,28 +44,25 @@ class Clock:
 
 
 class FlakyStore(MemoryStore):
-    """The real store, which can be down for the operations named in ``down``.
-
-    Nature and key are told apart by the fingerprint.
-    """
+    """The real store, which can be down for the operations named in ``down``."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         super().__init__(now)
         self.down: set[str] = set()
         self.keys: list[str] = []
+        self.callers: list[str] = []
 
-    def begin(self, key: str, fingerprint: str, *, lease_s: float, keep_s: float) -> Begun:
-        self._fail("begin nature" if not fingerprint else "begin key")
-        self.keys.append(key)
-        return super().begin(key, fingerprint, lease_s=lease_s, keep_s=keep_s)
+    def begin(
+        self, caller: str, wanted: Sequence[Wanted], *, lease_s: float, keep_s: float
+    ) -> Begun:
+        self._fail("begin")
+        self.callers.append(caller)
+        self.keys += [one.key for one in wanted]
+        return super().begin(caller, wanted, lease_s=lease_s, keep_s=keep_s)
 
-    def complete(self, claim: Claim, payload: str, *, keep_s: float) -> bool:
-        self._fail("complete")
-        return super().complete(claim, payload, keep_s=keep_s)
-
-    def release(self, claim: Claim, *, doubt: bool, keep_s: float) -> bool:
-        self._fail("release")
-        return super().release(claim, doubt=doubt, keep_s=keep_s)
+    def settle(self, claim: Claim, ends: Sequence[End], *, keep_s: float) -> bool:
+        self._fail("settle")
+        return super().settle(claim, ends, keep_s=keep_s)
 
     def _fail(self, operation: str) -> None:
         if operation in self.down:
@@ -96,6 +94,9 @@ class Desk:
         assert isinstance(entry, Entry)
         return entry
 
+    def settle(self, entry: Entry, outcome: CancelOutcome, *, doubt: bool = False) -> CancelOutcome:
+        return self.records.settle(entry, outcome, doubt=doubt)
+
     def another_worker(self) -> "Desk":
         return Desk(self.clock, self.store)
 
@@ -117,7 +118,7 @@ def desk() -> Desk:
     ],
 )
 def test_nothing_is_shared_between_two_people(desk: Desk, other: Caller, key: str | None) -> None:
-    desk.records.settle(desk.claim(key), CANCELLED)
+    desk.settle(desk.claim(key), CANCELLED)
     entry = desk.claim(key, caller=other)
     assert not entry.doubt
     assert set(desk.store.keys[: 1 if key is None else 2]).isdisjoint(
@@ -126,7 +127,7 @@ def test_nothing_is_shared_between_two_people(desk: Desk, other: Caller, key: st
 
 
 def test_two_applications_may_make_up_the_same_key(desk: Desk) -> None:
-    desk.records.settle(desk.claim("k"), NOT_FOUND)
+    desk.settle(desk.claim("k"), NOT_FOUND)
     assert desk.claim(
         "k",
         caller=replace(CALLER, client_id="other"),
@@ -135,7 +136,7 @@ def test_two_applications_may_make_up_the_same_key(desk: Desk) -> None:
 
 
 def test_one_user_has_one_record_of_an_appointment_in_all_applications(desk: Desk) -> None:
-    desk.records.settle(desk.claim("k"), CANCELLED)
+    desk.settle(desk.claim("k"), CANCELLED)
     assert desk.open("other", caller=replace(CALLER, client_id="other")) == REPLAYED
 
 
@@ -149,12 +150,12 @@ def test_one_user_has_one_record_of_an_appointment_in_all_applications(desk: Des
     ids=["business", "appointment", "case of the appointment's id"],
 )
 def test_another_appointment_is_another_record(desk: Desk, change: dict[str, str]) -> None:
-    desk.records.settle(desk.claim(), CANCELLED)
+    desk.settle(desk.claim(), CANCELLED)
     assert not desk.claim(request=REQUEST.model_copy(update=change)).doubt
 
 
 def test_a_business_is_the_same_in_any_case(desk: Desk) -> None:
-    desk.records.settle(desk.claim(), CANCELLED)
+    desk.settle(desk.claim(), CANCELLED)
     assert (
         desk.open(request=REQUEST.model_copy(update={"business_id": "CONTOSO@Contoso.example"}))
         == REPLAYED
@@ -162,7 +163,7 @@ def test_a_business_is_the_same_in_any_case(desk: Desk) -> None:
 
 
 def test_the_lists_of_ids_cannot_be_shifted_into_each_other(desk: Desk) -> None:
-    desk.records.settle(
+    desk.settle(
         desk.claim(request=REQUEST.model_copy(update={"business_id": "ab", "appointment_id": "c"})),
         CANCELLED,
     )
@@ -182,28 +183,28 @@ def test_no_id_and_no_key_reaches_the_store(desk: Desk) -> None:
 @pytest.mark.parametrize("confirmed", [True, False])
 @pytest.mark.parametrize("outcome", list(Outcome))
 def test_a_key_hears_its_first_outcome_again(desk: Desk, outcome: Outcome, confirmed: bool) -> None:
-    said = desk.records.settle(desk.claim("k"), CancelOutcome(outcome, confirmed=confirmed))
+    said = desk.settle(desk.claim("k"), CancelOutcome(outcome, confirmed=confirmed))
     assert desk.open("k") == replace(said, replayed=True)
 
 
 @pytest.mark.parametrize("confirmed", [True, False])
 def test_without_a_key_cancelled_is_replayed(desk: Desk, confirmed: bool) -> None:
-    desk.records.settle(desk.claim(), CancelOutcome(Outcome.CANCELLED, confirmed=confirmed))
+    desk.settle(desk.claim(), CancelOutcome(Outcome.CANCELLED, confirmed=confirmed))
     assert desk.open() == CancelOutcome(Outcome.CANCELLED, confirmed=confirmed, replayed=True)
 
 
 def test_without_a_key_not_found_is_asked_again(desk: Desk) -> None:
-    desk.records.settle(desk.claim(), NOT_FOUND)
+    desk.settle(desk.claim(), NOT_FOUND)
     assert not desk.claim().doubt
 
 
 def test_a_not_found_that_is_not_confirmed_leaves_the_doubt(desk: Desk) -> None:
-    desk.records.settle(desk.claim(), UNCONFIRMED)
+    desk.settle(desk.claim(), UNCONFIRMED)
     assert desk.claim().doubt
 
 
 def test_a_new_key_hears_that_the_appointment_was_cancelled_and_keeps_it(desk: Desk) -> None:
-    desk.records.settle(desk.claim(), CANCELLED)
+    desk.settle(desk.claim(), CANCELLED)
     assert desk.open("k") == REPLAYED
     assert desk.open("k") == REPLAYED
     with pytest.raises(IdempotencyKeyReused):
@@ -211,7 +212,7 @@ def test_a_new_key_hears_that_the_appointment_was_cancelled_and_keeps_it(desk: D
 
 
 def test_after_a_day_nothing_is_remembered(desk: Desk) -> None:
-    desk.records.settle(desk.claim("k"), CANCELLED)
+    desk.settle(desk.claim("k"), CANCELLED)
     desk.clock.now_s += KEEP.keep_s
     assert not desk.claim("k").doubt
 
@@ -232,7 +233,7 @@ def test_after_a_day_nothing_is_remembered(desk: Desk) -> None:
 def test_a_key_stands_for_one_body(desk: Desk, end: str, change: dict[str, str | None]) -> None:
     entry = desk.claim("k")
     if end == "finished":
-        desk.records.settle(entry, NOT_FOUND)
+        desk.settle(entry, NOT_FOUND)
     if end == "in doubt":
         desk.records.give_up(entry, doubt=True)
     with pytest.raises(IdempotencyKeyReused):
@@ -252,7 +253,7 @@ def test_a_key_whose_request_changed_nothing_may_be_used_for_another(desk: Desk)
 
 
 def test_without_a_key_another_message_is_the_same_request(desk: Desk) -> None:
-    desk.records.settle(desk.claim(), CANCELLED)
+    desk.settle(desk.claim(), CANCELLED)
     assert desk.open(request=REQUEST.model_copy(update={"cancellation_message": "No."})) == REPLAYED
 
 
@@ -269,7 +270,7 @@ def test_a_running_request_is_waited_for_and_its_outcome_heard(
 
     def finish() -> None:
         if len(desk.clock.pauses) == 4:
-            desk.records.settle(entry, CANCELLED)
+            desk.settle(entry, CANCELLED)
 
     desk.clock.meanwhile = finish
     assert desk.open(second) == REPLAYED
@@ -296,40 +297,12 @@ def test_waiting_takes_half_of_the_deadline_at_most_and_three_seconds(
     assert refused.value.retry_after_s == 1.0
 
 
-def test_both_waits_together_end_inside_the_deadline(desk: Desk) -> None:
-    by_key, by_nature = desk.claim("k"), None
-
-    def hand_over() -> None:
-        nonlocal by_nature
-        if by_nature is None and sum(desk.clock.pauses) > 2:
-            desk.records.give_up(by_key, doubt=False)
-            by_nature = desk.claim()
-
-    desk.clock.meanwhile = hand_over
-    began_at = desk.clock.now()
-    with pytest.raises(RequestInProgress):
-        desk.open("k", within_s=4.0)
-    assert desk.clock.now() - began_at < 4.0
-
-
 def test_who_is_told_to_come_back_leaves_his_key_free(desk: Desk) -> None:
     entry = desk.claim()
     with pytest.raises(RequestInProgress):
         desk.open("k")
     desk.records.give_up(entry, doubt=False)
     assert not desk.claim("k").doubt
-
-
-def test_who_is_told_to_come_back_leaves_the_doubt_of_his_key(desk: Desk) -> None:
-    desk.store.down = {"begin nature"}
-    desk.records.give_up(desk.claim("k"), doubt=True)
-    desk.store.down = set()
-    elsewhere = desk.another_worker()
-    entry = elsewhere.claim()
-    with pytest.raises(RequestInProgress):
-        elsewhere.open("k")
-    elsewhere.records.give_up(entry, doubt=False)
-    assert elsewhere.claim("k").doubt
 
 
 # What is left for the next one.
@@ -362,52 +335,35 @@ def test_a_not_found_is_not_confirmed_by_one_whose_record_was_taken_over(desk: D
     slow = desk.claim()
     desk.clock.now_s += KEEP.lease_s
     other = desk.another_worker()
-    other.records.settle(other.claim(), CANCELLED)
-    assert desk.records.settle(slow, NOT_FOUND) == UNCONFIRMED
+    other.settle(other.claim(), CANCELLED)
+    assert desk.settle(slow, NOT_FOUND) == UNCONFIRMED
     assert desk.open() == REPLAYED
 
 
 # The store is down.
 
 
-@pytest.mark.parametrize(
-    "down",
-    [{"begin nature"}, {"begin key", "begin nature"}, {"begin key"}],
-    ids=["nature", "both", "key"],
-)
-def test_a_request_goes_on_blind_when_its_records_cannot_be_read(
-    desk: Desk, down: set[str]
-) -> None:
-    desk.store.down = down
+def test_a_request_goes_on_unsure_when_its_records_cannot_be_read(desk: Desk) -> None:
+    desk.store.down = {"begin"}
     entry = desk.claim("k")
-    assert (entry.by_nature, entry.blind) == (None, True)
+    assert (entry.claim, entry.doubt, entry.unsure) == (None, False, True)
+    assert desk.settle(entry, UNCONFIRMED) == UNCONFIRMED
 
 
 @pytest.mark.parametrize("key", [None, "k"])
 def test_what_was_done_blind_is_in_doubt_for_this_worker(desk: Desk, key: str | None) -> None:
-    desk.store.down = {"begin key", "begin nature"}
-    desk.records.settle(desk.claim(key), CANCELLED)
+    desk.store.down = {"begin"}
+    desk.settle(desk.claim(key), CANCELLED)
     desk.store.down = set()
     assert desk.claim(key).doubt
 
 
-@pytest.mark.parametrize("end", ["gave up", "died"])
-def test_what_was_done_blind_is_in_doubt_for_its_key_at_every_worker(desk: Desk, end: str) -> None:
-    desk.store.down = {"begin nature"}
-    entry = desk.claim("k")
-    desk.store.down = set()
-    if end == "gave up":
-        desk.records.give_up(entry, doubt=True)
-    desk.clock.now_s += KEEP.lease_s
-    assert desk.another_worker().claim("k").doubt
-
-
 def test_a_not_found_is_not_confirmed_beside_one_who_went_on_blind(desk: Desk) -> None:
     entry = desk.claim()
-    desk.store.down = {"begin nature"}
-    assert desk.claim().blind
+    desk.store.down = {"begin"}
+    assert desk.claim().unsure
     desk.store.down = set()
-    assert desk.records.settle(entry, NOT_FOUND) == UNCONFIRMED
+    assert desk.settle(entry, NOT_FOUND) == UNCONFIRMED
     assert desk.another_worker().claim().doubt
 
 
@@ -418,8 +374,9 @@ def test_an_outcome_that_cannot_be_written_down_is_said_all_the_same_and_leaves_
     desk: Desk, outcome: CancelOutcome
 ) -> None:
     entry = desk.claim()
-    desk.store.down = {"complete", "release"}
-    assert desk.records.settle(entry, outcome) == outcome
+    desk.store.down = {"settle"}
+    said = desk.settle(entry, outcome)
+    assert said == replace(outcome, confirmed=outcome == CANCELLED)
     desk.store.down = set()
     desk.clock.now_s += KEEP.lease_s
     assert desk.claim().doubt
@@ -427,7 +384,7 @@ def test_an_outcome_that_cannot_be_written_down_is_said_all_the_same_and_leaves_
 
 def test_giving_up_while_the_store_is_down_leaves_doubt(desk: Desk) -> None:
     entry = desk.claim("k")
-    desk.store.down = {"release"}
+    desk.store.down = {"settle"}
     desk.records.give_up(entry, doubt=True)
     desk.store.down = set()
     desk.clock.now_s += KEEP.lease_s
@@ -436,41 +393,126 @@ def test_giving_up_while_the_store_is_down_leaves_doubt(desk: Desk) -> None:
 
 @pytest.mark.parametrize(
     "payload",
-    ["", "{}", "[]", "null", '{"outcome": "other", "confirmed": true}', "[" * 30_000],
-    ids=lambda payload: payload[:20],
+    [
+        "",
+        "{}",
+        "[]",
+        "null",
+        "[" * 30_000,
+        '{"outcome": "other", "confirmed": true}',
+        '{"outcome": "not_found", "confirmed": true, "missing": "other"}',
+        '{"outcome": [], "confirmed": true}',
+    ],
+    ids=lambda payload: payload[:40],
 )
 def test_a_finished_record_that_cannot_be_read_is_no_record(desk: Desk, payload: str) -> None:
-    begun = desk.store.begin(_nature(desk), "", lease_s=10, keep_s=100)
-    assert isinstance(begun, New | Abandoned)
-    desk.store.complete(begun.claim, payload, keep_s=100)
-    assert desk.claim().blind
-
-
-def _nature(desk: Desk) -> str:
-    desk.records.give_up(desk.claim(), doubt=False)
-    return desk.store.keys[-1]
+    claim = desk.claim().claim
+    assert claim is not None
+    desk.store.settle(claim, [Finished(payload)], keep_s=100)
+    assert desk.claim().unsure
 
 
 def test_an_outage_is_logged_without_naming_anybody(
     desk: Desk, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.ERROR, "facade.records"):
-        desk.store.down = {"begin nature", "complete", "release"}
-        desk.records.settle(desk.claim("k"), NOT_FOUND)
+        desk.store.down = {"begin", "settle"}
+        desk.settle(desk.claim("k"), NOT_FOUND)
     assert [record.getMessage() for record in caplog.records] == [
         "event=store_unavailable step=begin reason='down'",
-        "event=store_unavailable step=complete reason='down'",
     ]
 
 
-def test_what_a_worker_remembers_is_bounded_and_then_it_is_sure_of_nothing() -> None:
+def test_what_a_worker_remembers_is_bounded_and_who_has_most_pays() -> None:
     time_s = [0.0]
-    unrecorded = _Unrecorded(60.0, lambda: time_s[0], capacity=2)
-    unrecorded.add("a")
-    assert ("a" in unrecorded, "z" in unrecorded) == (True, False)
-    for nature in "bcd":
-        unrecorded.add(nature)
-    assert "z" in unrecorded
-    assert len(unrecorded._natures) == 2
+    unrecorded = Unrecorded(60.0, lambda: time_s[0], capacity=3)
+    for caller, nature in (("me", "a"), ("me", "b"), ("you", "c")):
+        assert not unrecorded.add(caller, nature)
+    assert unrecorded.add("me", "a")
+    assert (unrecorded.has("me", "a"), unrecorded.has("you", "a")) == (True, False)
+    time_s[0] = 10.0
+    unrecorded.add("she", "d")
+    assert [unrecorded.forgot(caller) for caller in ("me", "you", "she")] == [True, False, False]
+    assert [unrecorded.has("me", "a"), unrecorded.has("you", "c")] == [False, True]
+    time_s[0] = 69.9
+    assert unrecorded.forgot("me")
+    assert (unrecorded.has("you", "c"), unrecorded.has("she", "d")) == (False, True)
+    time_s[0] = 70.0
+    assert not unrecorded.forgot("me")
+    assert not unrecorded.has("she", "d")
+
+
+def test_what_is_over_makes_room_before_anybody_pays() -> None:
+    time_s = [0.0]
+    unrecorded = Unrecorded(60.0, lambda: time_s[0], capacity=2)
+    unrecorded.add("me", "a")
+    unrecorded.add("me", "b")
     time_s[0] = 60.0
-    assert ("z" in unrecorded, "d" in unrecorded) == (False, False)
+    unrecorded.add("you", "c")
+    assert not unrecorded.forgot("me")
+
+
+def test_who_was_forgotten_is_unsure_and_not_in_doubt(desk: Desk) -> None:
+    desk.records._unrecorded = Unrecorded(KEEP.keep_s, desk.clock.now, capacity=1)
+    desk.store.down = {"begin"}
+    for name in ("one", "two"):
+        desk.claim(request=REQUEST.model_copy(update={"appointment_id": name}))
+    desk.store.down = set()
+    entry = desk.claim()
+    assert (entry.doubt, entry.unsure) == (False, True)
+    stranger = desk.claim(caller=replace(CALLER, object_id="other"))
+    assert (stranger.doubt, stranger.unsure) == (False, False)
+
+
+# Spellings.
+
+
+@pytest.mark.parametrize("key", [None, "k"])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"appointment_id": "AAMk/A+="}, {"appointment_id": "AAMk-A_="}),
+        ({"appointment_id": "AAMk/A+="}, {"appointment_id": "AAMk/A_="}),
+        ({}, {"business_id": "CONTOSO@CONTOSO.EXAMPLE"}),
+    ],
+)
+def test_two_spellings_are_one_request(
+    desk: Desk, one: dict[str, str], other: dict[str, str], key: str | None
+) -> None:
+    desk.settle(desk.claim(key, request=REQUEST.model_copy(update=one)), CANCELLED)
+    assert desk.open(key, request=REQUEST.model_copy(update=other)) == REPLAYED
+
+
+def test_only_letters_of_ascii_are_folded(desk: Desk) -> None:
+    kelvin = REQUEST.model_copy(update={"business_id": "\N{KELVIN SIGN}@contoso.example"})
+    desk.settle(desk.claim(request=kelvin), CANCELLED)
+    plain = REQUEST.model_copy(update={"business_id": "k@contoso.example"})
+    assert not desk.claim(request=plain).doubt
+
+
+def test_a_record_belongs_to_a_caller_whatever_it_is_about(desk: Desk) -> None:
+    desk.claim("k")
+    desk.claim(request=REQUEST.model_copy(update={"appointment_id": "other"}))
+    desk.claim(caller=replace(CALLER, object_id="other"))
+    first, second, third = desk.store.callers
+    assert first == second != third
+    assert len(first) == 64
+
+
+# What is missing.
+
+
+def test_what_was_missing_is_heard_again(desk: Desk) -> None:
+    outcome = replace(NOT_FOUND, missing=Missing.APPOINTMENT)
+    desk.settle(desk.claim("k"), outcome)
+    assert desk.open("k") == replace(outcome, replayed=True)
+
+
+@pytest.mark.parametrize("confirmed", [True, False])
+@pytest.mark.parametrize("doubt", [True, False])
+def test_a_missing_business_is_not_kept_and_leaves_only_a_doubt_that_was(
+    desk: Desk, confirmed: bool, doubt: bool
+) -> None:
+    outcome = CancelOutcome(Outcome.NOT_FOUND, confirmed=confirmed, missing=Missing.BUSINESS)
+    desk.settle(desk.claim("k"), outcome, doubt=doubt)
+    assert desk.claim("k").doubt is doubt

@@ -41,10 +41,16 @@ class Cancellation:
     by: str
 
 
+_ASCII_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
+_URL_SAFE = str.maketrans("/+", "-_")
+
+
 class Bookings:
     """Calendars and outbox.
 
-    Starts with the seed's businesses and appointments and an empty outbox.
+    Starts with the seed's businesses and appointments and an empty outbox. A business is found in
+    any case of its address, an appointment in both spellings of its id: with ``/`` and ``+``, and
+    with ``-`` and ``_`` in their place.
     """
 
     def __init__(self) -> None:
@@ -84,20 +90,19 @@ class Bookings:
         """
         with self._lock:
             self._era += 1
-            self._businesses = {business.business_id: business for business in seed.BUSINESSES}
-            self._appointments = {business.business_id: {} for business in seed.BUSINESSES}
+            self._businesses = {_mailbox(one.business_id): one for one in seed.BUSINESSES}
+            self._appointments = {mailbox: {} for mailbox in self._businesses}
             for appointment in seed.APPOINTMENTS:
-                self._appointments[appointment.business_id][appointment.appointment_id] = (
-                    appointment
-                )
+                calendar = self._appointments[_mailbox(appointment.business_id)]
+                calendar[_item(appointment.appointment_id)] = appointment
             self._outbox.clear()
             self._cancellations.clear()
 
     def add_business(self, business: seed.Business) -> None:
         """Add a business, or change the name and staff of one that is there; its appointments stay."""
         with self._lock:
-            self._businesses[business.business_id] = business
-            self._appointments.setdefault(business.business_id, {})
+            self._businesses[_mailbox(business.business_id)] = business
+            self._appointments.setdefault(_mailbox(business.business_id), {})
 
     def add(self, appointment: seed.Appointment) -> None:
         """Book an appointment, in place of one with the same ids.
@@ -105,12 +110,12 @@ class Bookings:
         Errors: ValueError when there is no such business.
         """
         with self._lock:
-            standing = self._appointments.get(appointment.business_id)
+            standing = self._appointments.get(_mailbox(appointment.business_id))
             if standing is None:
                 raise ValueError(
                     f"There is no business {appointment.business_id!r} to book an appointment with."
                 )
-            standing[appointment.appointment_id] = appointment
+            standing[_item(appointment.appointment_id)] = appointment
 
     def exists(self, business_id: str, appointment_id: str) -> bool:
         """Say whether the appointment stands."""
@@ -119,7 +124,7 @@ class Bookings:
     def business(self, business_id: str) -> seed.Business | None:
         """Return the business, or None where there is none with this id."""
         with self._lock:
-            return self._businesses.get(business_id)
+            return self._businesses.get(_mailbox(business_id))
 
     def businesses(self) -> list[seed.Business]:
         """Return every business, in the order they were added."""
@@ -129,12 +134,12 @@ class Bookings:
     def appointment(self, business_id: str, appointment_id: str) -> seed.Appointment | None:
         """Return the appointment, or None where it does not stand."""
         with self._lock:
-            return self._appointments.get(business_id, {}).get(appointment_id)
+            return self._appointments.get(_mailbox(business_id), {}).get(_item(appointment_id))
 
     def appointments(self, business_id: str) -> list[seed.Appointment]:
         """Return what stands in one calendar, in the order it was booked."""
         with self._lock:
-            return list(self._appointments.get(business_id, {}).values())
+            return list(self._appointments.get(_mailbox(business_id), {}).values())
 
     def cancel(
         self,
@@ -152,11 +157,13 @@ class Bookings:
         with self._lock:
             if era not in (None, self._era):
                 return None
-            appointment = self._appointments.get(business_id, {}).pop(appointment_id, None)
+            calendar = self._appointments.get(_mailbox(business_id), {})
+            appointment = calendar.pop(_item(appointment_id), None)
             if appointment is None:
                 return None
+            business_id, appointment_id = appointment.business_id, appointment.appointment_id
             now = time.time()
-            staff = _staff_addresses(self._businesses[business_id])
+            staff = _staff_addresses(self._businesses[_mailbox(business_id)])
             others = (address for _, address in appointment.others)
             self._outbox += [
                 Mail(address, business_id, appointment_id, message, now, "customer")
@@ -166,6 +173,14 @@ class Bookings:
             cancellation = Cancellation(business_id, appointment_id, message, by)
             self._cancellations.append(cancellation)
             return cancellation
+
+
+def _mailbox(business_id: str) -> str:
+    return business_id.translate(_ASCII_LOWER)
+
+
+def _item(appointment_id: str) -> str:
+    return appointment_id.translate(_URL_SAFE)
 
 
 _USERNAMES = {user.object_id: user.username for user in seed.USERS}

@@ -3,7 +3,9 @@
 
 Owns what a call does and when a fault strikes. The calendars are in ``bookings``, tokens and rights
 in ``graph_access``, the wire format in ``graph_wire``, ``/_local`` in ``graph_control``. What it
-answers where Microsoft's documents do not say: a token without the right scope is answered 403
+answers where Microsoft's documents do not say: a path that is split within an id, as Graph splits
+it at %2F, too, 400 RequestBroker--ParseUri; a cancel within the minimum lead time 400 without a
+code (reported of other rules); a token without the right scope is answered 403
 ErrorAccessDenied; a caller who is no staff of an existing business 404 ErrorFolderNotFound (access
 in not-found clothes, as reported); an unknown business 404 ErrorNonExistentMailbox; an appointment
 that does not stand, so also a second cancel, 404 ErrorItemNotFound.
@@ -55,7 +57,7 @@ class GraphSimulator:
     State may be read and changed from any thread while it serves.
 
     Steps for faults: ``cancel``, ``get``, ``list_businesses``, ``list_appointments``; to ``match``:
-    ``business_id``, ``appointment_id``, ``user`` (``oid``) and ``attempt`` ("1" for the first call
+    ``business_id``, ``appointment_id`` (of one that stands: as it was booked), ``user`` (``oid``) and ``attempt`` ("1" for the first call
     of this step for these ids). ``latency_s`` is added to every call, before its effect. With
     ``page_size`` set, lists come in pages of that many, each but the last with an
     ``@odata.nextLink``; with ``lists_omit_customers`` they come without customers, as Bookings'
@@ -175,12 +177,19 @@ class GraphSimulator:
         if limit is not None and in_progress > limit:
             message = "Application is over its MailboxConcurrency limit."
             return exchange.refuse(
-                GraphRefusal(429, "ApplicationThrottled", message, inner_error=False)
+                GraphRefusal(
+                    429,
+                    "ApplicationThrottled",
+                    message,
+                    headers={"Retry-After": "0.249"},  # decimals, as seen (graph-docs 3877)
+                    inner_error=False,
+                )
             )
         user = "" if isinstance(claims, GraphRefusal) else claims.object_id
+        standing = self.bookings.appointment(call.business_id, call.appointment_id)
         known = {
             "business_id": call.business_id,
-            "appointment_id": call.appointment_id,
+            "appointment_id": standing.appointment_id if standing else call.appointment_id,
             "user": user,
             "attempt": str(attempt),
         }
@@ -230,7 +239,11 @@ class GraphSimulator:
             case "cancel":
                 encoding = exchange.request.headers.get("Content-Encoding", "")
                 message = read_cancellation_message(exchange.request.content_type, encoding, body)
-                require_calendar(claims, self.bookings.business(call.business_id))
+                business = self.bookings.business(call.business_id)
+                require_calendar(claims, business)
+                appointment = self.bookings.appointment(call.business_id, call.appointment_id)
+                if business and appointment and _is_too_late(business, appointment):
+                    raise GraphRefusal(400, "", "The minimum lead time is over.")
                 by = claims.client_id if claims.app_only else claims.object_id
                 if (
                     self.bookings.cancel(
@@ -368,6 +381,12 @@ class _Exchange:
 def _overlaps(appointment: seed.Appointment, start: datetime, end: datetime) -> bool:
     begins, ends = read_moment(appointment.start), read_moment(appointment.end)
     return begins is not None and ends is not None and begins < end and ends > start
+
+
+def _is_too_late(business: seed.Business, appointment: seed.Appointment) -> bool:
+    begins = read_moment(appointment.start)
+    lead_s = business.minimum_lead_s
+    return lead_s > 0 and begins is not None and begins.timestamp() < time.time() + lead_s
 
 
 def _item_not_found() -> GraphRefusal:

@@ -1,7 +1,7 @@
 """What Graph's Bookings requests and answers look like on the wire; pure: no state, no sockets.
 
-Owns the addresses (split on the raw path, each segment percent-decoded exactly once), the error
-format and the resources' JSON. Knows nothing of who may do what, nor of what stands in a calendar.
+Owns the addresses (split at each slash, an encoded one too, as Graph does; each segment
+percent-decoded exactly once), the error format and the resources' JSON. Knows nothing of who may do what, nor of what stands in a calendar.
 """
 
 import base64
@@ -37,6 +37,7 @@ DIAGNOSTIC: Final = json.dumps(
 )
 _VERSIONS: Final = ("v1.0", "beta")
 _BROKEN_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_ENCODED_SLASH: Final = re.compile(r"%(?:25)*2F", re.IGNORECASE)
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -108,8 +109,8 @@ def read_call(method: str, raw_target: str) -> GraphCall:
 
     Errors: GraphRefusal with 400 for an unknown one, 405 for a method that does not go with it.
     """
-    raw = split_path(raw_target)
-    version, *rest = raw
+    path, _, query = raw_target.partition("?")
+    version, *rest = split_path(_ENCODED_SLASH.sub("/", path))  # graph-docs 3598, explorer-v4 4029
     if version not in _VERSIONS:
         raise GraphRefusal(400, "BadRequest", f"Invalid version: {unquote(version)}")
     match rest:
@@ -123,9 +124,7 @@ def read_call(method: str, raw_target: str) -> GraphCall:
             raise _unknown_segment(other)
         case _:
             raise _unknown_segment("")
-    call = _read_address(
-        tail, dict(parse_qsl(raw_target.partition("?")[2], keep_blank_values=True))
-    )
+    call = _read_address(tail, dict(parse_qsl(query, keep_blank_values=True)))
     allowed = "POST" if call.step == "cancel" else "GET"
     if method != allowed:
         message = "Specified HTTP method is not allowed for the request target."

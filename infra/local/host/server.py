@@ -53,7 +53,7 @@ from infra.local.host.routing import (
     join_query,
 )
 from infra.local.host.settings import prepare
-from infra.local.host.worker import invoke, load_routes
+from infra.local.host.worker import invoke, load_routes, mark_line
 
 DEFAULT_PORT = 7071
 GRACE_S = 5
@@ -304,9 +304,10 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(
         stream=sys.stdout,
         level=logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        format="%(asctime)s %(levelname)s %(name)s: %(mark)s%(message)s",
         force=True,
     )
+    logging.getLogger().handlers[0].addFilter(mark_line)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     # asyncio turns Nagle off only for sockets that say TCP, so the protocol is named here.
     # Otherwise each answer waits for a delayed ACK.

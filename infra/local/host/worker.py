@@ -1,8 +1,10 @@
 """The official worker runtime behind the local host: loads a Function App and runs its functions.
 
-Owns the stand-ins for the gRPC messages that the runtime expects. Does *not* know HTTP servers.
+Owns the stand-ins for the gRPC messages that the runtime expects, and which log lines the host would
+take. Does *not* know HTTP servers.
 """
 
+import asyncio
 import json
 import logging
 import uuid
@@ -13,6 +15,7 @@ from typing import Any
 
 import azure_functions_runtime as runtime
 from azure_functions_runtime import native_invocation
+from azure_functions_runtime.bindings.context import _invocation_id_local
 from azure_functions_runtime.bindings.datumdef import Datum
 
 from infra.local.host.routing import Answer, HostError, Route, compile_route
@@ -44,6 +47,11 @@ _PROTOS = SimpleNamespace(
         _RECORD,
     ),
 )
+
+
+NOT_PASSED_ON = "[no invocation: the Functions host drops this line] "
+_OWN_LINES = ("azure.functions", "infra.local", "uvicorn")  # the host's and the runtime's
+_running: set[str] = set()
 
 
 async def load_routes(app_folder: Path, route_prefix: str) -> list[Route]:
@@ -91,9 +99,14 @@ async def invoke(route: Route, request: Mapping[str, Any], headers: Mapping[str,
     """Run one function on one request; it answers 500 without a body when it raises."""
     trigger = Datum(request, "http")
     context = headers.get("traceparent", ""), headers.get("tracestate", "")
-    ok, returned, *_ = await native_invocation.invocation_request_native(
-        str(uuid.uuid4()), route.function_id, [(route.trigger, trigger)], {}, *context
-    )
+    invocation_id = str(uuid.uuid4())
+    _running.add(invocation_id)
+    try:
+        ok, returned, *_ = await native_invocation.invocation_request_native(
+            invocation_id, route.function_id, [(route.trigger, trigger)], {}, *context
+        )
+    finally:
+        _running.discard(invocation_id)
     if not ok:
         return Answer(500)
     if returned is None:
@@ -114,3 +127,21 @@ async def invoke(route: Route, request: Mapping[str, Any], headers: Mapping[str,
         for morsel in cookie.values()
     ]
     return Answer(int(value["status_code"].value), answer_headers, value["body"].value)
+
+
+def mark_line(record: logging.LogRecord) -> bool:
+    """Set ``record.mark`` where the host would drop a line of the app: one that belongs to no
+    invocation, or to one that has ended (the host's GrpcWorkerChannel.Log).
+
+    As the worker of Python 3.13 tells them apart: by the task on the event loop, and by a variable
+    of the thread elsewhere, which the runtime's own threads have and no others
+    (azure-functions-python-worker issue 1860).
+    """
+    try:
+        asyncio.get_running_loop()
+        invocation_id = runtime.invocation_id_cv.get()
+    except RuntimeError:
+        invocation_id = getattr(_invocation_id_local, "invocation_id", None)
+    passed_on = invocation_id in _running or record.name.startswith(_OWN_LINES)
+    record.mark = "" if passed_on else NOT_PASSED_ON
+    return True

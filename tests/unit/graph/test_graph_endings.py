@@ -1,34 +1,58 @@
-"""How an exchange with Graph ended, and whether it may still happen."""
+"""What an answer of Graph says, and how an exchange with it ended.
+
+The codes are those of real answers of Microsoft Bookings and the Exchange store behind it.
+"""
+
+import json
+from collections.abc import Mapping
 
 import pytest
 
-from shared.graph.endings import Ending, GraphAnswer, NoAnswer, ending, may_still_happen
+from shared.graph.endings import (
+    Body,
+    Ending,
+    Gone,
+    GraphAnswer,
+    NoAnswer,
+    ending,
+    reached_mail_limit,
+    read_answer,
+    refuses_path,
+    says_malformed,
+    what_is_gone,
+)
 
 EVERY_STATUS = range(100, 600)
+FINAL = (400, 401, 403, 405, 411, 413, 414, 415, 431)
 
 
 @pytest.mark.parametrize("success", [200, 204])
-def test_every_status_has_one_ending(success: int) -> None:
-    expected = dict.fromkeys(
-        EVERY_STATUS, Ending.UNANSWERED
-    )  # informational, other successes, redirects, server errors
-    expected |= dict.fromkeys(range(400, 500), Ending.ANSWERED)
-    expected |= {429: Ending.REFUSED, success: Ending.ANSWERED}
+def test_every_status_in_graphs_own_form_has_one_ending(success: int) -> None:
+    expected = dict.fromkeys(EVERY_STATUS, Ending.UNANSWERED)
+    expected |= dict.fromkeys((404, 410, success, *FINAL), Ending.ANSWERED)
+    expected |= {429: Ending.REFUSED}
+    found = {status: ending(GraphAnswer(status), success=success) for status in EVERY_STATUS}
+    assert found == expected
+
+
+@pytest.mark.parametrize("success", [200, 204])
+@pytest.mark.parametrize("body", [Body.JSON, Body.PAGE])
+def test_what_is_not_in_graphs_own_form_answers_nothing_but_refuses(
+    body: Body, success: int
+) -> None:
+    expected = dict.fromkeys(EVERY_STATUS, Ending.UNANSWERED) | {429: Ending.REFUSED}
     assert {
-        status: ending(GraphAnswer(status), success=success) for status in EVERY_STATUS
+        status: ending(GraphAnswer(status, body), success=success) for status in EVERY_STATUS
     } == expected
 
 
-@pytest.mark.parametrize("success", [200, 204])
-def test_what_cannot_be_read_is_no_success_and_no_not_found_and_still_a_refusal(
-    success: int,
-) -> None:
-    unreadable = {
-        status: ending(GraphAnswer(status, readable=False), success=success)
+def test_without_a_body_only_a_404_and_a_410_say_something() -> None:
+    answered = [
+        status
         for status in EVERY_STATUS
-    }
-    readable = {status: ending(GraphAnswer(status), success=success) for status in EVERY_STATUS}
-    assert unreadable == readable | dict.fromkeys((success, 404, 410), Ending.UNANSWERED)
+        if ending(GraphAnswer(status, Body.NOTHING), success=204) is Ending.ANSWERED
+    ]
+    assert answered == [404, 410]
 
 
 @pytest.mark.parametrize("success", [200, 204])
@@ -41,15 +65,165 @@ def test_no_answer_is_told_by_whether_anything_was_sent(
     assert ending(NoAnswer(sent=sent, cause="ReadTimeoutError"), success=success) is expected
 
 
-def test_only_a_500_and_a_redirect_say_that_it_is_over() -> None:
-    unanswered = [
-        status
-        for status in EVERY_STATUS
-        if ending(GraphAnswer(status), success=204) is Ending.UNANSWERED
-    ]
-    over = [status for status in unanswered if not may_still_happen(GraphAnswer(status))]
-    assert over == [*range(300, 400), 500]
-    assert may_still_happen(NoAnswer(sent=True, cause="ProtocolError"))
+ITEM, BUSINESS, NOTHING = Gone.ITEM, Gone.BUSINESS, Gone.NOTHING
+GONE: list[tuple[tuple[str, ...], Gone]] = [
+    ((), ITEM),
+    (("ErrorItemNotFound",), ITEM),
+    (("itemNotFound",), ITEM),
+    (("ErrorFolderNotFound",), BUSINESS),
+    (("ErrorNonExistentMailbox",), BUSINESS),
+    (("ResourceNotFound",), NOTHING),
+    (("MailboxNotEnabledForRESTAPI",), NOTHING),
+    (("MailboxInfoStale",), NOTHING),
+    (("UnknownError",), NOTHING),
+    (("other",), NOTHING),
+    (("UnknownError", "ErrorItemNotFound"), ITEM),
+    (("ErrorItemNotFound", "UnknownError"), ITEM),
+    (("ErrorItemNotFound", "ResourceNotFound"), NOTHING),
+    (("ErrorItemNotFound", "ErrorNonExistentMailbox"), BUSINESS),
+    (("ErrorNonExistentMailbox", "ErrorItemNotFound"), ITEM),
+]
+
+
+@pytest.mark.parametrize("status", [404, 410])
+@pytest.mark.parametrize(("codes", "gone"), GONE, ids=lambda value: str(value))
+def test_the_deepest_known_code_says_what_is_gone(
+    codes: tuple[str, ...], gone: Gone, status: int
+) -> None:
+    answer = GraphAnswer(status, codes=codes)
+    assert what_is_gone(answer) is gone
+    how = Ending.UNANSWERED if gone is NOTHING else Ending.ANSWERED
+    assert ending(answer, success=204) is how
+
+
+@pytest.mark.parametrize(("codes", "gone"), GONE, ids=lambda value: str(value))
+def test_a_400_with_the_code_of_a_404_is_one(codes: tuple[str, ...], gone: Gone) -> None:
+    known = codes not in ((), ("UnknownError",), ("other",))
+    assert what_is_gone(GraphAnswer(400, codes=codes)) is (gone if known else None)
+
+
+@pytest.mark.parametrize("status", [401, 403, 405, 409, 500, 503, 200, 204, 429])
+def test_with_another_status_no_code_says_what_is_gone(status: int) -> None:
+    assert what_is_gone(GraphAnswer(status, codes=("ErrorItemNotFound",))) is None
+
+
+@pytest.mark.parametrize("status", [400, 404, 422, 500, 503])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "ErrorInvalidIdMalformed",
+        "ErrorInvalidId",
+        "ErrorInvalidIdEmpty",
+        "ErrorInvalidMailboxItemId",
+    ],
+)
+def test_a_malformed_id_is_final_with_whatever_status(status: int, code: str) -> None:
+    answer = GraphAnswer(status, codes=("UnknownError", code))
+    assert says_malformed(answer)
+    assert ending(answer, success=204) is Ending.ANSWERED
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        GraphAnswer(400, codes=("RequestBroker--ParseUri",)),
+        GraphAnswer(500, codes=("UnknownError",)),
+        GraphAnswer(500),
+        GraphAnswer(204, codes=("ErrorInvalidId",)),
+    ],
+    ids=str,
+)
+def test_nothing_else_calls_an_id_malformed(answer: GraphAnswer) -> None:
+    assert not says_malformed(answer)
+
+
+@pytest.mark.parametrize(
+    ("answer", "refused"),
+    [
+        (GraphAnswer(400, codes=("RequestBroker--ParseUri",)), True),
+        (GraphAnswer(400, codes=("BadRequest",)), True),
+        (GraphAnswer(400, codes=("BadRequest", "RequestBroker--ParseUri")), True),
+        (GraphAnswer(400), False),
+        (GraphAnswer(400, codes=("ErrorInvalidRequest",)), False),
+        (GraphAnswer(400, codes=("BadRequest", "ErrorItemNotFound")), False),
+        (GraphAnswer(405, codes=("BadRequest",)), False),
+    ],
+    ids=str,
+)
+def test_a_path_is_refused_by_two_codes_of_a_400(answer: GraphAnswer, refused: bool) -> None:
+    assert refuses_path(answer) is refused
+
+
+def test_a_mailbox_that_may_send_no_more_mail_refuses_nobody() -> None:
+    answer = GraphAnswer(403, codes=("ErrorExceededMessageLimit",))
+    assert reached_mail_limit(answer)
+    assert ending(answer, success=204) is Ending.UNANSWERED
+    assert not reached_mail_limit(GraphAnswer(403, codes=("ErrorAccessDenied",)))
+
+
+# Reading.
+
+OWN = json.dumps({"error": {"code": "a"}}).encode()
+BEARER = {"www-authenticate": 'Bearer realm=""'}
+CLAIMS = {"www-authenticate": 'Bearer claims="eyJhIjp7fX0="'}
+type Forms = list[tuple[int, bytes, Mapping[str, str], Body]]
+FORMS: Forms = [
+    (204, b"", {}, Body.FITTING),
+    (204, b"{}", {}, Body.PAGE),
+    (204, b"", {"content-length": "2"}, Body.PAGE),
+    (200, b"{}", {}, Body.FITTING),
+    (200, b"", {}, Body.NOTHING),
+    (200, b"[]", {}, Body.JSON),
+    (200, b"<html>", {}, Body.PAGE),
+    (200, b'{"id": "a', {}, Body.PAGE),
+    (404, b"", {}, Body.NOTHING),
+    (404, OWN, {}, Body.FITTING),
+    (404, b"\xef\xbb\xbf" + OWN, {}, Body.FITTING),
+    (404, b'{"error": {}}', {}, Body.FITTING),
+    (404, b"{}", {}, Body.JSON),
+    (404, b'{"statusCode": 404}', {}, Body.JSON),
+    (404, b'{"error": "Not Found"}', {}, Body.JSON),
+    (404, b'{"error": null}', {}, Body.JSON),
+    (404, b'[{"error": {}}]', {}, Body.JSON),
+    (404, b'"gone"', {}, Body.JSON),
+    (404, b"Not Found", {}, Body.PAGE),
+    (404, b"<html>", {}, Body.PAGE),
+    (404, b"[" * 30_000, {}, Body.PAGE),
+    (404, b" ", {}, Body.PAGE),
+    (401, b"", {}, Body.NOTHING),
+    (401, b"", BEARER, Body.FITTING),
+    (401, b"", {"www-authenticate": 'Basic realm="a", Bearer realm="b"'}, Body.FITTING),
+    (401, b"", {"www-authenticate": 'Basic realm="Bearer"'}, Body.NOTHING),
+    (401, b"<html>", BEARER, Body.PAGE),
+    (401, b"{}", BEARER, Body.JSON),
+    (403, b"", BEARER, Body.NOTHING),
+    (403, b"", CLAIMS, Body.FITTING),
+    (400, b"", BEARER, Body.NOTHING),
+]
+
+
+@pytest.mark.parametrize(("status", "raw", "headers", "body"), FORMS)
+def test_the_form_of_an_answer_is_told_by_its_body(
+    status: int, raw: bytes, headers: Mapping[str, str], body: Body
+) -> None:
+    assert read_answer(status, headers, raw, whole=True).body is body
+
+
+def test_what_is_not_whole_is_a_page() -> None:
+    assert read_answer(404, {}, OWN, whole=False).body is Body.PAGE
+
+
+@pytest.mark.parametrize("code", ["Resource could not be discovered", " ", "a" * 81, 404, {}, True])
+def test_a_code_that_is_no_word_is_a_code_all_the_same(code: object) -> None:
+    raw = json.dumps({"error": {"code": code}}).encode()
+    answer = read_answer(404, {}, raw, whole=True)
+    assert (answer.codes, what_is_gone(answer)) == (("other",), Gone.NOTHING)
+
+
+@pytest.mark.parametrize("error", [{}, {"code": ""}, {"code": None}, {"innerError": {"code": ""}}])
+def test_an_error_without_a_code_counts_as_bare(error: object) -> None:
+    answer = read_answer(404, {}, json.dumps({"error": error}).encode(), whole=True)
+    assert (answer.codes, what_is_gone(answer)) == ((), Gone.ITEM)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ Real sockets: test_lists_over_http.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -22,7 +23,7 @@ from shared.errors import (
     UpstreamBroken,
     UpstreamUnavailable,
 )
-from shared.graph.endings import GraphAnswer, NoAnswer, Seen
+from shared.graph.endings import Body, GraphAnswer, NoAnswer, Seen
 from shared.graph.reads import GraphReads
 from shared.identity.caller import Caller
 from shared.telemetry.journal import Journal
@@ -31,8 +32,8 @@ from shared.transport.deadline import Deadline
 CALLER = Caller("tid", "oid", "cid", 2e9, can_answer_challenges=True, assertion="an.assertion.here")
 FOUND = GraphAnswer(200, resource={"value": []})
 BROKEN = GraphAnswer(500, codes=("UnknownError",), request_id="r-500")
-PAGE = GraphAnswer(404, readable=False)
-UNREADABLE = GraphAnswer(200, readable=False)
+PAGE = GraphAnswer(404, Body.PAGE)
+UNREADABLE = GraphAnswer(200, Body.PAGE)
 BUSY = GraphAnswer(429, codes=("TooManyRequests",), retry_after="1")
 STALE = GraphAnswer(401, codes=("InvalidAuthenticationToken",))
 CHALLENGED = GraphAnswer(401, codes=("InvalidAuthenticationToken",), claims='{"access_token":{}}')
@@ -52,7 +53,10 @@ class World:
     timeouts: list[float] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)
     exchanged: list[str | None] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+    fresh: list[bool] = field(default_factory=list)
     forgotten: int = 0
+    journal: Journal = field(init=False)
 
     def now(self) -> float:
         return self.time
@@ -87,21 +91,23 @@ class World:
         step: str,
         query: Mapping[str, str] | None = None,
         limit_bytes: int = 0,
+        fresh: bool = False,
     ) -> Seen:
-        assert (method, tuple(segments), query, request_id, step) == (
+        assert (method, tuple(segments), query, step) == (
             "GET",
             ("a", "b"),
             {"c": "d"},
-            "rid",
             "list_businesses",
         )
+        self.ids.append(request_id)
+        self.fresh.append(fresh)
         self.timeouts.append(timeout_s)
         self.tokens.append(token.value)
         self.time += self.call_s
         return self.script.pop(0)
 
     def read(self, deadline_s: float = 9.5) -> Mapping[str, Any]:
-        journal = Journal("rid", self.now)
+        self.journal = journal = Journal("rid", self.now)
         return GraphReads(self, self, self).read(
             CALLER,
             ("a", "b"),
@@ -125,7 +131,7 @@ def test_what_graph_answers_is_returned() -> None:
         BUSY,
         RESET,
         NOT_SENT,
-        GraphAnswer(504, readable=False),
+        GraphAnswer(504, Body.PAGE),
         GraphAnswer(302),
     ],
     ids=repr,
@@ -134,6 +140,20 @@ def test_a_read_that_failed_is_sent_again_because_it_changes_nothing(first: Seen
     world = World([first, first, FOUND])
     assert world.read() == {"value": []}
     assert len(world.slept) == 2
+
+
+def test_each_call_has_an_id_of_its_own_which_the_journal_knows() -> None:
+    world = World([BROKEN, STALE, FOUND])
+    world.read()
+    assert len(set(world.ids)) == 3
+    assert all(str(UUID(one)) == one for one in world.ids)
+    assert [call_id for _, _, call_id in world.journal.calls] == world.ids
+
+
+def test_after_a_call_without_an_answer_the_next_takes_a_fresh_connection() -> None:
+    world = World([RESET, BUSY, FOUND])
+    world.read()
+    assert world.fresh == [False, True, False]
 
 
 def test_the_wait_that_graph_asks_for_is_kept() -> None:
@@ -151,6 +171,12 @@ def test_the_wait_that_graph_asks_for_is_kept() -> None:
         pytest.param(NOT_SENT, UpstreamUnavailable, id="not sent"),
         pytest.param(UNREADABLE, UpstreamBroken, id="unreadable"),
         pytest.param(PAGE, UpstreamBroken, id="a gateway's page"),
+        *(
+            pytest.param(GraphAnswer(404, codes=(code,)), UpstreamUnavailable, id=code)
+            for code in ("ResourceNotFound", "MailboxNotEnabledForRESTAPI", "UnknownError")
+        ),
+        pytest.param(GraphAnswer(404, Body.JSON), UpstreamBroken, id="404 in another form"),
+        pytest.param(GraphAnswer(409), UpstreamUnavailable, id="conflict"),
     ],
 )
 def test_after_three_tries_it_is_said_what_is_in_the_way(
@@ -187,6 +213,8 @@ def test_after_three_tries_it_is_said_what_is_in_the_way(
         pytest.param(GraphAnswer(403, codes=("ErrorAccessDenied",)), AccessDenied, id="denied"),
         pytest.param(GraphAnswer(403, claims="{}"), InteractionRequired, id="challenge in a 403"),
         pytest.param(GraphAnswer(405), UpstreamBroken, id="405"),
+        pytest.param(GraphAnswer(400), UpstreamBroken, id="400 without a code"),
+        pytest.param(GraphAnswer(400, codes=("BadRequest",)), UpstreamBroken, id="400"),
     ],
 )
 def test_a_final_refusal_is_never_repeated(seen: Seen, cause: type[FacadeError]) -> None:
@@ -219,6 +247,8 @@ def test_a_token_that_graph_no_longer_takes_is_replaced_once() -> None:
     )
     with pytest.raises(TokenRejected):
         World([STALE, STALE]).read()
+    with pytest.raises(AccessDenied):
+        World([STALE, GraphAnswer(401)]).read()
 
 
 def test_a_claims_challenge_is_answered_once_and_then_handed_on() -> None:

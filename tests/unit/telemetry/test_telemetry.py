@@ -8,13 +8,15 @@ import shlex
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.telemetry import journal as telemetry
-from shared.telemetry.journal import Journal, pseudonym, read_correlation_id
+from shared.telemetry.journal import Journal, pseudonym, read_correlation_id, tell
 
 LOGGER = "facade.request"
 
@@ -34,7 +36,7 @@ def clock() -> Clock:
 
 @pytest.fixture(autouse=True)
 def every_line(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    with caplog.at_level(logging.INFO, LOGGER):
+    with caplog.at_level(logging.INFO, "facade"):
         yield
 
 
@@ -127,21 +129,53 @@ def test_a_later_note_replaces_an_earlier_one(
     assert fields_of(only_line(caplog)[1])["kept"] == "yes"
 
 
-def test_work_that_ended_late_is_told_under_the_same_request(
+def test_what_a_thread_tells_is_written_by_whoever_writes_the_request(
     caplog: pytest.LogCaptureFixture, clock: Clock
 ) -> None:
-    journal = Journal("0f8f", clock, "flow-7")
-    journal.write(504, "outcome_unknown")
-    clock.time += 12.0
-    journal.graph_call("cancel", "answered", status=204, graph_request_id="7b2e", seconds=11.0)
-    journal.write_late("done")
+    log = logging.getLogger("facade.test")
+    journal = Journal("0f8f", clock)
+    with journal.collecting(), ThreadPoolExecutor(1) as threads:
+        threads.submit(
+            copy_context().run,
+            lambda: tell(log, logging.ERROR, "credential_refused", "code=%s", "AADSTS7000215"),
+        ).result()
+        assert caplog.records == []
+    journal.write(500, "misconfigured")
 
-    answered, late = (fields_of(record.getMessage()) for record in caplog.records)
-    assert [record.levelno for record in caplog.records] == [logging.INFO, logging.WARNING]
-    assert (answered["event"], late["event"]) == ("request", "late")
-    assert answered["requestId"] == late["requestId"]
-    assert late["ending"] == "done"
-    assert late["graph"] == "cancel:204:answered:7b2e:11000ms"
+    event, request = caplog.records
+    assert (event.levelno, event.name) == (logging.ERROR, "facade.test")
+    assert event.getMessage() == "event=credential_refused code=AADSTS7000215 requestId=0f8f"
+    assert event.thread == request.thread == threading.get_ident()
+
+
+def test_what_comes_after_the_answer_is_no_line(
+    caplog: pytest.LogCaptureFixture, clock: Clock
+) -> None:
+    journal = Journal("0f8f", clock)
+    with journal.collecting():
+        journal.write(504, "outcome_unknown")
+        tell(logging.getLogger("facade.test"), logging.ERROR, "store_unavailable", "step=complete")
+    assert [record.getMessage().split()[0] for record in caplog.records] == ["event=request"]
+
+
+def test_two_requests_never_tell_for_one_another(
+    caplog: pytest.LogCaptureFixture, clock: Clock
+) -> None:
+    log = logging.getLogger("facade.test")
+    outer, inner = Journal("outer", clock), Journal("inner", clock)
+    with outer.collecting():
+        with inner.collecting():
+            tell(log, logging.INFO, "credential_changed")
+        tell(log, logging.INFO, "credential_accepted_again")
+    inner.write(200, "cancelled")
+    outer.write(200, "cancelled")
+    told = [fields_of(record.getMessage()) for record in caplog.records]
+    assert [(fields["event"], fields["requestId"]) for fields in told] == [
+        ("credential_changed", "inner"),
+        ("request", "inner"),
+        ("credential_accepted_again", "outer"),
+        ("request", "outer"),
+    ]
 
 
 def test_a_bug_is_told_by_its_kind_and_its_place_and_never_by_its_text(

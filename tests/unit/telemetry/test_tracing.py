@@ -3,16 +3,17 @@ tells and what it keeps to itself.
 """
 
 import json
+import logging
+import re
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -37,11 +38,13 @@ from shared.instrumented import (
     instrumented_fetch,
     path_template,
 )
-from shared.records.rules import Begun, Claim, MemoryStore, New, StoreUnavailable
+from shared.records.memory_store import MemoryStore
+from shared.records.rules import Begun, Doubt, Finished, Granted, StoreUnavailable, Wanted
 from shared.services import start_telemetry
 from shared.telemetry.exporters import OpenTelemetryMeter, OpenTelemetryTracing
-from shared.telemetry.journal import OFF, Journal, Telemetry
-from shared.telemetry.metrics import METRICS, Metric, Metrics
+from shared.telemetry.journal import OFF, Journal, Telemetry, tell
+from shared.telemetry.metrics import ACTIVE, DURATION, METRICS, PROBLEMS, Metric, Metrics
+from shared.telemetry.sums import Sums
 from shared.telemetry.tracing import Attributes
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -328,23 +331,25 @@ def test_a_cache_tells_whether_entra_was_asked(world: World) -> None:
 
 
 class DownStore(MemoryStore):
-    def begin(self, key: str, fingerprint: str, *, lease_s: float, keep_s: float) -> Begun:
+    def begin(
+        self, caller: str, wanted: Sequence[Wanted], *, lease_s: float, keep_s: float
+    ) -> Begun:
         raise StoreUnavailable("mark")
 
 
 def test_a_store_does_what_it_did_and_tells_of_it(world: World) -> None:
     store = InstrumentedStore(MemoryStore(lambda: 0.0), world.telemetry)
-    begun = store.begin(KEY, "", lease_s=1.0, keep_s=9.0)
-    assert isinstance(begun, New)
-    assert store.complete(begun.claim, "payload", keep_s=9.0)
-    assert store.release(Claim(KEY, "another", ""), doubt=True, keep_s=9.0) is False
+    begun = store.begin(KEY, [Wanted(KEY, "")], lease_s=1.0, keep_s=9.0)
+    assert isinstance(begun, Granted)
+    assert store.settle(begun.claim, [Finished("payload")], keep_s=9.0)
+    assert world.spans["store settle"].attributes == {"facade.end": "Finished"}
+    assert store.settle(begun.claim, [Doubt()], keep_s=9.0) is False
     store.close()
 
     told = {name: dict(span.attributes or {}) for name, span in world.spans.items()}
     assert told == {
-        "store begin": {"facade.record": "New"},
-        "store complete": {},
-        "store release": {"facade.doubt": True},
+        "store begin": {"facade.record": "Granted", "facade.doubt": False},
+        "store settle": {"facade.end": "Doubt"},
     }
     assert world.measured() == {}
 
@@ -352,7 +357,7 @@ def test_a_store_does_what_it_did_and_tells_of_it(world: World) -> None:
 def test_a_store_that_fails_is_counted(world: World) -> None:
     with pytest.raises(StoreUnavailable):
         InstrumentedStore(DownStore(lambda: 0.0), world.telemetry).begin(
-            KEY, "", lease_s=1.0, keep_s=9.0
+            KEY, [Wanted(KEY, "")], lease_s=1.0, keep_s=9.0
         )
     assert world.measured() == {("facade.store.failures", "step=begin"): 1}
     assert dict(world.spans["store begin"].attributes or {}) == {"error.type": "StoreUnavailable"}
@@ -453,10 +458,37 @@ def test_a_problem_is_counted_by_its_code() -> None:
     assert meter.of("facade.outcomes") == []
 
 
-def test_late_work_is_counted_by_how_it_ended() -> None:
+def test_what_an_operator_is_told_is_counted_also_after_the_answer() -> None:
     meter = Meter()
-    journal(meter).write_late("done")
-    assert meter.of("facade.late") == [{"action": "cancel", "ending": "done"}]
+    written = journal(meter)
+    with written.collecting():
+        tell(logging.getLogger("facade.test"), logging.ERROR, "credential_refused")
+        written.write(500, "misconfigured")
+        tell(logging.getLogger("facade.test"), logging.ERROR, "store_unavailable")
+    assert meter.of("facade.events") == [
+        {"event": "credential_refused"},
+        {"event": "store_unavailable"},
+    ]
+
+
+def test_a_problem_says_which_error_is_behind_its_code() -> None:
+    meter = Meter()
+    written = journal(meter)
+    written.cause = "KeyNotDue"
+    written.write(503, "upstream_unavailable")
+    assert meter.of("facade.problems") == [
+        {"action": "cancel", "code": "upstream_unavailable", "status": 503, "cause": "KeyNotDue"}
+    ]
+
+
+def test_a_request_that_took_too_long_is_marked_as_slow() -> None:
+    meter = Meter()
+    Journal("rid", iter((1.0, 6.5)).__next__, action="cancel", metrics=Metrics(meter)).write(
+        200, "cancelled"
+    )
+    assert meter.of("facade.request.duration") == [
+        {"action": "cancel", "status_class": "2xx", "slow": True}
+    ]
 
 
 @pytest.mark.parametrize(
@@ -493,12 +525,79 @@ def test_a_retry_is_a_call_that_repeats_one_without_a_final_answer(
 # The names are documented.
 
 
-def test_every_metric_is_in_the_readme_with_its_unit() -> None:
-    readme = (REPOSITORY / "README.md").read_text("utf-8")
-    table: dict[str, Any] = {
-        cells[0].strip("` "): cells[1].strip("` ")
-        for line in readme.splitlines()
+def test_every_metric_is_documented_with_its_unit_and_its_dimensions() -> None:
+    pages = REPOSITORY.glob("docs/*.md")
+    rows = (
+        [cell.strip() for cell in line.split("|")[1:4]]
+        for page in pages
+        for line in page.read_text("utf-8").splitlines()
         if line.startswith("| `facade.")
-        for cells in [line.split("|")[1:]]
+    )
+    table = {
+        name.strip("`"): (
+            unit.strip("`"),
+            set(re.findall(r"`(\w+)`", re.sub(r"\([^)]*\)", "", split_by))),
+        )
+        for name, unit, split_by in rows
     }
-    assert table == {metric.name: metric.unit for metric in METRICS}
+    assert table == {metric.name: (metric.unit, set(metric.dimensions)) for metric in METRICS}
+
+
+def test_nothing_is_split_by_what_its_metric_does_not_name() -> None:
+    meter = Meter()
+    metrics = Metrics(meter)
+    metrics.arrived("cancel")
+    for status in (200, 503):
+        metrics.answered(
+            "cancel", status, "any", 6.0, cause="Overloaded", confirmed=True, replayed=False
+        )
+    metrics.upstream_call("graph", "cancel", None, 1.0)
+    metrics.upstream_retry("graph", "cancel")
+    metrics.exchanged(asked_entra=True)
+    metrics.store_failed("begin")
+    metrics.happened("credential_refused")
+    metrics.ended_late("cancel", "done")
+
+    split_by: dict[str, set[str]] = {}
+    for name, _, attributes in meter.recorded:
+        split_by.setdefault(name, set()).update(attributes)
+    assert split_by == {metric.name: set(metric.dimensions) for metric in METRICS}
+
+
+def test_a_distribution_that_nobody_collects_does_not_grow_without_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("shared.telemetry.sums._MOST_VALUES", 3)
+    sums = Sums()
+    for number in range(5):
+        sums.add(DURATION, number, {"action": "cancel"})
+        sums.add(PROBLEMS, 1, {"code": "overloaded"})
+    assert {metric: values for metric, _, values in sums.take()} == {
+        DURATION: [0, 1, 2],
+        PROBLEMS: [5],
+    }
+    assert list(sums.take()) == []
+
+
+def test_what_is_back_at_zero_is_told_once() -> None:
+    sums = Sums()
+    for value in (1, 1, -1):
+        sums.add(ACTIVE, value, {"action": "cancel"})
+    assert sums.levels() == sums.levels() == [({"action": "cancel"}, 1)]
+    sums.add(ACTIVE, -1, {"action": "cancel"})
+    assert (sums.levels(), sums.levels()) == ([({"action": "cancel"}, 0)], [])
+
+
+def test_no_measurement_is_lost_or_counted_twice_among_threads() -> None:
+    sums, taken = Sums(), list[float]()
+
+    def measure() -> None:
+        for _ in range(2_000):
+            sums.add(PROBLEMS, 1, {"code": "overloaded"})
+
+    with ThreadPoolExecutor(9) as threads:
+        busy = [threads.submit(measure) for _ in range(8)]
+        while not all(job.done() for job in busy):
+            taken += [value for _, _, values in sums.take() for value in values]
+    taken += [value for _, _, values in sums.take() for value in values]
+    assert sum(taken) == 16_000

@@ -1,0 +1,95 @@
+"""The calls to Microsoft Graph of one request: with the token of whoever asks, renewed once where
+Graph refuses it, each call noted in the journal.
+
+Owns tokens, ids of calls and fresh connections. Does *not* know what is called, nor when a call is
+repeated for another reason.
+"""
+
+import uuid
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from shared.entra.graph_token import GraphToken, GraphTokens
+from shared.graph.endings import Body, Ending, GraphAnswer, NoAnswer, Seen, ending
+from shared.identity.principal import Principal
+from shared.telemetry.journal import Journal
+from shared.transport.deadline import Deadline
+
+SHORTEST_CALL_S = 0.3
+_IDS_OF_CALLS = uuid.UUID("5f0f5c59-4d5c-4d06-8c0e-6c1c8f0e2a61")  # made up once, as a name space
+
+
+class Send(Protocol):
+    """Sends one call; raises nothing for what Graph or the network may do."""
+
+    def __call__(self, token: GraphToken, *, call_id: str, fresh: bool) -> Seen:
+        """Return how it ended."""
+        ...
+
+
+@dataclass(slots=True)
+class Calls[P: Principal]:
+    """The calls of one request, made by one thread.
+
+    ``count`` is how many were sent; ``renewed`` says that Graph refused a token of this request.
+    """
+
+    tokens: GraphTokens[P]
+    caller: P
+    deadline: Deadline
+    journal: Journal
+    count: int = 0
+    renewed: bool = False
+    _token: GraphToken | None = field(default=None, repr=False)
+    _answered: bool = True
+
+    def send(self, step: str, send: Send, *, success: int, fresh: bool = False) -> Seen:
+        """Send one call, and the same again with another token where Graph refuses this one
+        (continuous access evaluation): nothing was done.
+
+        What a token, a pause or a stall took the time for is not sent: what is begun after the
+        deadline may outlive the lease of its record. After a call without an answer the next goes
+        over a fresh connection, as with ``fresh``.
+
+        Errors: those of the exchange.
+        """
+        if self._token is None:
+            self._token = self.tokens.exchange(self.caller, self.deadline)
+        while self.deadline.remaining_s() >= SHORTEST_CALL_S:
+            seen = self._send(step, send, self._token, success, fresh=fresh)
+            if (
+                self.renewed
+                or not isinstance(seen, GraphAnswer)
+                or (seen.status, seen.body) != (401, Body.FITTING)
+                or self.deadline.remaining_s() < SHORTEST_CALL_S
+            ):
+                return seen
+            self._token = self._renew(seen.claims)
+        return NoAnswer(sent=False, cause="DeadlineOver")
+
+    def _send(self, step: str, send: Send, token: GraphToken, success: int, *, fresh: bool) -> Seen:
+        self.count += 1
+        call_id = str(
+            uuid.uuid5(_IDS_OF_CALLS, f"{self.journal.request_id}/{len(self.journal.calls)}")
+        )
+        started_at = self.deadline.now()
+        seen = send(token, call_id=call_id, fresh=fresh or not self._answered)
+        how = ending(seen, success=success)
+        self._answered = how is not Ending.UNANSWERED
+        answer = seen if isinstance(seen, GraphAnswer) else None
+        self.journal.graph_call(
+            step,
+            how,
+            status=answer.status if answer else None,
+            graph_request_id=answer.request_id if answer else None,
+            seconds=self.deadline.now() - started_at,
+            code=answer.code if answer else None,
+            call_id=call_id,
+        )
+        return seen
+
+    def _renew(self, claims: str | None) -> GraphToken:
+        self.renewed = True
+        if claims is None:
+            self.tokens.forget(self.caller)
+        return self.tokens.exchange(self.caller, self.deadline, claims=claims)

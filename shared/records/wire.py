@@ -1,0 +1,89 @@
+"""The wire beneath Azure's table client: the service's own channel in the place of requests.
+
+Owns how a request of azure-core travels and how its answer comes back. Does *not* know tables. What
+fails before the first byte has left is ``NotSent``, all else ``Unanswered``: the channel's own line
+(``transport/channel.py``).
+"""
+
+import time
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from azure.core.pipeline.transport import HttpResponse, HttpTransport
+from azure.core.rest import HttpRequest
+from azure.core.utils import case_insensitive_dict
+
+from shared.transport.channel import Answer, Channel, NotSent
+from shared.transport.connections import Trust
+
+_KEPT = 64
+_LIMIT_BYTES = 4 * 1024 * 1024  # a page of a table holds at most that
+_NOT_OURS = frozenset({"content-length", "host"})  # the channel says these itself
+
+
+class WireResponse(HttpResponse):
+    """An answer that is there as a whole."""
+
+    def __init__(self, request: Any, answer: Answer) -> None:
+        super().__init__(request, answer)
+        self.status_code = answer.status
+        self.headers = case_insensitive_dict(answer.headers)
+        self.reason = str(answer.status)
+        self.content_type = answer.headers.get("content-type")
+        self._content = answer.body
+
+    def body(self) -> bytes:
+        """Return the body."""
+        return self._content
+
+
+class ChannelTransport(HttpTransport[HttpRequest, WireResponse]):
+    """Sends all requests to ``origin``; plain http is for the emulator of a developer's machine.
+
+    Each call takes the options ``until``, a moment of the monotonic clock, and ``connect_s``.
+    """
+
+    def __init__(self, origin: str, trust: Trust | None) -> None:
+        self._channel = Channel(origin, trust, keep=_KEPT)
+        self._closed = False
+
+    def send(self, request: HttpRequest, **options: Any) -> WireResponse:
+        """Exchange a request with its answer. Errors: NotSent, Unanswered."""
+        if self._closed:
+            raise NotSent("Closed")
+        address = urlsplit(request.url)
+        content = request.content
+        answer = self._channel.exchange(
+            request.method,
+            f"{address.path}?{address.query}" if address.query else address.path,
+            {
+                name: value
+                for name, value in request.headers.items()
+                if name.lower() not in _NOT_OURS
+            },
+            content.encode() if isinstance(content, str) else content,
+            connect_s=options["connect_s"],
+            total_s=options["until"] - time.monotonic(),
+            limit_bytes=_LIMIT_BYTES,
+        )
+        return WireResponse(request, answer)
+
+    def open(self) -> None:
+        """Nothing: a connection is opened when it is used."""
+
+    def close(self) -> None:
+        """Close the connections that are idle; nothing is sent any more."""
+        self._closed = True
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        trace: TracebackType | None = None,
+    ) -> None:
+        self.close()
