@@ -739,8 +739,8 @@ def test_the_documents_name_codes_actions_and_members_that_exist(
 ) -> None:
     """A word in code with an underscore names something that exists.
 
-    That is a code of the contract (tests/docs holds the table of codes to it), an outcome, an action
-    of the sample flow, or, in capitals, a name of the other documents.
+    That is a code of the contract (tests/docs holds the table of codes to it), an outcome, an
+    action of the sample flow, or, in capitals, a name of the other documents.
     """
     codes = Page.read(REPOSITORY / "docs" / "troubleshooting.md").first_cells("Every code")
     known = (
