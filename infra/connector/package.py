@@ -51,11 +51,13 @@ class Publisher:
     def __post_init__(self) -> None:
         for name in ("website", "privacy_policy"):
             if not _ADDRESS.fullmatch(getattr(self, name)):
-                raise PackageRefused(f"{name.upper()} is an address that begins with https://.")
+                raise PackageRefused(
+                    f"{name.upper()} has to be an address that begins with https://."
+                )
         if not _EMAIL.fullmatch(self.contact_email):
-            raise PackageRefused("CONTACT_EMAIL is a mail address.")
+            raise PackageRefused("CONTACT_EMAIL has to be a mail address.")
         if not self.contact_name.strip():
-            raise PackageRefused("CONTACT_NAME is the name of a person or a team.")
+            raise PackageRefused("CONTACT_NAME has to be the name of a person or a team.")
 
     @classmethod
     def read(cls, values: Mapping[str, str]) -> "Publisher | None":
@@ -95,7 +97,7 @@ class Deployment:
 def _require_host(host: str) -> None:
     if "/" in host or ":" in host:
         raise PackageRefused(
-            "HOST is a bare host name without scheme, port and path, e.g. "
+            "HOST has to be a bare host name without scheme, port and path, e.g. "
             f"contoso-bookings.azurewebsites.net, not {host!r}."
         )
     labels = host.split(".")
@@ -106,7 +108,7 @@ def _require_host(host: str) -> None:
         or labels[-1].isdigit()
     ):
         raise PackageRefused(
-            "HOST is a public host name in small letters, e.g. "
+            "HOST has to be a public host name in small letters, e.g. "
             f"contoso-bookings.azurewebsites.net, not {host!r}."
         )
 
@@ -114,8 +116,8 @@ def _require_host(host: str) -> None:
 def _require_guid(name: str, value: str) -> None:
     if not _GUID.fullmatch(value) or not value.strip("0-"):
         raise PackageRefused(
-            f"{name} is a GUID in small letters, as the app registration's overview shows it, "
-            f"not {value!r}."
+            f"{name} has to be a GUID in small letters, as the app registration's overview shows "
+            f"it, not {value!r}."
         )
 
 

@@ -62,7 +62,7 @@ def _secret(value: SecretStr) -> SecretStr:
 
 def _business(value: str) -> str:
     if "*" in value:
-        raise ValueError("must be one booking business each; there is no wildcard")
+        raise ValueError("must name one booking business; there is no wildcard")
     return value
 
 
