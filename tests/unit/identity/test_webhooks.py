@@ -438,15 +438,15 @@ FAULTS: dict[str, tuple[Any, str]] = {
     "a wildcard": (
         [entry(businesses=["mark@contoso.com", "*"])],
         (
-            "has an entry, number 1, whose businesses, number 2, is not usable: must be one "
-            "booking business each; there is no wildcard"
+            "has an entry, number 1, whose businesses, number 2, is not usable: must name one "
+            "booking business; there is no wildcard"
         ),
     ),
     "a wildcard in an address": (
         [entry(businesses=["*@mark.com"])],
         (
-            "has an entry, number 1, whose businesses, number 1, is not usable: must be one "
-            "booking business each; there is no wildcard"
+            "has an entry, number 1, whose businesses, number 1, is not usable: must name one "
+            "booking business; there is no wildcard"
         ),
     ),
     "a blank business": (
