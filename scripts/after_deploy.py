@@ -31,8 +31,9 @@ def find_faults(root: str, asks: Mapping[str, str], version: str, ask: Ask) -> I
     """Yield what is wrong, in words; ``asks`` holds a method for each published path."""
     status, health = ask("GET", f"{root}/api/health")
     if status != 200 or not isinstance(health, dict):
-        answered = status or "nothing"
-        yield f"GET /api/health answers {answered}: no function was found, or none starts"
+        yield (
+            f"GET /api/health answers {status or 'nothing'}: no function was found, or none starts"
+        )
         return
     if health.get("version") != version:
         yield f"version {health.get('version', 'without a name')} still answers, not {version}"

@@ -74,8 +74,10 @@ class TokenMint:
         members = {name: value for name, value in members.items() if value is not None}
         payload = b64url(json.dumps(claims, separators=(",", ":")).encode())
         signed = f"{encode_header(hash_nonce(members))}.{payload}".encode()
-        made = b64url(signature(signed, key, str(members.get("alg", "RS256"))))
-        return f"{encode_header(members)}.{payload}.{made}"
+        return (
+            f"{encode_header(members)}.{payload}."
+            f"{b64url(signature(signed, key, str(members.get('alg', 'RS256'))))}"
+        )
 
     def verify(self, token: str) -> dict[str, object]:
         """Return the claims of a token that one of the published keys signed.

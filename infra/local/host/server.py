@@ -174,8 +174,10 @@ class FunctionsHost:
         if body is None:
             return None
         query = scope["query_string"]
-        host = headers.get("host", "localhost")
-        address = f"{scope['scheme']}://{host}{scope['raw_path'].decode('ascii')}"
+        address = (
+            f"{scope['scheme']}://{headers.get('host', 'localhost')}"
+            f"{scope['raw_path'].decode('ascii')}"
+        )
         request = {
             "method": Datum(scope["method"], "string"),
             "url": Datum(
