@@ -879,8 +879,9 @@ def identified(
 ) -> TableStore:
     emulator, authority = secured
     credential = ManagedIdentityCredential(client_id, **options)
+    table = f"t{secrets.token_hex(8)}"
     return TableStore.from_endpoint(
-        emulator.endpoint, "records", credential, patience=PATIENT, trust=open_trust(authority)
+        emulator.endpoint, table, credential, patience=PATIENT, trust=open_trust(authority)
     )
 
 
