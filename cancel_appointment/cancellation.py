@@ -1,4 +1,4 @@
-"""Carries a cancel out: records, tokens, calls and pauses, as ``protocol.py`` decides them.
+"""Carries a cancel out: records, tokens, calls and pauses, as ``protocol/`` decides them.
 
 Owns the sharing out of the deadline. Does *not* decide what an answer means.
 """
@@ -7,19 +7,10 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from cancel_appointment.bookings import Appointments
-from cancel_appointment.outcome import CancelOutcome
-from cancel_appointment.protocol import (
-    Fail,
-    Finish,
-    Go,
-    Known,
-    Left,
-    Step,
-    after_cancel,
-    after_look,
-    give_up,
-    what_can_be_said,
-)
+from cancel_appointment.protocol.decisions import Go, Step, after_cancel, after_look
+from cancel_appointment.protocol.doubt import Known, Left
+from cancel_appointment.protocol.failures import give_up, what_can_be_said
+from cancel_appointment.protocol.outcome import CancelOutcome
 from cancel_appointment.records import Records
 from cancel_appointment.request import CancelRequest
 from shared.entra.graph_token import GraphToken, GraphTokens
@@ -101,10 +92,10 @@ class Cancellation[P: Principal]:
                 else after_look(seen, known, attempt.request.appointment_id)
             )
             match move:
-                case Finish():
-                    return move.outcome
-                case Fail():
-                    raise move.error
+                case CancelOutcome():
+                    return move
+                case FacadeError():
+                    raise move
                 case Go():
                     attempt.known = move.known
                     step = move.step

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cancel_appointment.outcome import Outcome
+from cancel_appointment.protocol.outcome import Outcome
 from shared.serving.problems import BUG, TABLE
 from shared.settings import Settings, TelemetrySettings
 from tests.docs.pages import REPOSITORY, Block, Page, all_pages

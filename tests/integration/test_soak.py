@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from cancel_appointment import contract
-from cancel_appointment.outcome import CancelOutcome, Outcome
+from cancel_appointment.protocol.outcome import CancelOutcome, Outcome
 from cancel_appointment.request import CancelRequest
 from shared import errors
 from shared.errors import FacadeError, FieldFault

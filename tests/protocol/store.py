@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from cancel_appointment.outcome import CancelOutcome, Missing, Outcome
+from cancel_appointment.protocol.outcome import CancelOutcome, Missing, Outcome
 from shared.records.memory_store import MemoryStore
 from shared.records.rules import (
     Begun,

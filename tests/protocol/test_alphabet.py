@@ -5,17 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from cancel_appointment.protocol import (
-    Fail,
-    Finish,
-    Go,
-    Known,
-    Left,
-    Move,
-    after_cancel,
-    after_look,
-)
-from shared.errors import OutcomeUnknown
+from cancel_appointment.protocol.decisions import Move, after_cancel, after_look
+from cancel_appointment.protocol.doubt import Known, Left
+from shared.errors import FacadeError, OutcomeUnknown
 from shared.graph.endings import GraphAnswer
 from shared.transport.retry_after import parse_retry_after
 from tests.protocol.alphabet import (
@@ -41,13 +33,9 @@ EVERY_KNOWN = [
 
 
 def _consequence(move: Move) -> object:
-    match move:
-        case Finish(outcome):
-            return outcome
-        case Fail(error):
-            return Fail, isinstance(error, OutcomeUnknown)
-        case Go():
-            return move
+    if isinstance(move, FacadeError):
+        return FacadeError, isinstance(move, OutcomeUnknown)
+    return move
 
 
 # For the few it does not matter whether a cancel arrived that had no effect, nor the spelling.

@@ -17,7 +17,7 @@ from dataclasses import replace
 import pytest
 
 import cancel_appointment.records as records
-from cancel_appointment.outcome import CancelOutcome, Missing
+from cancel_appointment.protocol.outcome import CancelOutcome, Missing
 from shared.digest import digest
 from tests.protocol.alphabet import (
     ALL_CANCELS,

@@ -10,7 +10,7 @@ still stands; a 404 without a body may be anybody's, and one of the mailbox come
 
 from dataclasses import dataclass, field
 
-from cancel_appointment.outcome import CancelOutcome, Outcome
+from cancel_appointment.protocol.outcome import CancelOutcome, Outcome
 from shared.errors import (
     FacadeError,
     IdempotencyKeyReused,

@@ -27,7 +27,7 @@ import list_bookings
 import shared
 from cancel_appointment import contract
 from cancel_appointment.contract import CancelAnswer
-from cancel_appointment.outcome import CancelOutcome, Outcome
+from cancel_appointment.protocol.outcome import CancelOutcome, Outcome
 from cancel_appointment.request import CancelRequest
 from infra.local import seed
 from shared import errors
