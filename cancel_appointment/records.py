@@ -2,7 +2,7 @@
 
 Every request has a record *by nature* (tenant, caller, business, appointment). It carries the
 doubt: an attempt whose end nobody knows, whichever key it came with. A request with an
-Idempotency-Key has a second one, which carries the caller's wish to hear the same answer again, and
+Idempotency-Key has a second record. It carries the caller's wish to hear the same answer again, and
 detects another body.
 
 Owns keys, payloads, what is kept of an outcome, and what this worker did without a store. Does
@@ -44,8 +44,6 @@ LEASE_MARGIN_S = 10.0  # covers the skew of clocks between instances
 DAY_S = 24 * 3600.0
 _WAIT_AT_MOST_S = 3.0
 _FIRST_POLL_S, _LONGEST_POLL_S = 0.05, 0.5
-# By nature there is one request only: another message does not make it another.
-_NO_FINGERPRINT = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +95,8 @@ class Records:
         """
         who = digest("caller", caller.tenant_id, caller.object_id).hex()
         nature = _nature_of(caller, request)
-        wanted = [Wanted(nature, _NO_FINGERPRINT)]
+        # By nature there is one request only: another message does not make it another.
+        wanted = [Wanted(nature, fingerprint="")]
         if idempotency_key is not None:
             wanted.append(Wanted(_key_of(caller, idempotency_key), _fingerprint(request)))
         try:
@@ -115,11 +114,12 @@ class Records:
     def settle(self, entry: Entry, outcome: CancelOutcome, *, doubt: bool) -> CancelOutcome:
         """Write an outcome down and return it, as far as it still can be said.
 
-        By nature only ``cancelled`` is kept; a ``not_found`` that is not confirmed leaves the doubt
-        to the next attempt, and one of a missing business is not kept at all: a mailbox comes back.
-        Where another worker took the record over meanwhile, or a thread of this one went on without
-        it, or nobody can tell, those may have cancelled the appointment: a ``not_found`` is then
-        not confirmed.
+        By nature only ``cancelled`` is kept. A ``not_found`` that is not confirmed leaves the doubt
+        to the next attempt. One of a missing business is not kept at all: a mailbox comes back.
+
+        Another worker may have taken the record over meanwhile, or a thread of this one may have
+        gone on without it. Those may have cancelled the appointment, so a ``not_found`` is then not
+        confirmed; nor is it where nobody can tell.
         """
         if entry.claim is None:
             return outcome
@@ -221,8 +221,7 @@ class Unrecorded:
             caller: until for caller, until in self._forgotten_until.items() if until > now
         }
         if len(self._until) >= self._capacity:
-            counts = Counter(caller for caller, _ in self._until)
-            most = max(counts, key=counts.__getitem__)
+            [(most, _)] = Counter(caller for caller, _ in self._until).most_common(1)
             self._forgotten_until[most] = now + self._keep_s
             self._until = {what: until for what, until in self._until.items() if what[0] != most}
 

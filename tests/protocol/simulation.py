@@ -85,8 +85,9 @@ class Simulation:
 
     @staticmethod
     def _repeats(first: Run) -> list[tuple[Ask, Ask]]:
-        """Return who may come next: the same request again, and one for the same appointment from
-        elsewhere, at a worker that remembers nothing.
+        """Return who may come next, at a worker that remembers nothing.
+
+        The same request again, and one for the same appointment from elsewhere.
         """
         same, other = (
             replace(first.ask, instance=2),
@@ -98,8 +99,9 @@ class Simulation:
         return [*here, (same, other)] if first.blind else here
 
     def _was_explored(self, first: Run) -> bool:
-        """Say whether another path led to the same state: then the same repeats would follow, and
-        they were played.
+        """Say whether another path led to the same state.
+
+        Then the same repeats would follow, and they were played.
         """
         memories = frozenset(
             (number, *worker._records._unrecorded._until)
@@ -291,8 +293,9 @@ class Simulation:
         return self._choices.choose(self._setting.letters[step, may_hide])
 
     def _comes_first(self, visit: Visit | None) -> bool:
-        """Choose whether Graph carries a call out before or after a duplicate that may send calls
-        of its own meanwhile.
+        """Choose whether Graph carries a call out before or after a duplicate.
+
+        The duplicate may send calls of its own meanwhile.
         """
         return (
             visit is not None

@@ -50,8 +50,9 @@ class WatchedStore:
         self._forgot = False
 
     def state(self) -> object:
-        """Return what is written in the records; their times do not matter, for no schedule lasts
-        as long as they are kept.
+        """Return what is written in the records.
+
+        Their times do not matter: no schedule lasts as long as records are kept.
         """
         return frozenset((key, record.state, record.payload) for key, record in self._store)
 

@@ -53,18 +53,15 @@ def _consequences(
 
 
 def _effort(letter: Letter) -> object:
-    """Whether the wait that Graph asks for fits into a deadline, and whether another token is worth
-    a try.
-    """
+    """Whether the wait that Graph asks for fits, and whether another token is worth a try."""
     if not isinstance(letter.seen, GraphAnswer):
         return True, False
-    return (
-        parse_retry_after(letter.seen.retry_after, 0.0) or 0.0
-    ) < DEADLINE_S, letter.seen.status == 401
+    wait_s = parse_retry_after(letter.seen.retry_after, 0.0) or 0.0
+    return wait_s < DEADLINE_S, letter.seen.status == 401
 
 
 def _truth(letter: Letter) -> object:
-    """Nobody is there to see the difference between an effect at once and one before the next call."""
+    """Nobody is there to see whether the effect comes at once or before the next call."""
     landing = Landing.AT_ONCE if letter.landing is Landing.BEFORE_NEXT_CALL else letter.landing
     return letter.seen is None, landing, letter.doubtful, letter.hides
 

@@ -1,4 +1,4 @@
-"""How a cancel is carried out over a scripted Graph: calls, tokens, pauses, and what is left behind.
+"""How a cancel is carried out over a scripted Graph: calls, tokens, pauses, and what is left.
 
 What each end of a call means is in ``test_protocol``; what holds over all schedules in
 ``tests/protocol``.
@@ -70,7 +70,7 @@ class Call:
 
 @dataclass
 class Scene:
-    """Graph, Entra, time and chance, as a script: what each call ends with, and how long it takes."""
+    """Graph, Entra, time and chance, as a script: how each call ends, and how long it takes."""
 
     script: Sequence[Seen | BaseException]
     appointment_id: str = REQUEST.appointment_id

@@ -477,8 +477,9 @@ VALUES = {
 
 
 def parse_challenge(header: str) -> dict[str, str]:
-    """Parse one Bearer challenge as strictly as RFC 6750 section 3 writes it: quoted values without
-    escapes, each parameter once.
+    """Parse one Bearer challenge as strictly as RFC 6750 section 3 writes it.
+
+    Values are quoted, without escapes, and each parameter comes once.
     """
     assert re.fullmatch(rf"Bearer {PARAMETER.pattern}(, {PARAMETER.pattern})*", header)
     found = PARAMETER.findall(header)
@@ -544,8 +545,9 @@ def test_problem_json_is_answered_to_those_who_name_it(accept: str | None, named
     ids=lambda accept: f"{accept[-3:]!r} {len(accept)}",
 )
 def test_no_accept_header_keeps_the_event_loop_busy(accept: str) -> None:
-    """The answer is made there, for strangers, too. The bound is generous: a millisecond was not
-    enough before.
+    """The answer is made there, for strangers, too.
+
+    The bound is generous: a millisecond was not enough before.
     """
     spent_s = min(
         timeit.repeat(

@@ -1,6 +1,4 @@
-"""Two records per request: whose they are, what is replayed, who waits, and what is left for the
-next one.
-"""
+"""Two records per request: whose they are, what is replayed, who waits, and what is left."""
 
 import logging
 from collections.abc import Callable, Sequence
