@@ -106,6 +106,7 @@ class Simulation:
         memories = frozenset(
             (number, *worker._records._unrecorded._until)
             for number, worker in self._workers.items()
+            if worker._records._unrecorded._until
         )
         outside = (
             self._scripted,
