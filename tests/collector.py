@@ -1,5 +1,6 @@
-"""Collectors of telemetry, for tests and benchmarks: they take what the service exports, by OTLP over
-HTTP or to Azure Monitor, and keep it readable.
+"""Collectors of telemetry, for tests and benchmarks.
+
+They take what the service exports, by OTLP over HTTP or to Azure Monitor, and keep it readable.
 """
 
 import gzip
@@ -42,8 +43,9 @@ class SeenSpan:
 
 @dataclass(frozen=True)
 class Point:
-    """The latest value of one metric with these attributes: a sum, or the number of measurements of
-    a distribution.
+    """The latest value of one metric with these attributes.
+
+    It is a sum, or the number of measurements of a distribution.
     """
 
     metric: str
@@ -117,8 +119,9 @@ class Collector(_Listener):
             return [span for span in self._spans if span.trace_id == trace_id]
 
     def point(self, metric: str, **attributes: object) -> float:
-        """Return the latest value of a metric, summed over whatever else splits it; 0 where it was
-        never measured.
+        """Return the latest value of a metric; 0 where it was never measured.
+
+        It is summed over whatever else splits it.
         """
         with self._news:
             points = [point for point in self._points.values() if point.metric == metric]
@@ -133,7 +136,8 @@ class Collector(_Listener):
             while not condition():
                 left_s = deadline - time.monotonic()
                 assert left_s > 0, (
-                    f"not exported within {PATIENCE_S:g} s; what came: {self._spans} {list(self._points.values())}"
+                    f"not exported within {PATIENCE_S:g} s; what came: {self._spans} "
+                    f"{list(self._points.values())}"
                 )
                 self._news.wait(left_s)
 
@@ -190,7 +194,9 @@ class Ingestion(_Listener):
         key = "11111111-1111-1111-1111-111111111111"
         return {
             "TELEMETRY": "azure_monitor",
-            "APPLICATIONINSIGHTS_CONNECTION_STRING": f"InstrumentationKey={key};IngestionEndpoint={self._server.url}/",
+            "APPLICATIONINSIGHTS_CONNECTION_STRING": (
+                f"InstrumentationKey={key};IngestionEndpoint={self._server.url}/"
+            ),
             "APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL": "true",
             "APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED": "true",
             "OTEL_TRACES_SAMPLER": "microsoft.fixed_percentage",

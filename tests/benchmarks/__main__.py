@@ -1,5 +1,6 @@
-"""``python -m tests.benchmarks [--json] [NAME ...]``: run all benchmarks, or those named, and print
-what they found.
+"""Run all benchmarks, or those named, and print what they found.
+
+``python -m tests.benchmarks [--json] [NAME ...]``
 """
 
 import argparse

@@ -1,5 +1,7 @@
-"""What a new process costs until its first answer: this service, a process that only imports what
-such an app is made of, and the same job done otherwise.
+"""What a new process costs until its first answer.
+
+Beside this service: a process that only imports what such an app is made of, and the same job done
+otherwise.
 
 Run it with ``python -m tests.benchmarks cold_start``; ``python -m
 tests.benchmarks.bench_cold_start`` shows where the time of importing goes instead.
@@ -78,15 +80,17 @@ class Samples:
 
 
 def environment_of_its_own() -> Path | None:
-    """Return the interpreter that has azure-identity and msgraph-sdk, making its environment the
-    first time; None where it cannot be made.
+    """Return the interpreter that has azure-identity and msgraph-sdk; None where there can be none.
+
+    The first call makes its environment.
     """
     interpreter, made_of = SDK_FOLDER / "bin" / "python", SDK_FOLDER / "made-of"
     wanted = hashlib.sha256("\n".join((sys.version, *SDK_REQUIREMENTS)).encode()).hexdigest()
     if made_of.is_file() and made_of.read_text() == wanted:
         return interpreter
     _say(
-        f"installing {' and '.join(SDK_REQUIREMENTS[:2])} in {SDK_FOLDER.relative_to(REPOSITORY)}, once ..."
+        f"installing {' and '.join(SDK_REQUIREMENTS[:2])} in "
+        f"{SDK_FOLDER.relative_to(REPOSITORY)}, once ..."
     )
     try:
         venv.create(SDK_FOLDER, clear=True, with_pip=True)
@@ -108,8 +112,9 @@ def start(
     number: int,
     samples: Samples | None,
 ) -> None:
-    """Run a subject with an appointment of its own, see that it did its job, and take its time if
-    it counts.
+    """Run a subject with an appointment of its own, and see that it did its job.
+
+    Its time is taken if it counts.
     """
     body = json.dumps({"businessId": seed.LUNCH_DELIVERY, "appointmentId": appointment_id(number)})
     environment = {
@@ -240,8 +245,9 @@ def _compared(what: str, found: Mapping[str, Samples], to: str) -> Iterator[Figu
 
 
 def imports() -> str:
-    """Return where the time of ``import function_app`` goes: by package, and the most expensive
-    modules. Microseconds; measuring alone doubles them.
+    """Return where the time of ``import function_app`` goes, in microseconds.
+
+    It is given by package, and for the most expensive modules. Measuring alone doubles the times.
     """
     run = subprocess.run(
         [sys.executable, "-X", "importtime", "-c", "import function_app"],

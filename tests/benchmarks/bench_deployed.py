@@ -1,6 +1,8 @@
-"""What a cancel costs as ``azd up`` deploys it, beside the default: records in Table Storage (Azurite
-here), telemetry to Azure Monitor (a sink here), each alone and both together; through Microsoft's
-runtime and without it; with an Idempotency-Key and without.
+"""What a cancel costs as ``azd up`` deploys it, beside the default.
+
+Deployed means records in Table Storage (Azurite here) and telemetry to Azure Monitor (a sink here).
+Each is measured alone and both together: through Microsoft's runtime and without it, with an
+Idempotency-Key and without.
 
 Run it with ``python -m tests.benchmarks deployed``. The emulator and the sink run beside the
 subjects: their CPU is not counted, but on two cores they make the wall time longer. Calls to the

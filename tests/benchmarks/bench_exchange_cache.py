@@ -1,5 +1,6 @@
-"""What a warm on-behalf-of exchange costs with 10 users and with 10,000, and what a user costs in
-memory.
+"""What a warm on-behalf-of exchange costs with 10 users and with 10,000.
+
+It also measures what a user costs in memory.
 
 Run it with ``python -m tests.benchmarks exchange_cache``. Measured is what each request pays: the
 key, made from an assertion of an ordinary size, and the look-up. Every user asks, in mixed order,

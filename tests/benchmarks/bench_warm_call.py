@@ -1,5 +1,6 @@
-"""What one call costs once everything is warm, and what it costs when something is not, against
-what people would use instead.
+"""What one call costs once everything is warm, and when something is not.
+
+It is set against what people would use instead.
 
 Run it with ``python -m tests.benchmarks warm_call``. CPU is that of the subject's own process,
 whatever the machine does beside it; the subjects take turns.

@@ -1,5 +1,6 @@
-"""``python -m tests.benchmarks.profiling [--calls N] [--functions N]``: where the CPU of a warm
-call goes, step by step.
+"""Where the CPU of a warm call goes, step by step.
+
+``python -m tests.benchmarks.profiling [--calls N] [--functions N]``
 
 The bare handler cancels appointments while the steps that matter are clocked with the CPU of their
 own thread, each without the steps inside it. A clock costs well under a microsecond, so the steps

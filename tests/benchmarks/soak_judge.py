@@ -1,5 +1,6 @@
-"""What may be said in a soak: one request, its answer, and what the upstream saw, set against the
-contract.
+"""What may be said in a soak.
+
+One request, its answer, and what the upstream saw are set against the contract.
 
 Owns the violations. The codes and their statuses are written down a second time on purpose, as in
 ``tests/integration/violations.py``, whose check of shapes is used.
@@ -68,8 +69,9 @@ def word(told: Told) -> str:
 
 
 def is_excused(errand: Errand, said: str) -> bool:
-    """Tell whether an answer is true and not what was to come: the service, or what is behind it,
-    had too much to do.
+    """Tell whether an answer is true but not the expected one, because of too much load.
+
+    The service, or what is behind it, had too much to do.
     """
     return said not in errand.says and (said in _BUSY or said == "outcome_unknown")
 

@@ -36,7 +36,10 @@ _GRAPH_HEADERS = (
     "Cache-Control: private",
     "Strict-Transport-Security: max-age=31536000",
     "request-id: 8a1d6d1c-7b8b-4d0e-9c0a-2f8f0b1a7c55",
-    'x-ms-ags-diagnostic: {"ServerInfo":{"DataCenter":"West Europe","Slice":"E","Ring":"5","ScaleUnit":"003","RoleInstance":"AM4PEPF00028DF0"}}',
+    (
+        'x-ms-ags-diagnostic: {"ServerInfo":{"DataCenter":"West Europe",'
+        '"Slice":"E","Ring":"5","ScaleUnit":"003","RoleInstance":"AM4PEPF00028DF0"}}'
+    ),
     "Date: Wed, 25 Nov 2026 10:00:00 GMT",
 )
 _CANCELLED = answer(204, None, *_GRAPH_HEADERS)

@@ -1,5 +1,7 @@
-"""Each alert fires: its cause is driven through Microsoft's runtime, what the service then exports to
-Azure Monitor becomes rows of ``customMetrics``, and the alert's own query is run on them.
+"""Each alert fires.
+
+Its cause is driven through Microsoft's runtime. What the service then exports to Azure Monitor
+becomes rows of ``customMetrics``, and the alert's own query runs on them.
 
 And what is said of it in lines reaches an operator: each line belongs to an invocation, as the
 runtime hands it to the host.

@@ -1,5 +1,6 @@
-"""When a connection is used again and when not, over real sockets: age, tickets, silence, answers
-that belong to others, and many threads at once.
+"""When a connection is used again and when not, over real sockets.
+
+Age, tickets, silence, answers that belong to others, and many threads at once.
 """
 
 import socket
@@ -308,8 +309,9 @@ FATES = (*ANSWERED, _reset, _close, _cut)
 
 
 def test_many_threads_with_mixed_fates_cross_nothing(bench: Bench) -> None:
-    """Each answer names the call it belongs to, and some are given twice, late, in pieces, or not
-    at all. Whatever a call is told is its own.
+    """Whatever a call is told is its own.
+
+    Each answer names the call it belongs to. Some are given twice, late, in pieces, or not at all.
     """
 
     def script(link: Link) -> None:

@@ -1,5 +1,6 @@
-"""Each row of the contract's table as a caller sees it: over HTTP, through the official runtime,
-provoked at Entra, at Graph or in the request.
+"""Each row of the contract's table as a caller sees it.
+
+Over HTTP, through the official runtime, provoked at Entra, at Graph or in the request.
 """
 
 import base64
@@ -422,7 +423,10 @@ def test_claims_are_handed_on_in_base64(facade: Facade) -> None:
 
 def test_what_graph_asks_for_is_handed_on_too(facade: Facade) -> None:
     wanted = '{"access_token":{"nbf":{"essential":true,"value":"1600000000"}}}'
-    challenge = f'Bearer realm="", error="insufficient_claims", claims="{base64.b64encode(wanted.encode()).decode()}"'
+    challenge = (
+        'Bearer realm="", error="insufficient_claims", '
+        f'claims="{base64.b64encode(wanted.encode()).decode()}"'
+    )
     facade.stack.graph.faults.add(
         graph_says(401, "InvalidAuthenticationToken", **{"WWW-Authenticate": challenge})
     )
@@ -628,8 +632,9 @@ def test_more_than_there_is_room_for_is_refused_at_once_and_health_answers_meanw
 
 
 def test_a_cancel_that_finds_no_thread_in_time_is_never_begun(stack: LocalStack) -> None:
-    """One thread, held by the first; the second is told that we are busy, not that its outcome is
-    unknown, and nothing of it reaches Graph.
+    """One thread, held by the first request; the second is told that we are busy.
+
+    It is not told that its outcome is unknown, and nothing of it reaches Graph.
     """
     with (
         service(stack, MAX_CONCURRENCY="1", REQUEST_DEADLINE_SECONDS="2") as facade,

@@ -1,5 +1,6 @@
-"""Nothing obtained for one user reaches another: two users in parallel, on 64 threads, while Entra
-throttles one of them.
+"""Nothing obtained for one user reaches another.
+
+Two users ask in parallel, on 64 threads, while Entra throttles one of them.
 
 MSAL's own HTTP cache would hand one user's throttling, and even one user's token, to another. Tests
 at the end put it back and have to see it.
@@ -49,8 +50,9 @@ WAIT_S = 1234  # asked of the throttled user alone; nobody else may ever hear of
 
 
 def disturb(entra: EntraSimulator, *, turns: int) -> None:
-    """Throttle one user in every way, again and again, for ten requests a turn; both users'
-    successes carry Retry-After.
+    """Throttle one user in every way, again and again, for ten requests a turn.
+
+    Both users' successes carry Retry-After.
     """
     mine, wait = {"user": THROTTLED.object_id}, {"Retry-After": str(WAIT_S)}
     entra.faults.add(
@@ -235,8 +237,9 @@ def test_either_guard_alone_is_enough(
 
 @pytest.fixture
 def unguarded(stack: LocalStack, trust: Trust, monkeypatch: pytest.MonkeyPatch) -> Worker:
-    """The exchange as it would be with MSAL's own HTTP cache and a client that hands it every
-    answer.
+    """The exchange as it would be with MSAL's own HTTP cache.
+
+    Its client hands every answer to that cache.
     """
     monkeypatch.setattr(entra_client, "_NoHttpCache", dict)
     return start_worker(stack.environment, trust, http=TrustfulHttp)

@@ -1,5 +1,7 @@
-"""Nothing that is logged, traced, measured or answered holds a token, a secret, message text, an
-address or an upstream's words, whatever goes right or wrong.
+"""Nothing private gets out, whatever goes right or wrong.
+
+What is logged, traced, measured or answered holds no token, secret, message text, address or an
+upstream's words.
 
 The service runs with every logger at DEBUG and telemetry on, through successes and every row of the
 contract; then all that was printed, exported and answered is searched.

@@ -1,5 +1,6 @@
-"""What every store promises: one suite, run against the memory store and against the table store on
-a real Azurite.
+"""What every store promises.
+
+One suite runs against the memory store and against the table store on a real Azurite.
 """
 
 import hashlib
@@ -45,8 +46,9 @@ RACERS = 64
 
 @dataclass
 class Instance:
-    """A store, the clock it reads, and a second store of another instance that shares the records
-    (for the memory store: the same one).
+    """A store, the clock it reads, and a second store of another instance that shares the records.
+
+    For the memory store the second is the same one.
     """
 
     store: IdempotencyStore

@@ -1,5 +1,6 @@
-"""Two instances of the service, one table: racing duplicates, and the sudden death of one instance
-under load.
+"""Two instances of the service, one table.
+
+Racing duplicates, and the sudden death of one instance under load.
 
 ``CHAOS_SEED`` repeats the choice of users, keys and moments; what the machine makes of them differs
 from run to run.
@@ -52,8 +53,9 @@ class Errand:
 
 
 class World:
-    """The simulators, with businesses that everybody sees, and the settings of an instance that
-    keeps its records in one table.
+    """The simulators, and the settings of an instance that keeps its records in one table.
+
+    The simulators have businesses that everybody sees.
     """
 
     def __init__(self, stack: LocalStack, table: dict[str, str], chance: random.Random) -> None:
@@ -125,8 +127,9 @@ def world(azurite: Azurite, chosen: str) -> Iterator[World]:
 def test_of_a_thousand_racing_pairs_each_ends_with_one_cancel_one_mail_and_two_true_answers(
     world: World, chosen: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The same request reaches both instances at the same moment: one carries it out, the other
-    gives its answer again, at the latest when asked again.
+    """The same request reaches both instances at the same moment.
+
+    One carries it out. The other gives its answer again, at the latest when asked again.
     """
     pairs = [world.errand(with_key=n % 2 == 0) for n in range(PAIRS)]
     told: list[Told] = []
@@ -158,8 +161,10 @@ def test_of_a_thousand_racing_pairs_each_ends_with_one_cancel_one_mail_and_two_t
     conflicts = sum(one.status == 409 for one in told)
     with capsys.disabled():
         print(  # noqa: T201
-            f"\ntwo instances CHAOS_SEED={chosen} pairs={PAIRS} seconds={took_s:.1f} answers={dict(Counter(one.code for one in told))} conflicts={conflicts} "
-            f"cancels_sent={len(world.watch.calls)} mails={len(world.stack.graph.bookings.outbox)} violations={len(violations)}"
+            f"\ntwo instances CHAOS_SEED={chosen} pairs={PAIRS} seconds={took_s:.1f} "
+            f"answers={dict(Counter(one.code for one in told))} conflicts={conflicts} "
+            f"cancels_sent={len(world.watch.calls)} "
+            f"mails={len(world.stack.graph.bookings.outbox)} violations={len(violations)}"
         )
     assert not violations, tell(violations)
     assert [
@@ -187,8 +192,10 @@ def insist(
     *,
     lease_ends_at: float = 0.0,
 ) -> Told:
-    """Ask until there is an outcome, as the answers ask for it; after the first conflict not before
-    the lease has ended. Every answer goes into ``told``.
+    """Ask until there is an outcome, as the answers ask for it.
+
+    After the first conflict it does not ask before the lease has ended. Every answer goes into
+    ``told``.
     """
     give_up_at = time.monotonic() + LEASE_S + 60
     while True:
@@ -252,8 +259,10 @@ class Victim:
 def test_what_a_killed_instance_left_behind_ends_true_on_the_survivor(
     world: World, chosen: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """kill -9 under load, again and again: whoever got no answer asks the other instance until
-    there is one, and it is true; nobody gets a second mail.
+    """Kill -9 under load, again and again.
+
+    Whoever got no answer asks the other instance until there is one, and it is true. Nobody gets a
+    second mail.
     """
     world.environment["REQUEST_DEADLINE_SECONDS"] = str(SHORT_DEADLINE_S)
     world.stack.graph.latency_s = LATENCY_S
@@ -288,13 +297,16 @@ def test_what_a_killed_instance_left_behind_ends_true_on_the_survivor(
     violations = judge(told, truth, within_s=SHORT_DEADLINE_S + MARGIN_S, recorded=unavailable == 0)
     ours = {Ids(done.business_id, done.appointment_id) for done in truth.cancellations}
     words = Counter(
-        f"{one.code} {'confirmed' if one.members['confirmed'] else 'unconfirmed'}{' replayed' * one.members['replayed']}"
+        f"{one.code} {'confirmed' if one.members['confirmed'] else 'unconfirmed'}"
+        f"{' replayed' * one.members['replayed']}"
         for one in ends
     )
     with capsys.disabled():
         print(  # noqa: T201
-            f"\nkilled CHAOS_SEED={chosen} kills={KILLS} seconds={took_s:.1f} asked={len(asked)} orphans={len(ends)} ends={dict(words)} "
-            f"answers={dict(Counter(one.code for one in told))} mails={len(truth.outbox)} store_unavailable={unavailable} violations={len(violations)}"
+            f"\nkilled CHAOS_SEED={chosen} kills={KILLS} seconds={took_s:.1f} asked={len(asked)} "
+            f"orphans={len(ends)} ends={dict(words)} "
+            f"answers={dict(Counter(one.code for one in told))} mails={len(truth.outbox)} "
+            f"store_unavailable={unavailable} violations={len(violations)}"
         )
     assert not violations, tell(violations)
     assert [one for one in ends if one.code == "not_found" and one.ids not in ours] == []

@@ -1,5 +1,7 @@
-"""Both ends of a wire: a client whose calls to Graph may end in any way, and servers that say byte by
-byte what they are told to.
+"""Both ends of a wire.
+
+A client whose calls to Graph may end in any way, and servers that say byte by byte what they are
+told to.
 """
 
 import json
@@ -78,8 +80,9 @@ class Link:
         self._server.stopping.wait(PATIENCE_S)
 
     def reset(self) -> None:
-        """Make the kernel send RST when the connection is closed (SO_LINGER with a time of 0,
-        socket(7)).
+        """Make the kernel send RST when the connection is closed.
+
+        That is SO_LINGER with a time of 0, see socket(7).
         """
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 

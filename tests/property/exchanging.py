@@ -1,5 +1,7 @@
-"""The exchange, for tests: validated callers, a clock to turn, and an ``OnBehalfOf`` put together
-as in production that talks to a running simulator.
+"""The exchange, for tests.
+
+Validated callers, a clock to turn, and an ``OnBehalfOf`` put together as in production that talks
+to a running simulator.
 """
 
 import re
@@ -69,8 +71,9 @@ class Clock:
 
 @dataclass
 class Worker:
-    """One worker of the service, as far as the exchange goes; ``environment`` may change while it
-    runs, as app settings do.
+    """One worker of the service, as far as the exchange goes.
+
+    ``environment`` may change while it runs, as app settings do.
     """
 
     tokens: OnBehalfOf
@@ -100,7 +103,10 @@ def start_worker(
     load: Callable[[], Credential] | None = None,
     http: Callable[[Channel, str, str, Callable[[], float]], Any] = EntraHttp,
 ) -> Worker:
-    """Put the exchange together as ``services.py`` does; ``load`` and ``http`` replace its parts."""
+    """Put the exchange together as ``services.py`` does.
+
+    ``load`` and ``http`` replace its parts.
+    """
     changeable = dict(environment)
     clock = clock or Clock()
     settings = Settings.read(changeable)
@@ -161,8 +167,9 @@ def entra_says(
 
 
 def endings(work: Callable[[int], object], threads: int = THREADS) -> list[object]:
-    """Run ``work`` on many threads that start together; return what each returned, or the error it
-    met.
+    """Run ``work`` on many threads that start together.
+
+    Returns what each returned, or the error it met.
     """
     start = threading.Barrier(threads)
 
@@ -204,14 +211,18 @@ def gate_for_all_but_one(
 
 def everything_said(error: BaseException) -> str:
     """Return all that an error tells by itself: its text, its arguments and its data."""
-    return f"{error} {error!r} {error.args!r} {vars(error)!r} {''.join(traceback.format_exception_only(error))}"
+    return (
+        f"{error} {error!r} {error.args!r} {vars(error)!r} "
+        f"{''.join(traceback.format_exception_only(error))}"
+    )
 
 
 def assert_keeps_quiet(
     caplog: pytest.LogCaptureFixture, *errors: BaseException, also: tuple[str, ...] = ()
 ) -> None:
-    """Check that neither the log, on any level, nor an error repeats a token, a secret, or a word
-    of a description.
+    """Check that no secret is repeated, neither in the log, on any level, nor in an error.
+
+    Nor is a token, or a word of a description.
     """
     said = " ".join(
         (

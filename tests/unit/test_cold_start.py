@@ -46,7 +46,8 @@ LATE = (
 STARTED = """
 import gc, json, sys
 import function_app
-print(json.dumps({"modules": sorted(sys.modules), "collects": gc.isenabled(), "frozen": gc.get_freeze_count()}))
+found = {"collects": gc.isenabled(), "frozen": gc.get_freeze_count()}
+print(json.dumps({"modules": sorted(sys.modules), **found}))
 """
 
 

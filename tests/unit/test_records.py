@@ -1,5 +1,6 @@
-"""Two records per request: whose they are, what is replayed, who waits, and what is left for the
-next one.
+"""Two records per request.
+
+Whose they are, what is replayed, who waits, and what is left for the next one.
 """
 
 import logging
