@@ -37,7 +37,7 @@ class SeenSpan:
 
     @property
     def traceparent(self) -> str:
-        """What this span hands on, but for the flags."""
+        """What this span hands on, without the flags."""
         return f"00-{self.trace_id}-{self.span_id}"
 
 
@@ -60,7 +60,7 @@ class _Listener:
     """Listens while it is a context manager."""
 
     def _taken_by(self) -> Mapping[str, Handler]:
-        """Return what takes what is posted, by path."""
+        """Return the handlers of what is posted, by path."""
         raise NotImplementedError
 
     def __enter__(self) -> Self:
@@ -92,7 +92,7 @@ class Collector(_Listener):
 
     @property
     def settings(self) -> dict[str, str]:
-        """The settings of a service that exports to here, and soon."""
+        """The settings of a service that exports to here, without much delay."""
         return {
             "TELEMETRY": "otlp",
             "OTEL_EXPORTER_OTLP_ENDPOINT": self._server.url,
@@ -180,7 +180,7 @@ class Collector(_Listener):
 
 @dataclass
 class Ingestion(_Listener):
-    """What Application Insights would be sent; listens while it is a context manager."""
+    """What Application Insights would receive. It listens while it is a context manager."""
 
     _envelopes: list[dict[str, Any]] = field(default_factory=list)
     _news: threading.Condition = field(default_factory=threading.Condition)
@@ -190,7 +190,7 @@ class Ingestion(_Listener):
 
     @property
     def deployed(self) -> dict[str, str]:
-        """The settings of a service as it is deployed, but that it exports to here."""
+        """The settings of a service as it is deployed, except that it exports to here."""
         key = "11111111-1111-1111-1111-111111111111"
         return {
             "TELEMETRY": "azure_monitor",
@@ -206,7 +206,7 @@ class Ingestion(_Listener):
 
     @property
     def settings(self) -> dict[str, str]:
-        """The same, exported soon."""
+        """The same, exported without much delay."""
         return {
             **self.deployed,
             "OTEL_BSP_SCHEDULE_DELAY": "50",
@@ -219,7 +219,7 @@ class Ingestion(_Listener):
             return [one for one in self._envelopes if one["data"]["baseType"] == kind]
 
     def custom_metrics(self) -> list[dict[str, Any]]:
-        """Return the rows of the table ``customMetrics`` that would be made of what came."""
+        """Return what came as rows of the table ``customMetrics``."""
         rows = []
         for envelope in self.of("MetricData"):
             data = envelope["data"]["baseData"]

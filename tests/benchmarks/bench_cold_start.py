@@ -6,13 +6,14 @@ otherwise.
 Run it with ``python -m tests.benchmarks cold_start``; ``python -m
 tests.benchmarks.bench_cold_start`` shows where the time of importing goes instead.
 
-Every sample is a new process with a user, an appointment and a connection that it has not seen; all
-subjects take turns, in mixed order. Time ends with the answer, CPU is the process's own, all its
-threads. The simulators are in another process. Then the same through the official runtime over
-HTTP: new host to first answer, ours by default and as deployed (Azurite, a sink for Azure Monitor),
-beside an app that imports the same packages and answers 200.
+Every sample is a new process with a user, an appointment and a connection that it has not seen. All
+subjects take turns, in mixed order. Time ends with the answer. CPU is that of the process, with all
+its threads. The simulators are in another process. Then the same is measured through the official
+runtime over HTTP, from a new host to its first answer. There are three apps: ours by default, ours
+as deployed (Azurite, a sink for Azure Monitor), and one that imports the same packages and answers
+200.
 
-azure-identity and msgraph-sdk are no dependencies of this project. They are installed once, in
+This project does not depend on azure-identity and msgraph-sdk. They are installed once, in
 ``.local/bench/sdk``; where that fails, they are left out.
 """
 
@@ -73,7 +74,7 @@ _IMPORTED = re.compile(r"import time:\s+(\d+) \|\s+(\d+) \|\s+(\S+)")
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Of one subject, in milliseconds: from the start of the process to its answer."""
+    """The samples of one subject, in milliseconds: from the start of the process to its answer."""
 
     wall: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
@@ -156,8 +157,8 @@ def start_host(
 ) -> None:
     """Start the official runtime with an app, and ask it once.
 
-    ``settings`` stand beside those of the simulators. CPU is that of the whole process, its end
-    included.
+    ``settings`` stand beside those of the simulators. CPU is that of the whole process, also while
+    it ends.
     """
     body = {"businessId": seed.LUNCH_DELIVERY, "appointmentId": appointment_id(number)}
     cpu, began = _cpu_of_children(), time.perf_counter()

@@ -4,9 +4,9 @@ The Azurite runs on this machine.
 
 Run it with ``python -m tests.benchmarks stores``. A cancel is the whole operation from the bytes of
 the request to its outcome (token validated, exchange cached, Graph over TLS), without the HTTP
-server in front. Simulators and Azurite are processes of their own, so CPU is ours alone; wall time
-on loopback says what waiting costs here, not in Azure, where the network between comes on top. All
-variants take turns, call by call, in mixed order.
+server in front. Simulators and Azurite are processes of their own, so CPU is ours alone. Wall time
+on loopback says what waiting costs here. In Azure the network between comes on top. All variants
+take turns, call by call, in mixed order.
 """
 
 import hashlib

@@ -21,7 +21,7 @@ CALLS_A_TURN = {
     1: (300, 20),
     16: (600, 300),
     64: (600, 1_000),
-}  # by callers: without latency, and with it; about a second each
+}  # requests by number of callers, without latency and with it; about a second each
 OURS, BARE = "ours through the runtime", "ours"
 PEER, FASTEST = "floor: requests", "floor: urllib3"
 SUBJECTS = (PEER, FASTEST, OURS, BARE, "tuned sample")
@@ -34,7 +34,7 @@ def p99_ms(costs: Sequence[Cost]) -> list[float]:
 
 
 def compare(case: str, unit: str, samples: Mapping[str, Sequence[float]]) -> list[Figure]:
-    """Compare everybody with the floor of requests, and ours with the floor of urllib3, too."""
+    """Compare all with the floor of requests, and ours with the floor of urllib3, too."""
     peer, fastest = (figure(f"{case}: {name}", unit, samples[name]) for name in (PEER, FASTEST))
     others = [
         figure(f"{case}: {name}", unit, samples[name], peer) for name in SUBJECTS if name != PEER

@@ -80,7 +80,7 @@ def measure_one_user(up: Upstream, people: People) -> list[Figure]:
 
 
 def measure_cold_users(up: Upstream, people: People) -> list[Figure]:
-    """Users who have not been seen before: the token is validated and exchanged."""
+    """Users who were not seen before: their tokens are validated and exchanged."""
     rounds, calls = 8, 20
     with runners(("ours", *SAMPLES), up, people.tokens(rounds * calls + 1)) as subjects:
         costs: dict[str, list[Cost]] = defaultdict(list)
@@ -109,7 +109,7 @@ def measure_many_users(up: Upstream, people: People) -> list[Figure]:
         before = thousands["ours"].memory()
         for subject in thousand.values():
             subject.turn(range(few))
-        thousands["ours"].turn([0] * 100)  # threads and connections are no cost of users
+        thousands["ours"].turn([0] * 100)  # threads and connections are not what users cost
         before = thousands["ours"].memory()
         thousands["ours"].turn(range(many))
         grown = thousands["ours"].memory() - before

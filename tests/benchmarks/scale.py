@@ -2,9 +2,10 @@
 
 ``make scale`` also says how many instances it takes, and what a million cancels cost.
 
-Two ways to the same numbers: ``plan`` computes them (Little's law, busy fractions), ``simulate``
-plays one minute of requests through instances, lanes, mailboxes and upstreams. Every assumption is
-a parameter (``--set name=value``) with its source beside it. Nothing here is measured in Azure.
+There are two ways to the same numbers. ``plan`` computes them (Little's law, busy fractions).
+``simulate`` plays one minute of requests through instances, lanes, mailboxes and upstreams. Every
+assumption is a parameter (``--set name=value``) with its source beside it. Nothing here is measured
+in Azure.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 
 class Assumptions(BaseModel):
-    """What the numbers rest on. Times in seconds, rates per second, prices in US dollars."""
+    """The assumptions. Times are in seconds, rates per second, prices in US dollars."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -380,7 +381,7 @@ def as_table(given: Assumptions, loads: Sequence[tuple[float, int]] = LOADS) -> 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table, or one load in detail.
 
-    Exit codes: 0, 2 for an assumption that there is not or that cannot be.
+    Exit codes: 0, and 2 for an unknown or impossible assumption.
     """
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks.scale",

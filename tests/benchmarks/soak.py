@@ -3,9 +3,9 @@
 There are faults behind it, every answer is judged, and its process is watched.
 
 Run it with ``python -m tests.benchmarks.soak``. The service is a process of its own on Microsoft's
-runtime, memory store and no telemetry; Entra and Graph are a second one (``soak_upstream.py``),
-whoever asks and judges is this one. Exit code: 0 when every bar is kept, 1 when one is not. Needs
-Linux (/proc).
+runtime, with the memory store and without telemetry. Entra and Graph are a second process
+(``soak_upstream.py``). This process asks and judges. Exit code: 0 when every bar is kept, 1 when
+one is not. Needs Linux (/proc).
 """
 
 import argparse
@@ -35,7 +35,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 GROWTH = 1.05
 FULL_AFTER = CAPACITY * 11 // 10  # requests: not every one leaves a record
 BUSY_SHARE = (
-    0.01  # of answers that are true and not what was to come: with more the soak shows little
+    0.01  # of answers that are true but not the expected ones: with more the soak shows little
 )
 STEPS = 100
 # As in infra/modules/app.bicep. glibc keeps freed memory for each thread, in 64 sizes: with 135

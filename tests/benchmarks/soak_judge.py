@@ -15,8 +15,8 @@ from shared.serving.problems import Problem
 from tests.benchmarks.soak_script import NEVER_WAS, WRONGS, Seen
 from tests.integration.violations import Ids, Told, off_contract
 
-# status and retryable of what violations.py does not know: what a request may be answered that is
-# not well-formed, not allowed, or refused by Graph.
+# Status and retryable of the codes that violations.py does not know: the answers to a request that
+# is not well-formed, not allowed, or refused by Graph.
 _REFUSALS: Mapping[str, tuple[int, bool]] = {
     "missing_token": (401, False),
     "invalid_token": (401, False),
@@ -30,18 +30,18 @@ _REFUSALS: Mapping[str, tuple[int, bool]] = {
 }
 _BUSY = frozenset(
     {"overloaded", "upstream_unavailable"}
-)  # true whenever it is said, but no answer that a soak should often get
+)  # always true, but a soak should not often get it
 
 
 @dataclass(frozen=True, slots=True)
 class Errand:
     """One request.
 
-    ``says``: what it may be answered: an outcome, with ``?`` if not confirmed and ``+`` if
-    replayed, or a code.
+    ``says`` holds the answers that are allowed: an outcome, with ``?`` if not confirmed and ``+``
+    if replayed, or a code.
 
     ``letter`` and ``number`` are of its appointment. ``alone``: nobody else asks, or has asked, for
-    that one.
+    that appointment.
     """
 
     kind: str

@@ -48,7 +48,7 @@ _TOLD_AGAIN = {"cancelled": "cancelled+", "not_found": "not_found+", "not_found?
 
 
 class Users:
-    """People with tokens. Every other one keeps theirs, the rest renew it."""
+    """People with tokens. Half of them keep theirs, the others renew it."""
 
     def __init__(self, number: int) -> None:
         self.keys = KeyRing()

@@ -44,9 +44,9 @@ class Fate:
 
     An outcome with ``?`` is one that is not confirmed.
 
-    ``status`` is what Graph answers to a cancel, 0 is a reset; ``effect``: it is carried out all
-    the same; ``lasts``: every time, not only the first; ``open_end``: nobody can know from the
-    answer. ``share`` is among the faults.
+    ``status`` is what Graph answers to a cancel; 0 is a reset. ``effect``: the cancel is carried
+    out all the same. ``lasts``: it happens every time, not only the first. ``open_end``: the answer
+    does not tell. ``share`` is its share of the faults.
     """
 
     name: str

@@ -40,7 +40,10 @@ def business(number: int) -> str:
 
 
 def appointment(number: int, kind: str = "") -> str:
-    """Return the id of an appointment, as Graph's look; with ``missing`` in it there is none."""
+    """Return the id of an appointment that looks like Graph's.
+
+    With ``missing`` in it there is none.
+    """
     return f"AAMkADKo{kind}{number:08d}AAA="
 
 
@@ -112,7 +115,7 @@ class Subject(ABC):
                 job.result()
 
     def close(self) -> None:  # noqa: B027 - most hold nothing
-        """Let go of what is held."""
+        """Release everything."""
 
 
 class FloorRequests(Subject):
@@ -240,7 +243,7 @@ class Sample(Subject):
 class TunedSample(Subject):
     """The sample as one would tune it: one MSAL client whose cache is asked first, one session.
 
-    Which account is whose, it is told beforehand.
+    It is told beforehand whose each account is.
     """
 
     SCOPES = ("https://graph.microsoft.com/BookingsAppointment.ReadWrite.All",)

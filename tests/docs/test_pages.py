@@ -1,4 +1,4 @@
-"""The pages hold.
+"""The pages are in order.
 
 Links lead somewhere, code can be read, commands exist, and nothing is missing.
 """

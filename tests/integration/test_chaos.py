@@ -157,7 +157,7 @@ class Storm(Watch):
 
 
 class StormyAuthority(LocalAuthority):
-    """Breaks some TLS handshakes off: what should have been sent over them never was."""
+    """Breaks off some TLS handshakes, so that nothing was sent over them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -231,7 +231,7 @@ class Chaos:
             )  # the manners of a caller, not the synchronisation of a test
 
     def settle(self, errand: Errand) -> None:
-        """Send an errand until it ends, now that nothing is amiss.
+        """Send an errand until it ends, now that there are no faults.
 
         It ends at the latest when a lease that somebody lost is over.
         """
@@ -371,9 +371,7 @@ def test_in_a_storm_of_faults_nobody_is_told_anything_untrue_and_no_second_mail_
             for errand in errands
             if errand.ids not in world.booked
         }
-        for (
-            ids
-        ) in missed:  # what somebody was told of, before it was, must not be repeated to them now
+        for ids in missed:  # an answer from before the appointment existed must not be repeated now
             world.book(ids)
         everybody(world.settle, list(missed.values()))
         truth = Truth.of(world.stack.graph.bookings, world.booked, world.storm.calls)

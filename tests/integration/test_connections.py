@@ -99,7 +99,7 @@ def test_a_silent_connection_is_probed(bench: Bench, plain: bool) -> None:
 
 
 def started(script: Callable[[Link], None]) -> tuple[Callable[[Link], None], threading.Event]:
-    """Return the script, and what is set once its connection stands and its tickets are sent."""
+    """Return the script, and an event: its connection stands and its tickets are sent."""
     stands = threading.Event()
 
     def told(link: Link) -> None:

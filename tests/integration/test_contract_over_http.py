@@ -38,13 +38,13 @@ PROSE = "Prose of an upstream about jordanm@contoso.com."
 
 
 class StrictAnswer(CancelAnswer):
-    """The published answer and nothing beside it."""
+    """The published answer, with no other member."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class StrictProblem(Problem):
-    """The published problem and nothing beside it."""
+    """The published problem, with no other member."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -77,7 +77,7 @@ def check_headers(answer: requests.Response, content_type: str) -> None:
 
 @contextmanager
 def service(stack: LocalStack, folder: Path = REPOSITORY, **environment: str) -> Iterator[Facade]:
-    """Run a service of one's own, with other settings."""
+    """Run another service, with other settings."""
     with (
         HostProcess(folder, {**stack.environment, **environment}) as host,
         requests.Session() as session,
@@ -120,7 +120,7 @@ def cancel(facade: Facade) -> requests.Response:
 
 @dataclass(frozen=True)
 class Row:
-    """How to meet a row, and what it has to say.
+    """How to cause a row, and what it has to say.
 
     ``challenge``: what the challenge holds, None for no challenge.
     """

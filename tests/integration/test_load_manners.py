@@ -126,7 +126,7 @@ def test_a_crowd_at_one_business_is_let_in_four_at_a_time_and_slows_nobody_else(
         here.stack.graph.latency_s = LATENCY_S
         while len(ratios) < MEASUREMENTS and (
             not ratios or ratios[-1] > 2
-        ):  # what a busy machine does once does not decide
+        ):  # one slow moment of a busy machine does not decide
             idle_s = p99_of_the_other(here)
             with crowd_at(here, BUSY):
                 loaded_s = p99_of_the_other(here)
@@ -211,7 +211,7 @@ def test_a_throttle_of_one_business_slows_no_other(asked_s: str) -> None:
         assert {(one.code, one.headers["Retry-After"]) for one in told} == {("throttled", asked_s)}
         if (
             asked_s == "2"
-        ):  # who is asked to wait for longer than the deadline has the answer at once
+        ):  # a caller who would have to wait beyond the deadline has the answer at once
             assert max(one.answered_at for one in others) < min(one.answered_at for one in told)
         assert {one.code for one in repeated} == {"cancelled"}
         assert here.violations() == ""

@@ -108,7 +108,7 @@ def instance(request: pytest.FixtureRequest) -> Iterator[Instance]:
     around = Surroundings(now=now, random=lambda: 0.999)  # no sweeps here
     patience = Patience(
         connect_s=20, read_s=20, operation_s=60
-    )  # 64 racers on a busy machine are no failure of the store
+    )  # 64 racers may be slow on a busy machine: that is no failure of the store
     stores = [
         TableStore.from_connection_string(
             emulator.connection_string, table, patience=patience, surroundings=around

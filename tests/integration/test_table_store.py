@@ -137,7 +137,7 @@ def answered_500(network: FaultyNetwork, request: Any, options: dict[str, Any]) 
 
 
 def answered_half(network: FaultyNetwork, request: Any, options: dict[str, Any]) -> Any:
-    """The request takes effect, and what comes back is no answer to each write."""
+    """The request takes effect, and the answer does not speak of each write."""
     answer = network.inner.send(request, **options)
     answer._content = answer.body()[:60]
     return answer
@@ -170,7 +170,7 @@ class Bench:
         self.now = NOW
         self.chances: list[
             float
-        ] = []  # what chance gives next; when nothing is lined up it starts no sweep
+        ] = []  # the next random numbers; when none is lined up, no sweep starts
         self.background: list[Callable[[], None]] = []
         self.network = FaultyNetwork(emulator.endpoint)
         self.store = self.instance(self.network)
@@ -424,7 +424,7 @@ def store_at(
 def unreachable() -> Iterator[int]:
     with (
         socket.socket() as bound
-    ):  # bound and not listening: nobody else can take the port, and a connection is refused
+    ):  # bound but not listening: nobody else can take the port, and connections are refused
         bound.bind(("127.0.0.1", 0))
         yield bound.getsockname()[1]
 
@@ -818,7 +818,7 @@ def test_what_was_never_sent_is_not_read_back(each: Bench) -> None:
 def test_a_transaction_says_what_azures_own_client_would(
     warm: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The packing is ours; what is packed, and how, is compared with the SDK's own."""
+    """The packing is ours. This compares it with the SDK's own."""
     ours: list[bytes] = []
     theirs: list[bytes] = []
     warm.records = 2
@@ -840,7 +840,7 @@ VARIES = re.compile(
 
 
 def shape(content: bytes) -> list[list[bytes]]:
-    """Return the lines of each part, in order of the alphabet where order does not matter."""
+    """Return the lines of each part, sorted where order does not matter."""
     parts = VARIES.sub(b"~", content).split(b"--~")
     return [sorted(line for line in part.split(b"\r\n") if line and line != b"~") for part in parts]
 
@@ -941,7 +941,7 @@ def test_without_a_token_the_store_is_unavailable(
 
 @contextlib.contextmanager
 def dripping() -> Iterator[int]:
-    """Answer with a byte now and then, for as long as somebody listens."""
+    """Answer with a byte now and then, for as long as the client listens."""
     over = threading.Event()
 
     def drip(listening: socket.socket) -> None:

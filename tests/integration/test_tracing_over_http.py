@@ -83,8 +83,8 @@ def tree(spans: list[SeenSpan], parent_id: str) -> list[Any]:
 
     Each has its own spans below it.
 
-    Signing keys are left out: they are loaded when a worker starts, and later only where a request
-    meets a key that is not known.
+    Signing keys are left out. They are loaded when a worker starts, and later only where a request
+    meets an unknown key.
     """
     children = [
         span for span in spans if span.parent_id == parent_id and span.name != "entra signing_keys"
@@ -433,7 +433,7 @@ def test_the_store_is_told_of_no_trace_and_its_failures_are_counted(stack: Local
 def test_the_console_shows_the_same_tree_and_the_line_of_a_request_names_its_trace(
     stack: LocalStack,
 ) -> None:
-    """Here the runtime has attached the trace as well, to the event loop: that changes nothing."""
+    """Here the runtime, too, has attached the trace, to the event loop. That changes nothing."""
     caller = Caller()
     settings = {"TELEMETRY": "console", "PYTHON_ENABLE_OPENTELEMETRY": "true"}
     with (
@@ -554,9 +554,9 @@ async def on_the_loop(req: func.HttpRequest) -> func.HttpResponse:
 
 
 def test_the_runtime_gives_its_trace_to_async_functions_alone(tmp_path: Path) -> None:
-    """Why the endpoint reads the context of its invocation itself.
+    """This shows why the endpoint reads the context of its invocation itself.
 
-    When this fails, the runtime has been mended, and nothing of ours is wrong.
+    When it fails, the runtime has been mended, and nothing of ours is wrong.
     """
     (tmp_path / "function_app.py").write_text(BOTH_KINDS)
     (tmp_path / "host.json").write_text('{"version": "2.0"}')

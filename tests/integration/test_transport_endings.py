@@ -413,7 +413,7 @@ def test_a_drip_does_not_prolong_the_time_out(
     def script(link: Link) -> None:
         link.read_request()
         link.send(at_once)
-        link.drip(dripping)  # two seconds and more in all; each byte well within the time-out
+        link.drip(dripping)  # more than two seconds in all; each byte well within the time-out
 
     server = bench.serve(script)
     assert bench.call(server.url, timeout_s=IMPATIENCE_S) == NoAnswer(
@@ -663,7 +663,7 @@ def test_a_connection_that_was_ended_while_idle_is_replaced(
         link.send(NO_CONTENT)
         if ended.is_set():
             link.hold()
-        assert answered.wait(PATIENCE_S)  # a reset would take the answer with it
+        assert answered.wait(PATIENCE_S)  # a reset would destroy the answer
         then(link)
         link._sock.close()
         ended.set()

@@ -2,8 +2,8 @@
 
 Racing duplicates, and the sudden death of one instance under load.
 
-``CHAOS_SEED`` repeats the choice of users, keys and moments; what the machine makes of them differs
-from run to run.
+``CHAOS_SEED`` repeats the choice of users, keys and moments. Threads interleave differently in each
+run.
 """
 
 import os
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.timeout(300)
 BUSINESSES = [f"pair{n}@contoso.com" for n in range(16)]
 PAIRS, PAIRS_AT_ONCE = 1000, 12
 SHORT_DEADLINE_S, MARGIN_S = 2.0, 4.0
-LEASE_S = SHORT_DEADLINE_S + 12.0  # what the service adds for itself and for clocks that differ
+LEASE_S = SHORT_DEADLINE_S + 12.0  # the service adds 12 s, for itself and for clocks that differ
 KILLS, CALLERS, MOST_ORPHANS = 12, 12, 300
 LATENCY_S = 0.05
 
@@ -76,7 +76,7 @@ class World:
         stack.graph.faults = self.watch
 
     def errand(self, *, with_key: bool) -> Errand:
-        """Book another appointment and return somebody's wish to cancel it."""
+        """Book another appointment, and return an errand to cancel it."""
         ids = Ids(self._chance.choice(BUSINESSES), f"AAMkpair{len(self.booked):05d}=")
         times = "2027-06-01T09:00:00.0000000Z", "2027-06-01T10:00:00.0000000Z"
         self.stack.graph.bookings.add(
@@ -210,7 +210,7 @@ def insist(
 class Victim:
     """An instance that is killed now and then, and those who ask it.
 
-    ``orphan`` takes what they were not answered.
+    ``orphan`` takes the requests that got no answer.
     """
 
     def __init__(
@@ -241,7 +241,7 @@ class Victim:
                     self._news.notify_all()
 
     def die(self, times: int, chance: random.Random) -> None:
-        """Be killed and started again, each time after so many answers as nobody foresees."""
+        """Be killed and started again, each time after a random number of answers."""
         try:
             for _ in range(times):
                 with self._news:
@@ -316,7 +316,7 @@ def test_what_a_killed_instance_left_behind_ends_true_on_the_survivor(
 
 
 def ask_survivor(world: World, url: str, errand: Errand, told: list[Told]) -> Told:
-    """Ask at once, and if somebody seems to be at work on it, again when that must be over."""
+    """Ask at once. If somebody else seems to be at work on it, ask again when that must be over."""
     lease_ends_at = time.monotonic() + LEASE_S
     with open_session() as session:
         return insist(world, url, errand, session, told, lease_ends_at=lease_ends_at)

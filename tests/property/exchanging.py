@@ -47,7 +47,7 @@ _JWT = re.compile(r"eyJ[A-Za-z0-9_-]{8,}")
 class Clock:
     """Time and chance of one worker.
 
-    It stands still but for ``sleep`` and ``turn``; ``slept`` are the pauses, in seconds.
+    Only ``sleep`` and ``turn`` move it; ``slept`` are the pauses, in seconds.
     """
 
     def __init__(self, starts_at: float | None = None) -> None:
@@ -89,7 +89,7 @@ class Worker:
     def refusal(
         self, caller: Caller, *, within_s: float = 10.0, claims: str | None = None
     ) -> FacadeError:
-        """Exchange in vain, and return why."""
+        """Let an exchange fail, and return why."""
         with pytest.raises(FacadeError) as caught:
             self.exchange(caller, within_s=within_s, claims=claims)
         return caught.value
@@ -140,7 +140,7 @@ def make_caller(entra: EntraSimulator, user: seed.User = seed.ADELE, **token: An
 
 
 def owner_of(token: GraphToken) -> str:
-    """Return whom the token itself acts for, whatever the exchange says of it."""
+    """Return the user in the token itself, whatever the exchange says of it."""
     return str(unverified_claims(token.value)["oid"])
 
 
@@ -188,7 +188,7 @@ def endings(work: Callable[[int], object], threads: int = THREADS) -> list[objec
 def gate_for_all_but_one(
     monkeypatch: pytest.MonkeyPatch, threads: int = THREADS
 ) -> Iterator[threading.Event]:
-    """Yield a gate that opens when all threads but one have joined another's exchange."""
+    """Yield a gate that opens when all threads but one wait for the exchange of another."""
     joined, gate = threading.Semaphore(0), threading.Event()
 
     class WatchedEvent(threading.Event):

@@ -443,7 +443,7 @@ class ExchangeMachine(RuleBasedStateMachine):
                 )
             self.last_turned_away = started
             return True
-        self.rests_until = None  # the changed secret is not held to account for its predecessor
+        self.rests_until = None  # the changed secret does not count for the one before
         return False
 
     def learn(

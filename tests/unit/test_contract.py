@@ -99,7 +99,7 @@ def check(reply: Reply, model: type[BaseModel]) -> dict[str, Any]:
     for name, value in reply.headers.items():
         assert re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name)
         assert re.fullmatch(r"[\x20-\x7e]*", value)
-    Headers(list(reply.headers.items()))  # the platform's own class, which refuses line breaks
+    Headers(list(reply.headers.items()))  # the platform's own class refuses line breaks
     return body
 
 

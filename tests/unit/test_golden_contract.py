@@ -105,7 +105,7 @@ def outcome(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def closed(document: dict[str, Any]) -> dict[str, Any]:
-    """Make a list of values closed, which none is today; one that is closed stays as it is."""
+    """Make a list of values closed. None is today; one that is closed stays as it is."""
     service = member(document, "UpstreamAnswer", "service")
     service.setdefault("enum", ["entra", "graph"])
     return service

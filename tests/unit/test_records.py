@@ -45,7 +45,7 @@ class Clock:
 
 
 class FlakyStore(MemoryStore):
-    """The real store, which can be down for the operations named in ``down``."""
+    """The real store. It can be down for the operations named in ``down``."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         super().__init__(now)
