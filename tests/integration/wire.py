@@ -27,7 +27,7 @@ from shared.transport.channel import Channel
 from shared.transport.connections import Trust, open_trust
 
 PATIENCE_S = 30.0  # for what must come
-IMPATIENCE_S = 0.8  # for what must not time out; enough for a handshake on a busy machine
+IMPATIENCE_S = 0.8  # for what must not come; enough for a handshake on a busy machine
 TOKEN = GraphToken("oid", "tid", "a.graph.token")
 CANCEL = ("solutions", "bookingBusinesses", "b", "appointments", "a", "cancel")
 NO_CONTENT = b"HTTP/1.1 204 No Content\r\nrequest-id: r-1\r\n\r\n"
