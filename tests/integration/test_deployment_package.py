@@ -215,7 +215,7 @@ def test_every_function_of_the_repository_is_in_the_package(deployed: Deployed) 
 
 def test_all_that_the_app_imports_is_declared(deployed: Deployed) -> None:
     names = {name for file in deployed.folder.rglob("*.py") for name in imported_names(file)}
-    assert {"azure", "msal", "requests", "shared"} <= names
+    assert {"azure", "msal", "urllib3", "shared"} <= names
     strangers = [
         "infra",
         "jsonschema",
