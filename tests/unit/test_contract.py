@@ -1,5 +1,6 @@
-"""The contract: one row for every cause, and answers that are what the published models say,
-whatever the cause carries.
+"""The contract: one row for every cause.
+
+Answers are what the published models say, whatever the cause carries.
 """
 
 import base64
@@ -98,7 +99,7 @@ def check(reply: Reply, model: type[BaseModel]) -> dict[str, Any]:
     for name, value in reply.headers.items():
         assert re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name)
         assert re.fullmatch(r"[\x20-\x7e]*", value)
-    Headers(list(reply.headers.items()))  # the platform's own class, which refuses line breaks
+    Headers(list(reply.headers.items()))  # the platform's own class refuses line breaks
     return body
 
 
@@ -479,7 +480,11 @@ VALUES = {
 def parse_challenge(header: str) -> dict[str, str]:
     """Parse one Bearer challenge as strictly as RFC 6750 section 3 writes it.
 
+<<<<<<< HEAD
     Values are quoted, without escapes, and each parameter comes once.
+=======
+    Values are quoted and without escapes, and each parameter comes once.
+>>>>>>> main
     """
     assert re.fullmatch(rf"Bearer {PARAMETER.pattern}(, {PARAMETER.pattern})*", header)
     found = PARAMETER.findall(header)
