@@ -480,11 +480,7 @@ VALUES = {
 def parse_challenge(header: str) -> dict[str, str]:
     """Parse one Bearer challenge as strictly as RFC 6750 section 3 writes it.
 
-<<<<<<< HEAD
-    Values are quoted, without escapes, and each parameter comes once.
-=======
     Values are quoted and without escapes, and each parameter comes once.
->>>>>>> main
     """
     assert re.fullmatch(rf"Bearer {PARAMETER.pattern}(, {PARAMETER.pattern})*", header)
     found = PARAMETER.findall(header)
