@@ -1,5 +1,4 @@
-"""The two calls to Graph that this capability makes: cancel an appointment, and look whether it
-stands.
+"""The two calls to Graph of this capability: cancel an appointment, and look whether it stands.
 
 Owns their paths and bodies. Does *not* decide what their answers mean.
 """
@@ -11,41 +10,9 @@ from shared.entra.graph_token import GraphToken
 from shared.graph.endings import Seen
 
 
-class Appointments(Protocol):
-    """Appointments at Microsoft Graph.
+class Graph(Protocol):
+    """Calls Graph; raises nothing for what Graph or the network may do."""
 
-    Neither call raises for what Graph or the network may do. ``appointment_id`` is that of the
-    request, in the spelling to send. ``timeout_s`` in seconds; ``fresh``: over a new connection.
-    """
-
-    def cancel(
-        self,
-        request: CancelRequest,
-        appointment_id: str,
-        token: GraphToken,
-        *,
-        call_id: str,
-        timeout_s: float,
-        fresh: bool,
-    ) -> Seen:
-        """Cancel the appointment, once. Success is 204."""
-        ...
-
-    def look(
-        self,
-        request: CancelRequest,
-        appointment_id: str,
-        token: GraphToken,
-        *,
-        call_id: str,
-        timeout_s: float,
-        fresh: bool,
-    ) -> Seen:
-        """Read the appointment; changes nothing. Success is 200."""
-        ...
-
-
-class _Graph(Protocol):
     def call(
         self,
         method: str,
@@ -57,16 +24,21 @@ class _Graph(Protocol):
         step: str,
         body: dict[str, str] | None = None,
         fresh: bool = False,
-    ) -> Seen: ...
+    ) -> Seen:
+        """Send one request and return how it ended."""
+        ...
 
 
-class GraphAppointments:
-    """``Appointments`` over Graph.
+class Appointments:
+    """Appointments at Microsoft Graph.
 
     ``root`` are the segments before the business, e.g. ``("solutions", "bookingBusinesses")``.
+
+    Of both calls ``appointment_id`` is that of the request, in the spelling to send. ``timeout_s``
+    is in seconds. ``fresh``: over a new connection.
     """
 
-    def __init__(self, graph: _Graph, root: tuple[str, ...], default_message: str) -> None:
+    def __init__(self, graph: Graph, root: tuple[str, ...], default_message: str) -> None:
         self._graph = graph
         self._root = root
         self._default_message = default_message
@@ -81,7 +53,7 @@ class GraphAppointments:
         timeout_s: float,
         fresh: bool,
     ) -> Seen:
-        """Send bookingAppointment: cancel.
+        """Send bookingAppointment: cancel, once. Success is 204.
 
         A message always goes with it: Graph may refuse an empty one.
         """
@@ -106,7 +78,7 @@ class GraphAppointments:
         timeout_s: float,
         fresh: bool,
     ) -> Seen:
-        """Send Get bookingAppointment."""
+        """Send Get bookingAppointment; changes nothing. Success is 200."""
         return self._graph.call(
             "GET",
             (*self._root, request.business_id, "appointments", appointment_id),

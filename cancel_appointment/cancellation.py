@@ -1,25 +1,15 @@
-"""Carries a cancel out: records, tokens, calls and pauses, as ``protocol.py`` decides them.
+"""Carries a cancel out: records, tokens, calls and pauses, as ``protocol/`` decides them.
 
 Owns the sharing out of the deadline. Does *not* decide what an answer means.
 """
 
 from dataclasses import dataclass, replace
-from typing import assert_never
 
 from cancel_appointment.bookings import Appointments
-from cancel_appointment.outcome import CancelOutcome
-from cancel_appointment.protocol import (
-    Fail,
-    Finish,
-    Go,
-    Known,
-    Left,
-    Step,
-    after_cancel,
-    after_look,
-    give_up,
-    what_can_be_said,
-)
+from cancel_appointment.protocol.decisions import Step, after_cancel, after_look
+from cancel_appointment.protocol.doubt import Known, Left
+from cancel_appointment.protocol.failures import give_up, what_can_be_said
+from cancel_appointment.protocol.outcome import CancelOutcome
 from cancel_appointment.records import Records
 from cancel_appointment.request import CancelRequest
 from shared.entra.graph_token import GraphToken, GraphTokens
@@ -94,23 +84,18 @@ class Cancellation[P: Principal]:
         step = Step.LOOK if attempt.known.carried else Step.CANCEL
         while True:
             seen = self._send(step, attempt)
-            known = attempt.known
             move = (
-                after_cancel(seen, known)
+                after_cancel(seen, attempt.known)
                 if step is Step.CANCEL
-                else after_look(seen, known, attempt.request.appointment_id)
+                else after_look(seen, attempt.known, attempt.request.appointment_id)
             )
-            match move:
-                case Finish():
-                    return move.outcome
-                case Fail():
-                    raise move.error
-                case Go():
-                    attempt.known = move.known
-                    step = move.step
-                    self._make_room(step, seen, attempt, pause=move.pause)
-                case _:
-                    assert_never(move)
+            if isinstance(move, CancelOutcome):
+                return move
+            if isinstance(move, FacadeError):
+                raise move
+            attempt.known = move.known
+            step = move.step
+            self._make_room(step, seen, attempt, pause=move.pause)
 
     def _send(self, step: Step, attempt: _Attempt[P]) -> Seen:
         """Send one call. Errors: those of the exchange, as far as they may be told."""

@@ -4,12 +4,13 @@ Owns the order: caller before body (a stranger learns nothing of the schema), bo
 (a bad body costs no trip to Entra). Does *not* know Azure Functions or threads.
 """
 
+import math
 from dataclasses import dataclass
 
 from cancel_appointment import contract
-from cancel_appointment.bookings import GraphAppointments
+from cancel_appointment.bookings import Appointments
 from cancel_appointment.cancellation import Cancellation
-from cancel_appointment.records import Keep, Records
+from cancel_appointment.records import DAY_S, Records
 from cancel_appointment.request import CancelRequest, parse_cancel_request, parse_idempotency_key
 from shared.entra.graph_token import GraphTokens
 from shared.errors import InteractionRequired, OutcomeUnknown, Overloaded
@@ -24,6 +25,9 @@ from shared.serving.requests import Incoming
 from shared.telemetry.journal import Journal, pseudonym
 from shared.transport.deadline import Deadline
 
+# How long the callers of the webhook route wait at most: they give up after ten seconds or more.
+# It stands here because routes are declared with it, and webhook_operation is imported late.
+WEBHOOK_WITHIN_S = 8.0
 _SMALL_BODY_BYTES = 8 * 1024  # one that is read in a moment
 _LEAST_S = 1.0  # a cancel that is begun with less would likely end in doubt
 
@@ -43,19 +47,29 @@ class CancelWork[P: Principal]:
 
 
 class CarriesOut[P: Principal]:
-    """Cancels for one kind of principal, with tokens of that kind; one instance per worker, safe
-    for all threads.
+    """Cancels for one kind of principal, with tokens of that kind.
+
+    One instance per worker, safe for all threads. ``within_s`` is what such callers wait at most,
+    in seconds; ``keep_s`` how long a record of theirs lives.
     """
 
-    def __init__(self, services: Services, tokens: GraphTokens[P], keep: Keep) -> None:
+    def __init__(
+        self,
+        services: Services,
+        tokens: GraphTokens[P],
+        *,
+        within_s: float = math.inf,
+        keep_s: float = DAY_S,
+    ) -> None:
         settings = services.settings
+        deadline_s = min(within_s, settings.request_deadline_seconds)
         self._services = services
         self._cancellation = Cancellation(
             tokens,
-            GraphAppointments(
+            Appointments(
                 services.graph, settings.bookings_segments, settings.default_cancellation_message
             ),
-            Records(services.records, keep, services.waiting.sleep),
+            Records(services.records, services.waiting.sleep, deadline_s=deadline_s, keep_s=keep_s),
             services.waiting,
         )
 
@@ -75,7 +89,8 @@ class CarriesOut[P: Principal]:
     def too_late(self) -> OutcomeUnknown:
         """Say that a cancel under way may have taken effect."""
         return OutcomeUnknown(
-            "The cancel may have been sent, and it is not known whether it took effect. Send the same request again: that is safe."
+            "The cancel may have been sent, and it is not known whether it took effect. "
+            "Send the same request again: that is safe."
         )
 
 
@@ -83,9 +98,7 @@ class CancelOperation(CarriesOut[Caller]):
     """Cancels appointments on behalf of callers."""
 
     def __init__(self, services: Services) -> None:
-        super().__init__(
-            services, services.tokens, Keep.for_deadline(services.settings.request_deadline_seconds)
-        )
+        super().__init__(services, services.tokens)
 
     def admit(self, incoming: Incoming, journal: Journal) -> CancelWork[Caller]:
         """Prove the caller, then read the request.
@@ -107,11 +120,9 @@ class CancelOperation(CarriesOut[Caller]):
 
     def _read(self, caller: Caller, incoming: Incoming, journal: Journal) -> CancelWork[Caller]:
         request = parse_cancel_request(incoming.headers.get("content-type"), incoming.body)
-        work = CancelWork(
-            caller, request, parse_idempotency_key(incoming.headers.get("idempotency-key"))
-        )
+        key = parse_idempotency_key(incoming.headers.get("idempotency-key"))
         journal.note(mailbox=pseudonym(folded(request.business_id)))
-        return work
+        return CancelWork(caller, request, key)
 
     def carry_out(self, work: CancelWork[Caller], deadline: Deadline, journal: Journal) -> Reply:
         """Cancel, and put a challenge in words that fit the caller's client."""

@@ -22,6 +22,17 @@ from shared.serving.published import (
     picked_from,
 )
 
+_CAUSES_OF_CANCELS = (
+    errors.RequestInProgress,
+    errors.BodyTooLarge,
+    errors.MediaTypeUnsupported,
+    errors.IdempotencyKeyReused,
+    errors.RefusedByBookings,
+    *CAUSES_OF_UPSTREAMS,
+    *CAUSES_OF_SERVICE,
+    errors.OutcomeUnknown,
+)
+
 CANCEL_APPOINTMENT = Published(
     operation_id="CancelAppointment",
     method="post",
@@ -29,8 +40,10 @@ CANCEL_APPOINTMENT = Published(
     tag="Appointments",
     summary="Cancel an appointment",
     description=(
-        "Cancels one appointment of a Microsoft Bookings calendar on behalf of the signed-in user; Bookings mails the customer and the staff. "
-        "An appointment that is not there is an outcome, not an error. Sending the same request again is always safe: it never cancels twice."
+        "Cancels one appointment of a Microsoft Bookings calendar on behalf of the signed-in user; "
+        "Bookings mails the customer and the staff. "
+        "An appointment that is not there is an outcome, not an error. "
+        "Sending the same request again is always safe: it never cancels twice."
     ),
     answer=CancelAnswer,
     answered="The cancel ended: outcome says how.",
@@ -45,20 +58,17 @@ CANCEL_APPOINTMENT = Published(
     causes=(
         errors.RequestInvalid,
         *CAUSES_OF_IDENTITY,
-        errors.RequestInProgress,
-        errors.BodyTooLarge,
-        errors.MediaTypeUnsupported,
-        errors.IdempotencyKeyReused,
-        errors.RefusedByBookings,
-        *CAUSES_OF_UPSTREAMS,
-        *CAUSES_OF_SERVICE,
-        errors.OutcomeUnknown,
+        *_CAUSES_OF_CANCELS,
     ),
     body=CancelRequest,
     headers=(
         RequestHeader(
             "Idempotency-Key",
-            "A key of the caller's own for this request: the same key gets the same answer for 24 hours, not_found included. Bare, or as a quoted string; an empty one counts as left out.",
+            (
+                "A key of the caller's own for this request: "
+                "the same key gets the same answer for 24 hours, not_found included. "
+                "Bare, or as a quoted string; an empty one counts as left out."
+            ),
             {"type": "string", "pattern": IDEMPOTENCY_KEY_PATTERN},
         ),
         CORRELATION_ID,
@@ -66,8 +76,10 @@ CANCEL_APPOINTMENT = Published(
     for_makers=ForMakers(
         words={
             "description": (
-                "Cancels one appointment, as the person of the connection. Bookings mails the customer and the staff. "
-                "A group appointment is cancelled for everybody in it. An appointment that is not there does not fail the flow: look at Outcome. "
+                "Cancels one appointment, as the person of the connection. "
+                "Bookings mails the customer and the staff. "
+                "A group appointment is cancelled for everybody in it. "
+                "An appointment that is not there does not fail the flow: look at Outcome. "
                 "This is an action, not a trigger: it does not start a flow when somebody cancels."
             ),
             "x-ms-visibility": "important",
@@ -75,14 +87,17 @@ CANCEL_APPOINTMENT = Published(
         },
         members={
             "businessId": {
-                "description": "Choose from the list, or enter the mailbox address of the booking page.",
+                "description": (
+                    "Choose from the list, or enter the mailbox address of the booking page."
+                ),
                 "x-ms-visibility": "important",
                 "x-ms-test-value": "Contosolunchdelivery@M365B489948.onmicrosoft.com",
                 **picked_from("ListBusinesses", "businesses", "businessId", "displayName"),
             },
             "appointmentId": {
                 "description": (
-                    "Choose from the list, or enter the Appointment ID that List appointments gives. "
+                    "Choose from the list, or enter the Appointment ID that List appointments "
+                    "gives. "
                     "The Self Service Appointment ID is another one."
                 ),
                 "x-ms-visibility": "important",
@@ -96,14 +111,18 @@ CANCEL_APPOINTMENT = Published(
                 ),
             },
             "cancellationMessage": {
-                "description": "What the customer and the staff read in the mail. Leave it empty for the standard text.",
+                "description": (
+                    "What the customer and the staff read in the mail. "
+                    "Leave it empty for the standard text."
+                ),
                 "x-ms-visibility": "important",
             },
             "Idempotency-Key": {
                 "x-ms-summary": "Key for Repeats",
                 "description": (
                     "Leave it empty, or enter a text of your own for this one cancel. "
-                    "The same key gets the same answer for 24 hours. In a loop, add the Appointment ID to it."
+                    "The same key gets the same answer for 24 hours. "
+                    "In a loop, add the Appointment ID to it."
                 ),
                 "x-ms-visibility": "advanced",
             },
@@ -119,8 +138,11 @@ CANCEL_APPOINTMENT_BY_WEBHOOK = Published(
     tag="Webhooks",
     summary="Cancel an appointment by webhook",
     description=(
-        "Cancels one appointment for a system that signs its requests (Standard Webhooks) and for which no user signs in. Off unless the operator has set keys; "
-        "each key is good for the booking businesses on its list. The same answers as for users, so that a sender stops at whatever a repeat would not change."
+        "Cancels one appointment for a system that signs its requests (Standard Webhooks) and for "
+        "which no user signs in. Off unless the operator has set keys; "
+        "each key is good for the booking businesses on its list. "
+        "The same answers as for users, so that a sender stops at whatever a repeat would not "
+        "change."
     ),
     answer=CancelAnswer,
     answered="The cancel ended: outcome says how.",
@@ -130,32 +152,34 @@ CANCEL_APPOINTMENT_BY_WEBHOOK = Published(
         errors.SignatureRefused,
         errors.CallerNotAllowed,
         errors.WebhooksOff,
-        errors.RequestInProgress,
-        errors.BodyTooLarge,
-        errors.MediaTypeUnsupported,
-        errors.IdempotencyKeyReused,
-        errors.RefusedByBookings,
-        *CAUSES_OF_UPSTREAMS,
-        *CAUSES_OF_SERVICE,
-        errors.OutcomeUnknown,
+        *_CAUSES_OF_CANCELS,
     ),
     body=CancelRequest,
     headers=(
         RequestHeader(
             "webhook-id",
-            "Names the delivery and is the same in its repeats: for 7 days the same id with the same body gets the same answer.",
+            (
+                "Names the delivery and is the same in its repeats: "
+                "for 7 days the same id with the same body gets the same answer."
+            ),
             {"type": "string", "pattern": ID_PATTERN},
             required=True,
         ),
         RequestHeader(
             "webhook-timestamp",
-            "Seconds since 1970 when this attempt was signed, within five minutes of the service's clock.",
+            (
+                "Seconds since 1970 when this attempt was signed, within five minutes of the "
+                "service's clock."
+            ),
             {"type": "string", "pattern": TIMESTAMP_PATTERN},
             required=True,
         ),
         RequestHeader(
             "webhook-signature",
-            "Signatures over webhook-id, webhook-timestamp and the bytes of the body, separated by spaces; one of version v1 has to fit.",
+            (
+                "Signatures over webhook-id, webhook-timestamp and the bytes of the body, "
+                "separated by spaces; one of version v1 has to fit."
+            ),
             {"type": "string", "maxLength": LONGEST_SIGNATURES, "pattern": SIGNATURES_PATTERN},
             required=True,
         ),

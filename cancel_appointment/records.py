@@ -2,7 +2,7 @@
 
 Every request has a record *by nature* (tenant, caller, business, appointment). It carries the
 doubt: an attempt whose end nobody knows, whichever key it came with. A request with an
-Idempotency-Key has a second one, which carries the caller's wish to hear the same answer again, and
+Idempotency-Key has a second record. It carries the caller's wish to hear the same answer again, and
 detects another body.
 
 Owns keys, payloads, what is kept of an outcome, and what this worker did without a store. Does
@@ -13,10 +13,11 @@ import json
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from cancel_appointment.outcome import CancelOutcome, Missing, Outcome
+from cancel_appointment.protocol.outcome import CancelOutcome, Missing, Outcome
 from cancel_appointment.request import CancelRequest
 from shared.digest import digest
 from shared.errors import IdempotencyKeyReused, RequestInProgress
@@ -32,7 +33,6 @@ from shared.records.rules import (
     Mismatch,
     Removed,
     Replay,
-    Running,
     StoreUnavailable,
     Wanted,
 )
@@ -40,11 +40,10 @@ from shared.telemetry.journal import tell
 from shared.transport.deadline import Deadline
 
 _log = logging.getLogger("facade.records")
-_LEASE_MARGIN_S = 10.0  # covers the skew of clocks between instances
+LEASE_MARGIN_S = 10.0  # covers the skew of clocks between instances
+DAY_S = 24 * 3600.0
 _WAIT_AT_MOST_S = 3.0
 _FIRST_POLL_S, _LONGEST_POLL_S = 0.05, 0.5
-# By nature there is one request only: another message does not make it another.
-_NO_FINGERPRINT = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,30 +60,26 @@ class Entry:
     unsure: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Keep:
-    """How long records live, in seconds."""
-
-    lease_s: float
-    keep_s: float
-
-    @classmethod
-    def for_deadline(cls, deadline_s: float, keep_s: float = 24 * 3600.0) -> "Keep":
-        """Make the lease outlive every request: nothing is sent after its deadline."""
-        return cls(deadline_s + _LEASE_MARGIN_S, keep_s)
-
-
 class Records:
     """Opens and settles the records of requests; safe for all threads.
 
-    ``sleep`` pauses for seconds.
+    ``sleep`` pauses for seconds. ``deadline_s`` is what a request may take: nothing is sent after
+    it, so the lease of a record outlives it. ``keep_s`` is how long a record lives.
     """
 
-    def __init__(self, store: IdempotencyStore, keep: Keep, sleep: Callable[[float], None]) -> None:
+    def __init__(
+        self,
+        store: IdempotencyStore,
+        sleep: Callable[[float], None],
+        *,
+        deadline_s: float,
+        keep_s: float = DAY_S,
+    ) -> None:
         self._store = store
-        self._keep = keep
         self._sleep = sleep
-        self._unrecorded = Unrecorded(keep.keep_s)
+        self._lease_s = deadline_s + LEASE_MARGIN_S
+        self._keep_s = keep_s
+        self._unrecorded = Unrecorded(keep_s)
 
     def open(
         self,
@@ -98,8 +93,10 @@ class Records:
         Errors: IdempotencyKeyReused; RequestInProgress when the same request is still running after
         a short wait.
         """
-        who, nature = _hash_of(caller), _nature_of(caller, request)
-        wanted = [Wanted(nature, _NO_FINGERPRINT)]
+        who = digest("caller", caller.tenant_id, caller.object_id).hex()
+        nature = _nature_of(caller, request)
+        # By nature there is one request only: another message does not make it another.
+        wanted = [Wanted(nature, fingerprint="")]
         if idempotency_key is not None:
             wanted.append(Wanted(_key_of(caller, idempotency_key), _fingerprint(request)))
         try:
@@ -117,11 +114,12 @@ class Records:
     def settle(self, entry: Entry, outcome: CancelOutcome, *, doubt: bool) -> CancelOutcome:
         """Write an outcome down and return it, as far as it still can be said.
 
-        By nature only ``cancelled`` is kept; a ``not_found`` that is not confirmed leaves the doubt
-        to the next attempt, and one of a missing business is not kept at all: a mailbox comes back.
-        Where another worker took the record over meanwhile, or a thread of this one went on without
-        it, or nobody can tell, those may have cancelled the appointment: a ``not_found`` is then
-        not confirmed.
+        By nature only ``cancelled`` is kept. A ``not_found`` that is not confirmed leaves the doubt
+        to the next attempt. One of a missing business is not kept at all: a mailbox comes back.
+
+        Another worker may have taken the record over meanwhile, or a thread of this one may have
+        gone on without it. Those may have cancelled the appointment, so a ``not_found`` is then not
+        confirmed; nor is it where nobody can tell.
         """
         if entry.claim is None:
             return outcome
@@ -150,22 +148,19 @@ class Records:
         wait_until = deadline.now() + min(_WAIT_AT_MOST_S, deadline.remaining_s() / 2)
         poll_s = _FIRST_POLL_S
         while True:
-            begun = self._store.begin(
-                caller, wanted, lease_s=self._keep.lease_s, keep_s=self._keep.keep_s
-            )
-            match begun:
-                case Granted() | Replay():
-                    return begun
-                case Mismatch():
-                    raise IdempotencyKeyReused(
-                        "This Idempotency-Key came before, with another body: use a new key for another request."
-                    )
-                case Running():
-                    if deadline.now() + poll_s > wait_until:
-                        raise RequestInProgress(
-                            "The same request is being carried out right now; ask again shortly.",
-                            retry_after_s=begun.retry_after_s,
-                        )
+            begun = self._store.begin(caller, wanted, lease_s=self._lease_s, keep_s=self._keep_s)
+            if isinstance(begun, Granted | Replay):
+                return begun
+            if isinstance(begun, Mismatch):
+                raise IdempotencyKeyReused(
+                    "This Idempotency-Key came before, with another body: "
+                    "use a new key for another request."
+                )
+            if deadline.now() + poll_s > wait_until:
+                raise RequestInProgress(
+                    "The same request is being carried out right now; ask again shortly.",
+                    retry_after_s=begun.retry_after_s,
+                )
             self._sleep(poll_s)
             poll_s = min(_LONGEST_POLL_S, poll_s * 2)
 
@@ -177,18 +172,17 @@ class Records:
         """
         try:
             ends = [nature, key][: len(claim.wanted)]
-            return self._store.settle(claim, ends, keep_s=self._keep.keep_s)
+            return self._store.settle(claim, ends, keep_s=self._keep_s)
         except StoreUnavailable as error:
             tell(_log, logging.ERROR, "store_unavailable", "step=settle reason=%r", str(error))
             return False
 
 
 class Unrecorded:
-    """What this worker carried out while the store was down, by nature, for as long as a record
-    would live.
+    """What this worker carried out while the store was down, for as long as a record would live.
 
-    Bounded: above ``capacity`` all of the caller who has most is dropped, and for as long as a
-    record would live anything of that caller may have been carried out. Nobody else pays.
+    Bounded: above ``capacity`` all of the caller who has most is dropped. For as long as a record
+    would live, anything of that caller may then have been carried out. Nobody else pays.
     """
 
     def __init__(
@@ -198,14 +192,13 @@ class Unrecorded:
         self._now = now
         self._capacity = capacity
         self._lock = threading.Lock()
-        self._until: dict[str, dict[str, float]] = {}  # by caller, oldest first
-        self._forgotten_until: dict[str, float] = {}
-        self._count = 0
+        self._until: dict[tuple[str, str], float] = {}  # by caller and nature
+        self._forgotten_until: dict[str, float] = {}  # by caller
 
     def has(self, caller: str, nature: str) -> bool:
         """Say whether this was carried out."""
         with self._lock:
-            return self._has(caller, nature)
+            return self._until.get((caller, nature), 0.0) > self._now()
 
     def forgot(self, caller: str) -> bool:
         """Say whether something of this caller was carried out, and nobody knows what."""
@@ -215,32 +208,22 @@ class Unrecorded:
     def add(self, caller: str, nature: str) -> bool:
         """Remember what begins now; say whether it was carried out before."""
         with self._lock:
-            before = self._has(caller, nature)
-            self._count -= self._until.get(caller, {}).pop(nature, None) is not None
-            if self._count >= self._capacity:
+            before = self._until.pop((caller, nature), 0.0) > self._now()
+            if len(self._until) >= self._capacity:
                 self._make_room()
-            self._until.setdefault(caller, {})[nature] = self._now() + self._keep_s
-            self._count += 1
+            self._until[caller, nature] = self._now() + self._keep_s
             return before
-
-    def _has(self, caller: str, nature: str) -> bool:
-        return self._until.get(caller, {}).get(nature, 0.0) > self._now()
 
     def _make_room(self) -> None:
         now = self._now()
-        for known in (self._forgotten_until, *self._until.values()):
-            for name in [name for name, until in known.items() if until <= now]:
-                del known[name]
-        self._until = {caller: natures for caller, natures in self._until.items() if natures}
-        self._count = sum(map(len, self._until.values()))
-        if self._count >= self._capacity:
-            most = max(self._until, key=lambda caller: len(self._until[caller]))
+        self._until = {what: until for what, until in self._until.items() if until > now}
+        self._forgotten_until = {
+            caller: until for caller, until in self._forgotten_until.items() if until > now
+        }
+        if len(self._until) >= self._capacity:
+            [(most, _)] = Counter(caller for caller, _ in self._until).most_common(1)
             self._forgotten_until[most] = now + self._keep_s
-            self._count -= len(self._until.pop(most))
-
-
-def _hash_of(caller: Principal) -> str:
-    return digest("caller", caller.tenant_id, caller.object_id).hex()
+            self._until = {what: until for what, until in self._until.items() if what[0] != most}
 
 
 def _nature_of(caller: Principal, request: CancelRequest) -> str:
@@ -249,8 +232,9 @@ def _nature_of(caller: Principal, request: CancelRequest) -> str:
 
 
 def _key_of(caller: Principal, idempotency_key: str) -> str:
-    """Bind a key to whoever asks *and* the client application that made it up: two applications may
-    make up the same.
+    """Bind a key to whoever asks *and* to the client application that made it up.
+
+    Two applications may make up the same key.
     """
     return digest(
         "key", caller.tenant_id, caller.object_id, caller.client_id, idempotency_key

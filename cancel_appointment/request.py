@@ -48,16 +48,26 @@ class CancelRequest(BaseModel):
     )
 
     business_id: BusinessId = Field(
-        description="Id of the booking business: the SMTP address of its mailbox. White space around it does not count."
+        description=(
+            "Id of the booking business: the SMTP address of its mailbox. "
+            "White space around it does not count."
+        )
     )
     appointment_id: AppointmentId = Field(
-        description="Id of the appointment, exactly as Microsoft Graph gives it. White space around it does not count."
+        description=(
+            "Id of the appointment, exactly as Microsoft Graph gives it. "
+            "White space around it does not count."
+        )
     )
     cancellation_message: Annotated[
         Annotated[str, Field(max_length=2000)] | None, BeforeValidator(_message)
     ] = Field(
         default=None,
-        description="Text that Microsoft Bookings mails to the customer and the staff. Leave it out, or empty, to send the default text. Characters that no mail can show are dropped and do not count.",
+        description=(
+            "Text that Microsoft Bookings mails to the customer and the staff. "
+            "Leave it out, or empty, to send the default text. "
+            "Characters that no mail can show are dropped and do not count."
+        ),
         repr=False,
     )
 
@@ -76,8 +86,6 @@ def parse_cancel_request(content_type: str | None, body: bytes) -> CancelRequest
         )
     try:
         parsed = _JSON.decode(body.decode("utf-8-sig"))
-    except _DuplicateMemberError as error:
-        raise invalid(error.fault) from None
     except (ValueError, RecursionError):
         raise invalid(FieldFault("body", "is not readable JSON")) from None
     if not isinstance(parsed, dict):
@@ -102,9 +110,11 @@ def check_size(body: bytes) -> None:
 
 
 def parse_idempotency_key(header: str | None) -> str | None:
-    """Return the idempotency key, bare or as the quoted string of
-    draft-ietf-httpapi-idempotency-key-header; an empty or blank one is none. Errors:
-    RequestInvalid.
+    """Return the idempotency key; an empty or blank one is none.
+
+    It comes bare, or as the quoted string of draft-ietf-httpapi-idempotency-key-header.
+
+    Errors: RequestInvalid.
     """
     if header is None or _NO_KEY.fullmatch(header):
         return None
@@ -127,18 +137,12 @@ def _is_json(declared: MediaType | None) -> bool:
     )
 
 
-class _DuplicateMemberError(ValueError):
-    def __init__(self, member: str) -> None:
-        super().__init__("duplicate member")
-        known = member in (field.alias for field in CancelRequest.model_fields.values())
-        self.fault = FieldFault(shown(member), "occurs more than once", known=known)
-
-
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members: dict[str, Any] = {}
     for name, value in pairs:
         if name in members:
-            raise _DuplicateMemberError(name)
+            known = name in (field.alias for field in CancelRequest.model_fields.values())
+            raise invalid(FieldFault(shown(name), "occurs more than once", known=known))
         members[name] = value
     return members
 

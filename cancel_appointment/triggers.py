@@ -4,8 +4,7 @@ from typing import TYPE_CHECKING
 
 import azure.functions as func
 
-from cancel_appointment.operation import CancelOperation
-from cancel_appointment.patience import WEBHOOK_WITHIN_S
+from cancel_appointment.operation import WEBHOOK_WITHIN_S, CancelOperation
 from shared.services import Services
 from shared.serving.endpoint import Endpoint
 
@@ -15,10 +14,9 @@ if TYPE_CHECKING:
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
 
 
+# Webhooks are off in most places, so the start of a worker does not pay for them.
 def _webhook_operation(services: Services) -> "WebhookOperation":
-    from cancel_appointment.webhook_operation import (
-        WebhookOperation,  # off in most places, so the start of a worker does not pay for it
-    )
+    from cancel_appointment.webhook_operation import WebhookOperation
 
     return WebhookOperation(services)
 

@@ -1,15 +1,12 @@
-"""The cancel operation for webhooks: prove the sender by its signature, read the request, carry it
-out as this application.
+"""The cancel operation for webhooks: prove the sender, read the request, carry it out.
 
-Owns the order (size, signature, body, business), and what Graph's words about a user mean where
-there is none. Its answers follow what senders do with them: what will not change is a 200, what a
-person has to mend a 4xx, what is worth a repeat has a Retry-After. Does *not* know Azure Functions
-or threads.
+It is carried out as this application: no user is there. Owns the order (size, signature, body,
+business), and what Graph's words about a user mean here. Its answers follow what senders do with
+them: what will not change is a 200, what a person has to mend is a 4xx, what is worth a repeat has
+a Retry-After. Does *not* know Azure Functions or threads.
 """
 
-from cancel_appointment.operation import CancelWork, CarriesOut
-from cancel_appointment.patience import WEBHOOK_WITHIN_S
-from cancel_appointment.records import Keep
+from cancel_appointment.operation import WEBHOOK_WITHIN_S, CancelWork, CarriesOut
 from cancel_appointment.request import check_size, parse_cancel_request
 from shared.errors import (
     AccessDenied,
@@ -28,9 +25,8 @@ from shared.telemetry.journal import Journal, pseudonym
 from shared.transport.deadline import Deadline
 
 _ROLES = "the application permissions Bookings.ReadWrite.All and BookingsAppointment.ReadWrite.All"
-_KEEP_S = (
-    7 * 24 * 3600.0
-)  # the Standard Webhooks specification has senders try for three days; some keep on longer
+# The Standard Webhooks specification has senders try for three days; some keep on longer.
+_KEEP_S = 7 * 24 * 3600.0
 
 
 class WebhookOperation(CarriesOut[WebhookSender]):
@@ -47,9 +43,8 @@ class WebhookOperation(CarriesOut[WebhookSender]):
         super().__init__(
             services,
             services.webhooks.tokens,
-            Keep.for_deadline(
-                min(WEBHOOK_WITHIN_S, services.settings.request_deadline_seconds), keep_s=_KEEP_S
-            ),
+            within_s=WEBHOOK_WITHIN_S,
+            keep_s=_KEEP_S,
         )
         self._verifier = services.webhooks.verifier
 
@@ -70,9 +65,8 @@ class WebhookOperation(CarriesOut[WebhookSender]):
         )
         request = parse_cancel_request(incoming.headers.get("content-type"), incoming.body)
         sender.require_business(request.business_id)
-        work = CancelWork(sender, request, webhook_id)
         journal.note(mailbox=pseudonym(folded(request.business_id)))
-        return work
+        return CancelWork(sender, request, webhook_id)
 
     def admit_at_once(self, incoming: Incoming, journal: Journal) -> None:
         """See ``Operation.admit_at_once``: hashing for a stranger is work for a thread."""
@@ -80,20 +74,24 @@ class WebhookOperation(CarriesOut[WebhookSender]):
     def carry_out(
         self, work: CancelWork[WebhookSender], deadline: Deadline, journal: Journal
     ) -> Reply:
-        """Cancel. Where Graph wants a user to sign in, an operator has to act; what is a key
+        """Cancel, and name what senders know.
+
+        Where Graph wants a user to sign in, an operator has to act. What is an Idempotency-Key
         elsewhere is the webhook-id here.
         """
         try:
             return super().carry_out(work, deadline, journal)
         except IdempotencyKeyReused as error:
             raise IdempotencyKeyReused(
-                "This webhook-id came before, with another body: give another request an id of its own."
+                "This webhook-id came before, with another body: "
+                "give another request an id of its own."
             ) from error
         except (TokenRejected, InteractionRequired, AccessDenied) as error:
             said = error.upstream
             if isinstance(error, AccessDenied) and said is not None and said.status == 403:
                 raise AccessDenied(
-                    f"Microsoft Graph does not allow this service to do this. It may lack {_ROLES}.",
+                    "Microsoft Graph does not allow this service to do this. "
+                    f"It may lack {_ROLES}.",
                     upstream=said,
                 ) from error
             raise Misconfigured(

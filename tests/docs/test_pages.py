@@ -1,4 +1,7 @@
-"""The pages hold: links lead somewhere, code can be read, commands exist, and nothing is missing."""
+"""The pages are in order.
+
+Links lead somewhere, code can be read, commands exist, and nothing is missing.
+"""
 
 import ast
 import json
@@ -8,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cancel_appointment.outcome import Outcome
+from cancel_appointment.protocol.outcome import Outcome
 from shared.serving.problems import BUG, TABLE
 from shared.settings import Settings, TelemetrySettings
 from tests.docs.pages import REPOSITORY, Block, Page, all_pages

@@ -12,7 +12,7 @@ from typing import get_args
 import yaml
 
 import shared.services  # noqa: F401 - every class of error is known then
-from cancel_appointment.outcome import Outcome
+from cancel_appointment.protocol.outcome import Outcome
 from cancel_appointment.request import MAX_BODY_BYTES
 from shared.errors import FacadeError, Misconfigured
 from shared.serving.problems import BUG, TABLE

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cancel_appointment.outcome import Outcome
+from cancel_appointment.protocol.outcome import Outcome
 from scripts.snapshots import FOLDER, VERSION, Refused, as_text, evaluate, find_compiler, run
 from shared.settings import Settings
 from shared.telemetry.journal import Journal

@@ -17,7 +17,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from cancel_appointment.outcome import Outcome
+from cancel_appointment.protocol.outcome import Outcome
 from infra.connector import icon
 from infra.connector.package import (
     DEFINITION,

@@ -1,5 +1,6 @@
-"""What an enumeration is about: the appointment, the first request, the alphabet, and what else may
-go wrong.
+"""What an enumeration is about.
+
+The appointment, the first request, the alphabet, and what else may go wrong.
 """
 
 from collections.abc import Sequence
@@ -12,8 +13,9 @@ from tests.protocol.world import Ask
 
 
 class Interference(Enum):
-    """What else goes wrong: once in a schedule, at any point of the first request; a store that
-    forgets does so after it.
+    """What else goes wrong: once in a schedule, at any point of the first request.
+
+    A store that forgets does so after it.
     """
 
     NOTHING = "nothing"
@@ -52,7 +54,9 @@ class Visit:
     frozen: bool = False
 
     def __str__(self) -> str:
-        return f"duplicate ({self.ask}{', without the store' * self.store_down}{', the first one frozen' * self.frozen})"
+        store = ", without the store" * self.store_down
+        frozen = ", the first one frozen" * self.frozen
+        return f"duplicate ({self.ask}{store}{frozen})"
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,9 @@ class Setting:
     exchanges: int = 4
 
     def __str__(self) -> str:
-        return f"{'an' if self.exists else 'no'} appointment, {'with' if self.keyed else 'without'} a key, {self.interference.value}"
+        appointment = "an appointment" if self.exists else "no appointment"
+        key = "with a key" if self.keyed else "without a key"
+        return f"{appointment}, {key}, {self.interference.value}"
 
     @property
     def first_ask(self) -> Ask:
@@ -79,8 +85,9 @@ class Setting:
 
     @cached_property
     def letters(self) -> dict[tuple[str, bool], list[Letter]]:
-        """The letters that make a difference, by the step and whether Graph may hide the
-        appointment.
+        """The letters that make a difference.
+
+        By the step, and by whether Graph may hide the appointment.
         """
         return {
             (step, may_hide): [

@@ -6,8 +6,9 @@ The real protocol runs it, on a virtual clock.
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from cancel_appointment.bookings import Appointments
 from cancel_appointment.cancellation import Cancellation
-from cancel_appointment.records import Keep, Records
+from cancel_appointment.records import LEASE_MARGIN_S, Records
 from cancel_appointment.request import CancelRequest
 from shared.entra.graph_token import GraphToken
 from shared.errors import FacadeError, IdempotencyKeyReused, RequestInProgress
@@ -23,7 +24,7 @@ from tests.protocol.timeline import Timeline
 from tests.protocol.world import Ask, Run, Violation, World
 
 DEADLINE_S = 10.0
-KEEP = Keep.for_deadline(DEADLINE_S)
+LEASE_S = DEADLINE_S + LEASE_MARGIN_S
 QUICK_S = 0.1
 CALLER = Caller("tenant", "user", "client", 2e9, can_answer_challenges=True, assertion="")
 TOKEN = GraphToken("user", "tenant", "")
@@ -84,8 +85,9 @@ class Simulation:
 
     @staticmethod
     def _repeats(first: Run) -> list[tuple[Ask, Ask]]:
-        """Return who may come next: the same request again, and one for the same appointment from
-        elsewhere, at a worker that remembers nothing.
+        """Return who may come next, at a worker that remembers nothing.
+
+        The same request again, and one for the same appointment from elsewhere.
         """
         same, other = (
             replace(first.ask, instance=2),
@@ -97,13 +99,14 @@ class Simulation:
         return [*here, (same, other)] if first.blind else here
 
     def _was_explored(self, first: Run) -> bool:
-        """Say whether another path led to the same state: then the same repeats would follow, and
-        they were played.
+        """Say whether another path led to the same state.
+
+        Then the same repeats would follow, and they were played.
         """
         memories = frozenset(
-            (number, *natures)
+            (number, *worker._records._unrecorded._until)
             for number, worker in self._workers.items()
-            for natures in worker._records._unrecorded._until.values()
+            if worker._records._unrecorded._until
         )
         outside = (
             self._scripted,
@@ -124,7 +127,7 @@ class Simulation:
         early = self._request(replace(first.ask, instance=2))
         if early.calls or not (isinstance(early.answer, RequestInProgress) or early.due):
             raise Violation("a repeat acted on a record that was claimed")
-        self._timeline.spend(KEEP.lease_s)
+        self._timeline.spend(LEASE_S)
 
     def _repeat(self, ask: Ask, first: Run) -> Run:
         run = self._request(ask)
@@ -141,7 +144,10 @@ class Simulation:
         worker = self._workers.get(ask.instance)
         if worker is None:
             worker = self._workers[ask.instance] = Cancellation(
-                self, self, Records(self._store, KEEP, self.sleep), self
+                self,
+                Appointments(self, (), ""),
+                Records(self._store, self.sleep, deadline_s=DEADLINE_S),
+                self,
             )
         try:
             run.answer = worker.run(
@@ -208,7 +214,7 @@ class Simulation:
         run = self.run
         if visit is not None and visit.frozen:
             run.stalled = True
-            seconds = KEEP.lease_s + 4
+            seconds = LEASE_S + 4
             self._invite(visit, seconds - 3)
         elif visit is not None:
             self._invite(visit, seconds / 2)
@@ -217,16 +223,22 @@ class Simulation:
 
     # Graph.
 
-    def cancel(
+    def call(
         self,
-        request: CancelRequest,
-        appointment_id: str,
+        method: str,
+        segments: tuple[str, ...],
         token: GraphToken,
         *,
-        call_id: str,
+        request_id: str,
         timeout_s: float,
-        fresh: bool,
+        step: str,
+        body: dict[str, str] | None = None,
+        fresh: bool = False,
     ) -> Seen:
+        """Carry out a cancel or a look."""
+        return self._cancel(timeout_s) if step == "cancel" else self._look(timeout_s)
+
+    def _cancel(self, timeout_s: float) -> Seen:
         """Cancel, in one of the ways of the alphabet."""
         self._begin_call("cancel", timeout_s)
         post = self.world.post(self.run, self.now())
@@ -252,16 +264,7 @@ class Simulation:
             self.world.carry_out_later(post, letter.landing)
         return letter.seen or seen or self.world.carry_out(post)
 
-    def look(
-        self,
-        request: CancelRequest,
-        appointment_id: str,
-        token: GraphToken,
-        *,
-        call_id: str,
-        timeout_s: float,
-        fresh: bool,
-    ) -> Seen:
+    def _look(self, timeout_s: float) -> Seen:
         """Look, in one of the ways of the alphabet."""
         self._begin_call("look", timeout_s)
         self.world.land(Landing.BEFORE_NEXT_CALL)
@@ -291,8 +294,9 @@ class Simulation:
         return self._choices.choose(self._setting.letters[step, may_hide])
 
     def _comes_first(self, visit: Visit | None) -> bool:
-        """Choose whether Graph carries a call out before or after a duplicate that may send calls
-        of its own meanwhile.
+        """Choose whether Graph carries a call out before or after a duplicate.
+
+        The duplicate may send calls of its own meanwhile.
         """
         return (
             visit is not None

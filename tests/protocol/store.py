@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from cancel_appointment.outcome import CancelOutcome, Missing, Outcome
+from cancel_appointment.protocol.outcome import CancelOutcome, Missing, Outcome
 from shared.records.memory_store import MemoryStore
 from shared.records.rules import (
     Begun,
@@ -50,8 +50,9 @@ class WatchedStore:
         self._forgot = False
 
     def state(self) -> object:
-        """Return what is written in the records; their times do not matter, for no schedule lasts
-        as long as they are kept.
+        """Return what is written in the records.
+
+        Their times do not matter: no schedule lasts as long as records are kept.
         """
         return frozenset((key, record.state, record.payload) for key, record in self._store)
 

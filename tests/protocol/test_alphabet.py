@@ -5,17 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from cancel_appointment.protocol import (
-    Fail,
-    Finish,
-    Go,
-    Known,
-    Left,
-    Move,
-    after_cancel,
-    after_look,
-)
-from shared.errors import OutcomeUnknown
+from cancel_appointment.protocol.decisions import Move, after_cancel, after_look
+from cancel_appointment.protocol.doubt import Known, Left
+from shared.errors import FacadeError, OutcomeUnknown
 from shared.graph.endings import GraphAnswer
 from shared.transport.retry_after import parse_retry_after
 from tests.protocol.alphabet import (
@@ -41,13 +33,9 @@ EVERY_KNOWN = [
 
 
 def _consequence(move: Move) -> object:
-    match move:
-        case Finish(outcome):
-            return outcome
-        case Fail(error):
-            return Fail, isinstance(error, OutcomeUnknown)
-        case Go():
-            return move
+    if isinstance(move, FacadeError):
+        return FacadeError, isinstance(move, OutcomeUnknown)
+    return move
 
 
 # For the few it does not matter whether a cancel arrived that had no effect, nor the spelling.
@@ -65,18 +53,15 @@ def _consequences(
 
 
 def _effort(letter: Letter) -> object:
-    """Whether the wait that Graph asks for fits into a deadline, and whether another token is worth
-    a try.
-    """
+    """Whether the wait that Graph asks for fits, and whether another token is worth a try."""
     if not isinstance(letter.seen, GraphAnswer):
         return True, False
-    return (
-        parse_retry_after(letter.seen.retry_after, 0.0) or 0.0
-    ) < DEADLINE_S, letter.seen.status == 401
+    wait_s = parse_retry_after(letter.seen.retry_after, 0.0) or 0.0
+    return wait_s < DEADLINE_S, letter.seen.status == 401
 
 
 def _truth(letter: Letter) -> object:
-    """Nobody is there to see the difference between an effect at once and one before the next call."""
+    """Nobody is there to see whether the effect comes at once or before the next call."""
     landing = Landing.AT_ONCE if letter.landing is Landing.BEFORE_NEXT_CALL else letter.landing
     return letter.seen is None, landing, letter.doubtful, letter.hides
 

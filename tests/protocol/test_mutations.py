@@ -7,13 +7,16 @@ from typing import Any
 import pytest
 
 import cancel_appointment.cancellation as driver
-import cancel_appointment.protocol as protocol
+import cancel_appointment.protocol.decisions as decisions
+import cancel_appointment.protocol.doubt as doubt
+import cancel_appointment.protocol.failures as failures
 import cancel_appointment.records as records
 import shared.graph.calls as calls
 import shared.graph.endings as endings
 import shared.records.rules as rules
-from cancel_appointment.outcome import CancelOutcome, Outcome
-from cancel_appointment.protocol import Finish, Go, Known, Left, Move, Step, Verdict
+from cancel_appointment.protocol.decisions import Go, Move, Step
+from cancel_appointment.protocol.doubt import Known, Left, Verdict
+from cancel_appointment.protocol.outcome import CancelOutcome, Outcome
 from cancel_appointment.records import Entry, Records, Unrecorded
 from shared.errors import FacadeError, Throttled, UpstreamBroken
 from shared.graph.endings import Body, Ending, Gone, GraphAnswer, NoAnswer, Seen, ending
@@ -66,7 +69,7 @@ def _read_as(patch: Patch, wrong: Callable[[GraphAnswer], bool], how: Ending) ->
         mistaken = isinstance(seen, GraphAnswer) and wrong(seen)
         return how if mistaken else ending(seen, success=success)
 
-    for module in (protocol, calls, driver):
+    for module in (decisions, calls, driver):
         patch.setattr(module, "ending", read)
 
 
@@ -74,7 +77,7 @@ def take_no_answer_for_not_sent(patch: Patch) -> None:
     def confused(seen: Seen, *, success: int) -> Ending:
         return Ending.NOT_SENT if isinstance(seen, NoAnswer) else ending(seen, success=success)
 
-    for module in (protocol, calls, driver):
+    for module in (decisions, calls, driver):
         patch.setattr(module, "ending", confused)
 
 
@@ -101,7 +104,7 @@ def _gone_as(patch: Patch, change: Callable[[GraphAnswer, Gone], Gone]) -> None:
         gone = right(answer)
         return gone if gone is None else change(answer, gone)
 
-    for module in (endings, protocol):
+    for module in (endings, decisions, doubt, failures):
         patch.setattr(module, "what_is_gone", what_is_gone)
 
 
@@ -114,9 +117,9 @@ def take_a_missing_business_for_the_item(patch: Patch) -> None:
 
 
 def take_an_empty_404_for_graphs_own(patch: Patch) -> None:
-    right = protocol._gone
+    right = decisions._gone
     patch.setattr(
-        protocol,
+        decisions,
         "_gone",
         lambda seen, *others, **named: right(replace(seen, body=Body.FITTING), *others, **named),
     )
@@ -126,7 +129,7 @@ def take_an_empty_404_for_graphs_own(patch: Patch) -> None:
 
 
 def drop_the_look(patch: Patch) -> None:
-    right = protocol.after_cancel
+    right = decisions.after_cancel
 
     def after_cancel(seen: Seen, known: Known) -> Move:
         move = right(seen, known)
@@ -136,16 +139,16 @@ def drop_the_look(patch: Patch) -> None:
 
 
 def believe_a_look_at_another_appointment(patch: Patch) -> None:
-    patch.setattr(protocol, "_is_of", lambda seen, appointment_id: True)
+    patch.setattr(decisions, "_is_of", lambda seen, appointment_id: True)
 
 
 def _conclude(patch: Patch, change: Callable[[Known], Known]) -> None:
-    right = protocol._gone
+    right = decisions._gone
 
-    def gone(seen: GraphAnswer, what: Gone, known: Known, *, confirmed: bool) -> Finish:
+    def gone(seen: GraphAnswer, what: Gone, known: Known, *, confirmed: bool) -> CancelOutcome:
         return right(seen, what, change(known), confirmed=confirmed)
 
-    patch.setattr(protocol, "_gone", gone)
+    patch.setattr(decisions, "_gone", gone)
 
 
 def conclude_from_a_second_404(patch: Patch) -> None:
@@ -153,12 +156,12 @@ def conclude_from_a_second_404(patch: Patch) -> None:
 
 
 def confirm_a_404_after_doubt(patch: Patch) -> None:
-    right = protocol._gone
+    right = decisions._gone
 
-    def gone(seen: GraphAnswer, what: Gone, known: Known, *, confirmed: bool) -> Finish:
+    def gone(seen: GraphAnswer, what: Gone, known: Known, *, confirmed: bool) -> CancelOutcome:
         return right(seen, what, known, confirmed=True)
 
-    patch.setattr(protocol, "_gone", gone)
+    patch.setattr(decisions, "_gone", gone)
 
 
 def believe_that_a_business_is_missing_which_was_there(patch: Patch) -> None:
@@ -169,20 +172,21 @@ def believe_that_a_business_is_missing_which_was_there(patch: Patch) -> None:
                 endings.what_is_gone(seen) is Gone.BUSINESS
             )
             if missing and known.stood and isinstance(seen, GraphAnswer):
-                return protocol._gone(seen, Gone.BUSINESS, known, confirmed=False)
+                return decisions._gone(seen, Gone.BUSINESS, known, confirmed=False)
             return move
 
         return decide
 
-    patch.setattr(driver, "after_cancel", forgetful(protocol.after_cancel))
-    patch.setattr(driver, "after_look", forgetful(protocol.after_look))
+    patch.setattr(driver, "after_cancel", forgetful(decisions.after_cancel))
+    patch.setattr(driver, "after_look", forgetful(decisions.after_look))
 
 
 # What unanswered cancels leave behind.
 
 
 def _table(patch: Patch, changes: Mapping[Left, Verdict]) -> None:
-    patch.setattr(protocol, "TABLE", {**protocol.TABLE, **changes})
+    for module in (doubt, failures):
+        patch.setattr(module, "TABLE", {**doubt.TABLE, **changes})
 
 
 def think_that_a_500_has_no_late_effect(patch: Patch) -> None:
@@ -194,8 +198,8 @@ def think_that_a_look_ends_what_is_under_way(patch: Patch) -> None:
 
 
 def think_that_a_503_is_over(patch: Patch) -> None:
-    right = protocol.left_by
-    patch.setattr(protocol, "left_by", lambda seen: min(Left.SETTLED, right(seen)))
+    right = doubt.left_by
+    patch.setattr(decisions, "left_by", lambda seen: min(Left.SETTLED, right(seen)))
 
 
 def need_no_look_after_a_conflict(patch: Patch) -> None:
@@ -208,19 +212,19 @@ def _doubt_as(patch: Patch, in_doubt: Callable[[Known], bool]) -> None:
 
 def let_the_last_cancel_count(patch: Patch) -> None:
     def in_doubt(seen: Seen, known: Known) -> Go:
-        left = protocol.left_by(seen)
+        left = doubt.left_by(seen)
         return Go(Step.LOOK, replace(known, left=left, looked=False, sent=True), pause=False)
 
-    patch.setattr(protocol, "_in_doubt", in_doubt)
+    patch.setattr(decisions, "_in_doubt", in_doubt)
 
 
 def say_a_refusal_as_it_is(patch: Patch) -> None:
-    for module in (protocol, driver):
+    for module in (decisions, driver):
         patch.setattr(module, "what_can_be_said", lambda error, known: error)
 
 
 def say_what_passes_as_it_is(patch: Patch) -> None:
-    right = protocol.give_up
+    right = failures.give_up
 
     def give_up(seen: Seen, known: Known, retry_after_s: float) -> FacadeError:
         return right(seen, replace(known, carried=False), retry_after_s)
@@ -229,16 +233,16 @@ def say_what_passes_as_it_is(patch: Patch) -> None:
 
 
 def say_as_it_is_what_followed_a_cancel_of_a_repeat(patch: Patch) -> None:
-    right = protocol.what_can_be_said
+    right = failures.what_can_be_said
     patch.setattr(
-        protocol,
+        decisions,
         "what_can_be_said",
         lambda error, known: right(error, replace(known, sent=False)),
     )
 
 
 def let_a_429_decide_before_the_table(patch: Patch) -> None:
-    right = protocol.give_up
+    right = failures.give_up
 
     def give_up(seen: Seen, known: Known, retry_after_s: float) -> FacadeError:
         if isinstance(seen, GraphAnswer) and seen.status == 429:
@@ -271,7 +275,7 @@ def forget_the_doubt_at_release(patch: Patch) -> None:
 
 
 def let_a_look_end_a_carried_doubt(patch: Patch) -> None:
-    right = protocol.after_look
+    right = decisions.after_look
 
     def after_look(seen: Seen, known: Known, appointment_id: str) -> Move:
         move = right(seen, known, appointment_id)

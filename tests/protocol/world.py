@@ -1,16 +1,19 @@
-"""The truth beside the protocol: one appointment at Graph, who cancelled it, and the rules that no
-answer may break.
+"""The truth beside the protocol: one appointment, who cancelled it, and what no answer may break.
 
-What is assumed of Graph: it carries out cancels of one appointment one at a time, and the second
-finds nothing; what it refused in its own form had no effect, and what it answered with a conflict or
-with a 404 that names no item had none or had it at once. A 404 of the item may also mean "not
-visible to this user", but Graph does not hide from one request what it has shown to it and what
-still stands; a 404 without a body may be anybody's, and one of the mailbox comes and goes.
+What is assumed of Graph:
+
+- It carries out cancels of one appointment one at a time, and the second finds nothing.
+- What it refused in its own form had no effect.
+- What it answered with a conflict, or with a 404 that names no item, had no effect or had it at
+  once.
+- A 404 of the item may also mean "not visible to this user". But Graph does not hide from a request
+  what it has shown to it and what still stands.
+- A 404 without a body may be anybody's. A 404 of the mailbox comes and goes.
 """
 
 from dataclasses import dataclass, field
 
-from cancel_appointment.outcome import CancelOutcome, Outcome
+from cancel_appointment.protocol.outcome import CancelOutcome, Outcome
 from shared.errors import (
     FacadeError,
     IdempotencyKeyReused,
@@ -35,8 +38,9 @@ class Violation(AssertionError):
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What a caller sends, and to which instance of the service: a new one knows only what the
-    store keeps.
+    """What a caller sends, and to which instance of the service.
+
+    A new instance knows only what the store keeps.
     """
 
     key: str | None
@@ -245,7 +249,8 @@ class World:
             return  # what a key was told once is what it is told
         if self.stands or self.mails != self.existed:
             raise Violation(
-                "after a repeat on a healthy world the appointment stands, or not exactly one cancel took effect"
+                "after a repeat on a healthy world the appointment stands, "
+                "or not exactly one cancel took effect"
             )
 
     def check_end(self) -> None:
@@ -284,8 +289,9 @@ class World:
 
 
 def left_a_trace(post: Post, run: Run) -> bool:
-    """Say whether ``run`` could find a trace of this post. One that was sent while the store was
-    down left it in its worker alone.
+    """Say whether ``run`` could find a trace of this post.
+
+    One that was sent while the store was down left it in its worker alone.
     """
     if post.by is run:
         return True

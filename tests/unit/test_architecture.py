@@ -210,7 +210,11 @@ def test_a_package_is_met_by_its_owners_alone(package: str, owners: set[str]) ->
 PURE = [
     "cancel_appointment.cancellation",
     "cancel_appointment.contract",
-    "cancel_appointment.outcome",
+    "cancel_appointment.protocol",
+    *(
+        f"cancel_appointment.protocol.{name}"
+        for name in ("decisions", "doubt", "failures", "outcome")
+    ),
     "cancel_appointment.published",
     "cancel_appointment.request",
     *(

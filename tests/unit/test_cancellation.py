@@ -1,4 +1,4 @@
-"""How a cancel is carried out over a scripted Graph: calls, tokens, pauses, and what is left behind.
+"""How a cancel is carried out over a scripted Graph: calls, tokens, pauses, and what is left.
 
 What each end of a call means is in ``test_protocol``; what holds over all schedules in
 ``tests/protocol``.
@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from cancel_appointment.bookings import Appointments
 from cancel_appointment.cancellation import Cancellation
-from cancel_appointment.outcome import CancelOutcome, Missing, Outcome
-from cancel_appointment.records import Keep, Records
+from cancel_appointment.protocol.outcome import CancelOutcome, Missing, Outcome
+from cancel_appointment.records import Records
 from cancel_appointment.request import CancelRequest
 from shared.entra.graph_token import GraphToken
 from shared.errors import (
@@ -69,7 +70,7 @@ class Call:
 
 @dataclass
 class Scene:
-    """Graph, Entra, time and chance, as a script: what each call ends with, and how long it takes."""
+    """Graph, Entra, time and chance, as a script: how each call ends, and how long it takes."""
 
     script: Sequence[Seen | BaseException]
     appointment_id: str = REQUEST.appointment_id
@@ -90,7 +91,10 @@ class Scene:
         self.ends = list(self.script)
         self.store = MemoryStore(self.now)
         self.cancellation = Cancellation(
-            self, self, Records(self.store, Keep.for_deadline(DEADLINE_S), self.sleep), self
+            self,
+            Appointments(self, (), "Standard."),
+            Records(self.store, self.sleep, deadline_s=DEADLINE_S),
+            self,
         )
 
     def run(self, *, key: str | None = None, within_s: float = DEADLINE_S) -> CancelOutcome:
@@ -107,43 +111,21 @@ class Scene:
     def steps(self) -> list[str]:
         return [call.step for call in self.calls]
 
-    def cancel(
+    def call(
         self,
-        request: CancelRequest,
-        appointment_id: str,
+        method: str,
+        segments: tuple[str, ...],
         token: GraphToken,
         *,
-        call_id: str,
+        request_id: str,
         timeout_s: float,
-        fresh: bool,
-    ) -> Seen:
-        return self._call("cancel", appointment_id, token, call_id, timeout_s, fresh=fresh)
-
-    def look(
-        self,
-        request: CancelRequest,
-        appointment_id: str,
-        token: GraphToken,
-        *,
-        call_id: str,
-        timeout_s: float,
-        fresh: bool,
-    ) -> Seen:
-        return self._call("look", appointment_id, token, call_id, timeout_s, fresh=fresh)
-
-    def _call(
-        self,
         step: str,
-        appointment_id: str,
-        token: GraphToken,
-        call_id: str,
-        timeout_s: float,
-        *,
-        fresh: bool,
+        body: dict[str, str] | None = None,
+        fresh: bool = False,
     ) -> Seen:
         self.calls.append(Call(step, self.time_s, timeout_s, token))
-        self.asked.append(appointment_id)
-        self.call_ids.append(call_id)
+        self.asked.append(segments[2])
+        self.call_ids.append(request_id)
         self.fresh.append(fresh)
         self.time_s += timeout_s if self.takes_s is None else self.takes_s
         end = self.ends.pop(0)

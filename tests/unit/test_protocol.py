@@ -8,21 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from cancel_appointment.outcome import CancelOutcome, Missing, Outcome
-from cancel_appointment.protocol import (
-    Fail,
-    Finish,
-    Go,
-    Known,
-    Left,
-    Move,
-    Step,
-    after_cancel,
-    after_look,
-    give_up,
-    left_by,
-    what_can_be_said,
-)
+from cancel_appointment.protocol.decisions import Go, Move, Step, after_cancel, after_look
+from cancel_appointment.protocol.doubt import Known, Left, left_by
+from cancel_appointment.protocol.failures import give_up, what_can_be_said
+from cancel_appointment.protocol.outcome import CancelOutcome, Missing, Outcome
 from shared.errors import (
     AccessDenied,
     ConsentRequired,
@@ -85,13 +74,13 @@ EVERY_KNOWN = [
 
 
 def outcome_of(move: Move) -> CancelOutcome:
-    assert isinstance(move, Finish)
-    return move.outcome
+    assert isinstance(move, CancelOutcome)
+    return move
 
 
 def error_of(move: Move) -> FacadeError:
-    assert isinstance(move, Fail)
-    return move.error
+    assert isinstance(move, FacadeError)
+    return move
 
 
 # What a cancel's end means.

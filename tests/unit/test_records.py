@@ -1,5 +1,6 @@
-"""Two records per request: whose they are, what is replayed, who waits, and what is left for the
-next one.
+"""Two records per request.
+
+Whose they are, what is replayed, who waits, and what is left for the next one.
 """
 
 import logging
@@ -8,8 +9,8 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from cancel_appointment.outcome import CancelOutcome, Missing, Outcome
-from cancel_appointment.records import Entry, Keep, Records, Unrecorded
+from cancel_appointment.protocol.outcome import CancelOutcome, Missing, Outcome
+from cancel_appointment.records import DAY_S, LEASE_MARGIN_S, Entry, Records, Unrecorded
 from cancel_appointment.request import CancelRequest
 from shared.errors import IdempotencyKeyReused, RequestInProgress
 from shared.identity.caller import Caller
@@ -17,7 +18,8 @@ from shared.records.memory_store import MemoryStore
 from shared.records.rules import Begun, Claim, End, Finished, StoreUnavailable, Wanted
 from shared.transport.deadline import Deadline
 
-KEEP = Keep.for_deadline(10.0)
+DEADLINE_S = 10.0
+LEASE_S = DEADLINE_S + LEASE_MARGIN_S
 CALLER = Caller("tenant", "user", "client", 2e9, can_answer_challenges=True, assertion="token")
 REQUEST = CancelRequest(
     businessId="Contoso@contoso.example", appointmentId="AAMk=", cancellationMessage="Sorry."
@@ -44,7 +46,7 @@ class Clock:
 
 
 class FlakyStore(MemoryStore):
-    """The real store, which can be down for the operations named in ``down``."""
+    """The real store. It can be down for the operations named in ``down``."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         super().__init__(now)
@@ -75,7 +77,7 @@ class Desk:
     def __init__(self, clock: Clock | None = None, store: FlakyStore | None = None) -> None:
         self.clock = clock or Clock()
         self.store = store or FlakyStore(self.clock.now)
-        self.records = Records(self.store, KEEP, self.clock.sleep)
+        self.records = Records(self.store, self.clock.sleep, deadline_s=DEADLINE_S)
 
     def open(
         self,
@@ -213,7 +215,7 @@ def test_a_new_key_hears_that_the_appointment_was_cancelled_and_keeps_it(desk: D
 
 def test_after_a_day_nothing_is_remembered(desk: Desk) -> None:
     desk.settle(desk.claim("k"), CANCELLED)
-    desk.clock.now_s += KEEP.keep_s
+    desk.clock.now_s += DAY_S
     assert not desk.claim("k").doubt
 
 
@@ -322,18 +324,18 @@ def test_doubt_is_left_to_every_request_for_the_appointment(
 
 
 def test_the_lease_outlives_every_request() -> None:
-    assert Keep.for_deadline(10.0).lease_s >= 20.0
+    assert LEASE_S >= DEADLINE_S + 10.0
 
 
 def test_a_request_whose_worker_died_is_in_doubt_once_its_lease_is_over(desk: Desk) -> None:
     desk.claim()
-    desk.clock.now_s += KEEP.lease_s
+    desk.clock.now_s += LEASE_S
     assert desk.another_worker().claim().doubt
 
 
 def test_a_not_found_is_not_confirmed_by_one_whose_record_was_taken_over(desk: Desk) -> None:
     slow = desk.claim()
-    desk.clock.now_s += KEEP.lease_s
+    desk.clock.now_s += LEASE_S
     other = desk.another_worker()
     other.settle(other.claim(), CANCELLED)
     assert desk.settle(slow, NOT_FOUND) == UNCONFIRMED
@@ -378,7 +380,7 @@ def test_an_outcome_that_cannot_be_written_down_is_said_all_the_same_and_leaves_
     said = desk.settle(entry, outcome)
     assert said == replace(outcome, confirmed=outcome == CANCELLED)
     desk.store.down = set()
-    desk.clock.now_s += KEEP.lease_s
+    desk.clock.now_s += LEASE_S
     assert desk.claim().doubt
 
 
@@ -387,7 +389,7 @@ def test_giving_up_while_the_store_is_down_leaves_doubt(desk: Desk) -> None:
     desk.store.down = {"settle"}
     desk.records.give_up(entry, doubt=True)
     desk.store.down = set()
-    desk.clock.now_s += KEEP.lease_s
+    desk.clock.now_s += LEASE_S
     assert desk.claim("k").doubt
 
 
@@ -453,7 +455,7 @@ def test_what_is_over_makes_room_before_anybody_pays() -> None:
 
 
 def test_who_was_forgotten_is_unsure_and_not_in_doubt(desk: Desk) -> None:
-    desk.records._unrecorded = Unrecorded(KEEP.keep_s, desk.clock.now, capacity=1)
+    desk.records._unrecorded = Unrecorded(DAY_S, desk.clock.now, capacity=1)
     desk.store.down = {"begin"}
     for name in ("one", "two"):
         desk.claim(request=REQUEST.model_copy(update={"appointment_id": name}))

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cancel_appointment.operation import CarriesOut
-from cancel_appointment.patience import WEBHOOK_WITHIN_S
-from cancel_appointment.records import Keep
+from cancel_appointment.operation import WEBHOOK_WITHIN_S, CarriesOut
 from infra.local import seed
 from infra.local.entra.exchange.obo import CLIENT_CREDENTIALS, ON_BEHALF_OF
 from infra.local.entra.keys import unverified_claims
@@ -276,12 +274,11 @@ if TYPE_CHECKING:
         caller: Caller,
         deadline: Deadline,
         services: Services,
-        keep: Keep,
     ) -> None:
         app_only.exchange(caller, deadline)  # type: ignore[arg-type]
         on_behalf_of.exchange(SENDER, deadline)  # type: ignore[arg-type]
-        CarriesOut[Caller](services, app_only, keep)  # type: ignore[arg-type]
-        CarriesOut[WebhookSender](services, on_behalf_of, keep)  # type: ignore[arg-type]
+        CarriesOut[Caller](services, app_only)  # type: ignore[arg-type]
+        CarriesOut[WebhookSender](services, on_behalf_of)  # type: ignore[arg-type]
 
 
 # One credential for the whole worker.

@@ -1,0 +1,136 @@
+"""What the end of each call to Graph means, and what comes next. Pure.
+
+Owns ``after_cancel`` and ``after_look``. Does *not* send, wait or record.
+"""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import assert_never
+
+from cancel_appointment.protocol.doubt import Known, left_by
+from cancel_appointment.protocol.failures import what_can_be_said
+from cancel_appointment.protocol.outcome import CancelOutcome, Missing, Outcome
+from shared.errors import FacadeError, RefusedByBookings
+from shared.graph.endings import (
+    Body,
+    Ending,
+    Gone,
+    GraphAnswer,
+    Seen,
+    cannot_parse_path,
+    ending,
+    refuses_path,
+    says_malformed,
+    what_is_gone,
+)
+from shared.graph.refusals import malformed, quote, read_refusal
+from shared.ids import url_safe
+
+
+class Step(StrEnum):
+    """What is sent to Graph."""
+
+    CANCEL = "cancel"
+    LOOK = "look"
+
+
+@dataclass(frozen=True, slots=True)
+class Go:
+    """Send ``step`` next, after a pause if ``pause``."""
+
+    step: Step
+    known: Known
+    pause: bool
+
+
+# The truth, the error that is final, or the next call.
+type Move = CancelOutcome | FacadeError | Go
+
+
+def after_cancel(seen: Seen, known: Known) -> Move:
+    """Decide what a cancel's end means."""
+    how = ending(seen, success=204)
+    match how:
+        case Ending.REFUSED | Ending.NOT_SENT:
+            sent = known.sent or how is Ending.REFUSED
+            return Go(Step.CANCEL, replace(known, sent=sent), pause=True)
+        case Ending.UNANSWERED:
+            return _in_doubt(seen, known)
+        case Ending.ANSWERED:
+            assert isinstance(seen, GraphAnswer)  # noqa: S101 - only an answer is answered
+            if seen.status == 204:
+                return CancelOutcome(Outcome.CANCELLED, confirmed=True)
+            gone = what_is_gone(seen)
+            if gone is Gone.BUSINESS and known.stood:  # it was there a moment ago
+                return _in_doubt(seen, known)
+            if gone is not None:
+                first = not (known.sent and gone is Gone.BUSINESS)
+                sure = not (known.carried or known.left or known.unsure)
+                return _gone(seen, gone, known, confirmed=sure and first)
+            return _refuse(Step.CANCEL, seen, replace(known, sent=True))
+        case _:
+            assert_never(how)
+
+
+def after_look(seen: Seen, known: Known, appointment_id: str) -> Move:
+    """Decide what a look's end means; it asked for ``appointment_id``, in whichever spelling."""
+    how = ending(seen, success=200)
+    again = Go(Step.LOOK, known, pause=True)
+    match how:
+        case Ending.REFUSED | Ending.NOT_SENT | Ending.UNANSWERED:
+            return again
+        case Ending.ANSWERED:
+            assert isinstance(seen, GraphAnswer)  # noqa: S101 - only an answer is answered
+            if seen.status == 200:
+                if not _is_of(seen, appointment_id):
+                    return again
+                return Go(Step.CANCEL, replace(known, looked=True, stood=True), pause=True)
+            gone = what_is_gone(seen)
+            if gone is Gone.BUSINESS and known.stood:
+                return again
+            if gone is not None:
+                return _gone(seen, gone, known, confirmed=False)
+            return _refuse(Step.LOOK, seen, known)
+        case _:
+            assert_never(how)
+
+
+def _in_doubt(seen: Seen, known: Known) -> Go:
+    left = max(known.left, left_by(seen))
+    return Go(Step.LOOK, replace(known, left=left, looked=False, sent=True), pause=False)
+
+
+def _gone(seen: GraphAnswer, gone: Gone, known: Known, *, confirmed: bool) -> CancelOutcome:
+    if known.stood and seen.body is not Body.NOTHING:  # a 404 without a body may be anybody's
+        return CancelOutcome(Outcome.CANCELLED, confirmed=False)
+    missing = Missing.BUSINESS if gone is Gone.BUSINESS else Missing.APPOINTMENT
+    return CancelOutcome(
+        Outcome.NOT_FOUND, confirmed=confirmed, missing=missing if seen.code else None
+    )
+
+
+def _refuse(step: Step, seen: GraphAnswer, known: Known) -> FacadeError | Go:
+    """Decide what a refusal means that is final, or would be under the other spelling."""
+    bad_id = says_malformed(seen) or cannot_parse_path(seen)
+    if known.slashed and refuses_path(seen):
+        if not known.respelled:
+            return Go(step, replace(known, respelled=True), pause=False)
+        bad_id = True
+    if bad_id:
+        error: FacadeError = malformed(seen, "appointmentId", "; it may also be businessId")
+    elif seen.status != 400:
+        error = read_refusal(seen, renewed=known.renewed)
+    elif step is Step.LOOK:
+        return Go(Step.LOOK, known, pause=True)
+    else:
+        error = RefusedByBookings(
+            "Microsoft Bookings refused the cancel by one of its rules; nothing was changed. "
+            "Most likely the appointment begins sooner than the minimum lead time allows.",
+            upstream=quote(seen),
+        )
+    return what_can_be_said(error, known)
+
+
+def _is_of(seen: GraphAnswer, appointment_id: str) -> bool:
+    found = (seen.resource or {}).get("id")
+    return isinstance(found, str) and url_safe(found) == url_safe(appointment_id)

@@ -1,0 +1,95 @@
+"""What is known of a cancel under way, and the table of what unanswered cancels leave behind. Pure.
+
+Owns ``TABLE``, ``Known`` and ``left_by``. Does *not* decide what to send next.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+
+from shared.errors import FacadeError, OutcomeUnknown, UpstreamBroken, UpstreamUnavailable
+from shared.graph.endings import Body, GraphAnswer, Seen, reached_mail_limit, what_is_gone
+
+
+class Left(IntEnum):
+    """What an unanswered cancel may have left behind; of several the greatest counts."""
+
+    NOTHING = 0
+    SETTLED = 1  # it had no effect, or had it at once
+    BROKEN = 2  # it failed, and nobody promises that this was all
+    UNDER_WAY = 3  # it may take effect at any time
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is said at the deadline, once a look after it saw the appointment standing."""
+
+    error: type[FacadeError]
+    doubt: bool
+
+
+# Where no look after it saw the appointment standing, each leaves a doubt, and the outcome unknown.
+TABLE: Mapping[Left, Verdict] = {
+    Left.SETTLED: Verdict(UpstreamUnavailable, doubt=False),
+    Left.BROKEN: Verdict(UpstreamBroken, doubt=True),
+    Left.UNDER_WAY: Verdict(OutcomeUnknown, doubt=True),
+}
+_SETTLED = frozenset({404, 410, 409, 412, 423})
+_BROKEN = frozenset({500, *range(300, 500)}) - {408, 425, 499}
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of the appointment, and of this request.
+
+    - ``carried``: an earlier request left a doubt.
+    - ``unsure``: an earlier request may have left one, and nobody can tell.
+    - ``left``: the worst of what this request's unanswered cancels left.
+    - ``looked``: a look after the last of them saw the appointment standing.
+    - ``stood``: any look of this request saw it standing.
+    - ``sent``: a cancel of this request arrived, or may have.
+    - ``renewed``: the token is a renewed one.
+    - ``slashed``: the id has another spelling.
+    - ``respelled``: Graph refused the path, so the other spelling is used.
+    """
+
+    carried: bool = False
+    unsure: bool = False
+    left: Left = Left.NOTHING
+    looked: bool = False
+    stood: bool = False
+    sent: bool = False
+    renewed: bool = False
+    slashed: bool = False
+    respelled: bool = False
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether a cancel of this request may have taken effect, or may yet."""
+        return self.left is not Left.NOTHING and not (self.looked and not TABLE[self.left].doubt)
+
+    @property
+    def doubt(self) -> bool:
+        """Whether whoever repeats this has to look first."""
+        return self.carried or self.in_doubt
+
+    @property
+    def under_way(self) -> bool:
+        """Whether a cancel may still be under way at Graph."""
+        return self.carried or self.left is Left.UNDER_WAY
+
+
+def left_by(seen: Seen) -> Left:
+    """Tell what an unanswered cancel may have left behind.
+
+    A page counts as silence, but for a 404.
+    """
+    if not isinstance(seen, GraphAnswer):
+        return Left.UNDER_WAY
+    if what_is_gone(seen) is not None:
+        return Left.SETTLED
+    if seen.body is Body.PAGE:
+        return Left.UNDER_WAY
+    if seen.status in _SETTLED or reached_mail_limit(seen):
+        return Left.SETTLED
+    return Left.BROKEN if seen.status in _BROKEN else Left.UNDER_WAY

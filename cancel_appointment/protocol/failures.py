@@ -1,0 +1,87 @@
+"""What is said of a cancel that ended without an outcome. Pure.
+
+Owns when "nothing was changed" may be said. Does *not* decide whether a further call is made.
+"""
+
+from cancel_appointment.protocol.doubt import TABLE, Known
+from shared.errors import (
+    FacadeError,
+    OutcomeUnknown,
+    Throttled,
+    UpstreamAnswer,
+    UpstreamBroken,
+    UpstreamUnavailable,
+)
+from shared.graph.endings import GraphAnswer, Seen, reached_mail_limit, what_is_gone
+from shared.graph.refusals import quote
+
+_REPEAT_AFTER_S = 5.0  # when an unknown outcome may be clearer
+
+
+def give_up(seen: Seen, known: Known, retry_after_s: float) -> FacadeError:
+    """Say what is in the way when no further call fits.
+
+    ``seen`` is the end of the last cancel, or of a look that did not help.
+    """
+    upstream = quote(seen)
+    if known.left and not known.carried and known.looked:
+        if TABLE[known.left].error is UpstreamBroken:
+            return UpstreamBroken(
+                "Microsoft Graph failed to cancel the appointment: "
+                "it still stood when last looked at.",
+                upstream=upstream,
+            )
+        if TABLE[known.left].error is UpstreamUnavailable:
+            return UpstreamUnavailable(
+                _in_the_way(seen), retry_after_s=retry_after_s, upstream=upstream
+            )
+    if known.left or known.carried:
+        return _unknown(upstream, retry_after_s)
+    if isinstance(seen, GraphAnswer):
+        return Throttled(
+            "Microsoft Graph asks for fewer requests to this booking business.",
+            retry_after_s=retry_after_s,
+            upstream=upstream,
+        )
+    return UpstreamUnavailable(
+        "Microsoft Graph could not be reached; nothing was changed.",
+        retry_after_s=retry_after_s,
+        upstream=upstream,
+    )
+
+
+def what_can_be_said(error: FacadeError, known: Known) -> FacadeError:
+    """Return what the caller may be told of an error that ends this request.
+
+    While a cancel may have taken effect, any other error would be understood as "nothing was
+    changed". Where the doubt is an earlier request's, and this one sent nothing, a refusal of the
+    caller is told as it is: else nobody would ever learn to sign in.
+    """
+    passing = isinstance(error, Throttled | UpstreamBroken | UpstreamUnavailable)
+    if known.in_doubt or (known.carried and (known.sent or passing)):
+        return _unknown(error.upstream, getattr(error, "retry_after_s", 0.0))
+    return error
+
+
+def _in_the_way(seen: Seen) -> str:
+    """Name what kept the cancel from its effect, where it had none."""
+    if isinstance(seen, GraphAnswer):
+        if reached_mail_limit(seen):
+            return (
+                "The booking mailbox has reached its sending limit: it may send no more mail for "
+                "now. Nothing was changed."
+            )
+        if what_is_gone(seen) is not None:
+            return "Microsoft Graph cannot reach the booking mailbox now; nothing was changed."
+        if seen.status != 429:
+            return "Another change of the appointment is in the way; nothing was changed."
+    return "Microsoft Graph did not carry the cancel out in time; nothing was changed."
+
+
+def _unknown(upstream: UpstreamAnswer | None, retry_after_s: float) -> OutcomeUnknown:
+    return OutcomeUnknown(
+        "The cancel was sent, and it is not known yet whether it took effect. "
+        "Send the same request again: that is safe.",
+        retry_after_s=max(_REPEAT_AFTER_S, retry_after_s),
+        upstream=upstream,
+    )
