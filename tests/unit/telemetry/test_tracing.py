@@ -41,9 +41,10 @@ from shared.instrumented import (
 from shared.records.memory_store import MemoryStore
 from shared.records.rules import Begun, Doubt, Finished, Granted, StoreUnavailable, Wanted
 from shared.services import start_telemetry
-from shared.telemetry.exporters import OpenTelemetryMeter, OpenTelemetryTracing
+from shared.telemetry.exporters import OpenTelemetryMeter
 from shared.telemetry.journal import OFF, Journal, Telemetry, tell
 from shared.telemetry.metrics import ACTIVE, DURATION, METRICS, PROBLEMS, Metric, Metrics
+from shared.telemetry.spans import OpenTelemetryTracing
 from shared.telemetry.sums import Sums
 from shared.telemetry.tracing import Attributes
 
