@@ -43,6 +43,16 @@ class FacadeError(Exception):
         self.upstream = upstream
 
 
+class Later(FacadeError):
+    """The base of what a repeat may mend. ``retry_after_s`` says when, in seconds."""
+
+    def __init__(
+        self, reason: str, *, retry_after_s: float = 5.0, upstream: UpstreamAnswer | None = None
+    ) -> None:
+        super().__init__(reason, upstream=upstream)
+        self.retry_after_s = retry_after_s
+
+
 # The request itself.
 
 
@@ -155,47 +165,20 @@ class BusinessNotFound(FacadeError):
     """
 
 
-class Throttled(FacadeError):
-    """An upstream asks us to wait for longer than the deadline allows.
-
-    ``retry_after_s`` is in seconds.
-    """
-
-    def __init__(
-        self, reason: str, *, retry_after_s: float, upstream: UpstreamAnswer | None = None
-    ) -> None:
-        super().__init__(reason, upstream=upstream)
-        self.retry_after_s = retry_after_s
+class Throttled(Later):
+    """An upstream asks us to wait for longer than the deadline allows."""
 
 
-class UpstreamUnavailable(FacadeError):
-    """An upstream could not be reached, or could do nothing now; nothing was changed.
-
-    ``retry_after_s`` is in seconds.
-    """
-
-    def __init__(
-        self, reason: str, *, retry_after_s: float = 5.0, upstream: UpstreamAnswer | None = None
-    ) -> None:
-        super().__init__(reason, upstream=upstream)
-        self.retry_after_s = retry_after_s
+class UpstreamUnavailable(Later):
+    """An upstream could not be reached, or could do nothing now; nothing was changed."""
 
 
 class UpstreamBroken(FacadeError):
     """An upstream answered nothing usable; nothing was changed, or it stood when last looked at."""
 
 
-class OutcomeUnknown(FacadeError):
-    """The cancel was sent, and nobody knows yet whether it took effect.
-
-    ``retry_after_s`` is in seconds.
-    """
-
-    def __init__(
-        self, reason: str, *, retry_after_s: float = 5.0, upstream: UpstreamAnswer | None = None
-    ) -> None:
-        super().__init__(reason, upstream=upstream)
-        self.retry_after_s = retry_after_s
+class OutcomeUnknown(Later):
+    """The cancel was sent, and nobody knows yet whether it took effect."""
 
 
 # Redelivery and load.
@@ -205,20 +188,15 @@ class IdempotencyKeyReused(FacadeError):
     """The idempotency key came before, with another body."""
 
 
-class RequestInProgress(FacadeError):
-    """The same request is being carried out right now. ``retry_after_s`` is in seconds."""
-
-    def __init__(self, reason: str, *, retry_after_s: float) -> None:
-        super().__init__(reason)
-        self.retry_after_s = retry_after_s
+class RequestInProgress(Later):
+    """The same request is being carried out right now."""
 
 
-class Overloaded(FacadeError):
-    """We have more work than we can finish in time. ``retry_after_s`` is in seconds."""
+class Overloaded(Later):
+    """We have more work than we can finish in time."""
 
     def __init__(self, reason: str, *, retry_after_s: float = 1.0) -> None:
-        super().__init__(reason)
-        self.retry_after_s = retry_after_s
+        super().__init__(reason, retry_after_s=retry_after_s)
 
 
 # Ourselves.

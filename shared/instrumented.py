@@ -214,10 +214,6 @@ class InstrumentedStore:
             span.note({"facade.end": type(ends[0]).__name__})
             return self._store.settle(claim, ends, keep_s=keep_s)
 
-    def close(self) -> None:
-        """See ``IdempotencyStore.close``."""
-        self._store.close()
-
     @contextmanager
     def _told(self, step: str) -> Iterator[Span]:
         with self._telemetry.tracing.span(f"store {step}") as span:

@@ -56,14 +56,9 @@ def _pair(
     key: object, certificates: Sequence[x509.Certificate | None]
 ) -> tuple[RSAPrivateKey, x509.Certificate]:
     """Return the key with its own certificate, which need not stand first in a file with a chain."""
-    private = _require_rsa(key)
-    for certificate in certificates:
-        if certificate is not None and certificate.public_key() == private.public_key():
-            return private, certificate
-    raise ValueError("the file holds no certificate of its key")
-
-
-def _require_rsa(key: object) -> RSAPrivateKey:
     if not isinstance(key, RSAPrivateKey):
-        raise ValueError("the file holds no RSA key")  # noqa: TRY004 - a wrong file, not a wrong type in our code
-    return key
+        raise ValueError("the file holds no RSA key")  # noqa: TRY004 - a wrong file, no bug of ours
+    for certificate in certificates:
+        if certificate is not None and certificate.public_key() == key.public_key():
+            return key, certificate
+    raise ValueError("the file holds no certificate of its key")

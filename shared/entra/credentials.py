@@ -18,6 +18,7 @@ from urllib.parse import urlencode, urlsplit
 import msal
 
 from shared.entra.exchange_cache import ExchangeCache, Fresh
+from shared.entra.http import EntraAnswer
 from shared.entra.refusals import CredentialRefused
 from shared.errors import Misconfigured
 from shared.settings import Cloud, Settings
@@ -234,15 +235,6 @@ class ManagedIdentity:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class IdentityAnswer:
-    """An answer of the platform's identity endpoint, in the shape that MSAL wants."""
-
-    status_code: int
-    text: str = field(repr=False)
-    headers: Mapping[str, str] = field(repr=False)
-
-
 class IdentityEndpoint:
     """The HTTP client for the platform's identity endpoint, which is plain http on the machine
     itself (App Service: IDENTITY_ENDPOINT). It is asked about once an hour, each time over a
@@ -256,7 +248,7 @@ class IdentityEndpoint:
 
     def get(
         self, url: str, *, params: Mapping[str, str], headers: Mapping[str, str]
-    ) -> IdentityAnswer:
+    ) -> EntraAnswer:
         """Ask the endpoint."""
         parts = urlsplit(url)
         channel = Channel(f"{parts.scheme}://{parts.netloc}", None, keep=0)
@@ -273,7 +265,4 @@ class IdentityEndpoint:
         # MSAL would log what it cannot read, and that may be the better half of a token.
         if not isinstance(json.loads(text), dict):
             raise ValueError("the identity endpoint answered no JSON object")  # noqa: TRY004 - a wrong answer, not a wrong type in our code
-        return IdentityAnswer(answer.status, text, answer.headers)
-
-    def close(self) -> None:
-        """Do nothing: no connection is kept."""
+        return EntraAnswer(answer.status, text, answer.headers)

@@ -37,17 +37,11 @@ _DISCOVERY_PATH = "/v2.0/.well-known/openid-configuration"
 
 @dataclass(frozen=True, slots=True)
 class EntraAnswer:
-    """A successful answer in the shape that MSAL wants (msal/oauth2cli/http.py).
-
-    Its headers are dropped: MSAL would cache a 200 that carries Retry-After.
-    """
+    """An answer in the shape that MSAL wants (msal/oauth2cli/http.py)."""
 
     status_code: int
     text: str = field(repr=False)
-    headers: Mapping[str, str]
-
-    def raise_for_status(self) -> None:
-        """Do nothing: only successes are ever built."""
+    headers: Mapping[str, str] = field(repr=False)
 
 
 class EntraHttp:
@@ -118,10 +112,8 @@ class EntraHttp:
                 retry_after_s=parse_retry_after(answer.headers.get("retry-after"), self._now()),
                 home_tenant=tenant == self._home_tenant,
             )
+        # Without its headers: MSAL would cache a 200 that carries Retry-After.
         return EntraAnswer(answer.status, answer.body.decode("utf-8"), {})
-
-    def close(self) -> None:
-        """Do nothing: the channel belongs to the composition root."""
 
     def _send(self, path: str, data: Any, headers: Mapping[str, str], deadline: Deadline) -> Answer:
         left_s = max(_SHORTEST_CALL_S, min(_CALL_S, deadline.remaining_s()))

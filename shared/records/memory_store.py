@@ -69,9 +69,6 @@ class MemoryStore:
                 self._put(claim.caller, key, record, keep_s)
             return left is not None
 
-    def close(self) -> None:
-        """Nothing to let go of."""
-
     def _find(self, caller: str, key: str) -> Record | None:
         return next((part[key] for part in self._held.get(caller, ()) if key in part), None)
 

@@ -139,10 +139,6 @@ class IdempotencyStore(Protocol):
         """
         ...
 
-    def close(self) -> None:
-        """Let go of threads and connections; the store cannot be used afterwards."""
-        ...
-
 
 class State(StrEnum):
     """Where a record stands. The values are stored: they are a format, not only names."""

@@ -138,7 +138,7 @@ class TableStore:
         return True
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; the store cannot be used afterwards."""
         self._calls.close()
 
     def _begin(

@@ -21,30 +21,19 @@ from urllib3.exceptions import HTTPError
 from shared.transport.connections import Trust
 from shared.transport.pool import Pool
 from shared.transport.reading import Reading
-from shared.transport.sockets import Connection, NotConnected, connect
+from shared.transport.sockets import Connection, NotConnected, WireFailed, connect
 
 _CHUNK_BYTES = 64 * 1024
 _WARM_S = 3.0
 _PORTS = {"http": 80, "https": 443}
 
 
-class NotSent(Exception):
-    """No byte of the request has left. ``cause`` is the name of what happened."""
-
-    def __init__(self, cause: str) -> None:
-        super().__init__(cause)
-        self.cause = cause
+class NotSent(WireFailed):
+    """No byte of the request has left."""
 
 
-class Unanswered(Exception):
-    """The request may have arrived, and no answer that can be read has.
-
-    ``cause`` is the name of what happened.
-    """
-
-    def __init__(self, cause: str) -> None:
-        super().__init__(cause)
-        self.cause = cause
+class Unanswered(WireFailed):
+    """The request may have arrived, and no answer that can be read has."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -345,7 +345,6 @@ def test_a_store_does_what_it_did_and_tells_of_it(world: World) -> None:
     assert store.settle(begun.claim, [Finished("payload")], keep_s=9.0)
     assert world.spans["store settle"].attributes == {"facade.end": "Finished"}
     assert store.settle(begun.claim, [Doubt()], keep_s=9.0) is False
-    store.close()
 
     told = {name: dict(span.attributes or {}) for name, span in world.spans.items()}
     assert told == {
