@@ -11,8 +11,9 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class UpstreamAnswer:
-    """What an upstream said, reduced to what may be shown: its status, its stable error code and
-    the id to quote to its support.
+    """What an upstream said, reduced to what may be shown.
+
+    That is its status, its stable error code, and the id to quote to its support.
     """
 
     service: Literal["entra", "graph"]
@@ -23,10 +24,10 @@ class UpstreamAnswer:
 
 @dataclass(frozen=True, slots=True)
 class FieldFault:
-    """One fault of the request:
+    """One fault of the request.
 
-    ``field`` is the name of a member, parameter or header, or ``body``. It is the caller's own text
-    where it is not ``known``, and has no place in a log then.
+    ``field`` is the name of a member, parameter or header, or ``body``. Where it is not ``known``,
+    it is the caller's own text, and is kept out of the log.
     """
 
     field: str
@@ -77,8 +78,9 @@ class RequestInvalid(FacadeError):
 
 
 class AuthorizationMalformed(RequestInvalid):
-    """More than one set of credentials came, so nobody can say which one counts (RFC 6750 section
-    3.1, invalid_request).
+    """More than one set of credentials came, so nobody can say which one counts.
+
+    RFC 6750 section 3.1, invalid_request.
     """
 
 
@@ -98,14 +100,16 @@ class TokenMissing(FacadeError):
 
 
 class TokenRejected(FacadeError):
-    """A token came and does not prove a caller: signature, issuer, audience, time, or revoked
-    since.
+    """A token came and does not prove a caller.
+
+    Its signature, issuer, audience or time is wrong, or it was revoked since.
     """
 
 
 class SignatureRefused(FacadeError):
-    """A webhook came whose signature proves no sender: missing, malformed, out of its time, or made
-    with another secret.
+    """A webhook came whose signature proves no sender.
+
+    It is missing, malformed, out of its time, or made with another secret.
     """
 
 
@@ -135,8 +139,9 @@ class UserTokenRequired(FacadeError):
 
 
 class CallerNotAllowed(FacadeError):
-    """The tenant, the client application or the business is not on our list, or Entra does not let
-    this user in.
+    """The tenant, the client application or the business is not on our list.
+
+    Or Entra does not let this user in.
     """
 
 
@@ -160,8 +165,9 @@ class RefusedByBookings(FacadeError):
 
 
 class BusinessNotFound(FacadeError):
-    """Graph knows no such booking business, or does not show it to this user; it does not tell the
-    two apart.
+    """Graph knows no such booking business, or does not show it to this user.
+
+    Graph does not tell the two apart.
     """
 
 

@@ -1,8 +1,7 @@
-"""What is told of each call to Entra, to Graph and to the store of records: a span, its time, how
-it ended.
+"""What is told of each call to Entra, to Graph and to the store of records.
 
-Owns nothing but the telling: each class does what the one beneath it does. Does *not* tell ids,
-addresses or texts: a path goes out as its template.
+Owns the span of a call, its time and how it ended: each class does what the one beneath it does.
+Does *not* tell ids, addresses or texts: a path goes out as its template.
 """
 
 import re

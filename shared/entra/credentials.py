@@ -1,8 +1,7 @@
-"""How this service proves itself to Entra: managed identity, certificate or secret -> what MSAL
-takes.
+"""How this service proves itself to Entra: by managed identity, certificate or secret.
 
-Owns reading the credential, reading it again where it was refused, and leaving Entra alone while it
-stays refused. Does *not* exchange tokens. Secrets hide in ``repr``.
+Owns reading the credential as MSAL takes it, reading it again where it was refused, and leaving
+Entra alone while it stays refused. Does *not* exchange tokens. Secrets hide in ``repr``.
 """
 
 import hashlib
@@ -45,8 +44,9 @@ _EXCHANGE_AUDIENCES = {
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What MSAL takes as ``client_credential``, and a fingerprint that changes exactly when the
-    credential does.
+    """What MSAL takes as ``client_credential``.
+
+    The fingerprint changes exactly when the credential does.
     """
 
     for_msal: Any = field(repr=False)
@@ -148,8 +148,9 @@ class CredentialInUse:
 
 
 def _copy_of(refusal: CredentialRefused) -> CredentialRefused:
-    """Return the same without what belongs to one request: its traceback, which holds tokens in its
-    frames, and the id of Entra's answer.
+    """Return the same without what belongs to one request.
+
+    That is its traceback, which holds tokens in its frames, and the id of Entra's answer.
     """
     return CredentialRefused(
         refusal.reason,
@@ -201,8 +202,9 @@ def managed_identity_token(client_id: str, resource: str) -> Callable[[], str]:
 
 
 class ManagedIdentity:
-    """The identity with this client id, or the app's own (system-assigned). Safe for threads; MSAL
-    caches and renews its tokens.
+    """The identity with this client id, or the app's own (system-assigned).
+
+    Safe for threads; MSAL caches and renews its tokens.
     """
 
     def __init__(self, client_id: str | None) -> None:
@@ -236,11 +238,11 @@ class ManagedIdentity:
 
 
 class IdentityEndpoint:
-    """The HTTP client for the platform's identity endpoint, which is plain http on the machine
-    itself (App Service: IDENTITY_ENDPOINT). It is asked about once an hour, each time over a
-    connection of its own; ``within_s`` (seconds) bounds the whole of an answer, MSAL sets no limit.
+    """The HTTP client for the platform's identity endpoint (App Service: IDENTITY_ENDPOINT).
 
-    Errors: ValueError, NotSent, Unanswered.
+    The endpoint speaks plain http on the machine itself. It is asked about once an hour, each time
+    over a new connection. MSAL sets no time limit: ``within_s`` (seconds) bounds each answer as a
+    whole. Errors: ValueError, NotSent, Unanswered.
     """
 
     def __init__(self, within_s: float = _IDENTITY_S) -> None:

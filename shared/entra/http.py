@@ -63,11 +63,11 @@ class EntraHttp:
         self._now = now
 
     def get(self, url: str, **_: Any) -> EntraAnswer:
-        """Answer MSAL's question for a tenant's endpoints without a call: in Entra ID they are
-        fixed, and MSAL.NET composes them too (AadAuthority.cs).
+        """Answer MSAL's question for a tenant's endpoints without a call.
 
-        MSAL for Python asks in a constructor, where no deadline of a request reaches, and would
-        believe any address that the answer names.
+        In Entra ID they are fixed, and MSAL.NET composes them too (AadAuthority.cs). MSAL for
+        Python asks in a constructor, where no deadline of a request reaches, and would believe any
+        address that the answer names.
         """
         tenant = url.removesuffix(_DISCOVERY_PATH)
         if tenant == url:

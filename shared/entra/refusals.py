@@ -30,14 +30,16 @@ _LOOP_WAIT_S = 60.0
 
 
 class CredentialRefused(Misconfigured):
-    """Entra does not take our own credential, or the platform gives none: it may have been rotated,
-    or it is wrong.
+    """Entra does not take our own credential, or the platform gives none.
+
+    It may have been rotated, or it is wrong.
     """
 
 
 class AskedToWait(UpstreamUnavailable):
-    """Entra cannot answer at the moment and has named a time to wait, so that asking again at once
-    is no help.
+    """Entra cannot answer at the moment and has named a time to wait.
+
+    Asking again at once is no help.
     """
 
 
@@ -154,8 +156,9 @@ def read_refusal(
 
 
 def describe_refusal(status: int, body: Mapping[str, Any]) -> str:
-    """Return what may be logged of a refusal: its machine words, and the ids that Microsoft's
-    support asks for.
+    """Return what may be logged of a refusal.
+
+    These are its machine words, and the ids that Microsoft's support asks for.
     """
     words = {"status": str(status), "code": _code(body)}
     words |= {

@@ -16,10 +16,12 @@ _ANYBODY = ""
 
 
 class MemoryStore:
-    """At most ``capacity`` records. Those over their keep go first, then the oldest finished one of
-    the caller who has most, then this caller's oldest in doubt; never one that somebody works on.
-    Who lost a record before its time is told (``forgot``) until that would have been over. A call
-    takes next to constant time, as long as few different ``keep_s`` are in use.
+    """At most ``capacity`` records.
+
+    Those over their keep go first, then the oldest finished one of the caller who has most, then
+    this caller's oldest in doubt; never one that somebody works on. Who lost a record before its
+    time is told (``forgot``) until that would have been over. A call takes next to constant time,
+    as long as few different ``keep_s`` are in use.
     """
 
     def __init__(self, now: Callable[[], float], capacity: int = 20_000) -> None:

@@ -138,8 +138,9 @@ def _open_exporters(settings: TelemetrySettings) -> tuple[SpanProcessor, MetricE
 
 
 def _open_azure_monitor(settings: TelemetrySettings) -> tuple[SpanProcessor, MetricExporter]:
-    """Return the exporters of Azure Monitor, which read APPLICATIONINSIGHTS_AUTHENTICATION_STRING
-    themselves. Nothing is kept on the disk.
+    """Return the exporters of Azure Monitor. Nothing is kept on the disk.
+
+    They read APPLICATIONINSIGHTS_AUTHENTICATION_STRING themselves.
     """
     from azure.monitor.opentelemetry.exporter import (
         AzureMonitorMetricExporter,
@@ -160,6 +161,7 @@ def _open_azure_monitor(settings: TelemetrySettings) -> tuple[SpanProcessor, Met
         )
     except ValueError:  # its text may repeat what was set
         raise Misconfigured(
-            "The setting APPLICATIONINSIGHTS_CONNECTION_STRING is no connection string of Application Insights."
+            "The setting APPLICATIONINSIGHTS_CONNECTION_STRING is no connection string of "
+            "Application Insights."
         ) from None
     return BatchSpanProcessor(spans), metrics

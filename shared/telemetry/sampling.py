@@ -27,12 +27,11 @@ _SHARE_OF_ONE: Final = re.compile(r"0?\.[0-9]+|[01](?:\.0*)?")
 
 
 class OneInTwenty(Sampler):
-    """Samples one request in twenty, with all that hangs on it. ``chance`` gives numbers from 0 up
-    to 1.
+    """Samples one request in twenty, with all that hangs on it.
 
-    Chance decides, and nothing that a caller sends: neither the flag nor the id of a trace, or a
-    stranger could hide, or be recorded at our cost each time. Azure Monitor counts a span for as
-    many as its sample rate says.
+    ``chance`` gives numbers from 0 up to 1. Chance alone decides, and nothing that a caller sends.
+    Otherwise a stranger could hide by the flag or the id of a trace, or be recorded at our cost
+    each time. Azure Monitor counts a span for as many as its sample rate says.
     """
 
     def __init__(self, chance: Callable[[], float]) -> None:
@@ -69,11 +68,11 @@ class OneInTwenty(Sampler):
 
 
 def choose_sampler(environment: Mapping[str, str], otherwise: Sampler) -> Sampler:
-    """Return the sampler that OTEL_TRACES_SAMPLER names; ``otherwise`` where it is none of the
-    standard ones: ``microsoft.*`` speaks to the Functions host. An argument that is no share counts
-    as not set, as the specification has it.
+    """Return the sampler that OTEL_TRACES_SAMPLER names.
 
-    A caller's flag "not sampled" counts with the samplers ``parentbased_*`` alone.
+    ``otherwise`` is for a name that is none of the standard ones: ``microsoft.*`` speaks to the
+    Functions host. An argument that is no share counts as not set, as the specification has it. A
+    caller's flag "not sampled" counts with the samplers ``parentbased_*`` alone.
     """
     argument = environment.get("OTEL_TRACES_SAMPLER_ARG", "").strip()
     ratio = float(argument) if _SHARE_OF_ONE.fullmatch(argument) else 1.0

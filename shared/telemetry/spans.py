@@ -93,9 +93,10 @@ class OpenTelemetryTracing:
 
 
 class BelowTheHost(OpenTelemetryTracing):
-    """Tracing where the Functions host reports each request itself: a second report from here would
-    double every count, and the line of the request says the rest. What a request does hangs on the
-    span of the host.
+    """Tracing where the Functions host reports each request itself.
+
+    A second report from here would double every count, and the line of the request says the rest.
+    What a request does hangs on the span of the host.
     """
 
     def __init__(self, tracer: Tracer, sampler: Sampler) -> None:

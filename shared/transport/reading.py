@@ -105,8 +105,9 @@ class Reading:
         self._head.clear()
 
     def _end(self) -> None:
-        """Take the end of the connection: the end of the answer where its head says nothing else
-        (RFC 9112 6.3).
+        """Take the end of the connection.
+
+        It ends the answer where its head says nothing else (RFC 9112 6.3).
         """
         if not self.status or not {"content-length", "transfer-encoding"}.isdisjoint(self.headers):
             raise httptools.HttpParserError("the connection was closed before the answer ended")

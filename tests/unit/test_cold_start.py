@@ -48,7 +48,8 @@ LATE = (
 STARTED = """
 import gc, json, sys
 import function_app
-print(json.dumps({"modules": sorted(sys.modules), "collects": gc.isenabled(), "frozen": gc.get_freeze_count()}))
+found = {"modules": sorted(sys.modules), "collects": gc.isenabled()}
+print(json.dumps({**found, "frozen": gc.get_freeze_count()}))
 """
 
 

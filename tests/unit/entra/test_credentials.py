@@ -34,9 +34,8 @@ from infra.local.server import LocalServer
 from infra.local.stack import LocalStack
 from shared.entra import credentials
 from shared.entra.credentials import Credential, IdentityEndpoint, load_credential
-from shared.entra.http import EntraAnswer
 from shared.entra.graph_token import GraphToken
-from shared.entra.http import EntraHttp
+from shared.entra.http import EntraAnswer, EntraHttp
 from shared.entra.refusals import CredentialRefused
 from shared.errors import Misconfigured, TokenRejected, UpstreamUnavailable
 from shared.settings import Settings

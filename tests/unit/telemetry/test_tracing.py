@@ -64,11 +64,17 @@ import function_app
 import shared.records.table_store
 
 def foreign():
-    return sorted(name for name in sys.modules if name.startswith(("opentelemetry", "azure.monitor", "google.protobuf")))
+    known = ("opentelemetry", "azure.monitor", "google.protobuf")
+    return sorted(name for name in sys.modules if name.startswith(known))
 
 imported = foreign()
 functions = {f.get_function_name(): f.get_user_function() for f in function_app.app.get_functions()}
-req = func.HttpRequest(method="POST", url="/api/v1/cancel-appointment", headers={"traceparent": sys.argv[1]}, body=b"{}")
+req = func.HttpRequest(
+    method="POST",
+    url="/api/v1/cancel-appointment",
+    headers={"traceparent": sys.argv[1]},
+    body=b"{}",
+)
 context = SimpleNamespace(trace_context=SimpleNamespace(trace_parent=sys.argv[1]))
 answer = asyncio.run(functions["cancel_appointment"](req, context))
 print(json.dumps([json.loads(answer.get_body())["code"], imported, foreign()]))
