@@ -12,12 +12,13 @@ ARGS ?=
 unexport PYTHON PYTHONHOME PYTHONPATH PYTHONSAFEPATH PYTHONOPTIMIZE PYTHONWARNINGS VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo upstreams test scale bench profile soak smoke lint format connector clean
+.PHONY: help run demo upstreams sdk setup test lint format contract fuzz snapshots docs clean bench profile soak scale package connector sbom lock audit smoke
 
 help: ## Show this list
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1#\2/p' Makefile | while IFS='#' read -r target text; do printf '%-16s %s\n' "$$target" "$$text"; done
+	@sed -n -e 's/^##@ \(.*\)/#\1/p' -e 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1#\2/p' Makefile | \
+		while IFS='#' read -r target text; do if [ -n "$$target" ]; then printf '%-16s %s\n' "$$target" "$$text"; else printf '\n%s\n' "$$text"; fi; done
 
-setup: $(READY) ## Create .venv and install what is needed; the other targets do it by themselves
+##@ Try it
 
 run: $(READY) ## Start the whole stack on this machine, show a short tour, keep serving
 	@exec $(BIN)/python -m infra.local run $(ARGS)
@@ -28,38 +29,15 @@ demo: $(READY) ## The tour alone; succeeds only if every answer was as promised
 upstreams: $(READY) ## Start the Entra and Graph simulators and the console alone, for func start
 	@exec $(BIN)/python -m infra.local upstreams
 
-.PHONY: docs
-docs: $(READY) ## Build the pages that document the API, to publish, into .local/docs
-	@$(BIN)/python -m infra.local.console.docs .local/docs
+sdk: $(READY) ## Drive the simulators with azure-identity and msgraph-sdk, which are installed for it (400 MB, needs a network)
+	@GRAPH_SDK=1 $(BIN)/python -m pytest tests/infra/test_graph_sdk.py $(ARGS)
+
+##@ Develop
+
+setup: $(READY) ## Create .venv and install what is needed; the other targets do it by themselves
 
 test: $(READY) ## Run the tests, e.g. make test ARGS="tests/unit -k caller"
 	@exec $(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)
-
-scale: $(READY) ## What a load takes, what saturates first, what it costs; ARGS="--help" for the assumptions
-	@exec $(BIN)/python -m tests.benchmarks.scale $(ARGS)
-
-bench: $(READY) ## Measure against floors and peers, in one run, and print ratios; ARGS="warm_call --json" for a part
-	@exec $(BIN)/python -m tests.benchmarks $(ARGS)
-
-profile: $(READY) ## Where the CPU of a warm call goes, step by step
-	@exec $(BIN)/python -m tests.benchmarks.profiling $(ARGS)
-
-soak: $(READY) ## 100,000 requests with faults, each answer judged, the worker watched; ARGS="--requests 10000" for less
-	@exec $(BIN)/python -m tests.benchmarks.soak $(ARGS)
-
-smoke: $(READY) ## Check a running service: make smoke URL=https://... BUSINESS=..., with TOKEN in the environment
-	@exec $(BIN)/python scripts/smoke.py
-.PHONY: contract fuzz
-
-contract: $(READY) ## Record real answers and write the published documents from them and from the models
-	@$(BIN)/python -m infra.contract
-
-fuzz: $(READY) ## Drive the running service from its documents, thousands of requests each; ARGS="--cases 10000" for more
-	@exec $(BIN)/python -m tests.contract.fuzzing $(ARGS)
-
-.PHONY: sdk
-sdk: $(READY) ## Drive the simulators with azure-identity and msgraph-sdk, which are installed for it (400 MB, needs a network)
-	@GRAPH_SDK=1 $(BIN)/python -m pytest tests/infra/test_graph_sdk.py $(ARGS)
 
 lint: $(READY) ## Check style, layout and types
 	@$(BIN)/ruff check .
@@ -70,19 +48,46 @@ format: $(READY) ## Put the code into its layout and repair what can be repaired
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
+contract: $(READY) ## Record real answers and write the published documents from them and from the models
+	@$(BIN)/python -m infra.contract
+
+fuzz: $(READY) ## Drive the running service from its documents, thousands of requests each; ARGS="--cases 10000" for more
+	@exec $(BIN)/python -m tests.contract.fuzzing $(ARGS)
+
+snapshots: $(READY) ## Evaluate the deployment template again, into infra/snapshots (needs Microsoft's bicep on PATH)
+	@$(BIN)/python -m scripts.snapshots
+
+docs: $(READY) ## Build the pages that document the API, to publish, into .local/docs
+	@$(BIN)/python -m infra.local.console.docs .local/docs
+
+clean: ## Remove what the other targets made
+	@rm -rf $(VENV) .local .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+
+##@ Measure
+
+bench: $(READY) ## Measure against floors and peers, in one run, and print ratios; ARGS="warm_call --json" for a part
+	@exec $(BIN)/python -m tests.benchmarks $(ARGS)
+
+profile: $(READY) ## Where the CPU of a warm call goes, step by step
+	@exec $(BIN)/python -m tests.benchmarks.profiling $(ARGS)
+
+soak: $(READY) ## 100,000 requests with faults, each answer judged, the worker watched; ARGS="--requests 10000" for less
+	@exec $(BIN)/python -m tests.benchmarks.soak $(ARGS)
+
+scale: $(READY) ## What a load takes, what saturates first, what it costs; ARGS="--help" for the assumptions
+	@exec $(BIN)/python -m tests.benchmarks.scale $(ARGS)
+
+##@ Ship
+
+package: $(READY) ## Build the deployment package; ARGS=--vendored puts the dependencies in (needs a network)
+	@$(BIN)/python -m scripts.package $(ARGS)
+
 connector: $(READY) ## Fill in the Power Platform connector's files: infra/connector/readme.md says with what
 	@exec $(BIN)/python -m infra.connector.package --host="$(HOST)" --tenant="$(TENANT)" \
 		--api-client-id="$(API_CLIENT_ID)" --connector-client-id="$(CONNECTOR_CLIENT_ID)" \
 		--website="$(WEBSITE)" --privacy-policy="$(PRIVACY_POLICY)" \
 		--contact-name="$(CONTACT_NAME)" --contact-email="$(CONTACT_EMAIL)"
-
-.PHONY: package sbom lock audit snapshots
-
-snapshots: $(READY) ## Evaluate the deployment template again, into infra/snapshots (needs Microsoft's bicep on PATH)
-	@$(BIN)/python -m scripts.snapshots
-
-package: $(READY) ## Build the deployment package; ARGS=--vendored puts the dependencies in (needs a network)
-	@$(BIN)/python -m scripts.package $(ARGS)
 
 sbom: $(READY) ## Write the software bill of materials of what is deployed (CycloneDX), from the locked requirements
 	@mkdir -p $(dir $(SBOM))
@@ -101,9 +106,10 @@ lock: $(TOOLS)/.ready ## Write the locked requirements*.txt again; ARGS=--upgrad
 audit: $(TOOLS)/.ready ## Look all locked versions up among the published vulnerabilities (needs a network)
 	@for name in $(LOCKS); do $(TOOLS)/bin/pip-audit --strict --requirement $$name.txt --require-hashes --disable-pip $(ARGS) || exit 1; done
 
-clean: ## Remove what the other targets made
-	@rm -rf $(VENV) .local .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+##@ Operate
+
+smoke: $(READY) ## Check a running service: make smoke URL=https://... BUSINESS=..., with TOKEN in the environment
+	@exec $(BIN)/python scripts/smoke.py
 
 # Made again when the lists of packages change. The virtual environment itself is only replaced when its
 # Python does not run, or when another is asked for: make setup PYTHON=3.14.

@@ -1,6 +1,4 @@
-"""What there is to describe: the operations of all capabilities, and the words about the whole.
-
-Pure.
+"""The operations of all capabilities, and the words about the service as a whole. Pure.
 
 A new operation is one entry here. Does *not* know any format of documents.
 """
@@ -18,27 +16,40 @@ VERSION = "1.0"
 SCOPE = "Appointments.Cancel"
 TITLE = "Cancel Bookings Appointments"
 DESCRIPTION = (
-    "Cancels appointments of Microsoft Bookings through Microsoft Graph, on behalf of the signed-in user, and lists what there is to cancel. "
-    "Every answer is JSON of one contract, which only ever grows: clients ignore members that they do not know, and decide on codes, never on texts."
+    "Cancels appointments of Microsoft Bookings through Microsoft Graph, on behalf of the "
+    "signed-in user, and lists what there is to cancel. "
+    "Every answer is JSON of one contract, which only ever grows: clients ignore members "
+    "that they do not know, and decide on codes, never on texts."
 )
-# The sections that follow it where headings are read.
+# These sections follow the description in documents that show headings.
 SECTIONS = f"""
 
 ## Authentication
 
-Send an access token of Microsoft Entra ID *for this API* with every request: `Authorization: Bearer <token>`. It stands for a signed-in user and holds the scope `{SCOPE}`; its full name begins with the application ID URI, e.g. `api://<client id of this API>/{SCOPE}`. Browsers and apps get it by the authorization code flow with PKCE. An ID token, a token for Microsoft Graph and a token of an application alone are refused.
+Send an access token of Microsoft Entra ID *for this API* with every request: \
+`Authorization: Bearer <token>`. The token stands for a signed-in user and holds the scope \
+`{SCOPE}`. The full name of the scope begins with the application ID URI, e.g. \
+`api://<client id of this API>/{SCOPE}`. Browsers and apps get the token by the authorization \
+code flow with PKCE. The service refuses an ID token, a token for Microsoft Graph, and a token of \
+an application without a user.
 
-An answer 401 with `interaction_required` holds `claims`: hand them to the next sign-in. Webhooks are signed instead. This document and the health check ask for nothing.
+An answer 401 with `interaction_required` holds `claims`: hand them to the next sign-in. Webhooks \
+are signed and need no token. This document and the health check need neither.
 
 ## Signing
 
-Webhooks follow [Standard Webhooks](https://www.standardwebhooks.com). Sign `<webhook-id>.<webhook-timestamp>.<body>` with HMAC-SHA256; the key is what stands in base64 behind `whsec_` in your secret. Send three headers:
+Webhooks follow [Standard Webhooks](https://www.standardwebhooks.com). Sign \
+`<webhook-id>.<webhook-timestamp>.<body>` with HMAC-SHA256. Your secret is `whsec_` and the key \
+in base64. Send three headers:
 
 - `webhook-id`: a name for this delivery, the same in its repeats;
-- `webhook-timestamp`: seconds since 1970 when this attempt was signed, within five minutes of the service's clock;
-- `webhook-signature`: `v1,` and the base64 of the signature; several are separated by spaces.
+- `webhook-timestamp`: the time of this attempt in seconds since 1970, within five minutes of the \
+service's clock;
+- `webhook-signature`: `v1,` and the base64 of the signature; separate several by spaces.
 
-The bytes of the body are signed as they are sent. A repeat has the same `webhook-id`, a new time and a new signature. The names of Svix (`svix-id`, `svix-timestamp`, `svix-signature`) are taken where none of the three came."""
+Sign the bytes of the body exactly as you send them. A repeat has the same `webhook-id`, a new \
+time and a new signature. You may use the names of Svix instead (`svix-id`, `svix-timestamp`, \
+`svix-signature`)."""
 # Whoever runs the service puts their own here; the connector's readme says where.
 CONTACT = {
     "name": "The operator of this service",
@@ -54,7 +65,7 @@ TOKEN_URL = "https://login.microsoftonline.com/common/oauth2/v2.0/token"  # noqa
 
 TAGS = {
     "Appointments": "What can be done with appointments.",
-    "Webhooks": "For systems for which no user signs in.",
+    "Webhooks": "For systems without a signed-in user.",
     "Lists": "What there is to choose from.",
     "Service": "The service itself.",
 }
@@ -79,7 +90,10 @@ GET_HEALTH = Published(
     path="/health",
     tag="Service",
     summary="Say that the service answers",
-    description="Answers while the worker lives. It asks nobody else, so it says nothing of Microsoft Entra ID or Microsoft Graph.",
+    description=(
+        "Answers while the worker lives. It asks nobody else, so it says nothing of Microsoft "
+        "Entra ID or Microsoft Graph."
+    ),
     answer=Health,
     answered="The worker answers.",
     examples=("health",),
@@ -92,7 +106,10 @@ GET_DOCUMENT = Published(
     path="/v1/openapi.json",
     tag="Service",
     summary="Get this document",
-    description="Returns this document. It changes only with the service's version: send If-None-Match to be told so.",
+    description=(
+        "Returns this document. It changes only with the service's version: send If-None-Match "
+        "to get it only when it has changed."
+    ),
     answer=Document,
     answered="This document.",
     examples=(),
@@ -116,11 +133,14 @@ RESPONSE_HEADERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "integer", "minimum": 1, "maximum": 3600},
     },
     "WWW-Authenticate": {
-        "description": "A challenge: Bearer (RFC 6750), with the claims challenge where there is one; of webhooks StandardWebhooks.",
+        "description": (
+            "A challenge: Bearer (RFC 6750), with the claims challenge where there is one. For "
+            "webhooks: StandardWebhooks."
+        ),
         "schema": {"type": "string"},
     },
     "x-correlation-id": {
-        "description": "The caller's correlation id, where one came.",
+        "description": "The caller's correlation id, if the caller sent one.",
         "schema": {"type": "string"},
     },
     "ETag": {"description": "Names this version of the document.", "schema": {"type": "string"}},
@@ -143,7 +163,7 @@ def response_headers(operation: Published, status: int) -> dict[str, bool]:
 
 
 def described(operation: Published, status: int) -> str:
-    """Say in a sentence what an answer with this status means, with its codes."""
+    """Say in one sentence what an answer with this status means, with its codes."""
     if status == 200:
         return operation.answered
     if status == 304:

@@ -1,7 +1,6 @@
 """Recorded exchanges -> what the documents show of them. Pure.
 
-Owns how a value that was sent is found in a recorded request. Does *not* know any format of
-documents.
+Owns how to find a sent value in a recorded request. Does *not* know any format of documents.
 """
 
 import re
@@ -15,13 +14,15 @@ type Recorded = Mapping[str, Mapping[str, Any]]
 
 
 def answers(recorded: Recorded, names: Iterable[str]) -> dict[str, Any]:
-    """Return the bodies that were answered, by name, of those that were recorded."""
+    """Return the recorded answers' bodies by name; a name without a recording is left out."""
     return {name: recorded[name]["response"]["body"] for name in names if name in recorded}
 
 
 def sent(operation: Published, recorded: Recorded, base_path: str) -> dict[str, Any]:
-    """Return what was sent to an operation and answered with a success: each parameter and header
-    by its name, and ``body``. Of several values the first.
+    """Return an example of everything that a successful request to an operation sends.
+
+    The keys are the names of parameters and headers, and ``body``. Of several values the first
+    counts.
     """
     template = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", re.escape(base_path + operation.path))
     values: dict[str, Any] = {}

@@ -1,7 +1,7 @@
 """The operations as an OpenAPI 3.1 document. Pure.
 
-Owns how they are said in OpenAPI 3.1, whose schemas are JSON Schema 2020-12. Does *not* own a word
-about any operation.
+Owns how OpenAPI 3.1 says them; its schemas are JSON Schema 2020-12. Does *not* own a word about any
+operation.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +24,7 @@ _SECURITY = {
 def openapi(operations: Sequence[Published], recorded: Recorded) -> dict[str, Any]:
     """Return the document.
 
-    ``recorded``: real exchanges by name, those of problems under their codes.
+    ``recorded`` holds real exchanges by name; the name of a problem's exchange is its code.
     """
     models = [Problem]
     paths: dict[str, dict[str, Any]] = {}
@@ -43,7 +43,7 @@ def openapi(operations: Sequence[Published], recorded: Recorded) -> dict[str, An
         "servers": [
             {
                 "url": catalogue.BASE_PATH,
-                "description": "The service that this document was read from.",
+                "description": "The service that you read this document from.",
             },
             {
                 "url": f"https://{{host}}{catalogue.BASE_PATH}",
@@ -51,7 +51,9 @@ def openapi(operations: Sequence[Published], recorded: Recorded) -> dict[str, An
                 "variables": {
                     "host": {
                         "default": catalogue.HOST,
-                        "description": "The host name of the Function App, or of what stands before it.",
+                        "description": (
+                            "The host name of the Function App, or of what stands before it."
+                        ),
                     }
                 },
             },
@@ -71,13 +73,18 @@ def openapi(operations: Sequence[Published], recorded: Recorded) -> dict[str, An
             "securitySchemes": {
                 "entra": {
                     "type": "oauth2",
-                    "description": "An access token of Microsoft Entra ID for this API, for a signed-in user. The scope's full name begins with the application ID URI.",
+                    "description": (
+                        "An access token of Microsoft Entra ID for this API, for a signed-in "
+                        "user. The scope's full name begins with the application ID URI."
+                    ),
                     "flows": {
                         "authorizationCode": {
                             "authorizationUrl": catalogue.AUTHORIZATION_URL,
                             "tokenUrl": catalogue.TOKEN_URL,
                             "scopes": {
-                                catalogue.SCOPE: "Cancel and list appointments for the signed-in user."
+                                catalogue.SCOPE: (
+                                    "Cancel and list appointments for the signed-in user."
+                                )
                             },
                         }
                     },
@@ -86,7 +93,11 @@ def openapi(operations: Sequence[Published], recorded: Recorded) -> dict[str, An
                     "type": "apiKey",
                     "in": "header",
                     "name": "webhook-signature",
-                    "description": "Signatures over webhook-id, webhook-timestamp and the bytes of the body, as Standard Webhooks says: v1, a comma, and base64 of HMAC-SHA256; several are separated by spaces.",
+                    "description": (
+                        "Signatures over webhook-id, webhook-timestamp and the bytes of the "
+                        "body, as Standard Webhooks says: v1, a comma, and base64 of "
+                        "HMAC-SHA256; several are separated by spaces."
+                    ),
                 },
             },
         },
@@ -113,7 +124,7 @@ def _operation(operation: Published, recorded: Recorded) -> dict[str, Any]:
     said["responses"] |= {
         str(status): _problem(operation, status, recorded) for status in operation.rows()
     }
-    # What generated clients read where a status is not named: a new one, or a gateway's.
+    # Generated clients read this for a status that is not named: a new one, or a gateway's.
     said["responses"]["default"] = {
         "description": catalogue.ANY_OTHER,
         "content": {media_type: {"schema": _reference(Problem)} for media_type in _OF_PROBLEMS},
@@ -122,7 +133,7 @@ def _operation(operation: Published, recorded: Recorded) -> dict[str, Any]:
 
 
 def _headers_said(operation: Published) -> str:
-    """Name the headers: some generators of clients make nothing of those in the list."""
+    """Name the headers in words, because some generators of clients ignore the list of headers."""
     named = [
         f"`{header.name}`{' (required)' if header.required else ''}" for header in operation.headers
     ]
@@ -158,11 +169,9 @@ def _parameters(operation: Published, examples: Mapping[str, Any]) -> list[dict[
 
 
 def parameters_of(operation: Published) -> Iterator[tuple[dict[str, Any], Schema]]:
-    """Yield an operation's parameters of path and query: what both formats say of a parameter, and
-    its schema.
+    """Yield an operation's parameters of path and query, each with its schema.
 
-    The Functions host drops empty values of a query before the service sees them: they are taken
-    for absent.
+    The Functions host drops empty values of a query, so the service sees them as absent.
     """
     if operation.parameters is None:
         return

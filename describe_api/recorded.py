@@ -1,6 +1,6 @@
-"""Real exchanges, recorded from the running service by ``make contract``: written by it, not by hand."""
+"""Real exchanges, recorded from the running service by ``make contract``."""
 
-RECORDED = r"""{
+RECORDED = """{
  "access_denied": {
   "request": {
    "method": "POST",
@@ -42,7 +42,9 @@ RECORDED = r"""{
  "appointments": {
   "request": {
    "method": "GET",
-   "path": "/api/v1/businesses/Contosolunchdelivery@M365B489948.onmicrosoft.com/appointments?start=2027-05-01T00:00:00Z&end=2027-06-01T00:00:00Z",
+   "path": \
+"/api/v1/businesses/Contosolunchdelivery@M365B489948.onmicrosoft.com/appointments?start=2027-0\
+5-01T00:00:00Z&end=2027-06-01T00:00:00Z",
    "headers": {
     "Authorization": "Bearer <a token for this API>",
     "x-correlation-id": "flow-run-08dd3c8f"
@@ -217,7 +219,8 @@ RECORDED = r"""{
     "businessId": "Contosolunchdelivery@M365B489948.onmicrosoft.com",
     "appointmentId": "AAMkADKoAAA=",
     "requestId": "0f8fad5b-d9cb-469f-a165-70867728950e",
-    "message": "The appointment was cancelled; Microsoft Bookings notifies the customer and the staff."
+    "message": "The appointment was cancelled; Microsoft Bookings notifies the customer and \
+the staff."
    }
   }
  },
@@ -253,7 +256,8 @@ RECORDED = r"""{
     "businessId": "Contosolunchdelivery@M365B489948.onmicrosoft.com",
     "appointmentId": "AAMkADKoAAA=",
     "requestId": "0f8fad5b-d9cb-469f-a165-70867728950e",
-    "message": "The appointment was cancelled; Microsoft Bookings notifies the customer and the staff."
+    "message": "The appointment was cancelled; Microsoft Bookings notifies the customer and \
+the staff."
    }
   }
  },
@@ -288,7 +292,8 @@ RECORDED = r"""{
     "businessId": "Contosolunchdelivery@M365B489948.onmicrosoft.com",
     "appointmentId": "AAMkADKoAAA=",
     "requestId": "0f8fad5b-d9cb-469f-a165-70867728950e",
-    "message": "The appointment was cancelled; Microsoft Bookings notifies the customer and the staff."
+    "message": "The appointment was cancelled; Microsoft Bookings notifies the customer and \
+the staff."
    }
   }
  },
@@ -320,7 +325,8 @@ RECORDED = r"""{
     "businessId": "Contosolunchdelivery@M365B489948.onmicrosoft.com",
     "appointmentId": "AAMkADKnAAA=",
     "requestId": "0f8fad5b-d9cb-469f-a165-70867728950e",
-    "message": "The appointment was cancelled. Microsoft Graph did not confirm it, but it stood before and is gone now."
+    "message": "The appointment was cancelled. Microsoft Graph did not confirm it, but it \
+stood before and is gone now."
    }
   }
  },
@@ -348,7 +354,8 @@ RECORDED = r"""{
     "type": "urn:bookings-cancel:problem:consent_required",
     "title": "Consent is missing",
     "status": 403,
-    "detail": "Nobody has consented yet that this service cancels appointments for this user; an administrator can.",
+    "detail": "Nobody has consented yet that this service cancels appointments for this user; \
+an administrator can.",
     "instance": "urn:uuid:0f8fad5b-d9cb-469f-a165-70867728950e",
     "code": "consent_required",
     "retryable": false,
@@ -405,7 +412,8 @@ RECORDED = r"""{
     "type": "urn:bookings-cancel:problem:idempotency_key_reused",
     "title": "The idempotency key belongs to another request",
     "status": 422,
-    "detail": "This Idempotency-Key came before, with another body: use a new key for another request.",
+    "detail": "This Idempotency-Key came before, with another body: use a new key for another \
+request.",
     "instance": "urn:uuid:0f8fad5b-d9cb-469f-a165-70867728950e",
     "code": "idempotency_key_reused",
     "retryable": false,
@@ -432,7 +440,10 @@ RECORDED = r"""{
    "headers": {
     "Content-Type": "application/json",
     "Cache-Control": "no-store",
-    "WWW-Authenticate": "Bearer realm=\"\", authorization_uri=\"https://login.microsoftonline.com/84bd8158-6d4d-4958-8b9f-9d6445542f95/oauth2/v2.0/authorize\", error=\"insufficient_scope\", error_description=\"The token lacks the scope Appointments.Cancel.\", scope=\"Appointments.Cancel\""
+    "WWW-Authenticate": "Bearer realm=\\"\\", \
+authorization_uri=\\"https://login.microsoftonline.com/84bd8158-6d4d-4958-8b9f-9d6445542f95/oau\
+th2/v2.0/authorize\\", error=\\"insufficient_scope\\", error_description=\\"The token lacks the \
+scope Appointments.Cancel.\\", scope=\\"Appointments.Cancel\\""
    },
    "body": {
     "type": "urn:bookings-cancel:problem:insufficient_scope",
@@ -465,13 +476,24 @@ RECORDED = r"""{
    "headers": {
     "Content-Type": "application/json",
     "Cache-Control": "no-store",
-    "WWW-Authenticate": "Bearer realm=\"\", authorization_uri=\"https://login.microsoftonline.com/84bd8158-6d4d-4958-8b9f-9d6445542f95/oauth2/v2.0/authorize\", error=\"insufficient_claims\", error_description=\"Entra asks this user for more than the token proves, for example multi-factor authentication. This client cannot answer such a challenge by itself. In a flow or app, open its connection and sign in again; if that does not help, an administrator has to apply the same access policy to this API as to Microsoft Graph, so that it is met when the connection is made.\", claims=\"eyJhY2Nlc3NfdG9rZW4iOnsiYWNycyI6eyJlc3NlbnRpYWwiOnRydWUsInZhbHVlIjoiYzEifX19\""
+    "WWW-Authenticate": "Bearer realm=\\"\\", \
+authorization_uri=\\"https://login.microsoftonline.com/84bd8158-6d4d-4958-8b9f-9d6445542f95/oau\
+th2/v2.0/authorize\\", error=\\"insufficient_claims\\", error_description=\\"Entra asks this user \
+for more than the token proves, for example multi-factor authentication. This client cannot \
+answer such a challenge by itself. In a flow or app, open its connection and sign in again. If \
+that does not help, an administrator has to apply the same access policy to this API as to \
+Microsoft Graph. You then meet the policy when you make the connection.\\", \
+claims=\\"eyJhY2Nlc3NfdG9rZW4iOnsiYWNycyI6eyJlc3NlbnRpYWwiOnRydWUsInZhbHVlIjoiYzEifX19\\""
    },
    "body": {
     "type": "urn:bookings-cancel:problem:interaction_required",
     "title": "The user has to sign in again",
     "status": 401,
-    "detail": "Entra asks this user for more than the token proves, for example multi-factor authentication. This client cannot answer such a challenge by itself. In a flow or app, open its connection and sign in again; if that does not help, an administrator has to apply the same access policy to this API as to Microsoft Graph, so that it is met when the connection is made.",
+    "detail": "Entra asks this user for more than the token proves, for example multi-factor \
+authentication. This client cannot answer such a challenge by itself. In a flow or app, open \
+its connection and sign in again. If that does not help, an administrator has to apply the \
+same access policy to this API as to Microsoft Graph. You then meet the policy when you make \
+the connection.",
     "instance": "urn:uuid:0f8fad5b-d9cb-469f-a165-70867728950e",
     "code": "interaction_required",
     "retryable": false,
@@ -612,7 +634,9 @@ RECORDED = r"""{
    "headers": {
     "Content-Type": "application/json",
     "Cache-Control": "no-store",
-    "WWW-Authenticate": "Bearer realm=\"\", authorization_uri=\"https://login.microsoftonline.com/84bd8158-6d4d-4958-8b9f-9d6445542f95/oauth2/v2.0/authorize\", error=\"invalid_token\", error_description=\"The token has expired.\""
+    "WWW-Authenticate": "Bearer realm=\\"\\", \
+authorization_uri=\\"https://login.microsoftonline.com/84bd8158-6d4d-4958-8b9f-9d6445542f95/oau\
+th2/v2.0/authorize\\", error=\\"invalid_token\\", error_description=\\"The token has expired.\\""
    },
    "body": {
     "type": "urn:bookings-cancel:problem:invalid_token",
@@ -650,7 +674,8 @@ RECORDED = r"""{
     "type": "urn:bookings-cancel:problem:misconfigured",
     "title": "This service is not set up correctly",
     "status": 500,
-    "detail": "Exactly one of CLIENT_SECRET, CLIENT_CERTIFICATE_PATH, MANAGED_IDENTITY_CLIENT_ID must be set; none is.",
+    "detail": "Exactly one of CLIENT_SECRET, CLIENT_CERTIFICATE_PATH, \
+MANAGED_IDENTITY_CLIENT_ID must be set; none is.",
     "instance": "urn:uuid:0f8fad5b-d9cb-469f-a165-70867728950e",
     "code": "misconfigured",
     "retryable": false,
@@ -676,7 +701,9 @@ RECORDED = r"""{
    "headers": {
     "Content-Type": "application/json",
     "Cache-Control": "no-store",
-    "WWW-Authenticate": "Bearer realm=\"\", authorization_uri=\"https://login.microsoftonline.com/84bd8158-6d4d-4958-8b9f-9d6445542f95/oauth2/v2.0/authorize\""
+    "WWW-Authenticate": "Bearer realm=\\"\\", \
+authorization_uri=\\"https://login.microsoftonline.com/84bd8158-6d4d-4958-8b9f-9d6445542f95/oau\
+th2/v2.0/authorize\\""
    },
    "body": {
     "type": "urn:bookings-cancel:problem:missing_token",
@@ -719,7 +746,8 @@ RECORDED = r"""{
     "appointmentId": "AAMkADnosuchAAA=",
     "requestId": "0f8fad5b-d9cb-469f-a165-70867728950e",
     "missing": "appointment",
-    "message": "There is no such appointment, or it is not visible to this caller. Check both ids; an appointment that was moved gets a new id."
+    "message": "There is no such appointment, or it is not visible to this caller. Check both \
+ids; an appointment that was moved gets a new id."
    }
   }
  },
@@ -784,7 +812,8 @@ RECORDED = r"""{
     "appointmentId": "AAMkADrepair1=",
     "requestId": "0f8fad5b-d9cb-469f-a165-70867728950e",
     "missing": "appointment",
-    "message": "The appointment is not there, or not visible to this caller. An earlier attempt may have cancelled it."
+    "message": "The appointment is not there, or not visible to this caller. An earlier \
+attempt may have cancelled it."
    }
   }
  },
@@ -813,7 +842,8 @@ RECORDED = r"""{
     "type": "urn:bookings-cancel:problem:outcome_unknown",
     "title": "It is not known yet whether the appointment was cancelled",
     "status": 504,
-    "detail": "The cancel was sent, and it is not known yet whether it took effect. Send the same request again: that is safe.",
+    "detail": "The cancel was sent, and it is not known yet whether it took effect. Send the \
+same request again: that is safe.",
     "instance": "urn:uuid:0f8fad5b-d9cb-469f-a165-70867728950e",
     "code": "outcome_unknown",
     "retryable": true,
@@ -913,7 +943,8 @@ RECORDED = r"""{
     "type": "urn:bookings-cancel:problem:refused_by_bookings",
     "title": "Microsoft Bookings does not allow this cancel",
     "status": 422,
-    "detail": "Microsoft Bookings refused the cancel by one of its rules; nothing was changed. Most likely the appointment begins sooner than the minimum lead time allows.",
+    "detail": "Microsoft Bookings refused the cancel by one of its rules; nothing was changed. \
+Most likely the appointment begins sooner than the minimum lead time allows.",
     "instance": "urn:uuid:0f8fad5b-d9cb-469f-a165-70867728950e",
     "code": "refused_by_bookings",
     "retryable": false,
@@ -1056,7 +1087,8 @@ RECORDED = r"""{
     "type": "urn:bookings-cancel:problem:upstream_error",
     "title": "Microsoft answered nothing usable",
     "status": 502,
-    "detail": "Microsoft Graph refused the request in a way that this service does not know; nothing was changed.",
+    "detail": "Microsoft Graph refused the request in a way that this service does not know; \
+nothing was changed.",
     "instance": "urn:uuid:0f8fad5b-d9cb-469f-a165-70867728950e",
     "code": "upstream_error",
     "retryable": false,

@@ -1,7 +1,7 @@
 """The models' JSON Schemas, reduced to what both kinds of documents can say. Pure.
 
 Owns what becomes of null and of generated titles. In an answer a member that does not apply is
-absent, so null never comes; in a request null is taken for absent, and that is said. Does *not*
+absent, so null never comes. In a request null counts as absent, and the schema says so. Does *not*
 know any format of documents beyond JSON Schema.
 """
 
@@ -36,8 +36,9 @@ NULLABLE = "nullable"  # a mark of ours, for each format to say in its own words
 
 
 def schemas_of(models: Collection[type[BaseModel]]) -> dict[str, Schema]:
-    """Return the schemas of models and of all that they hold, by name; references are ``{"$ref":
-    name}``.
+    """Return the schemas of models and of all that they hold, by name.
+
+    A reference is ``{"$ref": name}``.
     """
     modes = [
         (model, "serialization" if issubclass(model, Answer) else "validation")
@@ -45,7 +46,7 @@ def schemas_of(models: Collection[type[BaseModel]]) -> dict[str, Schema]:
     ]
     _, described = models_json_schema(modes, by_alias=True, ref_template="{model}")  # type: ignore[arg-type]
     answers = {name for name in described["$defs"] if _is_answer(name)}
-    # A list of values that is open stands in its place, and leaves a schema that nobody refers to.
+    # An open list of values is written in its place, so nobody refers to its own schema any more.
     wanted = {model.__name__ for model in models} | set(_references(described["$defs"]))
     return {
         name: _plain(schema, nulls=name not in answers)
@@ -72,9 +73,7 @@ def _is_answer(name: str) -> bool:
 
 
 def _plain(schema: Schema, *, nulls: bool) -> Schema:
-    """Return a schema in one order, without generated titles, defaults of null, and unions with
-    null.
-    """
+    """Return a schema in one order, without generated titles, null defaults and null in unions."""
     plain = {
         word: value for word, value in schema.items() if word not in ("title", "anyOf", "default")
     }

@@ -1,7 +1,7 @@
 """The actions as a Swagger 2.0 document for the connectors of Power Platform. Pure.
 
-Owns how they are said there: every object is a definition, one example a status, and x-ms-summary
-wherever a maker reads a name. Does *not* own a word about any operation.
+Owns how that format says them: every object is a definition, each status has one example, and every
+name that a maker reads is an x-ms-summary. Does *not* own a word about any operation.
 """
 
 import re
@@ -23,7 +23,7 @@ _UNSAID = (NULLABLE, "examples", "x-ms-primary-error-message")
 def swagger(operations: Sequence[Published], recorded: Recorded) -> dict[str, Any]:
     """Return the document.
 
-    ``recorded``: real exchanges by name, those of problems under their codes.
+    ``recorded`` holds real exchanges by name; the name of a problem's exchange is its code.
     """
     actions = [
         (operation, operation.for_makers)
@@ -61,7 +61,7 @@ def swagger(operations: Sequence[Published], recorded: Recorded) -> dict[str, An
         "definitions": {
             name: {
                 **_object(schema, words.get(name, {})),
-                # Beside a reference nothing may stand, so what is referred to has the name.
+                # Nothing may stand beside a reference, so the name stands in the definition.
                 **({"x-ms-summary": summary_of(name)} if name not in whole else {}),
             }
             for name, schema in schemas.items()
@@ -93,9 +93,9 @@ def swagger(operations: Sequence[Published], recorded: Recorded) -> dict[str, An
 
 
 def summary_of(name: str) -> str:
-    """Return a member's or parameter's name in Title Case, as makers read it:
+    """Return the name of a member or parameter in Title Case, as makers read it.
 
-    ``businessId`` is Business ID.
+    ``businessId`` becomes Business ID.
     """
     words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name.removeprefix("x-"))
     return " ".join("ID" if word.lower() == "id" else word.capitalize() for word in words)
@@ -181,8 +181,8 @@ def _object(schema: Schema, words: Mapping[str, Mapping[str, Any]]) -> Schema:
     """Say a schema, with names for makers on its members."""
     if "$ref" in schema:
         return _defined(schema["$ref"])
-    # Null is taken for absent, and Swagger 2.0 has no word for that; nor has it for several
-    # examples, nor the platform for the member that clients show of a problem.
+    # Swagger 2.0 has no word for null, which counts as absent, nor for several examples. The
+    # platform has no word for the member that clients show of a problem.
     said = {word: value for word, value in schema.items() if word not in _UNSAID}
     if "properties" in said:
         said["properties"] = {

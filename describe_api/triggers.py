@@ -1,4 +1,7 @@
-"""The HTTP triggers of what describes this service. The only file here with azure.functions."""
+"""The HTTP triggers of what describes this service.
+
+The only file here that imports azure.functions.
+"""
 
 import hashlib
 import json
@@ -9,15 +12,14 @@ from describe_api.version import VERSION
 from shared.lazy import Lazy
 from shared.serving.endpoint import warm_up
 
-_LONGEST_ASKED = 2000  # characters: they are read on the event loop, for anybody
+_LONGEST_ASKED = 2000  # characters: the event loop reads them, for anybody
 _HEALTH = json.dumps({"status": "ok", "version": VERSION}, separators=(",", ":")).encode()
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
 
 
 def _build() -> tuple[bytes, str]:
-    from describe_api.documents import (
-        openapi_document,  # every model of the contract: not on the way of a worker that cancels
-    )
+    # Loads every model of the contract, which a worker that only cancels does not need.
+    from describe_api.documents import openapi_document
 
     body = openapi_document().encode()
     return body, f'"{hashlib.sha256(body).hexdigest()[:32]}"'
@@ -28,7 +30,7 @@ _document = Lazy(_build)
 
 @blueprint.route("v1/openapi.json", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
 async def openapi_json(req: func.HttpRequest) -> func.HttpResponse:
-    """Return the OpenAPI document, or say that the caller's copy is still right (RFC 9110 13.1.2)."""
+    """Return the OpenAPI document, or 304 if the caller's copy is current (RFC 9110 13.1.2)."""
     body, etag = await _document.aside()
     headers = {
         "Content-Type": "application/json",

@@ -1,7 +1,8 @@
 """What Graph's lists become for a caller: minimal entries, and the JSON of the answers. Pure.
 
-Owns what is shown of an appointment; of its customers it is names and their number, nothing else.
-Every entry of Graph is hostile: what has no usable id is left out, and ``complete`` then says so.
+Owns what an answer shows of an appointment. Of its customers it shows names and their number,
+nothing else. Every entry of Graph counts as hostile: one without a usable id is left out, and
+``complete`` then says so.
 """
 
 import re
@@ -40,7 +41,7 @@ class BusinessesAnswer(Answer):
 
     businesses: tuple[BusinessEntry, ...] = Field(description="The businesses, at most a thousand.")
     complete: bool = Field(
-        description="False when there are more than are listed: narrow the request."
+        description="False when there are more than the list holds: narrow the request."
     )
     request_id: str = Field(
         description="Quote this to the operator of this service.",
@@ -62,21 +63,30 @@ class AppointmentEntry(Answer):
     )
     customer_name: str | None = Field(
         default=None,
-        description="Name of the customer, of a group the first. Absent where Microsoft Graph names none: its lists come without customers at times.",
+        description=(
+            "Name of the customer; of a group, the first one. Absent where Microsoft Graph names "
+            "none: its lists sometimes come without customers."
+        ),
     )
     attendees: int | None = Field(
         default=None,
         ge=1,
-        description="How many customers are booked. More than one is a group appointment: a cancel cancels it for all of them. Absent where Microsoft Graph names none.",
+        description=(
+            "How many customers are booked. More than one means a group appointment, and a cancel "
+            "cancels it for all of them. Absent where Microsoft Graph names none."
+        ),
     )
     self_service_appointment_id: str | None = Field(
         default=None,
-        description="The id that the customer's own booking has. It is no appointmentId. Absent where the staff booked.",
+        description=(
+            "The id of the customer's own booking. It is not an appointmentId. Absent where the "
+            "staff booked."
+        ),
         json_schema_extra={"format": "uuid"},
     )
     start: str | None = Field(
         default=None,
-        description="Begin in UTC (RFC 3339). Absent where Microsoft Graph names none.",
+        description="Start in UTC (RFC 3339). Absent where Microsoft Graph names none.",
         json_schema_extra=_MOMENT,
     )
     end: str | None = Field(
@@ -89,16 +99,16 @@ class AppointmentEntry(Answer):
 class AppointmentsAnswer(Answer):
     """The appointments of one booking business that overlap a span of time, the earliest first."""
 
-    business_id: str = Field(description="Id of the booking business, as it was asked for.")
+    business_id: str = Field(description="Id of the booking business, as in the request.")
     start: str = Field(
-        description="Begin of the span in UTC (RFC 3339).", json_schema_extra=_MOMENT
+        description="Start of the span in UTC (RFC 3339).", json_schema_extra=_MOMENT
     )
     end: str = Field(description="End of the span in UTC (RFC 3339).", json_schema_extra=_MOMENT)
     appointments: tuple[AppointmentEntry, ...] = Field(
         description="The appointments, at most a thousand."
     )
     complete: bool = Field(
-        description="False when there are more than are listed: narrow the span."
+        description="False when there are more than the list holds: narrow the span."
     )
     request_id: str = Field(
         description="Quote this to the operator of this service.",
@@ -136,7 +146,7 @@ def answer_appointments(
 
 
 def read_business(entry: Any) -> BusinessEntry | None:
-    """Return what is listed of a business of Graph's; None where it has no usable id."""
+    """Return a business of Graph's as the list shows it; None where it has no usable id."""
     business_id = _id(_BUSINESS_ID, entry)
     if business_id is None:
         return None
@@ -146,12 +156,11 @@ def read_business(entry: Any) -> BusinessEntry | None:
 
 
 def read_appointment(entry: Any) -> AppointmentEntry | None:
-    """Return what is listed of an appointment of Graph's; None where it has no usable id."""
+    """Return an appointment of Graph's as the list shows it; None where it has no usable id."""
     appointment_id = _id(_APPOINTMENT_ID, entry)
     if appointment_id is None:
         return None
-    # The service names these startDateTime and endDateTime, some of the documentation start and
-    # end.
+    # The service says startDateTime and endDateTime; some of the documentation says start and end.
     start, end = (
         _read_moment(entry.get(f"{name}DateTime", entry.get(name))) for name in ("start", "end")
     )
@@ -186,7 +195,7 @@ def _id(kind: TypeAdapter[str], entry: Any) -> str | None:
 
 
 def _customers(entry: Mapping[str, Any]) -> tuple[str | None, int]:
-    """Return the name of the first customer who has one, and how many there are."""
+    """Return the name of the first customer who has one, and the number of customers."""
     listed = entry.get("customers")
     customers: Sequence[Any] = listed if isinstance(listed, list) else ()
     names = (
@@ -212,7 +221,7 @@ def _who(customer: str | None, attendees: int) -> str | None:
 
 
 def _self_service_id(entry: Mapping[str, Any]) -> str | None:
-    """Return the id of a customer's own booking. All zeros stand for none."""
+    """Return the id of a customer's own booking; all zeros mean that there is none."""
     value = entry.get("selfServiceAppointmentId")
     if not isinstance(value, str) or not _GUID.fullmatch(value) or not value.strip("0-"):
         return None
@@ -229,9 +238,7 @@ def _line(value: Any, longest: int = _LONGEST_PART) -> str | None:
 
 
 def _read_moment(value: Any) -> datetime | None:
-    """Read a dateTimeTimeZone, which Bookings gives in UTC; None where it is not one, or in another
-    zone.
-    """
+    """Read a dateTimeTimeZone, which Bookings gives in UTC; None for any other form or zone."""
     if (
         not isinstance(value, Mapping)
         or value.get("timeZone") != "UTC"

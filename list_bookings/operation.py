@@ -28,7 +28,7 @@ from shared.serving.requests import Incoming
 from shared.telemetry.journal import Journal, pseudonym
 from shared.transport.deadline import Deadline
 
-# Where there are more businesses, Graph says nothing of it: its list has no link to a next page
+# Graph does not say that there are more businesses: its list has no link to a next page
 # (microsoft-graph-docs-contrib, bookingBusiness-list).
 _GRAPH_LISTS_AT_MOST = 500
 
@@ -55,7 +55,7 @@ class AppointmentsWork:
 
     @property
     def lane(self) -> Name:
-        """The mailbox that is read, of which cancels have the same lane."""
+        """The mailbox that is read; its cancels share the lane."""
         return mailbox_lane(self.request.business_id)
 
 
@@ -83,7 +83,7 @@ class _Lists:
         step: str,
         entry: Callable[[Any], E | None],
     ) -> Listed[E]:
-        """Return what is listed, a challenge in words that fit the caller's client.
+        """Return the list; a challenge gets words that fit the caller's client.
 
         Errors: those of ``GraphReads.read``.
         """

@@ -1,7 +1,7 @@
 """From page to page of one of Graph's lists, as far as there is room and time. Pure.
 
-Owns how far a list is followed, and that a page is reduced to what is listed before the next one
-comes: it may have megabytes. Does *not* know what is listed, or how a page is read.
+Owns how far to follow a list. A page may have megabytes, so only its listed entries are kept before
+the next page comes. Does *not* know what a list holds, or how to read a page.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,7 @@ from shared.transport.deadline import Deadline
 _MOST_PAGES = 10
 _MOST_ENTRIES = 1000
 _LONGEST_LINK = 8192
-_LEAST_S = 0.5  # a page that is asked for with less would likely not come
+_LEAST_S = 0.5  # with less, a page would likely not come in time
 _NEXT = "@odata.nextLink"
 
 type Page = Mapping[str, Any]
@@ -31,7 +31,7 @@ class Listed[E]:
 
 @dataclass(frozen=True, slots=True)
 class _Reduced[E]:
-    """What is kept of a page: its entries, whether these are all it had, and what comes next."""
+    """What stays of a page: its entries, whether that is all it had, and what comes next."""
 
     entries: list[E]
     whole: bool
@@ -45,11 +45,11 @@ def follow[E](
     entry: Callable[[Any], E | None],
     deadline: Deadline,
 ) -> Listed[E]:
-    """Return all entries, or as many as may be listed and can be had in time.
+    """Return all entries, or as many as there is room and time for.
 
-    ``read`` returns the page of a query; ``entry`` what is listed of one of its entries, None where
-    that cannot be read. Errors: those of ``read``, but what keeps a later page from coming only
-    ends the list.
+    ``read`` returns the page of a query. ``entry`` returns what the list shows of one entry, None
+    where it cannot be read. Errors: those of ``read`` for the first page. If a later page does not
+    come, the list ends there.
     """
     entries: list[E] = []
     whole = True
@@ -86,12 +86,12 @@ def _reduce[E](page: Page, entry: Callable[[Any], E | None], room: int) -> _Redu
 def _next_query(link: Any) -> dict[str, str] | None:
     """Return the query of the next page.
 
-    Of Graph's link nothing else is used: where requests go is never an upstream's choice.
+    Nothing else of Graph's link is used: an upstream never decides where requests go.
     """
     if not isinstance(link, str) or len(link) > _LONGEST_LINK:
         return None
     try:
-        link.encode()  # half of a surrogate pair cannot be asked for
+        link.encode()  # no request can hold half of a surrogate pair
         return dict(parse_qsl(urlsplit(link).query, keep_blank_values=True)) or None
     except ValueError:
         return None

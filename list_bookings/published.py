@@ -1,4 +1,4 @@
-"""The lists as callers read of them."""
+"""The lists as the published documents describe them to callers."""
 
 from collections.abc import Sequence
 
@@ -31,7 +31,10 @@ LIST_BUSINESSES = Published(
     path="/v1/businesses",
     tag="Lists",
     summary="List businesses",
-    description="Lists the booking businesses that the signed-in user may see, by name, at most a thousand. Use it to pick the business of an appointment.",
+    description=(
+        "Lists the booking businesses that the signed-in user may see, sorted by name, at most a "
+        "thousand. Use it to choose the business of an appointment."
+    ),
     answer=BusinessesAnswer,
     answered="The businesses.",
     examples=("businesses",),
@@ -41,7 +44,7 @@ LIST_BUSINESSES = Published(
     headers=(CORRELATION_ID,),
     for_makers=ForMakers(
         words={
-            "description": "Lists the booking pages that the person of the connection may see, by name.",
+            "description": "Lists the booking pages that the connection's user may see, by name.",
             "x-ms-visibility": "advanced",
             "x-ms-api-annotation": {"family": "ListBusinesses", "revision": 1},
         },
@@ -62,8 +65,9 @@ LIST_APPOINTMENTS = Published(
     tag="Lists",
     summary="List appointments of a business",
     description=(
-        "Lists the appointments of one booking business that overlap a span of time, the earliest first, at most a thousand. "
-        "Use it to pick the appointment to cancel."
+        "Lists the appointments of one booking business that overlap a span of time, the "
+        "earliest first, at most a thousand. "
+        "Use it to choose the appointment to cancel."
     ),
     answer=AppointmentsAnswer,
     answered="The appointments.",
@@ -79,7 +83,9 @@ LIST_APPOINTMENTS = Published(
         },
         members={
             "businessId": {
-                "description": "Choose from the list, or enter the mailbox address of the booking page.",
+                "description": (
+                    "Choose from the list, or enter the mailbox address of the booking page."
+                ),
                 "x-ms-visibility": "important",
                 "x-ms-test-value": "Contosolunchdelivery@M365B489948.onmicrosoft.com",
                 **picked_from("ListBusinesses", "businesses", "businessId", "displayName"),

@@ -26,13 +26,11 @@ from shared.serving.request_faults import invalid, read_faults
 
 DEFAULT_SPAN = timedelta(days=30)
 LONGEST_SPAN = timedelta(days=366)
-_PUBLISHED_TEXT: JsonDict = {
-    "pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$"
-}  # no control characters, in the words of JSON Schema
+# No control characters, in the words of JSON Schema.
+_PUBLISHED_TEXT: JsonDict = {"pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$"}
 
 # RFC 3339, with as many digits of a second as the expression utcNow() of Power Automate writes. A
-# space stands for the plus sign of an offset that
-# was not percent-encoded, which a query turns into one.
+# query turns a plus sign that was not percent-encoded into a space, so a space may begin an offset.
 _MOMENT = re.compile(
     r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d(:\d\d(\.\d{1,9})?)?([Zz]|[+ -]\d\d:\d\d)", re.ASCII
 )
@@ -73,23 +71,29 @@ class BusinessesRequest(_Request):
         | None
     ) = Field(
         default=None,
-        description="Only businesses whose name holds this text. Leave it out for all.",
+        description="Only businesses whose name contains this text. Leave it out for all.",
     )
 
 
 class AppointmentsRequest(_Request):
-    """Ask for the appointments of one booking business that overlap a span of time: from ``start``
-    on, and before ``end``.
+    """Ask for the appointments of one booking business that overlap a span of time.
+
+    The span holds ``start`` and ends before ``end``.
     """
 
     business_id: BusinessId = Field(
         description="Id of the booking business: the SMTP address of its mailbox."
     )
     start: Moment = Field(
-        description="Begin of the span, a date and time with an offset (RFC 3339). By default the time of the request."
+        description=(
+            "Start of the span, a date and time with an offset (RFC 3339). By default the time "
+            "of the request."
+        )
     )
     end: Moment = Field(
-        description="End of the span, at most 366 days after its begin. By default 30 days after it."
+        description=(
+            "End of the span, at most 366 days after its start. By default 30 days after its start."
+        )
     )
 
 
@@ -104,8 +108,9 @@ def parse_businesses_request(query: Mapping[str, str]) -> BusinessesRequest:
 def parse_appointments_request(
     route: Mapping[str, str], query: Mapping[str, str], now: float
 ) -> AppointmentsRequest:
-    """Read the parameters; ``now`` (seconds since the epoch) is where a span without a begin
-    begins. Errors: RequestInvalid with one entry per fault.
+    """Read the parameters. Errors: RequestInvalid with one entry per fault.
+
+    A span without a begin begins at ``now`` (seconds since the epoch).
     """
     given: dict[str, object] = {name: query[name] for name in ("start", "end") if query.get(name)}
     given["businessId"] = route.get("businessId", "")
@@ -126,8 +131,10 @@ def parse_appointments_request(
 
 
 def _default_end(start: object) -> object:
-    """Return the end of the default span; where ``start`` is none, it is the fault that is told,
-    not this.
+    """Return the end of the default span.
+
+    Where ``start`` is at fault, return any end: the answer has to name the fault of ``start``
+    alone.
     """
     try:
         begin = _in_utc(datetime.fromisoformat(str(_moment(start))))

@@ -13,8 +13,7 @@ if TYPE_CHECKING:
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
 
 
-# The lists are imported when one is first asked for: a worker that only cancels, as most do, starts
-# without them.
+# Most workers only cancel. They start without the lists, which the first request for one imports.
 def _list_businesses(services: Services) -> "ListBusinesses":
     from list_bookings.operation import ListBusinesses
 

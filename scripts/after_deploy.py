@@ -1,9 +1,9 @@
-"""azd's ``postdeploy`` hook and the pipeline's last job: is the deployed service there?
+"""azd's ``postdeploy`` hook and the pipeline's last job: check that the service is there.
 
-Owns the questions, the patience and the words. Azure calls a deployment succeeded whose workers find
-no function, without an error in any log (azure-functions-host 11915, 9458): so the service itself is
-asked: its health, and each path that docs/openapi.json publishes. Sends no token. Runs with any Python
-from 3.9 on, without a package and without the service's code.
+Owns the questions, the patience and the words. Azure calls a deployment succeeded even if its
+workers find no function, and no log has an error (azure-functions-host 11915, 9458). So this asks
+the service itself: its health, and each path that docs/openapi.json publishes. Sends no token. Runs
+with any Python from 3.9 on, without a package and without the service's code.
 """
 
 from __future__ import annotations
@@ -23,15 +23,17 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PATIENCE_S = 240.0  # a cold start after a remote build takes minutes at worst
 PAUSE_S = 5.0
 
-# Method and address; the status and the JSON of the answer, None where it is none.
+# From method and address to the status and the JSON of the answer, None where it is not JSON.
 Ask = Callable[[str, str], tuple[int, Any]]
 
 
 def find_faults(root: str, asks: Mapping[str, str], version: str, ask: Ask) -> Iterator[str]:
-    """Yield in words what is wrong; ``asks`` are the methods of the published paths."""
+    """Yield what is wrong, in words; ``asks`` holds a method for each published path."""
     status, health = ask("GET", f"{root}/api/health")
     if status != 200 or not isinstance(health, dict):
-        yield f"GET /api/health answers {status or 'nothing'}: no function was found, or none starts"
+        yield (
+            f"GET /api/health answers {status or 'nothing'}: no function was found, or none starts"
+        )
         return
     if health.get("version") != version:
         yield f"version {health.get('version', 'without a name')} still answers, not {version}"
@@ -43,12 +45,13 @@ def find_faults(root: str, asks: Mapping[str, str], version: str, ask: Ask) -> I
 
 
 def ask_over_http(method: str, url: str) -> tuple[int, Any]:
-    """Ask once, without a token. A status of 0 is no answer at all."""
+    """Ask once, without a token. A status of 0 means that no answer came."""
     body = b"{}" if method == "POST" else None
     headers = {"Content-Type": "application/json"} if body else {}
-    request = urllib.request.Request(url, data=body, headers=headers, method=method)  # noqa: S310 - checked in main
+    # main has checked the scheme of the address.
+    request = urllib.request.Request(url, data=body, headers=headers, method=method)  # noqa: S310
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - checked in main
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
             return answer.status, _json(answer.read())
     except urllib.error.HTTPError as refused:
         return refused.code, _json(refused.read())
@@ -64,7 +67,7 @@ def _json(body: bytes) -> Any:
 
 
 def read_published() -> dict[str, str]:
-    """Return each published path with one method; a parameter in it is filled in."""
+    """Return each published path, with a value in place of a parameter, and one of its methods."""
     paths = json.loads((REPOSITORY / "docs/openapi.json").read_text("utf-8"))["paths"]
     return {re.sub(r"\{\w+\}", "x", path): next(iter(asks)).upper() for path, asks in paths.items()}
 

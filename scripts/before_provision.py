@@ -1,8 +1,8 @@
 """azd's ``preprovision`` hook: say what this person may not do, before anything is made.
 
-Owns the question and the words. Asks Azure through the Azure CLI what the signed-in person may do in
-the subscription. Does *not* look into Entra ID, and stays silent where the CLI cannot be asked: then
-Azure itself refuses, half way through. Runs with any Python from 3.9 on, and no package.
+Owns the question and the words. Asks Azure, through the Azure CLI, what the signed-in person may do
+in the subscription. Does *not* look into Entra ID. Stays silent where it cannot ask the CLI; Azure
+itself then refuses half way through. Runs with any Python from 3.9 on, without a package.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-# What `azd provision` does first and last, and the roles to ask for. Contributor has the one alone.
+# What `azd provision` does first and last, and the role for each. Contributor allows only the
+# first.
 NEEDED: Mapping[str, str] = {
     "Microsoft.Resources/subscriptions/resourceGroups/write": "Contributor",
     "Microsoft.Authorization/roleAssignments/write": "Role Based Access Control Administrator",
@@ -24,7 +25,10 @@ NEEDED: Mapping[str, str] = {
 
 
 def find_missing(permissions: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield the roles to ask for; ``permissions`` is Azure's answer, an entry for each role held."""
+    """Yield the roles to ask for.
+
+    ``permissions`` is Azure's answer, with an entry for each role that the person holds.
+    """
     for action, role in NEEDED.items():
         if not any(_grants(held, action) for held in permissions):
             yield role
@@ -45,7 +49,8 @@ def read_permissions(subscription: str) -> list[Mapping[str, Any]] | None:
         return None
     path = "providers/Microsoft.Authorization/permissions?api-version=2022-04-01"
     command = [az, "rest", "--method", "get", "--url", f"/subscriptions/{subscription}/{path}"]
-    asked = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603 - the CLI on the path
+    # The command is the CLI on the path.
+    asked = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603
     try:
         return list(json.loads(asked.stdout)["value"])
     except (ValueError, KeyError):
@@ -53,7 +58,7 @@ def read_permissions(subscription: str) -> list[Mapping[str, Any]] | None:
 
 
 def main(environment: Mapping[str, str]) -> int:
-    """Return 1, and say in one sentence what to ask whom for, where something is missing."""
+    """Return 1, and say in one sentence whom to ask for what, where a role is missing."""
     subscription = environment.get("AZURE_SUBSCRIPTION_ID", "")
     permissions = read_permissions(subscription)
     if permissions is None:

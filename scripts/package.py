@@ -1,9 +1,8 @@
-"""``python -m scripts.package``: the deployment package, a zip with what runs in Azure and nothing
-else.
+"""``python -m scripts.package``: the deployment package, a zip of what runs in Azure.
 
 Owns which files that is: what ``function_app.py`` reaches by its imports, whole folders at a time,
-less what .funcignore keeps away; and how the zip is written: the same input gives the same bytes.
-Does *not* deploy.
+without what .funcignore names. Owns how the zip is written, too: the same input gives the same
+bytes. Does *not* deploy.
 """
 
 import argparse
@@ -22,16 +21,15 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 ENTRY = "function_app.py"
 REQUIREMENTS = "requirements.txt"
 BESIDE_IT = (ENTRY, "host.json", REQUIREMENTS)
-DEPENDENCIES = Path(
-    ".python_packages/lib/site-packages"
-)  # where the Functions host looks when nothing is built in Azure
+# The Functions host looks here when Azure builds nothing.
+DEPENDENCIES = Path(".python_packages/lib/site-packages")
 
 # Azure's Linux machines: Flex Consumption has x86-64 only.
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 
 
 def read_ignored(root: Path) -> GitIgnoreSpec:
-    """Return the patterns of .funcignore, which are .gitignore's."""
+    """Return the patterns of .funcignore, which has the form of .gitignore."""
     return GitIgnoreSpec.from_lines((root / ".funcignore").read_text("utf-8").splitlines())
 
 
@@ -50,9 +48,9 @@ def find_product(root: Path) -> list[Path]:
 
 
 def imported_names(file: Path) -> Iterator[str]:
-    """Yield the first part of each name that a module imports, wherever in the file:
+    """Yield the first part of each name that a module imports, anywhere in the file.
 
-    ``azure`` for ``azure.functions``.
+    For ``azure.functions`` that is ``azure``.
     """
     for node in ast.walk(ast.parse(file.read_text("utf-8"))):
         if isinstance(node, ast.Import):
@@ -62,7 +60,7 @@ def imported_names(file: Path) -> Iterator[str]:
 
 
 def pip_command() -> list[str]:
-    """Return pip's command for Azure's machines: wheels alone, whose hashes are checked."""
+    """Return pip's command for Azure's machines: wheels only, with checked hashes."""
     options = "--quiet --disable-pip-version-check --no-input --require-hashes --no-compile"
     target = "--only-binary :all: --implementation cp --python-version 3.13"
     tags = [("--abi", abi) for abi in ("cp313", "abi3", "none")]
@@ -85,8 +83,9 @@ def install_dependencies(requirements: Path, folder: Path) -> None:
 
 
 def write_package(target: Path, parts: dict[str, Path]) -> int:
-    """Write the files ``parts``, by their names in the zip, and return how many bytes they have
-    unpacked. Neither time, owner nor order shows in the zip.
+    """Write the files ``parts``, by their names in the zip, and return their unpacked bytes.
+
+    The zip shows neither time, owner nor order.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     unpacked = 0

@@ -1,10 +1,10 @@
-"""Check a running service from outside, harmlessly: it is alive, it refuses strangers, and the
-whole way to Microsoft Graph and back works.
+"""Check a running service from outside, without doing harm.
 
-Owns what an operator is told. Reads ``URL``, ``TOKEN`` and ``BUSINESS`` from the environment
-(``APPOINTMENT`` optional) and needs nothing of the service's code. The cancel is for an appointment
-that does not exist, so nothing changes and nobody is mailed; the token is sent to that address
-alone and never shown.
+The checks: it is alive, it refuses strangers, and the whole way to Microsoft Graph and back works.
+Owns what an operator reads. Takes ``URL``, ``TOKEN`` and ``BUSINESS`` from the environment
+(``APPOINTMENT`` is optional) and needs nothing of the service's code. It cancels an appointment
+that does not exist, so nothing changes and nobody gets a mail. The token goes to that address alone
+and is never shown.
 """
 
 import os
@@ -18,29 +18,42 @@ import requests
 
 PASSED, FAILED, MISUSED, INCOMPLETE = 0, 1, 2, 3
 
-_TIMEOUT_S = (
-    5,
-    30,
-)  # connecting, and each wait for an answer; the service answers within 10 seconds, a cold start may precede it
+# For the connection, and for each wait for an answer. The service answers within 10 seconds, but a
+# cold start may come first.
+_TIMEOUT_S = (5, 30)
 
 # What an operator can do about an answer; docs/operations.md has more.
 _ADVICE: Mapping[str, str] = {
-    "invalid_token": "Is it an access token for API_SCOPE of this very deployment, and not older than an hour?",
+    "invalid_token": (
+        "Use an access token for API_SCOPE of this very deployment that is less than an hour old."
+    ),
     "insufficient_scope": "The token was asked for without the scope of this API: use API_SCOPE.",
-    "user_token_required": "Sign in as a person; a token of an application does not do.",
-    "caller_not_allowed": "Name the application that asked for the token in PARTNER_CLIENT_IDS or PREAUTHORIZED_CLIENT_IDS, then azd provision.",
-    "consent_required": "An administrator has to consent: az ad app permission admin-consent --id API_CLIENT_ID.",
+    "user_token_required": "Sign in as a person; a token of an application is not enough.",
+    "caller_not_allowed": (
+        "Name the application that asked for the token in PARTNER_CLIENT_IDS or "
+        "PREAUTHORIZED_CLIENT_IDS, then azd provision."
+    ),
+    "consent_required": (
+        "An administrator has to consent: az ad app permission admin-consent --id API_CLIENT_ID."
+    ),
     "interaction_required": "A policy of the directory asks for more, e.g. MFA: sign in again.",
     "access_denied": "This user may not act in that business: sign in as one of its staff.",
-    "business_not_found": "BUSINESS is the mailbox address of a booking page in which this user is staff.",
-    "invalid_request": "Graph takes the made-up id for malformed: give APPOINTMENT the id of an appointment that was cancelled long ago.",
-    "misconfigured": "The log line with this requestId says which setting, credential or consent is wrong.",
+    "business_not_found": (
+        "BUSINESS is the mailbox address of a booking page that has this user on its staff."
+    ),
+    "invalid_request": (
+        "Graph calls the made-up id malformed: set APPOINTMENT to the id of an appointment that "
+        "was cancelled long ago."
+    ),
+    "misconfigured": (
+        "The log line with this requestId says which setting, credential or consent is wrong."
+    ),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What was looked at and what came of it. ``passed`` None: it was not tried."""
+    """What was looked at and what came of it; ``passed`` None means that it was not tried."""
 
     name: str
     passed: bool | None
@@ -48,14 +61,15 @@ class Check:
 
 
 def main(environment: Mapping[str, str]) -> int:
-    """Run all checks and say what they found; returns the exit code."""
+    """Run all checks, say what they found, and return the exit code."""
     url, token, business = (
         environment.get(name, "").strip() for name in ("URL", "TOKEN", "BUSINESS")
     )
     fault = _fault_of(url)
     if fault:
         _say(
-            f"{fault}\nUsage: make smoke URL=https://... BUSINESS=<its SMTP address>, with the token in the environment variable TOKEN"
+            f"{fault}\nUsage: make smoke URL=https://... BUSINESS=<its SMTP address>, with "
+            "the token in the environment variable TOKEN"
         )
         return MISUSED
     appointment = environment.get("APPOINTMENT", "").strip() or f"AAMkAD{uuid.uuid4().hex}="
@@ -75,7 +89,7 @@ def main(environment: Mapping[str, str]) -> int:
 
 
 def _fault_of(url: str) -> str:
-    """Say why this address will not do; empty if it will.
+    """Say why this address is not usable; empty if it is.
 
     A token travels over https, or stays on this machine.
     """
@@ -85,7 +99,7 @@ def _fault_of(url: str) -> str:
     except ValueError:
         host = None
     if not host:
-        return "URL is missing or no address."
+        return "URL is missing or not an address."
     if parts.scheme != "https" and not (
         parts.scheme == "http" and host in ("localhost", "127.0.0.1", "::1")
     ):
@@ -182,7 +196,8 @@ def _looked_at(
 ) -> Check:
     try:
         answer = _send(session, method, url, body, headers or {})
-    except requests.RequestException as error:  # its text may repeat the address, and more
+    # the text of the error may repeat the address, and more
+    except requests.RequestException as error:
         return Check(name, passed=False, found=f"no answer ({type(error).__name__})")
     return Check(name, good(answer), _describe(answer))
 
@@ -196,7 +211,7 @@ def _send(
 
 
 def _is_healthy(answer: requests.Response) -> bool:
-    """Tell health by what it promises; it may say more, such as the version."""
+    """Tell whether health says what it promises; it may say more, such as the version."""
     body = _json(answer)
     return answer.status_code == 200 and isinstance(body, dict) and body.get("status") == "ok"
 
@@ -218,7 +233,7 @@ def _is_not_found(answer: requests.Response, *, replayed: bool) -> bool:
 
 
 def _describe(answer: requests.Response) -> str:
-    """Say what was answered, in members of the contract alone."""
+    """Describe the answer by members of the contract alone."""
     body = _json(answer)
     parts = [str(answer.status_code), f"{answer.elapsed.total_seconds() * 1000:.0f} ms"]
     if isinstance(body, dict):

@@ -1,8 +1,8 @@
-"""``make snapshots``: what a deployment would make, evaluated, so that a diff shows it.
+"""``make snapshots``: what a deployment would make, as files, so that a diff shows a change.
 
-Owns how Microsoft's Bicep compiler is found and asked, and in which order a snapshot is written. Does
-*not* judge what is in it: tests/infra does. Needs no subscription and no network, once the modules
-that the template names are restored.
+Owns how to find and ask Microsoft's Bicep compiler, and the order of a snapshot. Does *not* judge
+what is in it: tests/infra does. Needs no subscription, and no network once the modules that the
+template names are restored.
 """
 
 import json
@@ -16,12 +16,12 @@ from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 FOLDER = REPOSITORY / "infra/snapshots"
-# Snapshots are made with one version: another may word an expression differently.
+# All snapshots come from one version: another may word an expression differently.
 VERSION = "0.49.2"
 
 type Snapshot = Mapping[str, Any]
 
-# Made up; they show in the snapshots.
+# Made up. The snapshots show them.
 _PLACE = (
     "--subscription-id=00000000-0000-0000-0000-000000000001",
     "--tenant-id=00000000-0000-0000-0000-000000000002",
@@ -30,18 +30,19 @@ _PLACE = (
 
 
 class Refused(Exception):
-    """The compiler's own words about a template that it does not take."""
+    """The compiler does not accept a template; the text is its own."""
 
 
 def find_compiler() -> str | None:
-    """Return the compiler that BICEP names or that is on the path; None where there is none."""
+    """Return the compiler that BICEP names, or the one on the path; None where there is none."""
     return shutil.which(os.environ.get("BICEP") or "bicep")
 
 
 def run(compiler: str, *arguments: str | Path) -> str:
-    """Run the compiler and return what it prints. Errors: Refused, also where it only warns."""
+    """Run the compiler and return what it prints. Errors: Refused, also if it only warns."""
     command = [compiler, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)  # noqa: S603 - the compiler that the developer named
+    # The command is the compiler that the developer named.
+    done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)  # noqa: S603
     if done.returncode or done.stderr.strip():
         raise Refused(done.stderr.strip() or done.stdout.strip())
     return done.stdout

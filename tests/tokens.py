@@ -1,9 +1,8 @@
-"""The forged-token table: every way in which a token, or the header it comes in, can be wrong, as
-data.
+"""The forged-token table: every way in which a token, or its header, can be wrong, as data.
 
-Each class says how it is made, for which reason it is refused, and with what answer. Whoever is to
-refuse them all takes ``FORGERIES``; one class differs from a token that is accepted in nothing but
-what its id says, so that it is refused for that and for nothing else.
+Each class says how it is made, why it is refused, and with what answer. ``FORGERIES`` holds them
+all. A class differs from an accepted token in nothing but what its id says, so it is refused for
+that and for nothing else.
 """
 
 import base64
@@ -39,13 +38,16 @@ from shared.errors import (
 OTHER_TENANT = "3f2c9a51-0b1d-4c52-9d0c-5a3e1e7b6a10"
 CONSUMERS_TENANT = "9188040d-6c67-4c5b-b112-36a304b66dad"  # personal Microsoft accounts
 UNLISTED_CLIENT = "0a9d6c3e-52f7-4b8e-8f0e-9b1c1d2e3f40"
-ALLOWED_CLIENTS = f"{seed.PARTNER_CLIENT_ID},{seed.CONNECTOR_CLIENT_ID}"  # ALLOWED_CLIENT_IDS of a service that refuses the whole table
+# ALLOWED_CLIENT_IDS of a service that refuses the whole table.
+ALLOWED_CLIENTS = f"{seed.PARTNER_CLIENT_ID},{seed.CONNECTOR_CLIENT_ID}"
 
 
 @dataclass(frozen=True, slots=True)
 class Forger:
-    """What forgers have: tokens of Entra for the asking, a key of their own, and one that Entra
-    publishes for another tenant alone.
+    """What forgers have.
+
+    They have tokens of Entra for the asking, a key of their own, and a key that Entra publishes for
+    another tenant alone.
     """
 
     entra: EntraSimulator
@@ -54,7 +56,7 @@ class Forger:
 
     @classmethod
     def beside(cls, entra: EntraSimulator) -> Self:
-        """Make the keys and publish the other tenant's; do so before anybody fetches the key set."""
+        """Make the keys and publish the other tenant's, before anybody fetches the key set."""
         foreign_key = make_signing_key(issuer=f"{entra.base_url}/{OTHER_TENANT}/v2.0")
         entra.publish(foreign_key)
         return cls(entra, make_signing_key(), foreign_key)
@@ -80,7 +82,7 @@ class Forger:
 class Refusal:
     """How a class is refused.
 
-    ``challenge`` tells whether the answer holds one, ``error`` its error code.
+    ``challenge`` tells whether the answer holds a challenge, ``error`` is its error code.
     """
 
     cause: type[FacadeError]
@@ -98,7 +100,7 @@ type Make = Callable[[Forger], Sequence[str]]
 class Forgery:
     """One class.
 
-    ``because`` is part of the reason; ``cannot_travel`` says why no HTTP header can hold it, where
+    ``because`` is part of the reason. ``cannot_travel`` says why no HTTP header can hold it, if
     none can.
     """
 
@@ -220,8 +222,9 @@ def _as_algorithm(alg: object, *, signed_as: str = "RS256") -> Make:
 
 
 def _keyed_hash(secret: Callable[[SigningKey], bytes], algorithm: str = "HS256") -> Make:
-    """Sign with a symmetric algorithm and a secret that everybody knows: the confusion of RFC 8725
-    section 2.1.
+    """Sign with a symmetric algorithm and a secret that everybody knows.
+
+    This is the confusion of RFC 8725 section 2.1.
     """
 
     def make(forger: Forger) -> str:
@@ -229,7 +232,8 @@ def _keyed_hash(secret: Callable[[SigningKey], bytes], algorithm: str = "HS256")
             {"typ": "JWT", "alg": algorithm, "kid": forger.entra.current_key.kid}
         ).encode()
         signed = f"{b64url(head)}.{b64url(forger.payload())}"
-        return f"{signed}.{b64url(hmac.digest(secret(forger.entra.current_key), signed.encode(), f'sha{algorithm[2:]}'))}"
+        key = secret(forger.entra.current_key)
+        return f"{signed}.{b64url(hmac.digest(key, signed.encode(), f'sha{algorithm[2:]}'))}"
 
     return _token(make)
 
@@ -335,7 +339,7 @@ def _with_audience_of_graph(value: str) -> Make:
 
 
 def _issuer(pattern: str) -> Make:
-    """Put ``{host}`` (the authority's address) and ``{bare}`` (without its scheme) into an issuer."""
+    """Put ``{host}`` (the authority's address) and ``{bare}`` (without scheme) into an issuer."""
 
     def make(forger: Forger) -> str:
         host = forger.entra.base_url
@@ -356,7 +360,10 @@ def _of_other_tenant(version: str = "2.0", **arguments: Any) -> Make:
     )
 
 
-_NOT_IN_A_HEADER = "a line break ends a header, and no server takes other control characters in one (RFC 9110 section 5.5)"
+_NOT_IN_A_HEADER = (
+    "a line break ends a header, and no server takes other control characters in one (RFC 9110 "
+    "section 5.5)"
+)
 
 
 def _group(

@@ -23,19 +23,18 @@ import requests
 
 ATTEMPTS = 4
 TIMEOUT_S = 30
-PATIENCE_S = 120  # waits altogether; the service may ask for an hour, and somebody sits here
+PATIENCE_S = 120  # all waits together; the service may ask for an hour, and a person is waiting
 ENDS = {"cancelled": 0, "not_found": 3}
 
 type Answer = dict[str, Any]
-type Acquire = Callable[
-    [str | None], str
-]  # takes a claims challenge (JSON) or None, and returns an access token
+# Takes a claims challenge (JSON) or None, and returns an access token.
+type Acquire = Callable[[str | None], str]
 
 
 class CancelFailedError(Exception):
-    """The appointment may not be cancelled.
+    """The service did not say whether the appointment is cancelled, or refused to cancel it.
 
-    ``code``, ``retryable`` and ``request_id`` are the service's; decide on them, never on the text.
+    ``code``, ``retryable`` and ``request_id`` are the service's. Decide on them, never on the text.
     """
 
     def __init__(self, answer: Answer, status: int) -> None:
@@ -46,7 +45,7 @@ class CancelFailedError(Exception):
 
 
 class SignInFailedError(Exception):
-    """Nobody signed in, or somebody else than the person who began."""
+    """Nobody signed in, or another person than the one who began."""
 
 
 def cancel_appointment(
@@ -82,9 +81,10 @@ def cancel_appointment(
 def settle(
     send: Callable[[], tuple[int, Answer]], *, sleep: Callable[[float], None] = time.sleep
 ) -> Answer:
-    """Send until there is an end that this client knows, and return it.
+    """Send until the answer is final, and return it.
 
-    Errors: CancelFailedError, also when the service asks for more patience than there is.
+    Errors: CancelFailedError, also when the service asks for a longer wait than this client's
+    patience.
     """
     patience_s = float(PATIENCE_S)
     for attempt in range(1, ATTEMPTS + 1):
@@ -103,8 +103,10 @@ def settle(
 def post(
     session: requests.Session, url: str, headers: Mapping[str, str], **body: Any
 ) -> tuple[int, Answer]:
-    """Send once. A status of 0 stands for no answer, an empty answer for one that is not the
-    service's: it names its requestId always.
+    """Send once, and return the status and the answer.
+
+    A status of 0 means that no answer came. The answer is empty if it is not the service's own,
+    which always has a requestId.
     """
     try:
         response = session.post(
@@ -120,9 +122,9 @@ def post(
 
 
 def _pause_s(answer: Answer, status: int) -> float | None:
-    """Return how long to wait before the same request is sent again; None: that cannot help.
+    """Return how long to wait before a repeat, in seconds; None where a repeat cannot help.
 
-    Where nothing of the service came (no answer, the page of a gateway), a repeat finds out.
+    If no answer of the service came (silence, or the page of a gateway), a repeat finds out.
     """
     if "code" not in answer:
         return 5 if status in (0, 408, 429) or status >= 500 else None
@@ -147,12 +149,13 @@ def _explain(answer: Answer, status: int) -> str:
 
 
 def sign_in(authority: str, client_id: str, scope: str, *, by_code: bool = False) -> Acquire:
-    """Return a function that gets tokens for one person at this machine, from the cache where it
-    can: who begins is who goes on. Errors: SignInFailedError.
+    """Return a function that gets tokens for one person at this machine, from the cache if it can.
+
+    Whoever begins has to go on: another person's sign-in is refused. Errors: SignInFailedError.
 
     ``cp1`` tells Entra that this client answers claims challenges
-    (learn.microsoft.com/entra/identity-platform/claims-challenge). The authority is ours and no
-    user's input, so Microsoft need not be asked whether it exists.
+    (learn.microsoft.com/entra/identity-platform/claims-challenge). The authority comes from the
+    settings and not from a user, so nobody needs to ask Microsoft whether it exists.
     """
     import msal
 
@@ -195,7 +198,8 @@ def sign_in(authority: str, client_id: str, scope: str, *, by_code: bool = False
             )
             if who != person["local_account_id"]:
                 raise SignInFailedError(
-                    f"{person['username']} began, and somebody else signed in: nothing more was sent."
+                    f"{person['username']} began, and somebody else signed in: nothing more "
+                    "was sent."
                 )
         return str(found["access_token"])
 
@@ -203,7 +207,7 @@ def sign_in(authority: str, client_id: str, scope: str, *, by_code: bool = False
 
 
 def say(text: str) -> None:
-    """Tell the person who waits."""
+    """Print a line for the person who waits."""
     print(text, file=sys.stderr, flush=True)
 
 

@@ -47,7 +47,7 @@ def send_webhook(
 
 
 def sign(body: bytes, secret: str, webhook_id: str) -> dict[str, str]:
-    """Return the headers of one attempt; each is signed anew, as a signature ages."""
+    """Return the headers of one attempt, signed anew, because a signature ages."""
     timestamp = str(int(time.time()))
     key = base64.b64decode(secret.removeprefix("whsec_"))
     signed = f"{webhook_id}.{timestamp}.".encode() + body

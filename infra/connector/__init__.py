@@ -1,3 +1,1 @@
-"""The Power Platform connector: its files, the icon's drawing, and the filling of a package for one
-deployment.
-"""
+"""The Power Platform connector: its files, its icon, and a package for one deployment."""

@@ -1,8 +1,8 @@
 """Draws the connector's icon: a calendar sheet with one day struck out, on the brand colour.
 
-``python -m infra.connector.icon FILE`` writes it. The drawing is computed from distances to shapes,
-so the file is the same on every machine and needs no drawing program. Owns the icon's shapes and
-colours; ``apiProperties.json`` repeats the brand colour, and a test compares the two.
+``python -m infra.connector.icon FILE`` writes it. The program computes the drawing from distances
+to shapes. So the file is the same on every machine and needs no drawing program. Owns the icon's
+shapes and colours. ``apiProperties.json`` repeats the brand colour, and a test compares the two.
 """
 
 import math
@@ -24,10 +24,7 @@ type Shape = Callable[[float, float], float]
 
 
 def _box(left: float, top: float, right: float, bottom: float, radius: float) -> Shape:
-    """Return the signed distance to a rectangle with round corners: negative inside.
-
-    Units: pixels.
-    """
+    """Return the signed distance to a rectangle with round corners, negative inside, in pixels."""
     middle_x, middle_y = (left + right) / 2, (top + bottom) / 2
     half_x, half_y = (right - left) / 2 - radius, (bottom - top) / 2 - radius
 

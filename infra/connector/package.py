@@ -1,9 +1,8 @@
-"""``python -m infra.connector.package``: writes the connector's files, filled in for one
-deployment, into a folder.
+"""Writes the connector's files, filled in for one deployment, into a folder.
 
-Owns what is filled in and which values are refused. Holds no secret and asks for none: the
-connector's client secret goes straight into the portal or the command line tool. Does *not* talk to
-anybody.
+Run it with ``python -m infra.connector.package``. Owns the values that it fills in, and which of
+them it refuses. Holds no secret and asks for none: the connector's client secret goes straight into
+the portal or the command line tool. Does *not* talk to anybody.
 """
 
 import argparse
@@ -34,14 +33,14 @@ _EMAIL = re.compile(r"[^\s@\"]{1,64}@[^\s@\"]{1,255}", re.ASCII)
 
 
 class PackageRefused(ValueError):
-    """A value with which no connector could work; the text is one sentence for a person."""
+    """No connector could work with this value; the text is one sentence for a person."""
 
 
 @dataclass(frozen=True, slots=True)
 class Publisher:
-    """Whom users of the connector may ask. A connector for one tenant needs none of it.
+    """Whom users of the connector may ask.
 
-    Errors: PackageRefused.
+    A connector for one tenant needs none of it. Errors: PackageRefused.
     """
 
     website: str
@@ -52,11 +51,13 @@ class Publisher:
     def __post_init__(self) -> None:
         for name in ("website", "privacy_policy"):
             if not _ADDRESS.fullmatch(getattr(self, name)):
-                raise PackageRefused(f"{name.upper()} is an address that begins with https://.")
+                raise PackageRefused(
+                    f"{name.upper()} has to be an address that begins with https://."
+                )
         if not _EMAIL.fullmatch(self.contact_email):
-            raise PackageRefused("CONTACT_EMAIL is a mail address.")
+            raise PackageRefused("CONTACT_EMAIL has to be a mail address.")
         if not self.contact_name.strip():
-            raise PackageRefused("CONTACT_NAME is the name of a person or a team.")
+            raise PackageRefused("CONTACT_NAME has to be the name of a person or a team.")
 
     @classmethod
     def read(cls, values: Mapping[str, str]) -> "Publisher | None":
@@ -66,7 +67,8 @@ class Publisher:
             return None
         if missing := sorted(values.keys() - given.keys()):
             raise PackageRefused(
-                f"{', '.join(missing).upper()} is missing: name the publisher whole, or not at all."
+                f"{', '.join(missing).upper()} is missing: give all four values of the publisher, "
+                "or none."
             )
         return cls(**given)
 
@@ -87,14 +89,16 @@ class Deployment:
             _require_guid(name.upper(), getattr(self, name))
         if self.api_client_id == self.connector_client_id:
             raise PackageRefused(
-                "CONNECTOR_CLIENT_ID is the same as API_CLIENT_ID: give the connector an app registration of its own (AADSTS90009 otherwise)."
+                "CONNECTOR_CLIENT_ID is the same as API_CLIENT_ID: give the connector an app "
+                "registration of its own (AADSTS90009 otherwise)."
             )
 
 
 def _require_host(host: str) -> None:
     if "/" in host or ":" in host:
         raise PackageRefused(
-            f"HOST is a bare host name without scheme, port and path, e.g. contoso-bookings.azurewebsites.net, not {host!r}."
+            "HOST has to be a bare host name without scheme, port and path, e.g. "
+            f"contoso-bookings.azurewebsites.net, not {host!r}."
         )
     labels = host.split(".")
     if (
@@ -104,14 +108,16 @@ def _require_host(host: str) -> None:
         or labels[-1].isdigit()
     ):
         raise PackageRefused(
-            f"HOST is a public host name in small letters, e.g. contoso-bookings.azurewebsites.net, not {host!r}."
+            "HOST has to be a public host name in small letters, e.g. "
+            f"contoso-bookings.azurewebsites.net, not {host!r}."
         )
 
 
 def _require_guid(name: str, value: str) -> None:
     if not _GUID.fullmatch(value) or not value.strip("0-"):
         raise PackageRefused(
-            f"{name} is a GUID in small letters, as the app registration's overview shows it, not {value!r}."
+            f"{name} has to be a GUID in small letters, as the app registration's overview shows "
+            f"it, not {value!r}."
         )
 
 
@@ -132,7 +138,7 @@ def fill(deployment: Deployment, target: Path, source: Path = FOLDER) -> list[Pa
     }
     for name, text in texts.items():
         if left := _PLACEHOLDER.search(text):
-            raise PackageRefused(f"{name} holds the placeholder {left[0]}, which nothing fills.")
+            raise PackageRefused(f"{name} holds the placeholder {left[0]}, which no value fills.")
     target.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         (target / name).write_text(text, encoding="utf-8")
@@ -142,7 +148,7 @@ def fill(deployment: Deployment, target: Path, source: Path = FOLDER) -> list[Pa
 
 
 def _without_test_values(node: Any) -> Any:
-    """Return the definition without the values that its own tests fill in."""
+    """Return the definition without the values that only its tests need."""
     if isinstance(node, dict):
         return {
             name: _without_test_values(value)

@@ -1,3 +1,4 @@
-"""The published contract as files: records real answers, writes the documents, and judges whether a
-change is one that v1 allows.
+"""The published contract as files.
+
+Records real answers, writes the documents, and judges whether v1 allows a change.
 """

@@ -1,6 +1,6 @@
 """Write the published contract: ``python -m infra.contract``, which is ``make contract``.
 
-Records real answers from the running service, then writes docs/examples, describe_api/recorded.py,
+Records real answers from the running service. Then writes docs/examples, describe_api/recorded.py,
 docs/openapi.json, infra/connector/apiDefinition.swagger.json and the golden record of v1. Prints
 what changed.
 """
@@ -17,7 +17,7 @@ ADVICE = "Make the change additive, or leave v1 as it is and begin v2 beside it.
 def main() -> int:
     """Write everything.
 
-    The documents are made by an interpreter of their own, which imports what was recorded just now.
+    A second interpreter makes the documents, because it has to import what was just recorded.
     """
     if "documents" not in sys.argv[1:]:
         for path in write_recorded(record_all()):

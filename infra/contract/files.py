@@ -1,6 +1,7 @@
 """The files of the published contract: where each is and what stands in it."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -13,16 +14,16 @@ OPENAPI = REPOSITORY / "docs" / "openapi.json"
 SWAGGER = REPOSITORY / "infra" / "connector" / "apiDefinition.swagger.json"
 GOLDEN = REPOSITORY / "tests" / "unit" / "golden" / "v1.json"
 
-_MODULE = '''"""Real exchanges, recorded from the running service by ``make contract``: written by it, not by hand."""
+_MODULE = '''"""Real exchanges, recorded from the running service by ``make contract``."""
 
-RECORDED = r"""{}"""
+RECORDED = """{}"""
 '''
+# A piece of a long line, up to a space if it has one. An escaped backslash stays whole.
+_PIECE = re.compile(r"(?:\\\\|[^\\]){1,94}(?: |$)|(?:\\\\|[^\\]){1,94}")
 
 
 class ContractBroken(Exception):
-    """The change is not one that v1 allows; the message has a line for everything that callers
-    would notice.
-    """
+    """V1 does not allow the change; the message has a line for everything that callers notice."""
 
 
 def examples(recorded: Iterable[Recorded]) -> dict[Path, str]:
@@ -34,8 +35,9 @@ def examples(recorded: Iterable[Recorded]) -> dict[Path, str]:
 
 
 def recorded_module(recorded: Iterable[Recorded]) -> str:
-    """Return the module that carries what was recorded into the running service, which reads no
-    file.
+    """Return the module that brings the recorded exchanges into the service, which reads no file.
+
+    Lines of more than 100 columns go on in the next line, after a backslash.
     """
     exchanges = {
         one.name: {"request": one.request, "response": one.response}
@@ -44,7 +46,11 @@ def recorded_module(recorded: Iterable[Recorded]) -> str:
     text = json.dumps(exchanges, indent=1, ensure_ascii=False)
     if '"""' in text:
         raise ValueError("a body that ends its own quotation")
-    return _MODULE.format(text)
+    return _MODULE.format("\n".join(map(_wrapped, text.replace("\\", "\\\\").split("\n"))))
+
+
+def _wrapped(line: str) -> str:
+    return line if len(line) <= 100 else "\\\n".join(_PIECE.findall(line))
 
 
 def documents() -> dict[Path, str]:
@@ -55,7 +61,7 @@ def documents() -> dict[Path, str]:
 
 
 def write_recorded(recorded: list[Recorded]) -> Iterator[str]:
-    """Write what was recorded and remove what no longer is; yield the names of files that changed."""
+    """Write the recorded exchanges and remove old ones; yield the names of files that changed."""
     files = examples(recorded)
     for stale in set(EXAMPLES.glob("*.json")) - files.keys():
         stale.unlink()
@@ -69,9 +75,7 @@ def golden() -> Facts:
 
 
 def may_be_recorded(old: Facts, new: Facts) -> list[Change]:
-    """Return what stands against a new record in place of the old one: nothing, where v1 has only
-    grown.
-    """
+    """Return what forbids a new record in place of the old one: nothing, if v1 has only grown."""
     return [change for change in compare(old, new) if change.breaking]
 
 

@@ -1,9 +1,9 @@
-"""The golden record of v1: what callers may rely on, taken from the published document, and whether
-a change of it is one that v1 allows.
+"""The golden record of v1: what callers may rely on, taken from the published document.
 
-Owns what breaks a caller. What is asked for may only get looser, what is answered only stricter or
-more: a request that was good stays good, and whoever reads answers finds what was there before.
-Texts, examples and descriptions are no part of it. Does *not* read or write files.
+Owns what breaks a caller, and so whether v1 allows a change. Requests may only get looser: a
+request that was good stays good. Answers may only get stricter or richer: a reader finds what was
+there before. Texts, examples and descriptions are no part of the record. Does *not* read or write
+files.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,6 +15,7 @@ from shared.serving.problems import BUG, TABLE
 type Facts = dict[str, Any]
 
 _METHODS = ("get", "put", "post", "delete", "patch")
+# The sign says which direction is looser.
 _LIMITS = {
     "maxLength": 1,
     "maximum": 1,
@@ -22,21 +23,21 @@ _LIMITS = {
     "minLength": -1,
     "minimum": -1,
     "minItems": -1,
-}  # the sign: which way is looser
-_OPEN = "x-extensible-enum"  # the values that are known: readers are told that more may come
+}
+_OPEN = "x-extensible-enum"  # the values known today; readers know that more may come
 _RETRYABLE = {row.code: row.retryable for row in (*TABLE.values(), BUG)}
 
 
 @dataclass(frozen=True)
 class Change:
-    """One difference. ``breaking``: some caller who kept to v1 would notice."""
+    """One difference; ``breaking`` if a caller who kept to v1 would notice it."""
 
     breaking: bool
     where: str
     what: str
 
     def __str__(self) -> str:
-        """Say it in a line."""
+        """Return it as one line."""
         return f"{self.where}: {self.what}"
 
 
@@ -167,7 +168,7 @@ def _compare(old: Facts, new: Facts) -> Iterator[Change]:
                     f"{name} {status}", answer, now["answers"][status], old["bodies"], new["bodies"]
                 )
         for status in now["answers"].keys() - was["answers"].keys():
-            # Who checks for success knows the ones there were; a failure is known by its family.
+            # A caller who checks for success knows the old ones. A failure is known by its family.
             yield Change(
                 breaking=status[0] in "23", where=f"{name} {status}", what="the status is new"
             )
@@ -248,7 +249,7 @@ def _answers(
 def _narrowed(where: str, was: Facts, now: Facts, *, looser_is_breaking: bool) -> Iterator[Change]:
     """Compare a member.
 
-    Of a request what is tighter breaks its senders, of an answer what is looser breaks its readers.
+    A tighter request breaks its senders; a looser answer breaks its readers.
     """
 
     def change(what: str, *, looser: bool) -> Change:
@@ -267,7 +268,10 @@ def _narrowed(where: str, was: Facts, now: Facts, *, looser_is_breaking: bool) -
         )
     kinds_were, kinds_are = set(was.get("types", [])), set(now.get("types", []))
     if kinds_were != kinds_are:
-        said = f"its type was {' or '.join(sorted(kinds_were))} and is {' or '.join(sorted(kinds_are))}"
+        said = (
+            f"its type was {' or '.join(sorted(kinds_were))} and is "
+            f"{' or '.join(sorted(kinds_are))}"
+        )
         nested = kinds_were < kinds_are or kinds_are < kinds_were
         yield (
             change(said, looser=kinds_were < kinds_are)
@@ -279,7 +283,8 @@ def _narrowed(where: str, was: Facts, now: Facts, *, looser_is_breaking: bool) -
         if before != after:
             said = f"its {word} was {before} and is {after}"
             one_sided = before is None or after is None
-            # Which of two patterns allows more, nobody can say; so both sides are taken to lose.
+            # Nobody can say which of two patterns allows more, so a change counts as a loss for
+            # both sides.
             yield (
                 change(said, looser=after is None)
                 if one_sided
@@ -312,7 +317,7 @@ def _enums(where: str, was: Facts, now: Facts, *, looser_is_breaking: bool) -> I
 def _values(
     where: str, before: list[str], after: list[str], *, new_is_breaking: bool
 ) -> Iterator[Change]:
-    # A value that is gone is as good as renamed, on both sides.
+    # A value that is gone counts as renamed, in requests and in answers.
     yield from (
         Change(breaking=True, where=where, what=f"the value {one} is gone")
         for one in before

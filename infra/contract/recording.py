@@ -1,8 +1,7 @@
-"""Records real answers of the running service: one for every outcome, and one for every code of a
-problem.
+"""Records real answers of the running service: one for every outcome and every problem's code.
 
-Owns how each is brought about, and what stands in for values that differ from run to run. The
-service runs on the official runtime, the simulators of Entra and Graph stand behind it. Does *not*
+Owns how to bring each answer about, and what replaces values that differ from run to run. The
+service runs on the official runtime, with the simulators of Entra and Graph behind it. Does *not*
 write files.
 """
 
@@ -61,8 +60,9 @@ _UNREADABLE = Fault(step="get", status=403, times=None)
 
 @dataclass(frozen=True)
 class Recorded:
-    """One exchange as it is shown to readers: ids of requests, tokens and addresses of this machine
-    are replaced.
+    """One exchange as readers see it.
+
+    Ids of requests, tokens and addresses of this machine are replaced.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Recorded:
 
 @dataclass
 class Service:
-    """A running service and what stands behind it; remembers what is recorded of it."""
+    """A running service and what stands behind it; remembers its recorded exchanges."""
 
     url: str
     stack: LocalStack
@@ -104,7 +104,7 @@ class Service:
             )
 
     def record(self, name: str, answer: requests.Response) -> None:
-        """Keep an exchange under a name, with what differs from run to run replaced."""
+        """Keep an exchange under a name, with fixed values for what differs from run to run."""
         sent = answer.request
         shown = {header: value for header, value in sent.headers.items() if header in _SENT_HEADERS}
         if "webhook-signature" in shown:
@@ -133,7 +133,7 @@ class Service:
 
 
 def record_all() -> list[Recorded]:
-    """Start what is needed, bring every answer about, and return what was recorded."""
+    """Start what is needed, bring every answer about, and return the recorded exchanges."""
     with LocalStack() as stack:
         recorded = list[Recorded]()
         with _service(stack) as service:
@@ -167,7 +167,7 @@ def _service(
         yield Service(host.url, stack)
 
 
-# What a service answers as it is.
+# Answers of a service with the usual settings.
 
 
 def _successes(service: Service) -> None:
@@ -271,7 +271,7 @@ def _problems(service: Service) -> None:
     record("idempotency_key_reused", service.send(headers=keyed, body=_another("other")))
 
 
-# What a service answers only with settings of its own.
+# Answers of a service with settings of its own.
 
 
 def _in_progress(service: Service) -> None:
@@ -285,9 +285,9 @@ def _in_progress(service: Service) -> None:
 
 def _overloaded(service: Service) -> None:
     service.stack.graph.faults.add(Fault(step="cancel", delay_s=1.5, times=None))
-    with (
-        ThreadPoolExecutor(4) as threads
-    ):  # one at Graph, one waits for the mailbox, two are too many for it and not for the service
+    with ThreadPoolExecutor(4) as threads:
+        # One is at Graph, and one waits for the mailbox. Two are too many for the mailbox, not for
+        # the service.
         asked = [threads.submit(service.send) for _ in range(4)]
         refused = [
             answer
@@ -343,7 +343,7 @@ app.register_functions(cancel_appointment.blueprint)
 
 @contextmanager
 def _broken_app() -> Iterator[Path]:
-    """Make a Function App with a bug in it: the cancel operation of this one, which fails."""
+    """Make a Function App whose cancel operation fails, as a bug would make it."""
     with tempfile.TemporaryDirectory(prefix="broken-app-") as name:
         folder = Path(name)
         (folder / "function_app.py").write_text(_BROKEN)
@@ -389,7 +389,7 @@ def _body(sent: bytes | str) -> Any:
 
 
 def _normal(body: dict[str, Any]) -> dict[str, Any]:
-    """Put fixed values where each run has others: ids of requests, and what follows from them."""
+    """Put fixed values in place of what each run makes anew: request ids and what follows."""
     normal = dict(body)
     if "requestId" in normal:
         normal["requestId"] = _REQUEST_ID

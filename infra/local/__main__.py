@@ -25,10 +25,10 @@ from infra.local.tour import Style, Tour
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one of the three.
+    """Run one of the three commands.
 
-    Exit codes: 0 as promised or stopped, 1 an answer was not as promised, 2 something could not be
-    started.
+    Exit codes: 0 all as promised, or stopped; 1 an answer was not as promised; 2 something did not
+    start.
     """
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -1,8 +1,8 @@
-"""Instructed faults: what a simulator does instead of, before or after its ordinary answer.
+"""Planned faults: what a simulator does instead of, before or after its ordinary answer.
 
-A fault names a step of the simulator (``cancel``, ``token``, ...), may be narrowed by attributes of
-the request (``match``), and is used up after ``times`` requests. The simulators ask ``take`` once
-per request, then ``play`` it around their own effect; nothing here knows HTTP routing.
+A fault names a step of the simulator (``cancel``, ``token``, ...). Attributes of the request may
+narrow it (``match``), and ``times`` requests use it up. The simulators ask ``take`` once per
+request, then ``play`` it around their own effect. Does *not* know HTTP routing.
 """
 
 import asyncio
@@ -18,18 +18,18 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Fault(BaseModel):
-    """One instruction.
+    """One planned fault. Units: seconds.
 
-    Units: seconds. With nothing but a delay or headers the answer is the ordinary one, late or with
-    those headers.
+    With nothing but a delay or headers the answer is the ordinary one, late or with those headers.
 
     ``when`` says whether the simulator's own effect (an appointment cancelled, a token minted) has
-    happened when the fault strikes: ``before`` waits and answers without the effect (a mere delay
-    comes before it), ``after`` has the effect first, then waits and answers. ``status``, ``body``
-    and ``headers`` replace the answer; a ``body`` of text is sent as HTML, anything else as JSON,
-    None as no body. ``drop`` closes the connection without an answer, ``reset`` does so with a TCP
-    reset; ``raw`` sends bytes (Latin-1) that need not be HTTP, then closes; ``truncate`` sends the
-    head and half of the body, then closes (half of the status line where there is no body).
+    happened when the fault strikes. ``before`` waits and answers without the effect, but after a
+    mere delay the effect follows. ``after`` has the effect first, then waits and answers.
+    ``status``, ``body`` and ``headers`` replace the answer. A ``body`` of text is sent as HTML,
+    anything else as JSON, None as no body. ``drop`` closes the connection without an answer;
+    ``reset`` does so with a TCP reset. ``raw`` sends bytes (Latin-1) that need not be HTTP, then
+    closes. ``truncate`` sends the head and half of the body, then closes (half of the status line
+    if there is no body).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -77,9 +77,9 @@ class Fault(BaseModel):
 
 
 class Faults:
-    """The instructions of one simulator; safe to use from any thread.
+    """The planned faults of one simulator; safe to use from any thread.
 
-    The first that fits is used, oldest first.
+    The oldest one that fits is used first.
     """
 
     def __init__(self) -> None:
@@ -97,7 +97,7 @@ class Faults:
             self._planned.clear()
 
     def planned(self) -> list[Fault]:
-        """Return what is still to come, with ``times`` as it is now."""
+        """Return the faults still to come, with ``times`` as it is now."""
         with self._lock:
             return [fault.model_copy(update={"times": left}) for fault, left in self._planned]
 
@@ -126,7 +126,7 @@ async def play(
 ) -> web.StreamResponse:
     """Answer a request, with the fault in its place before or after the effect.
 
-    ``ordinary`` has the effect and says the ordinary answer.
+    ``ordinary`` has the effect and returns the ordinary answer.
     """
     if fault is None:
         return ordinary()
@@ -141,12 +141,11 @@ async def play(
 async def answer_with(
     fault: Fault, request: web.Request, ordinary: web.Response | None = None
 ) -> web.StreamResponse:
-    """Wait, then turn a fault into what goes over the wire; ``ordinary`` is used where the fault
-    only delays, adds headers or truncates.
+    """Wait, then turn a fault into what goes over the wire.
 
-    When ``ordinary`` comes to be, and so whether the effect precedes the wait, is for the caller to
-    decide; ``play`` does it. A cut connection still returns a response: aiohttp finds the transport
-    closed and sends nothing.
+    ``ordinary`` is used if the fault only delays, adds headers or truncates. The caller decides
+    when it is made, and so whether the effect precedes the wait; ``play`` does it. A cut connection
+    still returns a response: aiohttp finds the transport closed and sends nothing.
     """
     if fault.delay_s:
         await asyncio.sleep(fault.delay_s)
@@ -188,10 +187,10 @@ def _with_headers(answer: web.Response, fault: Fault) -> web.Response:
 
 
 def _half_of(answer: web.Response) -> bytes:
-    """Return the bytes of an answer that breaks off where no client can take it for a whole one."""
+    """Return the bytes of an answer that breaks off before any client can take it as complete."""
     body = answer.body if isinstance(answer.body, bytes) else b""
     if not body:
-        return b"HTTP/1.1 2"  # a head that breaks off later is read as a whole one by http.client
+        return b"HTTP/1.1 2"  # http.client reads a head that breaks off later as a complete one
     headers = {**answer.headers, "Content-Length": str(len(body))}
     head = f"HTTP/1.1 {answer.status} {answer.reason}\r\n" + "".join(
         f"{name}: {value}\r\n" for name, value in headers.items()

@@ -1,6 +1,6 @@
 """What the local stack knows when it starts: one directory, a few people, their booking calendars.
 
-The first business and its first appointment are the example of Microsoft's documentation of
+The first business and its first appointment are the example in Microsoft's documentation of
 ``bookingAppointment: cancel``. Every identifier and secret here is made up and worth nothing
 outside the local stack.
 """
@@ -14,7 +14,7 @@ PARTNER_CLIENT_ID = "1b730954-1685-4b74-9bfd-dac224a7b894"
 CONNECTOR_CLIENT_ID = "29d9ed98-a469-4536-ade2-f981bc1d605e"
 WEBHOOK_KEY_ID = "partner"
 WEBHOOK_SECRET = "whsec_bG9jYWwgc3RhY2sgc2VjcmV0IHdvcnRoIG5vdGhpbmc="
-# What acting without a user takes: the first to cancel, the second to look.
+# To act without a user takes two roles: the first to cancel, the second to look.
 APP_ROLES = ("Bookings.ReadWrite.All", "BookingsAppointment.ReadWrite.All")
 REQUIRED_SCOPE = "Appointments.Cancel"
 GRAPH_SCOPE = "BookingsAppointment.ReadWrite.All"
@@ -52,9 +52,9 @@ EXAMPLE_MESSAGE = "Your appointment has been successfully cancelled. Please call
 
 @dataclass(frozen=True, slots=True)
 class Business:
-    """A booking calendar. ``staff`` are the object ids of those who may see and change it.
+    """A booking calendar; ``staff`` are the object ids of those who may see and change it.
 
-    What begins sooner than ``minimum_lead_s`` seconds from now cannot be cancelled.
+    Nobody can cancel what begins sooner than ``minimum_lead_s`` seconds from now.
     """
 
     business_id: str
@@ -67,8 +67,8 @@ class Business:
 class Appointment:
     """A booked appointment. Times are UTC, ISO 8601.
 
-    ``others`` are the further customers of a group, by name and address; ``self_service_id`` is
-    that of a customer's own booking.
+    ``others`` are the further customers of a group, by name and address. ``self_service_id`` is the
+    id of a customer's own booking.
     """
 
     appointment_id: str

@@ -1,9 +1,9 @@
-"""Runs one aiohttp application on loopback, on a thread and an event loop of its own, and says which
-web pages may use it from a browser: those of one registered origin or several, and no others.
+"""Runs one aiohttp application on loopback, on a thread and an event loop of its own.
 
-A web page from elsewhere must not read or change what is on this machine, even one of another port:
-other programs listen there. Requests without an ``Origin`` come from programs, not from pages, and
-pass.
+Owns which web pages may use it from a browser: those of registered origins, and no others. A web
+page from elsewhere must not read or change what is on this machine, not even a page of another
+port: other programs listen there. A request without an ``Origin`` comes from a program, not from a
+page, and passes.
 """
 
 import asyncio
@@ -76,16 +76,15 @@ class LocalServer:
         self._port = self._listening.sockets[0].getsockname()[1]
 
     async def _stop(self) -> None:
-        """Stop, also where clients still hold their connections open."""
+        """Stop, even while clients still hold their connections open."""
         assert self._runner is not None
         assert self._listening is not None
         self._listening.close()
         await self._runner.cleanup()
         self._listening.abort_clients()
         await asyncio.sleep(0)  # lets the aborted transports close
-        late = asyncio.all_tasks() - {
-            asyncio.current_task()
-        }  # answers that a client no longer waits for
+        # Answers for which no client waits any more.
+        late = asyncio.all_tasks() - {asyncio.current_task()}
         for task in late:
             task.cancel()
         if late:
@@ -104,7 +103,7 @@ def allow_origin(answer: web.StreamResponse, origin: str) -> None:
 
 
 def is_preflight(request: web.Request) -> bool:
-    """Tell a browser's question from an OPTIONS request of a program."""
+    """Tell a browser's question from a program's OPTIONS request."""
     return (
         request.method == hdrs.METH_OPTIONS
         and hdrs.ORIGIN in request.headers
@@ -113,8 +112,9 @@ def is_preflight(request: web.Request) -> bool:
 
 
 def local_pages_only(origins: Callable[[], Container[str]], *, under: str) -> Middleware:
-    """Return a middleware that answers pages of ``origins`` and refuses all others, for the
-    addresses that begin with ``under``.
+    """Return a middleware that answers pages of ``origins`` and refuses all others.
+
+    It looks at addresses that begin with ``under``.
     """
 
     @web.middleware

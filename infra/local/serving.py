@@ -1,7 +1,7 @@
-"""``make run`` and ``make upstreams``: the stack on its usual ports, for as long as somebody uses it.
+"""``make run`` and ``make upstreams``: the stack on its usual ports, while somebody uses it.
 
-Owns what is started, which lines are shown, and what the developer is told to try. Does *not* know
-how the parts work.
+Owns what starts, which lines are shown, and what the developer is told to try. Does *not* know how
+the parts work.
 """
 
 import base64
@@ -60,7 +60,7 @@ def start_stack(running: ExitStack) -> tuple[LocalStack, Console]:
 
 
 def serve_upstreams() -> None:
-    """Serve the simulators and the console alone, until somebody stops it. Errors: OSError."""
+    """Serve the simulators and the console alone, until somebody stops them. Errors: OSError."""
     with ExitStack() as running:
         stack, console = start_stack(running)
         print(
@@ -86,7 +86,7 @@ def serve_all(
         running.enter_context(host)
         console.facade_url = host.url
 
-        # The service remembers what it did, and has no door to make it forget.
+        # The service remembers what it did, and nobody can make it forget.
         stack.graph.after_reset = host.restart
         welcome(host.url, stack, style)
         if not Tour(host.url, stack, style, print).walk():
@@ -100,10 +100,11 @@ def serve_all(
 
 
 def welcome(url: str, stack: LocalStack, style: Style) -> None:
-    """Say what runs where."""
+    """Print what runs where."""
     print(
         style.strong(
-            "Cancel Microsoft Bookings appointments through Microsoft Graph, on behalf of the caller"
+            "Cancel Microsoft Bookings appointments through Microsoft Graph, on behalf of "
+            "the caller"
         )
     )
     print(style.faint(f"   the service, on the Azure Functions runtime   {url}"))

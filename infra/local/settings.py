@@ -9,7 +9,7 @@ from pathlib import Path
 from infra.local.host.routing import HostError
 from infra.local.host.settings import read_json
 
-# What would make the service another application, or send it to another place.
+# These would make the service another application, or send it to another place.
 _THE_STACKS = frozenset({
     "TENANT_ID",
     "CLIENT_ID",
@@ -25,9 +25,9 @@ _THE_STACKS = frozenset({
 
 
 def read_local_settings(path: Path) -> dict[str, str]:
-    """Return the ``Values`` of a local.settings.json that is there, without the stack's own names.
+    """Return the ``Values`` of a local.settings.json, without the stack's own names.
 
-    Errors: RuntimeError, with a sentence for the developer.
+    Without such a file there are none. Errors: RuntimeError, with a sentence for the developer.
     """
     try:
         settings = read_json(path)

@@ -1,5 +1,6 @@
-"""The upstreams together: simulators of Entra ID and Graph over TLS, and the settings with which
-the Function App reaches them.
+"""The upstreams together: simulators of Entra ID and Graph over TLS.
+
+Owns the settings with which the Function App reaches them.
 """
 
 import json
@@ -19,10 +20,8 @@ from infra.local.tls import LocalAuthority
 class LocalStack:
     """Running simulators; use as a context manager.
 
-    Port 0 takes a free one. Errors: OSError when a port is busy.
-
-    ``bundle`` is where the certificate of the stack's own authority is written (PEM); a temporary
-    file if None.
+    Port 0 takes a free one. Errors: OSError when a port is busy. ``bundle`` is where to write the
+    certificate of the stack's own authority (PEM); None means a temporary file.
     """
 
     def __init__(
@@ -89,7 +88,7 @@ class LocalStack:
         return {**self.environment, "WEBHOOK_KEYS": json.dumps([key])}
 
     def reset(self) -> None:
-        """Back to the seeded state, between tests: keys stay, everything else is as at the start."""
+        """Return to the seeded state between tests; the keys stay."""
         self.entra.reset()
         self.entra.clear_received()
         self.entra.faults.clear()

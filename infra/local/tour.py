@@ -1,5 +1,7 @@
-"""A short tour of the service: sends real requests through the whole chain, prints what came back,
-and checks that it is what was promised.
+"""A short tour of the service.
+
+Sends real requests through the whole chain, prints the answers, and checks that they are as
+promised.
 """
 
 import json
@@ -18,7 +20,7 @@ _TIMEOUT_S = 30
 
 
 class Style:
-    """Words in colour where the reader's terminal shows colours."""
+    """Words in colour, if the reader's terminal shows colours."""
 
     def __init__(self, *, colour: bool) -> None:
         self._colour = colour
@@ -45,8 +47,9 @@ class Style:
 
 @dataclass(frozen=True)
 class Stop:
-    """One stop of the tour: what is sent, and what has to come back (``promised`` is a subset of
-    the answer).
+    """One stop of the tour: what to send, and what has to come back.
+
+    ``promised`` is a part of the answer.
     """
 
     title: str
@@ -174,7 +177,7 @@ class Tour:
             "one mail to the customer and one to the staff, with the message",
         )
 
-    def _check(self, condition: bool, promise: str) -> None:  # noqa: FBT001 - a condition and what it means
+    def _check(self, condition: bool, promise: str) -> None:  # noqa: FBT001 - a fact and its meaning
         if not condition:
             self._failures += 1
             self._show(self._style.bad(f"   NOT AS PROMISED: {promise}"))

@@ -2,8 +2,8 @@
 
 Owns the rules for access tokens of Entra ID
 (learn.microsoft.com/entra/identity-platform/access-tokens and claims-validation; RFC 6750, RFC
-8725). Does *not* fetch keys (``signing_keys.py``), speak HTTP or decide what a caller may do beyond
-the allow-lists. ``jws.py`` does the cryptography.
+8725). Does *not* fetch keys (``signing_keys.py``), speak HTTP, or decide what a caller may do
+beyond the allow-lists. ``jws.py`` does the cryptography.
 """
 
 import math
@@ -23,17 +23,15 @@ from shared.errors import (
 from shared.identity.jws import is_signed_with, read_guid, read_part, read_seconds, read_text
 from shared.identity.key_sets import SigningKey
 
-MAX_TOKEN_CHARS = (
-    16 * 1024
-)  # Entra caps groups so that an access token stays well below; the Functions host caps all headers at 32 KiB
+# Entra limits groups, so an access token stays far smaller. The Functions host limits all headers
+# together to 32 KiB.
+MAX_TOKEN_CHARS = 16 * 1024
 _MOST_PARTS = 20  # of an Authorization header
-_CLOCK_SKEW_S = (
-    60  # for nbf and iat only: Entra refuses an expired assertion at the second, so exp gets none
-)
+# For nbf and iat only. Entra refuses an expired assertion at the very second, so exp gets none.
+_CLOCK_SKEW_S = 60
 _COMPACT_JWS = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
-_MISLEADING_HEADERS = frozenset(
-    {"crit", "b64", "zip", "enc", "cty", "jku", "jwk", "x5u", "x5c"}
-)  # RFC 8725 3.1, 3.10: the token does not choose how it is checked
+# RFC 8725 3.1, 3.10: a token does not choose how it is checked.
+_MISLEADING_HEADERS = frozenset({"crit", "b64", "zip", "enc", "cty", "jku", "jwk", "x5u", "x5c"})
 _V1_ISSUER = "https://sts.windows.net/{}/"
 
 
@@ -68,10 +66,10 @@ class KeyRing(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CallerRules:
-    """What a token must say to be taken.
+    """What a token must say to be accepted.
 
-    ``audiences`` are compared as they are. v1 tokens carry theirs as the client wrote it, with or
-    without a trailing slash (optional-claims-reference), so each of those is listed, too.
+    ``audiences`` are compared as they are. A v1 token holds its audience as the client wrote it,
+    with or without a trailing slash (optional-claims-reference), so the set lists both.
     """
 
     authority_host: str
@@ -86,10 +84,10 @@ def read_bearer_token(authorization: str | None) -> str:
     """Return the token of an Authorization header.
 
     Errors: TokenMissing (none, or only other schemes), AuthorizationMalformed (a bearer token and
-    more), TokenRejected (oversized). The Functions host joins repeated headers with a comma, which
-    no token holds; other schemes use commas for their own parameters.
+    more), TokenRejected (too large). The Functions host joins repeated headers with a comma, which
+    no token holds. Other schemes use commas for their own parameters.
     """
-    # Bounded, as strangers' headers are read on the event loop.
+    # Bounded, because the event loop reads strangers' headers.
     parts = (authorization or "").split(",", _MOST_PARTS)
     credentials = [part.strip(" \t").partition(" ") for part in parts]
     if all(scheme.lower() != "bearer" for scheme, _, _ in credentials):
@@ -107,10 +105,10 @@ def read_bearer_token(authorization: str | None) -> str:
 
 
 def authenticate(token: str, rules: CallerRules, keys: KeyRing, now: Callable[[], float]) -> Caller:
-    """Prove the caller. ``now`` gives seconds since the epoch.
+    """Prove the caller; ``now`` gives seconds since the epoch.
 
     Errors: TokenRejected, ScopeMissing, UserTokenRequired, CallerNotAllowed; UpstreamUnavailable
-    when no keys can be had.
+    where no keys can be had.
     """
     if not _COMPACT_JWS.fullmatch(token):
         raise TokenRejected("The token is not a signed JWT.")
@@ -118,8 +116,8 @@ def authenticate(token: str, rules: CallerRules, keys: KeyRing, now: Callable[[]
     kid = _check_header(read_part(head))
     unproved = read_part(body)
     tenant_id, version = _claimed_origin(unproved)
-    # Entra's tenants share keys. So the home tenant's prove a stranger's token, too, and nobody
-    # learns who is on the list from a token that is not proved.
+    # Entra's tenants share keys, so the keys of the home tenant prove a stranger's token, too. A
+    # token that is not proved therefore never tells anybody which tenants are on the list.
     keys_tenant = tenant_id if tenant_id in rules.tenants else rules.home_tenant
     key = keys.find(keys_tenant, version, kid, _claimed_age_s(unproved, now()))
     if not is_signed_with(key.public_key, token):
@@ -155,11 +153,12 @@ def authenticate(token: str, rules: CallerRules, keys: KeyRing, now: Callable[[]
 def _check_header(header: Mapping[str, Any]) -> str:
     if header.get("alg") != "RS256":
         raise TokenRejected("The token is not signed with RS256.")
-    if (
-        "nonce" in header
-    ):  # only tokens for Microsoft Graph and its like carry it; nobody but their audience can check them
+    if "nonce" in header:
+        # Only tokens for Microsoft Graph and its like have a nonce. Nobody but their audience can
+        # check them.
         raise TokenRejected(
-            "The token was issued for Microsoft Graph, not for this API: ask for a token for this API's own scope."
+            "The token was issued for Microsoft Graph, not for this API: ask for a token for "
+            "this API's own scope."
         )
     if not _MISLEADING_HEADERS.isdisjoint(header):
         raise TokenRejected("The token's header tells how to check it; such tokens are refused.")
@@ -173,8 +172,9 @@ def _check_header(header: Mapping[str, Any]) -> str:
 
 
 def _claimed_origin(claims: Mapping[str, Any]) -> tuple[str, str]:
-    """Return tenant and version as the token claims them, which decides only whose keys have to
-    prove it.
+    """Return tenant and version as the token claims them.
+
+    They decide only whose keys have to prove the token.
     """
     version = claims.get("ver")
     if version not in ("1.0", "2.0") or not isinstance(version, str):
@@ -183,8 +183,9 @@ def _claimed_origin(claims: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _claimed_age_s(claims: Mapping[str, Any], now: float) -> float:
-    """Return how long ago the token was issued, as it claims. A claim that no token may make counts
-    as long ago: whatever key it names, it is not worth a wait.
+    """Return how long ago the token was issued, as it claims.
+
+    A claim that no token may make counts as long ago: no request waits for the key of such a token.
     """
     issued_at = claims.get("iat")
     if type(issued_at) is not int or issued_at > now + _CLOCK_SKEW_S:
@@ -201,10 +202,10 @@ def _issuer(tenant_id: str, version: str, rules: CallerRules) -> str:
 
 
 def _check_key(key: SigningKey, tenant_id: str, version: str, rules: CallerRules) -> None:
-    """Refuse a key that is published for another tenant (access-tokens, "Validate the signing key
-    issuer").
+    """Refuse a key that Entra publishes for another tenant.
 
-    The issuer of a key is written in v2 form, also where the token is v1.
+    The rule is in access-tokens, "Validate the signing key issuer". The issuer of a key has the v2
+    form, even if the token is v1.
     """
     issuers = (_issuer(tenant_id, version, rules), _issuer(tenant_id, "2.0", rules))
     if key.issuer is not None and key.issuer.replace("{tenantid}", tenant_id) not in issuers:
@@ -238,24 +239,26 @@ def _check_audience(claims: Mapping[str, Any], rules: CallerRules) -> None:
         "00000003-0000-0000-c000-000000000000",
     ):
         raise TokenRejected(
-            "The token was issued for Microsoft Graph, not for this API: ask for a token for this API's own scope."
+            "The token was issued for Microsoft Graph, not for this API: ask for a token for "
+            "this API's own scope."
         )
     if audience in ("https://apihub.azure.com", "https://apihub.azure.com/"):
         raise TokenRejected(
-            "The token was issued for the connector platform: set the connector's resource URL to this API's application ID URI."
+            "The token was issued for the connector platform: set the connector's resource "
+            "URL to this API's application ID URI."
         )
     raise TokenRejected("The token was issued for another API.")
 
 
 def _check_user_token(claims: Mapping[str, Any], version: str) -> str:
-    """Refuse ID tokens and app-only tokens; return the client application (azp in v2 tokens, appid
-    in v1 tokens).
+    """Refuse ID tokens and app-only tokens, and return the id of the client application.
+
+    The claim of that id is azp in v2 tokens and appid in v1 tokens.
     """
     client_claim = "azp" if version == "2.0" else "appid"
     if "scp" not in claims:
-        if (
-            client_claim not in claims and claims.get("idtyp") != "app"
-        ):  # ID tokens can have roles, too: those of the user
+        if client_claim not in claims and claims.get("idtyp") != "app":
+            # ID tokens can have roles, too: those of the user.
             raise TokenRejected(
                 "This is an ID token or no token of ours; send an access token for this API."
             )

@@ -1,4 +1,4 @@
-"""Claims challenges: what Entra and Graph ask of a user beyond the token, and how a caller is told.
+"""Claims challenges: what Entra and Graph ask of a user beyond the token.
 
 Owns what counts as a challenge, and the words for clients that cannot answer one. Does *not* know
 where a challenge was met.
@@ -12,15 +12,15 @@ from shared.strict_json import refuse_constant
 
 _MAX_CLAIMS_CHARS = 4096
 _FOR_MAKERS = (
-    " This client cannot answer such a challenge by itself. In a flow or app, open its connection and sign in again; if that does not help, an administrator has "
-    "to apply the same access policy to this API as to Microsoft Graph, so that it is met when the connection is made."
+    " This client cannot answer such a challenge by itself. In a flow or app, open its "
+    "connection and sign in again. If that does not help, an administrator has to apply the "
+    "same access policy to this API as to Microsoft Graph. You then meet the policy when you "
+    "make the connection."
 )
 
 
 def read_claims(value: object) -> str | None:
-    """Return a claims challenge as minified JSON, or None where there is none that a client could
-    use.
-    """
+    """Return a claims challenge as minified JSON, or None if no client could use it."""
     if not isinstance(value, str) or len(value) > _MAX_CLAIMS_CHARS:
         return None
     try:
@@ -33,8 +33,9 @@ def read_claims(value: object) -> str | None:
 
 
 def explain_challenge(error: InteractionRequired, caller: Caller) -> InteractionRequired:
-    """Return the error in words that fit the caller's client: one that cannot answer a challenge
-    has to be told what its user can do.
+    """Return the error in words that fit the caller's client.
+
+    The user of a client that cannot answer a challenge has to read what to do instead.
     """
     if caller.can_answer_challenges:
         return error

@@ -1,9 +1,9 @@
-"""A signed token taken apart: its parts, its claims by type, and whether RS256 over it was made
-with a key (RFC 7515 section 5.2, RFC 7518 section 3.3).
+"""A signed token taken apart: its parts, its claims by type, and its RS256 signature.
 
-Owns the spelling of the parts and the call of the cryptography. Does *not* say which algorithm a
-token may name, which key is asked or what a claim has to be: ``caller.py`` does. PyJWT does the
-same but loads X.509, PEM and six more kinds of keys with it: a tenth of a worker's start.
+Owns how the parts are spelled, and the call of the cryptography (RFC 7515 section 5.2, RFC 7518
+section 3.3). Does *not* say which algorithm a token may name, which key to ask, or what a claim has
+to be: ``caller.py`` does. PyJWT would do the same, but it loads X.509, PEM and six more kinds of
+keys, which takes a tenth of a worker's start.
 """
 
 import base64
@@ -22,8 +22,9 @@ from shared.strict_json import refuse_constant
 
 
 def is_signed_with(key: RSAPublicKey, token: str) -> bool:
-    """Tell whether ``token``, three parts of base64url with dots between, was signed with the
-    private half of ``key``.
+    """Tell whether the private half of ``key`` signed ``token``.
+
+    ``token`` is three parts of base64url with dots between them.
     """
     signed, _, signature = token.rpartition(".")
     header, _, payload = signed.partition(".")
@@ -37,9 +38,9 @@ def is_signed_with(key: RSAPublicKey, token: str) -> bool:
 
 
 def read_base64url(text: str) -> bytes:
-    """Return what an unpadded base64url text stands for.
+    """Return the bytes of an unpadded base64url text.
 
-    Errors: ValueError, also where it is not the one spelling of its bytes (RFC 4648 section 3.5).
+    Errors: ValueError, also for a second spelling of the same bytes (RFC 4648 section 3.5).
     """
     decoded = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     if base64.urlsafe_b64encode(decoded).rstrip(b"=").decode("ascii") != text:
@@ -48,7 +49,7 @@ def read_base64url(text: str) -> bytes:
 
 
 def read_part(segment: str) -> Mapping[str, Any]:
-    """Read one part of a JWT strictly: no duplicate members (RFC 8725 2.4), no NaN, objects only.
+    """Read one part of a JWT strictly: no duplicate members (RFC 8725 2.4), no NaN, only an object.
 
     Errors: TokenRejected.
     """

@@ -32,8 +32,8 @@ _METADATA_PATHS = {
 class SigningKey:
     """One published key.
 
-    ``issuer`` is the key's own member of that name where Entra gives one, its ``{tenantid}``
-    placeholder kept.
+    ``issuer`` is the key's own member of that name, if Entra gives one, with its ``{tenantid}``
+    placeholder.
     """
 
     kid: str
@@ -42,7 +42,7 @@ class SigningKey:
 
 
 class KeysUnavailable(Exception):
-    """The keys could not be fetched, or the answer holds none that is usable."""
+    """The keys could not be fetched, or the answer holds no usable one."""
 
 
 def fetch_signing_keys(
@@ -55,26 +55,25 @@ def fetch_signing_keys(
 ) -> dict[str, SigningKey]:
     """Fetch the usable keys of a tenant by way of its OpenID Connect metadata.
 
-    ``authority_host`` is the channel's address, without a trailing slash; ``timeout_s`` is
-    (connect, read) for each of the two requests, and their sum bounds each. Errors:
-    KeysUnavailable, for whatever goes wrong; its text names no upstream text.
+    ``authority_host`` is the channel's address, without a trailing slash. ``timeout_s`` is
+    (connect, read) for each of the two requests; their sum bounds each request. Errors:
+    KeysUnavailable, whatever goes wrong; its text repeats no upstream text.
     """
     if not authority_host.startswith("https://"):
         raise KeysUnavailable("The authority has no https address.")
     path = f"/{quote(tenant_id, safe='')}{_METADATA_PATHS[version]}"
     metadata = _get_json(channel, path, timeout_s)
     jwks_uri = metadata.get("jwks_uri")
-    # Whoever serves the keys can sign in as anybody, so nobody but the configured authority may
-    # serve them. Entra's documents satisfy this: v1
-    # points to {host}/common/discovery/keys, v2 to {host}/{tenant}/discovery/v2.0/keys. A literal
-    # prefix leaves no two parsers to disagree.
+    # Whoever serves the keys can sign in as anybody, so only the configured authority may serve
+    # them. Entra's documents keep this rule: v1 points to {host}/common/discovery/keys, v2 to
+    # {host}/{tenant}/discovery/v2.0/keys. A literal prefix leaves no two parsers to disagree.
     if not isinstance(jwks_uri, str) or not jwks_uri.startswith(f"{authority_host}/"):
         raise KeysUnavailable("The metadata names no key set at the authority's own address.")
     return read_signing_keys(_get_json(channel, jwks_uri.removeprefix(authority_host), timeout_s))
 
 
 def read_signing_keys(key_set: Mapping[str, object]) -> dict[str, SigningKey]:
-    """Read a JSON Web Key Set, leaving out each key that is not usable for RS256.
+    """Read a JSON Web Key Set without the keys that are not usable for RS256.
 
     Errors: KeysUnavailable when none is left.
     """
@@ -88,7 +87,8 @@ def read_signing_keys(key_set: Mapping[str, object]) -> dict[str, SigningKey]:
             key = _read_key(jwk)
         except ValueError:
             continue
-        if keys.setdefault(key.kid, key) != key:  # one id, two keys: neither can be meant
+        # one id for two keys: the token cannot mean either
+        if keys.setdefault(key.kid, key) != key:
             ambiguous.add(key.kid)
     usable = {kid: key for kid, key in keys.items() if kid not in ambiguous}
     if not usable:
@@ -110,7 +110,8 @@ def _read_key(jwk: object) -> SigningKey:
         or not isinstance(e, str)
         or not isinstance(issuer, str | None)
     ):
-        raise ValueError("a member is missing or of the wrong type")  # noqa: TRY004  # one class for all that makes a key unusable
+        # One class of error for everything that makes a key unusable.
+        raise ValueError("a member is missing or of the wrong type")  # noqa: TRY004
     if not 0 < len(kid) <= 256 or len(n) > 2048 or len(e) > 16:
         raise ValueError("a member is out of bounds")
     exponent = int.from_bytes(read_base64url(e))

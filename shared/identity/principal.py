@@ -1,4 +1,4 @@
-"""Principal: whoever a request is carried out for, as far as its records need to know."""
+"""Principal: the one for whom a request is carried out, as far as its records need to know."""
 
 from typing import Protocol
 

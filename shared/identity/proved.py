@@ -1,13 +1,13 @@
-"""Callers that were proved before: a token shows its signature once, not with every request.
+"""Callers that were proved before: a token's signature is checked once, not with every request.
 
 Owns what is remembered of a validated token, and for how long. Does *not* validate (``caller.py``)
 or hold keys (``signing_keys.py``).
 
-A proof is found by the SHA-256 of the whole token, so nothing but that very token finds it: one
-that differs in a single character of its signature is a stranger. It holds until the token ends,
-and for as long as Entra lists the very key that the token was signed with: after a rotation the
-token is looked at anew and refused like any other. What Entra or Graph say of a token later
-(revoked, more is asked for) never comes from here.
+A proof is found by the SHA-256 of the whole token, so only that very token finds it. A token that
+differs in a single character of its signature is a stranger. A proof holds until the token ends,
+and only while Entra lists the very key that signed the token. After a rotation the token is checked
+anew and refused like any other. What Entra or Graph say of a token later (revoked, more proof
+needed) never comes from here.
 """
 
 import hashlib
@@ -24,19 +24,19 @@ from shared.identity.key_sets import SigningKey
 
 
 class KeyRing(Protocol):
-    """Where published signing keys come from: see ``SigningKeys``."""
+    """Where published signing keys come from; see ``SigningKeys``."""
 
     def find(
         self, tenant_id: str, version: str, kid: str, issued_s_ago: float = math.inf
     ) -> SigningKey:
-        """Return the key, fetching the list where that is due.
+        """Return the key, and fetch the list first if that is due.
 
         Errors: TokenRejected, UpstreamUnavailable.
         """
         ...
 
     def known(self, tenant_id: str, version: str, kid: str) -> SigningKey | None:
-        """Return the key if it is listed as far as is known now; waits for nobody."""
+        """Return the key if the list that is held has it; waits for nobody."""
         ...
 
     def warm(self, tenant_id: str, version: str) -> None:
@@ -48,7 +48,7 @@ class KeyRing(Protocol):
 class _Proof:
     """What was proved at ``proved_at`` (epoch seconds).
 
-    The caller's assertion is left out: no token is kept here.
+    The caller's assertion is left out, so no token is kept here.
     """
 
     caller: Caller
@@ -58,7 +58,7 @@ class _Proof:
 
 
 class _Witness:
-    """Hands out keys and remembers the last one: the one that proved the token."""
+    """Hands out keys and remembers the last one, which proved the token."""
 
     def __init__(self, keys: KeyRing) -> None:
         self._keys = keys
@@ -104,7 +104,7 @@ class ProvedCallers:
         return caller
 
     def recall(self, token: str) -> Caller | None:
-        """Return the caller if this token was proved before and that still holds, else None.
+        """Return the caller if this token was proved before and the proof still holds, else None.
 
         Asks nobody and waits for nobody.
         """
@@ -114,7 +114,7 @@ class ProvedCallers:
         if proof is None:
             return None
         caller = proof.caller
-        # A clock that was set back is a reason to look again: the token may not be valid yet.
+        # If the clock was set back, the token is checked again: it may not be valid yet.
         if not proof.proved_at <= self.now() < caller.expires_at:
             return None
         if self.keys.known(*proof.listed_for, proof.key.kid) != proof.key:

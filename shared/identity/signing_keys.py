@@ -1,15 +1,18 @@
 """Entra's published signing keys, held the way Microsoft asks for.
 
-Owns which public key a token is checked with and when Entra is asked again. Does *not* look at
-tokens or decide about tenants: callers pass only tenants of the allow-list.
+Owns which public key checks a token, and when to ask Entra again. Does *not* look at tokens or
+decide about tenants: callers pass only tenants of the allow-list.
 
 The rules are those of https://learn.microsoft.com/entra/identity-platform/signing-key-rollover
-("Keys metadata caching algorithm"): keys per tenant, valid for 24 hours after they were last
-listed, refreshed every hour in the background, and on the hot path for an unknown key id, but not
-more often than every 5 minutes; a failed refresh leaves what is known. In one point this is
-stricter than the page's pseudo code, where a key that is no longer listed lives out its 24 hours:
-here each listing replaces the one before. A key taken off the list may be one that was stolen, and
-the page's own reason for the hourly refresh is to "respond quickly to keys being removed".
+("Keys metadata caching algorithm"). Keys are held per tenant and are valid for 24 hours after they
+were last listed. They are refreshed every hour in the background. A request with an unknown key id
+refreshes them, too, but not more often than every 5 minutes. A failed refresh leaves the known
+keys.
+
+One point is stricter than the page's pseudo code. There a key that is no longer listed lives out
+its 24 hours; here each list replaces the one before. A key that was taken off the list may have
+been stolen, and the page's own reason for the hourly refresh is to "respond quickly to keys being
+removed".
 """
 
 import logging
@@ -25,12 +28,15 @@ from shared.identity.key_sets import KeysUnavailable, SigningKey
 
 _VALID_S = 24 * 3600.0
 _REFRESH_S = 3600.0
-_REFETCH_S = 300.0  # between two fetches for unknown key ids, and before a failed background refresh is tried again
-_RELOAD_S = 5.0  # before a failed first load is tried again
-_WAIT_S = 3.0  # what a request waits for another's fetch: made-up key ids must not hold more threads for longer
-_FIRST_WAIT_S = (
-    9.0  # where there are no keys yet, a load that a warm-up began may take as long as one's own
-)
+# Between two fetches for unknown key ids, and between two tries of a background refresh that
+# failed.
+_REFETCH_S = 300.0
+_RELOAD_S = 5.0  # between two tries of a first load that failed
+# How long a request waits for another's fetch: made-up key ids must not hold more threads for
+# longer.
+_WAIT_S = 3.0
+# Where there are no keys yet, another's load may take as long as one's own.
+_FIRST_WAIT_S = 9.0
 _MAX_ENTRIES = 256
 
 _log = logging.getLogger(__name__)
@@ -48,14 +54,14 @@ class KeyNotYetKnown(UpstreamUnavailable):
 
 
 class _Entry:
-    """What is held for one tenant and token version. Guarded by the holder's lock."""
+    """What is held for one tenant and token version; the holder's lock guards it."""
 
     def __init__(self) -> None:
         self.keys: Mapping[str, SigningKey] = {}
         self.valid_until = self.refresh_at = self.refetch_at = self.load_at = -math.inf
-        self.asked_at = -math.inf  # when the fetch began that brought the keys
-        self.failed = False  # the latest fetch did
-        self.flight: Event | None = None  # set when the fetch under way is over
+        self.asked_at = -math.inf  # when the fetch of these keys began
+        self.failed = False  # whether the latest fetch failed
+        self.flight: Event | None = None  # set when the current fetch ends
 
 
 def _on_a_thread(work: Callable[[], None]) -> None:
@@ -84,14 +90,15 @@ class SigningKeys:
     def find(
         self, tenant_id: str, version: str, kid: str, issued_s_ago: float = math.inf
     ) -> SigningKey:
-        """Return the key of that id; at once when it is known, else after at most one fetch of our
-        own or of another thread's.
+        """Return the key of that id, at once if it is known.
 
-        ``issued_s_ago`` is the age that the token claims, in seconds. Errors: TokenRejected when
-        Entra does not list it; KeyNotYetKnown when that cannot be said, because the token is
-        younger than the list and made-up ids have used up the fetch; UpstreamUnavailable when there
-        are no keys to judge with: none could be loaded, or the fetch that an unknown id is owed has
-        failed, so that it may well be a new key's.
+        For an unknown id wait for at most one fetch: our own, or another thread's. ``issued_s_ago``
+        is the age that the token claims, in seconds.
+
+        Errors: TokenRejected when Entra does not list the key. KeyNotYetKnown when nobody can say
+        so, because the token is younger than the list and made-up ids have used up the fetch.
+        UpstreamUnavailable when there are no keys to judge with: none could be loaded, or the fetch
+        for this unknown id has failed, so the key may well be a new one.
         """
         entry = self._entry(tenant_id, version)
         fetched = False
@@ -121,9 +128,9 @@ class SigningKeys:
                 raise UpstreamUnavailable("Entra's signing keys have not come in time.")
 
     def known(self, tenant_id: str, version: str, kid: str) -> SigningKey | None:
-        """Return the key of that id if it is listed as far as is known now, else None.
+        """Return the key of that id if the list that is held has it, else None.
 
-        Waits for nobody; starts a refresh that is due in the background.
+        Waits for nobody; starts a refresh in the background if it is due.
         """
         entry = self._entry(tenant_id, version)
         with self._lock:
@@ -165,9 +172,8 @@ class SigningKeys:
     def _start_refresh(self, entry: _Entry, tenant_id: str, version: str) -> None:
         try:
             self._run_in_background(lambda: self._refresh(entry, tenant_id, version))
-        except (
-            RuntimeError
-        ):  # no thread to be had: the limit is reached, or the interpreter is ending
+        except RuntimeError:
+            # No thread is free: the limit is reached, or the interpreter is ending.
             self._land(entry, {})
 
     def _refresh(self, entry: _Entry, tenant_id: str, version: str) -> None:
@@ -211,9 +217,12 @@ def _refuse(entry: _Entry, now: float, *, knows_keys: bool, young: bool) -> Neve
             "Entra's signing keys cannot be refreshed.",
             retry_after_s=max(1.0, entry.refetch_at - now),
         )
-    if young:  # the list is older than the token, so its key may be a new one
+    if young:  # the list is older than the token, so the key may be a new one
         raise KeyNotYetKnown(
-            "The token's signing key is not known yet, and Entra's keys may not be fetched again yet.",
+            (
+                "The token's signing key is not known yet, and Entra's keys may not be fetched "
+                "again yet."
+            ),
             retry_after_s=max(1.0, entry.refetch_at - now),
         )
     raise TokenRejected("The token's signing key is not one that Entra publishes.")

@@ -1,8 +1,7 @@
-"""The setting WEBHOOK_KEYS: who may send webhooks, with which secrets, for which booking
-businesses.
+"""The setting WEBHOOK_KEYS: who may send webhooks, with which secrets, for which businesses.
 
-Owns the form of the setting and the sentences about its faults, which name an entry by its place
-and never repeat what stands there: an id in the wrong place may be a secret. Does *not* verify
+Owns the form of the setting and the sentences about its faults. A sentence names an entry by its
+place and never repeats what it holds: an id in the wrong place may be a secret. Does *not* verify
 anything.
 """
 
@@ -26,22 +25,17 @@ from shared.ids import BusinessId
 from shared.strict_json import refuse_constant
 
 _PREFIX = "whsec_"
-_LEAST_BYTES, _MOST_BYTES = (
-    24,
-    64,
-)  # what the Standard Webhooks specification wants of a symmetric secret
-_MOST_KEYS, _MOST_SECRETS, _MOST_BUSINESSES = (
-    20,
-    3,
-    200,
-)  # keys and secrets: each one costs a digest of every request, also of a stranger's
+# The Standard Webhooks specification asks for these sizes of a symmetric secret.
+_LEAST_BYTES, _MOST_BYTES = 24, 64
+# Every request, even a stranger's, costs a digest for each secret.
+_MOST_KEYS, _MOST_SECRETS, _MOST_BUSINESSES = 20, 3, 200
 
 
 def secret_bytes(secret: SecretStr) -> bytes:
     """Return the key of the HMAC.
 
-    Errors: ValueError for anything but ``whsec_`` and base64 of 24 to 64 bytes; its text repeats
-    nothing.
+    Errors: ValueError for anything but ``whsec_`` and base64 of 24 to 64 bytes; its text does not
+    repeat the secret.
     """
     text = secret.get_secret_value()
     encoded = text.removeprefix(_PREFIX)
@@ -55,7 +49,8 @@ def secret_bytes(secret: SecretStr) -> bytes:
         raw = b""
     if not _LEAST_BYTES <= len(raw) <= _MOST_BYTES:
         raise ValueError(
-            f"must be {_PREFIX} followed by the base64 of {_LEAST_BYTES} to {_MOST_BYTES} random bytes"
+            f"must be {_PREFIX} followed by the base64 of {_LEAST_BYTES} to {_MOST_BYTES} "
+            "random bytes"
         )
     return raw
 
@@ -67,14 +62,14 @@ def _secret(value: SecretStr) -> SecretStr:
 
 def _business(value: str) -> str:
     if "*" in value:
-        raise ValueError("must be one booking business each; there is no wildcard")
+        raise ValueError("must name one booking business; there is no wildcard")
     return value
 
 
 class WebhookKey(BaseModel):
     """One sender.
 
-    Every secret of the list is taken, so that a new one can be put beside the old one before the
+    Every secret of the list is accepted. So a new secret can stand beside the old one before the
     sender changes over.
     """
 
@@ -93,15 +88,14 @@ class WebhookKey(BaseModel):
 
 @cache
 def _list() -> TypeAdapter[list[WebhookKey]]:
-    return TypeAdapter(
-        Annotated[list[WebhookKey], Field(min_length=1, max_length=_MOST_KEYS)]
-    )  # built only where the setting is set
+    # Built only if the setting is set.
+    return TypeAdapter(Annotated[list[WebhookKey], Field(min_length=1, max_length=_MOST_KEYS)])
 
 
 def parse_webhook_keys(value: object) -> object:
     """Read the setting's text.
 
-    Errors: ValueError that says what is wrong, where, and repeats nothing.
+    Errors: ValueError that says what is wrong and where, and does not repeat the value.
     """
     if not isinstance(value, str):
         return value
@@ -118,13 +112,13 @@ def parse_webhook_keys(value: object) -> object:
     if len({key.id for key in keys}) < len(keys):
         raise ValueError("has two entries with the same id")
     digests = [secret_bytes(secret) for key in keys for secret in key.secrets]
-    if len(set(digests)) < len(digests):  # who sends would be a matter of luck
+    if len(set(digests)) < len(digests):  # nobody could say which of the two sends
         raise ValueError("has the same secret twice")
     return tuple(keys)
 
 
 def _fault(error: ValidationError) -> str:
-    """Say what is wrong with the first thing at fault: its entry and member, both by place."""
+    """Describe the first fault, and name its entry and member by their place."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     place = first["loc"]
     if not place:

@@ -1,10 +1,10 @@
-"""Signed requests -> WebhookSender: who sends, proved (Standard Webhooks,
-github.com/standard-webhooks/standard-webhooks, spec/standard-webhooks.md).
+"""Signed requests -> WebhookSender: who sends, proved.
 
-Owns which headers must come and how they may look, and that no input gets further than a refusal.
-The library ``standardwebhooks`` does the cryptography and keeps the window of five minutes; it
-raises half a dozen classes on malformed input, and reads a header's numbers more freely than it
-signs them. Does *not* know what is asked for.
+The rules are those of Standard Webhooks (github.com/standard-webhooks/standard-webhooks,
+spec/standard-webhooks.md). Owns which headers must come, what they may look like, and that bad
+input always ends in a refusal. The library ``standardwebhooks`` does the cryptography and keeps the
+window of five minutes. It raises half a dozen classes on malformed input, and it reads a header's
+numbers more freely than it signs them. Does *not* know what the sender asks for.
 """
 
 import re
@@ -16,12 +16,12 @@ from shared.errors import CallerNotAllowed, SignatureRefused
 from shared.identity.webhook_keys import WebhookKey, secret_bytes
 from shared.ids import folded
 
-# The host joins repeated headers with a comma, so an id holds none. It becomes an idempotency key,
-# hence the length of one.
+# The host joins repeated headers with a comma, so an id holds none. An id becomes an idempotency
+# key, so it has the same maximum length.
 _ID = re.compile(r"[\x21-\x2b\x2d-\x7e]{1,255}")
 _TIMESTAMP = re.compile(r"[1-9][0-9]{0,11}")
 _SIGNATURE = re.compile(r"v1,[A-Za-z0-9+/]{43}=")
-# The names of the standard, and those of its co-author Svix, which stand for the same.
+# The names of the standard, and those of its co-author Svix, which mean the same.
 _NAMES = tuple(
     {part: f"{prefix}-{part}" for part in ("id", "timestamp", "signature")}
     for prefix in ("webhook", "svix")
@@ -30,8 +30,9 @@ ID_PATTERN, TIMESTAMP_PATTERN = f"^{_ID.pattern}$", f"^{_TIMESTAMP.pattern}$"
 SIGNATURES_PATTERN = rf"^(?:.* )?{_SIGNATURE.pattern}(?: .*)?$"
 LONGEST_SIGNATURES = 2048
 _UNPROVED = (
-    "The signature proves no sender that this service knows. The bytes of the body are signed as they are sent, with a secret of this service's list; "
-    "webhook-timestamp may be five minutes from now."
+    "The signature proves no sender that this service knows. Sign the bytes of the body "
+    "exactly as you send them, with a secret that this service has. "
+    "webhook-timestamp may be at most five minutes from now."
 )
 
 
@@ -39,7 +40,7 @@ _UNPROVED = (
 class WebhookSender:
     """A system, proved by a signature.
 
-    It stands for no user, and nothing of it can be exchanged for a user's token.
+    It stands for no user, and nobody can exchange anything of it for a user's token.
     """
 
     tenant_id: str
@@ -48,16 +49,16 @@ class WebhookSender:
 
     @property
     def object_id(self) -> str:
-        """Whose records are meant: no user's, because a user's id is a GUID."""
+        """Whose records are meant: never a user's, because a user's id is a GUID."""
         return f"webhook:{self.key_id}"
 
     @property
     def client_id(self) -> str:
-        """The same: the key is the client, too."""
+        """The same value, because the key is the client, too."""
         return self.object_id
 
     def require_business(self, business_id: str) -> None:
-        """Check that the key is good for a business. Errors: CallerNotAllowed."""
+        """Check that the key is allowed for a business. Errors: CallerNotAllowed."""
         if folded(business_id) not in self.businesses:
             raise CallerNotAllowed(
                 "This webhook key is not allowed to cancel appointments of this booking business."
@@ -71,7 +72,7 @@ class WebhookVerifier:
     """
 
     def __init__(self, keys: Iterable[WebhookKey], tenant_id: str) -> None:
-        from standardwebhooks import Webhook  # only where webhooks are on
+        from standardwebhooks import Webhook  # only if webhooks are on
 
         self._proofs: list[tuple[WebhookSender, Callable[..., Any]]] = []
         for key in keys:
@@ -85,11 +86,10 @@ class WebhookVerifier:
     def verify(self, headers: Mapping[str, str], body: bytes) -> WebhookSender:
         """Return the sender whose secret signed this.
 
-        ``headers`` are found by lower-case names; ``body`` is as it came, of a size that is
-        bounded.
+        ``headers`` have lower-case names. ``body`` is as it came, of a bounded size.
 
-        Errors: SignatureRefused, for whatever else came. Every secret is tried every time, so that
-        the time it takes tells nothing of the keys.
+        Errors: SignatureRefused for everything else. Every secret is tried every time, so the
+        duration says nothing about the keys.
         """
         names = _names(headers)
         signed = {
@@ -106,9 +106,8 @@ class WebhookVerifier:
             raise SignatureRefused(
                 f"The header {names['signature']} is missing, or holds no signature of version v1."
             )
-        signed["webhook-signature"] = " ".join(
-            known
-        )  # signatures of other versions are to be passed over
+        # The standard says to ignore signatures of other versions.
+        signed["webhook-signature"] = " ".join(known)
         proved = [sender for sender, verify in self._proofs if _proves(verify, body, signed)]
         if not proved:
             raise SignatureRefused(_UNPROVED)
@@ -124,8 +123,9 @@ def read_webhook_id(headers: Mapping[str, str]) -> str:
 
 
 def _names(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the names under which id, time and signature come: Svix's only where none of the
-    standard's came.
+    """Return the names of the headers for id, time and signature.
+
+    They are Svix's only where none of the standard's came.
     """
     standard, svix = _NAMES
     one_came = any(headers.get(name) is not None for name in standard.values())
@@ -143,6 +143,7 @@ def _read_header(headers: Mapping[str, str], name: str, form: re.Pattern[str]) -
 def _proves(verify: Callable[..., Any], body: bytes, headers: Mapping[str, str]) -> bool:
     try:
         verify(body, headers, json_parse=False)
-    except Exception:  # noqa: BLE001 - a class for every kind of malformed input; all of them mean that nothing is proved
+    except Exception:  # noqa: BLE001
+        # The library has a class for every kind of malformed input. All mean: nothing is proved.
         return False
     return True

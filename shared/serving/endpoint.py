@@ -1,8 +1,7 @@
-"""An HTTP endpoint of the Function App: translates the platform's request and response, for every
-capability alike.
+"""An HTTP endpoint of the Function App: translates requests and responses of the platform.
 
-Owns what a worker has once: the services, built from the environment on first use. The only file of
-``shared/`` that imports azure.functions.
+Every capability uses it. Owns what a worker has once: the services, built from the environment on
+first use. The only file of ``shared/`` that imports azure.functions.
 """
 
 import contextlib
@@ -34,14 +33,14 @@ def _start_services() -> Services:
 
 
 def warm_up() -> None:
-    """Start in the background what the first request would wait for, if nobody has.
+    """Start in the background what the first request would wait for, if nobody has yet.
 
-    Raises nothing: what is wrong is said to whoever asks for something.
+    Raises nothing: whoever needs it later gets the error.
     """
     if _services.if_built() is None and _warming.acquire(blocking=False):
         try:
             threading.Thread(target=_warm, name="warm-up", daemon=True).start()
-        except RuntimeError:  # no thread to be had: the first request does it itself
+        except RuntimeError:  # no thread is free: the first request does it itself
             _warming.release()
 
 
@@ -56,9 +55,8 @@ def _warm() -> None:
 class Endpoint[W: Work]:
     """Answers the requests of one route.
 
-    ``action`` names it in the log; ``build`` makes its operation once per worker, on first use.
-
-    ``within_s`` is what its callers wait at most, in seconds, where that may be less than
+    ``action`` names it in the log. ``build`` makes its operation once per worker, on first use.
+    ``within_s`` is how long its callers wait at most, in seconds, if that may be less than
     REQUEST_DEADLINE_SECONDS.
     """
 
@@ -72,7 +70,7 @@ class Endpoint[W: Work]:
     async def answer(self, req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
         """Answer one request; raises nothing.
 
-        ``context`` is the platform's word on the invocation.
+        ``context`` is what the platform says about the invocation.
         """
         journal = Journal(
             str(uuid.uuid4()),
@@ -100,11 +98,11 @@ class Endpoint[W: Work]:
 
 
 def _traceparent(req: func.HttpRequest, context: func.Context) -> str | None:
-    """Return whose child the request is: the host's own span of it, which is a child of the
-    caller's, else what the caller sent.
+    """Return the parent of the request's trace.
 
-    Read here and now, not from what the runtime may have attached to this thread: that depends on
-    its settings, and it does so only for async functions.
+    It is the host's own span of the request, a child of the caller's; without one, what the caller
+    sent. It comes from the request and not from what the runtime may have attached to this thread:
+    that depends on settings, and happens only for async functions.
     """
     given: str | None = context.trace_context.trace_parent or req.headers.get("traceparent")
     return given

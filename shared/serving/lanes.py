@@ -1,13 +1,14 @@
-"""Load manners: how much is carried out at once, in one lane and in all, and whose turn it is.
+"""Load manners: how much runs at once, in one lane and in all, and whose turn it is.
 
-For one event loop; costs no thread while something waits.
+For one event loop; a waiting request costs no thread.
 
 Owns counting, waiting, the names of lanes, and fairness between callers. Does *not* know what the
 work is.
 
-A caller who is alone may have every place. While another waits, who holds least is next, so that
-nobody is given more than half of a lane or of the whole. Queues work alike: no caller may hold more
-than half of one in which another waits, and who has filled a queue makes room for a newcomer.
+A caller who is alone may have every place. While others wait, the one who holds least is next, so
+nobody gets more than half of a lane or of the whole. Queues work alike. No caller may hold more
+than half of a queue in which another waits. A caller who has filled a queue makes room for a
+newcomer.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ from shared.ids import folded
 _LANE_IS_FULL = "Too many requests for this booking business are waiting."
 
 type Name = tuple[str, ...]
-"""Of a lane or a caller. Its first part is a kind, so that one kind never meets another."""
+"""Of a lane or a caller. Its first part is a kind, so names of two kinds are never equal."""
 
 
 def mailbox_lane(business_id: str) -> Name:
@@ -31,8 +32,9 @@ def mailbox_lane(business_id: str) -> Name:
 
 
 def personal_lane(principal: Principal) -> Name:
-    """Return the lane of what touches no mailbox, and the name by which a caller is counted: one
-    person is one caller, whatever applications act for them.
+    """Return the lane of work that touches no mailbox, which is also the name of the caller.
+
+    One person is one caller, whatever applications act for them.
     """
     return "person", principal.tenant_id, principal.object_id
 
@@ -43,7 +45,7 @@ class _Held:
     __slots__ = ("by", "count")
 
     def __init__(self) -> None:
-        self.by: dict[Name, int] = {}  # no Counter, which takes its time
+        self.by: dict[Name, int] = {}  # not a Counter, which is slower
         self.count = 0
 
     def add(self, caller: Name) -> None:
@@ -61,7 +63,7 @@ class _Held:
         return self.by.get(caller, 0)
 
     def most(self) -> int:
-        """Return how many the one has who has most."""
+        """Return how many the caller holds who holds most."""
         return max(self.by.values(), default=0)
 
 
@@ -75,7 +77,7 @@ class _Crowd:
 
 @dataclass(slots=True, eq=False)
 class _Ticket:
-    """One who has come. ``turn`` is done when the wait is over, ``inside`` tells how it ended."""
+    """One who has come; ``turn`` is done when the wait is over, ``inside`` tells how it ended."""
 
     caller: Name
     lane: _Crowd
@@ -84,10 +86,11 @@ class _Ticket:
 
 
 class Lanes:
-    """At most ``width`` at once in a lane and ``queue`` waiting for it; at most ``places`` at once
-    and ``waiting`` behind them in all.
+    """Lanes with bounds, each and all together.
 
-    A lane without work is forgotten, so made-up names leave nothing behind.
+    In a lane at most ``width`` run at once, and ``queue`` wait for it. In all at most ``places``
+    run at once, and ``waiting`` wait behind them. A lane without work is forgotten, so made-up
+    names leave nothing behind.
     """
 
     def __init__(self, *, width: int, queue: int, places: int, waiting: int) -> None:
@@ -96,11 +99,11 @@ class Lanes:
         self._strangers = 0
         self._all = _Crowd()
         self._lanes: dict[Name, _Crowd] = {}
-        self._tickets: dict[_Ticket, None] = {}  # those who wait, in the order in which they came
+        self._tickets: dict[_Ticket, None] = {}  # those who wait, in order of arrival
 
     @contextlib.contextmanager
     def stranger(self) -> Iterator[None]:
-        """Be one of those whose caller is not known yet.
+        """Count as one whose caller is not known yet.
 
         Errors: Overloaded, at once, when there are as many as may be inside and wait.
         """
@@ -114,9 +117,9 @@ class Lanes:
 
     @contextlib.asynccontextmanager
     async def place(self, caller: Name, lane: Name, *, wait_s: float) -> AsyncIterator[None]:
-        """Wait for a place in the lane, which is one among all, too.
+        """Wait for a place in the lane, which is a place among all, too.
 
-        Errors: Overloaded when a queue is full or the caller has had their half of it (at once),
+        Errors: Overloaded at once when a queue is full, or when the caller holds half of it; later
         when somebody who has less needs the room, or after ``wait_s`` seconds.
         """
         turn = asyncio.get_running_loop().create_future()
@@ -158,7 +161,7 @@ class Lanes:
             raise Overloaded(_LANE_IS_FULL)
 
     def _send_away_one_of(self, queue: _Held) -> None:
-        """End the wait of the last who came, of the caller who has most in this queue."""
+        """End the wait of the latest ticket of the caller who has most in this queue."""
         most = queue.most()
         for ticket in reversed(self._tickets):
             if queue in (ticket.lane.queue, self._all.queue) and queue.of(ticket.caller) == most:
@@ -166,15 +169,13 @@ class Lanes:
                 return
 
     def _call_next(self) -> None:
-        """Give the place that has become free to whoever can use it and holds least; among equals
-        callers take turns.
-        """
+        """Give the free place to the caller who can use it and holds least; equals take turns."""
         scarce = self._all.inside.count + 1 >= self._places
 
         def rank(ticket: _Ticket) -> tuple[int, ...]:
             lane, caller = ticket.lane, ticket.caller
             here = lane.inside.of(caller)
-            if not scarce:  # then nobody waits for anything but this lane
+            if not scarce:  # then everybody waits for this lane alone
                 return (here,)
             has_half = here >= _half(self._width) and lane.queue.count > lane.queue.of(caller)
             return has_half, self._all.inside.of(caller), here
@@ -207,8 +208,10 @@ class Lanes:
 
 
 def _check_room(queue: _Held, limit: int, caller: Name) -> None:
-    """Errors: Overloaded where the caller may not wait: because they hold their half of a queue in
-    which others wait, or because it is full of such as hold no more than they would.
+    """Check that the caller may wait. Errors: Overloaded.
+
+    A caller may not wait who holds half of a queue in which others wait. Nobody may wait in a full
+    queue in which no other holds more than they would.
     """
     own = queue.of(caller)
     others_wait = queue.count > own

@@ -1,16 +1,17 @@
-"""Header -> the media types that it names, with their parameters (RFC 9110, 5.6.6, 8.3.1 and
-12.5.1). Pure.
+"""Header -> the media types that it names, with their parameters. Pure.
 
-Owns how such a header is taken apart. Does *not* know which types this service takes or answers.
+The grammar is RFC 9110's (5.6.6, 8.3.1 and 12.5.1). Owns how to take such a header apart. Does
+*not* know which types this service takes or answers.
 """
 
 import re
 from dataclasses import dataclass
 
-_LONGEST = 2000  # characters; no client needs more, and whoever sends more is not read at all
+_LONGEST = 2000  # characters; no client needs more, and a longer header is not read at all
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - a rule of HTTP's grammar
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
-_QUOTED_OR_OPEN = rf"{_QUOTED[:-1]}+\"?"  # what is not closed runs to the end, in one go
+# a quotation that is not closed runs to the end, in one go
+_QUOTED_OR_OPEN = rf"{_QUOTED[:-1]}+\"?"
 _ENTRIES = re.compile(rf"(?:[^,\"]|{_QUOTED_OR_OPEN})++")
 _PARTS = re.compile(rf"(?:[^;\"]|{_QUOTED_OR_OPEN})++")
 _NAME = re.compile(rf"{_TOKEN}/{_TOKEN}")
@@ -25,14 +26,14 @@ class MediaType:
     parameters: tuple[tuple[str, str], ...]
 
     def values(self, parameter: str) -> list[str]:
-        """Return what it says of a parameter, in lower case: nothing, or a value for each time."""
+        """Return the values of a parameter in lower case, one for each time that it comes."""
         return [value.lower() for name, value in self.parameters if name == parameter]
 
 
 def read_media_types(header: str | None) -> list[MediaType | None]:
-    """Return the entries of a header, None for each that is not of the form of RFC 9110.
+    """Return the entries of a header, None for each that is not of RFC 9110's form.
 
-    Empty entries and empty parameters are passed over, as the RFC asks of a reader.
+    Empty entries and empty parameters are ignored, as the RFC asks of a reader.
     """
     if header is None or len(header) > _LONGEST:
         return []

@@ -1,8 +1,7 @@
-"""Error -> status, headers, JSON: every answer that is no success, for every action of this
-service, from one table. Pure.
+"""Error -> status, headers, JSON: every answer that is not a success, from one table. Pure.
 
-Owns every problem's status code, ``code`` and title, and the headers that all answers share. Does
-*not* know what any action does when it succeeds.
+Every action of this service uses it. Owns every problem's status code, ``code`` and title, and the
+headers that all answers share. Does *not* know what an action answers when it succeeds.
 """
 
 import base64
@@ -29,7 +28,7 @@ _NO_WEIGHT = re.compile(r"0(\.0{0,3})?")
 class Answer(BaseModel):
     """The base of every JSON answer: camelCase on the wire.
 
-    What writes it is built with the first answer of its kind; most kinds never come.
+    Pydantic builds what writes a kind of answer with its first answer; most kinds never come.
     """
 
     model_config = ConfigDict(
@@ -38,9 +37,9 @@ class Answer(BaseModel):
 
 
 def open_list(*known: str) -> WithJsonSchema:
-    """Say of a member that more values may come: a text and the values that are known today.
+    """Mark a member to which values may be added: a text, with the values that are known today.
 
-    Published as an ``enum``, a new value would make generated clients lose the whole answer.
+    As an ``enum`` in the documents, a new value would make generated clients lose the whole answer.
     """
     return WithJsonSchema(
         {"type": "string", "x-extensible-enum": list(known), "examples": list(known)}
@@ -51,20 +50,23 @@ class FaultAnswer(Answer):
     """One fault of the request."""
 
     field: str = Field(description="The member or header at fault.")
-    message: str = Field(description="What is wrong with it. Its wording may change.")
+    message: str = Field(description="What is wrong with it. The wording may change.")
 
 
 class UpstreamAnswer(Answer):
     """What the service behind this one said."""
 
     service: Annotated[Literal["entra", "graph"], open_list("entra", "graph")] = Field(
-        description="Which one: entra (Microsoft Entra ID) or graph (Microsoft Graph). An open list: take a value that you do not know for another service."
+        description=(
+            "Which one: entra (Microsoft Entra ID) or graph (Microsoft Graph). An open list: "
+            "take a value that you do not know for another service."
+        )
     )
     status: int | None = Field(
-        default=None, description="Its HTTP status. Absent where it did not answer."
+        default=None, description="Its HTTP status. Absent if it did not answer."
     )
     code: str | None = Field(
-        default=None, description="Its own error code. Absent where it named none."
+        default=None, description="Its own error code. Absent if it gave none."
     )
     request_id: str | None = Field(default=None, description="Quote this to Microsoft's support.")
 
@@ -76,18 +78,26 @@ class Problem(Answer):
     """
 
     type: str = Field(description="The kind of problem as a URN, which ends in the code.")
-    title: str = Field(description="The kind of problem in words. They may change.")
+    title: str = Field(description="The kind of problem in words. The wording may change.")
     status: int = Field(description="The HTTP status of this answer.")
     detail: str = Field(
-        description="What happened this time, in a sentence for a person. Its wording may change.",
+        description=(
+            "What happened this time, in one sentence for a person. The wording may change."
+        ),
         json_schema_extra={"x-ms-primary-error-message": True},
     )
     instance: str = Field(description="This answer as a URN, which ends in the request id.")
     code: str = Field(
-        description="The kind of problem. An open list: treat a code that you do not know by its status and retryable."
+        description=(
+            "The kind of problem. An open list: treat a code that you do not know by its status "
+            "and retryable."
+        )
     )
     retryable: bool = Field(
-        description="True when the same request, sent again unchanged, may succeed. A repeat never cancels twice."
+        description=(
+            "True when the same request, sent again unchanged, may succeed. A repeat never "
+            "cancels twice."
+        )
     )
     request_id: str = Field(
         description="Quote this to the operator of this service.",
@@ -95,7 +105,7 @@ class Problem(Answer):
     )
     retry_after_seconds: Annotated[int, Field(ge=1, le=_LONGEST_WAIT_S)] | None = Field(
         default=None,
-        description="Seconds to wait before the same request is sent again; the same as Retry-After.",
+        description="Seconds to wait before you repeat the request; the same as Retry-After.",
     )
     errors: tuple[FaultAnswer, ...] | None = Field(
         default=None, description="The faults of the request, one by one."
@@ -105,18 +115,17 @@ class Problem(Answer):
         description="Base64 of the claims challenge, for the next sign-in (MSAL: claims).",
     )
     upstream: UpstreamAnswer | None = Field(
-        default=None, description="What the service behind this one said, where it was asked."
+        default=None, description="What the service behind this one said, if it was asked."
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table: what a cause is answered with.
+    """One line of the table: how to answer one cause.
 
-    ``error`` is the RFC 6750 error code of the challenge, where one is due.
-
-    ``scheme`` is that of the challenge: RFC 9110 wants one with every 401, and Bearer would send a
-    webhook's sender looking for a token.
+    ``error`` is the RFC 6750 error code of the challenge, if it has one. ``scheme`` is the
+    challenge's. RFC 9110 asks for a challenge with every 401, and Bearer would make a webhook's
+    sender look for a token.
     """
 
     status: HTTPStatus
@@ -296,10 +305,10 @@ def success(body: Answer, code: str) -> Reply:
 def problem(
     error: FacadeError | None, request_id: str, *, accept: str | None, authorization_uri: str | None
 ) -> Reply:
-    """Return the answer to anything else; ``error`` None stands for a bug of ours.
+    """Return the answer to anything else; ``error`` None means a bug of ours.
 
-    ``accept`` is the caller's Accept header: ``application/problem+json`` is answered only to those
-    who name it, low-code tools parse nothing but ``application/json``. ``authorization_uri`` goes
+    ``accept`` is the caller's Accept header. Only callers who name ``application/problem+json`` get
+    it, because low-code tools parse nothing but ``application/json``. ``authorization_uri`` goes
     into challenges.
     """
     row = BUG if error is None else _row(error)
@@ -362,7 +371,7 @@ def _json(body: BaseModel) -> bytes:
 
 
 def _names_problem_json(accept: str | None) -> bool:
-    """Tell whether the media type is named and not refused with a weight of zero (RFC 9110 12.5.1)."""
+    """Tell whether the header names the media type, with a weight above zero (RFC 9110 12.5.1)."""
     named = next(
         (one for one in read_media_types(accept) if one and one.name == _PROBLEM_JSON), None
     )
@@ -370,8 +379,9 @@ def _names_problem_json(accept: str | None) -> bool:
 
 
 def _claims(error: FacadeError | None) -> str | None:
-    """Return the claims challenge as clients of Entra expect it: base64
-    (learn.microsoft.com/entra/identity-platform/claims-challenge).
+    """Return the claims challenge as clients of Entra expect it: in base64.
+
+    The source is learn.microsoft.com/entra/identity-platform/claims-challenge.
     """
     claims = error.claims if isinstance(error, errors.InteractionRequired) else None
     encoded = base64.b64encode(claims.encode()).decode() if claims else None
@@ -381,10 +391,10 @@ def _claims(error: FacadeError | None) -> str | None:
 def _challenge(
     row: Row, error: FacadeError | None, authorization_uri: str | None, claims: str | None
 ) -> str:
-    """Return one challenge:
+    """Return one challenge.
 
-    Bearer's (RFC 6750 section 3) has each parameter once, each value within the characters that it
-    allows.
+    A Bearer challenge (RFC 6750 section 3) has each parameter once, and each value has only the
+    characters that the RFC allows.
     """
     if row.scheme != "Bearer":
         return row.scheme

@@ -1,9 +1,8 @@
-"""What is published of an operation: the words and the types from which the documents for callers
-are made. Pure.
+"""What the published documents say of an operation: the words and the types. Pure.
 
-Owns the form of such a description, and the causes that every operation has in common. Each
-capability describes its own operations in its ``published.py``, ``describe_api`` collects them.
-Does *not* know any format of documents.
+Owns the form of such a description, and the causes that all operations share. Each capability
+describes its own operations in its ``published.py``, and ``describe_api`` collects them. Does *not*
+know any format of documents.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +27,7 @@ class Guard(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RequestHeader:
-    """A header that a caller may send. ``schema`` are its limits in the words of JSON Schema."""
+    """A header that a caller may send; ``schema`` holds its limits in the words of JSON Schema."""
 
     name: str
     description: str
@@ -38,10 +37,10 @@ class RequestHeader:
 
 @dataclass(frozen=True, slots=True)
 class ForMakers:
-    """How an action looks to the makers of flows:
+    """How an action looks to the makers of flows.
 
-    ``words`` are what the action says to them alone (extensions, another description),
-    ``members`` what a parameter or a member of the body says.
+    ``words`` are what only makers read of the action (extensions, another description). ``members``
+    are what they read of a parameter or a member of the body.
     """
 
     words: Mapping[str, Any]
@@ -53,9 +52,8 @@ def picked_from(
 ) -> dict[str, Any]:
     """Return the extensions that let a maker pick a value from what an operation lists.
 
-    ``given``: its parameters, and the members of the body they come from.
-
-    Two forms: x-ms-dynamic-list is exact about members of a body, and designers that do not know it
+    ``given`` holds the operation's parameters, and the members of the body that fill them. There
+    are two forms. x-ms-dynamic-list is exact about members of a body. Designers that do not know it
     read x-ms-dynamic-values, which knows names only.
     """
     values: dict[str, Any] = {
@@ -83,10 +81,9 @@ class Published:
     """One operation.
 
     ``path`` begins below the host's route prefix. ``parameters`` are those of the path and the
-    query, ``optional`` the ones with a default.
-
-    ``examples`` are the names of its recorded successes. ``causes``: all that it can end with but
-    success and a bug. Without ``for_makers`` it is no action.
+    query; ``optional`` names those with a default. ``examples`` are the names of recorded
+    successes. ``causes`` are all errors that it can end with, except a bug. Without ``for_makers``
+    it is not an action.
     """
 
     operation_id: str
@@ -107,7 +104,7 @@ class Published:
     for_makers: ForMakers | None = None
 
     def rows(self) -> dict[int, list[Row]]:
-        """Return the problems that it can answer, by status, each code once."""
+        """Return the problems that it can answer with, by status, each code once."""
         rows: dict[int, list[Row]] = {}
         for row in (*(TABLE[cause] for cause in self.causes), *((BUG,) if self.causes else ())):
             known = rows.setdefault(row.status.value, [])
@@ -116,12 +113,12 @@ class Published:
         return dict(sorted(rows.items()))
 
     def codes(self) -> set[str]:
-        """Return the codes of all problems that it can answer."""
+        """Return the codes of all problems that it can answer with."""
         return {row.code for rows in self.rows().values() for row in rows}
 
 
-# What a person's request can end with, whatever it asks for: who is asking, what Entra and Graph
-# say, and this service itself.
+# What a person's request can end with, whatever it asks for: because of who asks, because of Entra
+# and Graph, and because of this service itself.
 CAUSES_OF_IDENTITY: Sequence[type[FacadeError]] = (
     errors.AuthorizationMalformed,
     errors.TokenMissing,
@@ -142,7 +139,10 @@ CAUSES_OF_SERVICE: Sequence[type[FacadeError]] = (errors.Overloaded, errors.Misc
 
 CORRELATION_ID = RequestHeader(
     "x-correlation-id",
-    "An id of the caller's own, e.g. of a flow's run: it is echoed and written to the log. What is no such id is ignored.",
+    (
+        "An id of the caller's own, e.g. of a flow's run. The answer repeats it, and the log has "
+        "it. Any other value is ignored."
+    ),
     {"type": "string"},
 )
 

@@ -21,10 +21,10 @@ def read_faults(error: ValidationError) -> RequestInvalid:
 
 
 def invalid(*faults: FieldFault, of: int = 0) -> RequestInvalid:
-    """Return the error for these faults, which are the first ``of`` so many.
+    """Return the error for these faults, the first of ``of`` faults in all.
 
-    Its sentence names the first one and how many more there are. The log has it, too, so the name
-    of an unknown member, which is a caller's text, stands in ``faults`` only.
+    Its sentence names the first fault and says how many more there are. The log has the sentence,
+    too. So the name of an unknown member, which is a caller's text, stands in ``faults`` only.
     """
     first, more = faults[0], max(of, len(faults)) - 1
     if not first.known:
@@ -52,8 +52,9 @@ def _fault(fault: Mapping[str, Any]) -> FieldFault:
 
 
 def shown(member: str) -> str:
-    """Return a member's name fit to be repeated: bounded, and free of what could not be encoded or
-    would break a line.
+    """Return a member's name in a form that is safe to repeat.
+
+    It is bounded, and holds nothing that cannot be encoded or would break a line.
     """
     printable = "".join(character if character.isprintable() else "?" for character in member)
     return printable if len(printable) <= 64 else f"{printable[:63]}…"

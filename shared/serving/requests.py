@@ -1,8 +1,7 @@
-"""One request from arrival to answer: on which threads it runs, how long it may take, and that
-there always is an answer of the contract.
+"""One request from arrival to answer.
 
-Owns threads, lanes, the backstop on time, and the one catch-all. Does *not* know Azure Functions,
-nor what any operation does.
+Owns on which threads it runs, how long it may take, its lanes, and the one catch-all: there is
+always an answer of the contract. Does *not* know Azure Functions, nor what any operation does.
 """
 
 import asyncio
@@ -24,18 +23,19 @@ from shared.serving.problems import Reply, problem
 from shared.telemetry.journal import OFF, Journal, Telemetry
 from shared.transport.deadline import Deadline
 
-_BACKSTOP_S = 0.4  # what a thread may overrun its deadline by before the caller is answered without it; within the reserve of Services.deadline
-_SHARE_FOR_WAITING = (
-    0.6  # of the time that is left: what a request may wait for its lane, or for a thread
-)
+# How far a thread may overrun its deadline before the caller gets an answer without it. Within the
+# reserve of Services.deadline.
+_BACKSTOP_S = 0.4
+# The share of the remaining time that a request may wait for its lane, or for a thread.
+_SHARE_FOR_WAITING = 0.6
 
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
     """What arrived.
 
-    ``headers`` are found by their lower-case names; ``route`` and ``query`` hold decoded
-    parameters; ``traceparent`` is of W3C's form.
+    ``headers`` have lower-case names. ``route`` and ``query`` hold decoded parameters.
+    ``traceparent`` has W3C's form.
     """
 
     headers: Mapping[str, str] = field(repr=False)
@@ -46,11 +46,11 @@ class Incoming:
 
 
 class Work(Protocol):
-    """A request that may be carried out: its caller is proved and what was asked is read."""
+    """A request that may be carried out: its caller is proved, and its content is read."""
 
     @property
     def caller(self) -> Principal:
-        """Who asks, and shares what there is with others who do."""
+        """Who asks; the one who shares places with others."""
         ...
 
     @property
@@ -67,19 +67,18 @@ class Operation[W: Work](Protocol):
         ...
 
     def admit_at_once(self, incoming: Incoming, journal: Journal) -> W | None:
-        """Do the same where it takes no trip and no more than a moment, because the caller is
-        known; None where it may. Errors: FacadeError.
+        """Do the same at once if the caller is known; None if that could take a trip or a while.
 
-        It runs on the event loop: what waits here, everybody waits for.
+        It runs on the event loop: what waits here, everybody waits for. Errors: FacadeError.
         """
         ...
 
     def carry_out(self, work: W, deadline: Deadline, journal: Journal) -> Reply:
-        """Do it. Errors: FacadeError."""
+        """Do the work. Errors: FacadeError."""
         ...
 
     def too_late(self) -> FacadeError:
-        """Say what is true of work that has not ended when its caller has to be answered."""
+        """Say what is true of work that has not ended when its caller needs an answer."""
         ...
 
 
@@ -95,10 +94,9 @@ async def serve[W: Work](
 ) -> Reply:
     """Answer a request; raises nothing.
 
-    ``operation``, ``services`` and ``telemetry`` are built on first use, aside from the event loop.
-
-    ``within_s`` is a patience of the route's callers that may be shorter than the one set for all.
-    It begins here: what is built on the way is built at the caller's expense.
+    ``operation``, ``services`` and ``telemetry`` are built on first use, outside the event loop.
+    ``within_s`` is how long callers of this route wait, if that is less than the limit for all
+    routes. It counts from here, so the time for building comes out of it.
     """
     arrived_at = time.monotonic()
     told = telemetry.if_built() or await _start(telemetry)
@@ -122,7 +120,10 @@ async def serve[W: Work](
 
 
 async def _start(telemetry: Lazy[Telemetry]) -> Telemetry:
-    """Start telemetry. What keeps it from starting is said by the services, which need it, too."""
+    """Start telemetry.
+
+    The services need it, too, and report what keeps it from starting.
+    """
     try:
         return await telemetry.aside()
     except Exception:  # noqa: BLE001 - raised again where the services are built
@@ -154,14 +155,16 @@ async def _reply[W: Work](
         return problem(
             error, journal.request_id, accept=accept, authorization_uri=authorization_uri
         )
-    except Exception as error:  # noqa: BLE001 - the one catch-all: a bug of ours is an answer of the contract, too
+    except Exception as error:  # noqa: BLE001
+        # The one catch-all: a bug of ours gets an answer of the contract, too.
         journal.bug(error)
         return problem(None, journal.request_id, accept=accept, authorization_uri=authorization_uri)
 
 
 def open_lanes(services: Services) -> Lanes:
-    """Let one mailbox use its places and as many requests wait for it as there are threads; three
-    times that may wait in all.
+    """Return the lanes that the settings ask for.
+
+    As many requests as there are threads may wait for one mailbox, and three times as many in all.
     """
     settings = services.settings
     return Lanes(
@@ -201,7 +204,7 @@ async def _admit[W: Work](
     deadline: Deadline,
 ) -> W:
     with services.telemetry.tracing.span("admit"):
-        # A caller who is known costs less here than the way to a thread and back.
+        # A known caller costs less here than the way to a thread and back.
         work = operation.admit_at_once(incoming, journal)
         if work is not None:
             return work
@@ -225,10 +228,9 @@ async def _on_thread[T](
 ) -> T:
     """Run on the service's own threads.
 
-    Errors: those of ``work``; Overloaded when no thread was free in time, and then it never begins.
-
-    Past the deadline the caller is answered with ``too_late``, and the thread goes on: its records
-    stay true, and a metric tells how it ended.
+    Errors: those of ``work``; Overloaded when no thread was free in time, and then the work never
+    begins. After the deadline the caller gets ``too_late`` and the thread goes on: its records stay
+    true, and a metric tells how it ended.
     """
     job = threads.submit(contextvars.copy_context().run, work)
     try:
@@ -250,13 +252,13 @@ async def _on_thread[T](
 async def _end_of[T](job: Future[T], within_s: float) -> None:
     """Wait until the job has ended or ``within_s`` (seconds) are over.
 
-    What ``asyncio.wait`` on a wrapped future does, at a third of its cost.
+    ``asyncio.wait`` on a wrapped future does the same at three times the cost.
     """
     loop = asyncio.get_running_loop()
     woken = loop.create_future()
 
     def tell(_: Future[T]) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with contextlib.suppress(RuntimeError):  # the loop is closed, so nobody waits any more
             loop.call_soon_threadsafe(_wake, woken)
 
     timer = loop.call_later(within_s, _wake, woken)
@@ -278,7 +280,7 @@ def _ending_of[T](late: Future[T]) -> str:
 
 
 def _entra_said(error: FacadeError) -> str | None:
-    """Name what Entra answered, for the log; what Graph answered is noted call by call."""
+    """Name what Entra answered, for the log; each call of Graph has its own note."""
     said = error.upstream
     return (
         f"{said.status}:{said.code}:{said.request_id}"

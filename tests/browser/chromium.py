@@ -1,5 +1,6 @@
-"""Headless Chromium for the tests: found or installed by ``scripts/chromium``, driven by
-Playwright, watched for everything it complains of or asks for.
+"""Headless Chromium for the tests, found or installed by ``scripts/chromium``.
+
+Playwright drives it, and the tests watch everything that it complains of or asks for.
 """
 
 import fcntl
@@ -36,7 +37,7 @@ _FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-_PATIENCE_MS = 20_000  # a busy machine is no reason to fail
+_PATIENCE_MS = 20_000  # a busy machine must not fail a test
 
 
 class ChromiumMissing(Exception):
@@ -74,7 +75,7 @@ def _find() -> str:
 
 
 class Watch:
-    """Keeps what pages of a context complained of and whom they asked."""
+    """Keeps the complaints of a context's pages, and whom they asked."""
 
     def __init__(self, context: BrowserContext) -> None:
         context.set_default_timeout(_PATIENCE_MS)
@@ -85,8 +86,9 @@ class Watch:
         context.on("request", lambda request: self._see(request.url))
 
     def _hear(self, message: ConsoleMessage) -> None:
-        """Keep errors and warnings; that an answer of the service was an error is what the tests
-        are about, and no complaint.
+        """Keep errors and warnings, except that an answer of the service was an error.
+
+        Such answers are what the tests are about.
         """
         told = message.text.startswith(
             "Failed to load resource: the server responded with a status of"
@@ -108,9 +110,7 @@ def scrolls_sideways(page: Page) -> bool:
 
 
 def faint_texts(page: Page) -> list[str]:
-    """Return the visible texts whose contrast is below 4.5 to 1 (WCAG 2.2, 1.4.3), with their
-    ratios.
-    """
+    """Return the visible texts with a contrast below 4.5 to 1 (WCAG 2.2, 1.4.3), with the ratio."""
     faint: list[str] = page.evaluate(_FAINT_TEXTS)
     return faint
 
@@ -132,9 +132,13 @@ def _axe() -> str:
 
 
 _FAINT_TEXTS = """() => {
-  const channels = (colour) => { const [r, g, b, a = 1] = colour.match(/[\\d.]+/g).map(Number); return { r, g, b, a }; };
+  const channels = (colour) => {
+    const [r, g, b, a = 1] = colour.match(/[\\d.]+/g).map(Number);
+    return { r, g, b, a };
+  };
+  const linear = (value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
   const luminance = ({ r, g, b }) => {
-    const [x, y, z] = [r, g, b].map((value) => (value / 255 <= 0.04045 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4));
+    const [x, y, z] = [r, g, b].map((value) => linear(value / 255));
     return 0.2126 * x + 0.7152 * y + 0.0722 * z;
   };
   const behind = (element) => {
@@ -146,9 +150,12 @@ _FAINT_TEXTS = """() => {
   };
   const found = [];
   for (const element of document.querySelectorAll("body *")) {
-    const text = [...element.childNodes].filter((node) => node.nodeType === 3).map((node) => node.data.trim()).join(" ").trim();
-    if (!text || !element.checkVisibility({ opacityProperty: true, visibilityProperty: true })) continue;
-    const [high, low] = [luminance(channels(getComputedStyle(element).color)), luminance(behind(element))].sort((a, b) => b - a);
+    const texts = [...element.childNodes].filter((node) => node.nodeType === 3);
+    const text = texts.map((node) => node.data.trim()).join(" ").trim();
+    const visible = { opacityProperty: true, visibilityProperty: true };
+    if (!text || !element.checkVisibility(visible)) continue;
+    const own = luminance(channels(getComputedStyle(element).color));
+    const [high, low] = [own, luminance(behind(element))].sort((a, b) => b - a);
     const ratio = (high + 0.05) / (low + 0.05);
     if (ratio < 4.5) found.push(`${ratio.toFixed(2)}: ${text}`);
   }

@@ -1,5 +1,6 @@
-"""The console in a real browser: its whole path by mouse and by keyboard, what it says when things
-go wrong, and who may call whom.
+"""The console in a real browser.
+
+Its whole path by mouse and by keyboard, what it says when things go wrong, and who may call whom.
 """
 
 import itertools
@@ -43,8 +44,9 @@ class Site:
     facade_url: str
 
     def book(self, *, business_id: str = seed.LUNCH_DELIVERY) -> str:
-        """Book an appointment of its own in the console's first month and return the customer's
-        name.
+        """Book an appointment in the console's first month and return the customer's name.
+
+        Each call books an appointment of its own.
         """
         number = next(_numbers)
         customer = f"Customer Number{number}"
@@ -96,8 +98,9 @@ Open = Callable[..., Page]
 
 @pytest.fixture
 def open_page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Open]:
-    """Open pages, and find out at the end that none complained (unless ``complaints`` are expected)
-    and none asked another host.
+    """Open pages, and check at the end that none complained or asked another host.
+
+    ``complaints`` says that complaints are expected.
     """
     contexts: list[BrowserContext] = []
     watches: list[Watch] = []
@@ -260,7 +263,8 @@ def test_the_whole_path_needs_no_mouse(site: Site, open_page: Open) -> None:
             page.keyboard.press("Tab")
             if target.evaluate("element => element === document.activeElement"):
                 assert target.evaluate(
-                    "element => getComputedStyle(element).outlineStyle !== 'none' && getComputedStyle(element).outlineWidth !== '0px'"
+                    "element => getComputedStyle(element).outlineStyle !== 'none' && "
+                    "getComputedStyle(element).outlineWidth !== '0px'"
                 )
                 return
         pytest.fail(f"The Tab key does not lead to {target}.")
@@ -391,9 +395,8 @@ def test_an_answer_that_never_comes_is_not_taken_for_an_outcome(
     site: Site, open_page: Open
 ) -> None:
     customer = site.book()
-    page = open_page(
-        site.console.url, complaints=True
-    )  # the browser complains of the broken connection
+    # The browser complains of the broken connection.
+    page = open_page(site.console.url, complaints=True)
     sign_in(page)
     page.route(
         "**/api/v1/cancel-appointment", lambda route: route.abort("connectionreset"), times=1
@@ -455,9 +458,8 @@ def test_what_was_sent_and_mailed_stands_in_tabs(site: Site, open_page: Open) ->
     expect(page.get_by_label("The request", exact=True)).to_contain_text(
         "POST /api/v1/cancel-appointment"
     )
-    expect(page.get_by_label("The request", exact=True)).not_to_contain_text(
-        "eyJ"
-    )  # no token on show
+    # No token on show.
+    expect(page.get_by_label("The request", exact=True)).not_to_contain_text("eyJ")
     page.get_by_role("button", name="Copy as curl").click()
     expect(page.get_by_role("button", name="Copied")).to_be_visible()
     copied = page.evaluate("navigator.clipboard.readText()")
@@ -582,7 +584,11 @@ def test_the_browser_keeps_a_page_of_another_origin_out(site: Site, open_page: O
         }
         for address, headers in attempts.values():
             outcome = page.evaluate(
-                "([address, headers, body]) => fetch(address, { method: 'POST', headers, body }).then(() => 'answered', (error) => error.name)",
+                (
+                    "([address, headers, body]) => fetch(address, "
+                    "{ method: 'POST', headers, body }).then(() => 'answered', (error) => "
+                    "error.name)"
+                ),
                 [address, headers, body],
             )
             assert outcome == "TypeError"

@@ -1,5 +1,6 @@
-"""The sample page of docs/clients in Chromium, with @azure/msal-browser as it comes from npm: only
-the authority, and that its certificate is trusted, differ from the real thing.
+"""The sample page of docs/clients in Chromium, with @azure/msal-browser as it comes from npm.
+
+Two things differ from the real world: the authority, and that its certificate is trusted.
 """
 
 from collections.abc import Iterator
@@ -157,7 +158,8 @@ def test_a_pop_up_that_was_closed_is_an_answer(page: Page, site: Site) -> None:
 
 def test_a_pop_up_that_was_blocked_asks_for_another_click(page: Page, site: Site) -> None:
     page.evaluate(
-        "() => { const open = window.open; window.open = () => { window.open = open; return null; }; }"
+        "() => "
+        "{ const open = window.open; window.open = () => { window.open = open; return null; }; }"
     )
     page.click("#sign-in")
     expect(page.locator("#reason")).to_contain_text("opened no window")

@@ -50,8 +50,9 @@ def fuzz(
     seed: int | None = None,
     phases: str = "examples,coverage,fuzzing,stateful",
 ) -> Verdict:
-    """Send as many generated requests to every operation of a document, besides those that cover
-    its schemas one by one.
+    """Send generated requests to every operation of a document.
+
+    Besides, send those that cover its schemas one by one.
     """
     with tempfile.TemporaryDirectory(prefix="fuzzing-") as folder:
         report, driven = Path(folder) / "report.json", Path(folder) / document.name
@@ -97,12 +98,12 @@ def fuzz(
 
 
 def _to_be_driven(document: dict[str, Any]) -> dict[str, Any]:
-    """Take out what would keep schemathesis from judging: with a ``default`` every status is a
-    documented one, and of OAuth 2.0 it does not know which credentials to take away. So the token
-    is said to travel in a header.
+    """Take out what would keep schemathesis from judging.
 
-    Signatures are made by ``hooks.py`` for every request, those of that check included, so it is
-    not asked of them: tests/integration/test_webhooks_over_http.py is.
+    With a ``default`` every status is a documented one. Of OAuth 2.0 schemathesis does not know
+    which credentials to take away, so the document says that the token travels in a header.
+    ``hooks.py`` signs every request, those of that check included, so the check skips signatures;
+    tests/integration/test_webhooks_over_http.py covers them.
     """
     schemes = (
         document["securityDefinitions"]

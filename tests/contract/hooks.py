@@ -1,7 +1,8 @@
-"""What schemathesis cannot know from a document: dates that make sense together, two rules between
-values, and that a code has to be a documented one.
+"""What schemathesis cannot know from a document.
 
-Loaded by schemathesis as its hooks (``schemathesis.toml``), in a process of its own.
+That is: dates that make sense together, two rules between values, and that a code has to be a
+documented one. Schemathesis loads this as its hooks (``schemathesis.toml``), in a process of its
+own.
 """
 
 import base64
@@ -31,8 +32,8 @@ _numbers = itertools.count()
 
 LONGEST_SPAN = timedelta(days=366)
 KNOWN = {operation.operation_id: operation for operation in OPERATIONS}
-# A key may have come before with another body, and what was asked for may be under way: nothing in
-# a request can tell.
+# A key may have come before with another body, and the same request may be running: nothing in a
+# request can tell.
 ACCEPTED = {"idempotency_key_reused", "request_in_progress", "business_not_found"}
 
 
@@ -50,8 +51,9 @@ schemathesis.openapi.format("date-time", st.builds(written, MOMENTS, ZONES, st.i
 
 
 class Signature(AuthBase):
-    """Signs what is sent as Standard Webhooks says, where all three headers have their form: one
-    that is at fault stays so.
+    """Signs what is sent as Standard Webhooks says.
+
+    It signs only if all three headers have their form, so a header at fault stays so.
     """
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
@@ -104,9 +106,10 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
 
 @schemathesis.hook
 def filter_case(context: Any, case: Any) -> bool:
-    """Leave out a null in the place of a message, which is taken for none, and Swagger 2.0 has no
-    words for that; and headers that the host itself refuses, because they are sent in Latin-1 and
-    read in UTF-8.
+    """Leave out requests about which the document and the service disagree for a known reason.
+
+    A null in the place of a message counts as absent, and Swagger 2.0 has no words for that. The
+    host itself refuses some headers, because they are sent in Latin-1 and read in UTF-8.
     """
     no_message = isinstance(case.body, dict) and case.body.get("cancellationMessage", "") is None
     return not no_message and all(str(value).isascii() for value in (case.headers or {}).values())
@@ -114,8 +117,9 @@ def filter_case(context: Any, case: Any) -> bool:
 
 @schemathesis.check
 def valid_requests_are_accepted(context: Any, response: Any, case: Any) -> None:
-    """A request that the document allows is answered 200, or 404 where a list's business does not
-    exist; or it breaks a rule between values.
+    """A request that the document allows is answered 200, or breaks a rule between values.
+
+    It may get 404 where a list's business does not exist.
     """
     if case.meta is None or not case.meta.generation.mode.is_positive or response.status_code < 400:
         return
@@ -137,8 +141,9 @@ def valid_requests_are_accepted(context: Any, response: Any, case: Any) -> None:
 
 @schemathesis.check
 def codes_are_documented(context: Any, response: Any, case: Any) -> None:
-    """The code of a problem is one that the operation is documented with, and the body agrees with
-    the status and the headers.
+    """An operation's problem has a documented code.
+
+    The body agrees with the status and the headers.
     """
     if response.status_code < 400 or not response.content:
         return
@@ -156,8 +161,9 @@ def codes_are_documented(context: Any, response: Any, case: Any) -> None:
 
 
 def span_is_possible(query: dict[str, Any]) -> bool:
-    """Tell whether there is such a span: it runs forward, is not too long, and lies within the
-    calendar.
+    """Tell whether there is such a span.
+
+    It runs forward, is not too long, and lies within the calendar.
     """
     try:
         start = (

@@ -1,5 +1,6 @@
-"""The published documents are true: schemathesis generates requests from them, and judges what the
-running service answers.
+"""The published documents are true.
+
+Schemathesis generates requests from them, and judges what the running service answers.
 """
 
 import json
@@ -39,9 +40,8 @@ def test_the_service_does_what_its_document_says(facade: Facade, document: Path)
     assert verdict.cases >= CASES * 3, verdict.report
     for path, methods in json.loads(document.read_text())["paths"].items():
         for method, operation in methods.items():
-            wanted = (
-                CASES // 10 if "parameters" in operation else 1
-            )  # of those without parameters there is but one request
+            # Of those without parameters there is but one request.
+            wanted = CASES // 10 if "parameters" in operation else 1
             assert verdict.accepted[f"{method.upper()} {path}"] >= wanted, (
                 verdict.accepted,
                 verdict.report,

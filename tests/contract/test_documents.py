@@ -1,5 +1,6 @@
-"""The published documents are what the models and the recordings make them, valid, free of
-warnings, and what the service serves.
+"""The published documents are what the models and the recordings make them.
+
+They are valid, free of warnings, and what the service serves.
 """
 
 import json

@@ -108,7 +108,14 @@ def copy_of_the_template(folder: Path) -> Path:
 def sources() -> Mapping[str, str]:
     """Return what ``azd up`` reads, and what it has to agree with, by path in the repository."""
     patterns = (
-        *("azure.yaml", "host.json", "pyproject.toml", "docs/operations.md", "infra/*.json"),
+        *(
+            "azure.yaml",
+            "host.json",
+            "pyproject.toml",
+            "describe_api/version.py",
+            "docs/operations.md",
+            "infra/*.json",
+        ),
         *("infra/*.bicep", "infra/*/*.bicep", "infra/queries/*", "infra/snapshots/*.bicepparam"),
     )
     paths = sorted(path for pattern in patterns for path in REPOSITORY.glob(pattern))

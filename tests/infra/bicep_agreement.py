@@ -246,7 +246,7 @@ def azd_finds_its_way(files: Sources) -> Iterator[str]:
         yield "the template is not where azure.yaml says"
     if azure["requiredVersions"]["azd"] != ">= 1.23.4":
         yield "an older azd fails at APP_SETTINGS, and nothing says so"
-    version = tomllib.loads(files["pyproject.toml"])["project"]["version"]
+    (version,) = re.findall(r'^VERSION = "(.+)"$', files["describe_api/version.py"], re.MULTILINE)
     if not azure["metadata"]["template"].endswith(f"@{version}"):
         yield "azure.yaml has another version than the project"
 

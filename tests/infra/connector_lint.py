@@ -1,5 +1,6 @@
-"""The rules for a Power Platform connector that can be checked without a tenant, each a function
-with its name and its source.
+"""The rules for a Power Platform connector that can be checked without a tenant.
+
+Each rule is a function with its name and its source.
 
 Sources, by the short names in the docstrings: *coding standards*, *string guidance*, *extensions*
 and *certification* are pages of learn.microsoft.com/connectors/custom-connectors (coding-standards,
@@ -88,8 +89,9 @@ def operations(definition: Json) -> list[Operation]:
 
 
 def resolve(definition: Json, node: Any) -> Json:
-    """Follow local references; an empty object where one leads nowhere (``references_resolve`` says
-    so).
+    """Follow local references; a reference that leads nowhere gives an empty object.
+
+    ``references_resolve`` reports it.
     """
     for _ in range(20):
         if not isinstance(node, dict) or "$ref" not in node:
@@ -110,8 +112,9 @@ def parameters(definition: Json, operation: Operation) -> list[Json]:
 
 
 def member(definition: Json, schema: Json, path: str) -> Json | None:
-    """Return the schema of a member named by a path such as ``businesses/businessId``, through
-    arrays; None where there is none.
+    """Return the schema of a member, through arrays; None where there is none.
+
+    A path such as ``businesses/businessId`` names it.
     """
     schema = resolve(definition, schema)
     for name in filter(None, path.split("/")):
@@ -164,8 +167,9 @@ def _properties(definition: Json) -> Iterator[tuple[str, str, Json, bool]]:
 
 
 def _entities(definition: Json) -> Iterator[tuple[str, Json]]:
-    """Yield what a maker sees by its x-ms-summary: parameters outside the body, and properties, of
-    which a reference has the name of what it leads to.
+    """Yield what a maker sees by its x-ms-summary: properties, and parameters outside the body.
+
+    A reference has the name of what it leads to.
     """
     for operation in operations(definition):
         for parameter in parameters(definition, operation):
@@ -240,8 +244,9 @@ def schemes_are_https(package: Package) -> Iterator[str]:
 
 @_rule
 def title_is_short_and_free_of_product_names(package: Package) -> Iterator[str]:
-    """At most 30 characters, no "API", "Connector" or product name, ends in a letter or digit
-    (certification).
+    """At most 30 characters, no product name, ends in a letter or digit (certification).
+
+    "API" and "Connector" count as product names.
     """
     title = _text(package.definition.get("info", {}), "title")
     if not 1 <= len(title) <= 30 or not title[-1:].isalnum():
@@ -284,8 +289,9 @@ def contact_is_complete(package: Package) -> Iterator[str]:
 
 @_rule
 def connector_metadata_is_complete(package: Package) -> Iterator[str]:
-    """Website, Privacy policy and Categories (certification); categories are of Microsoft's list,
-    at most two joined by a semicolon are usual.
+    """Website, Privacy policy and Categories (certification).
+
+    Categories are of Microsoft's list; usual are at most two, joined by a semicolon.
     """
     categories = {
         *(
@@ -325,8 +331,9 @@ def connector_metadata_is_complete(package: Package) -> Iterator[str]:
 
 @_rule
 def bodies_are_json(package: Package) -> Iterator[str]:
-    """A connector sends and reads application/json; where nothing is said the designer shows no
-    body (coding standards).
+    """A connector sends and reads application/json (coding standards).
+
+    Without it the designer shows no body.
     """
     for operation in operations(package.definition):
         has_body = any(
@@ -339,8 +346,9 @@ def bodies_are_json(package: Package) -> Iterator[str]:
 
 @_rule
 def sign_in_is_declared(package: Package) -> Iterator[str]:
-    """OAuth 2.0 with an authorization code, https addresses, and every operation under it
-    (template).
+    """OAuth 2.0 with an authorization code, and every operation under it (template).
+
+    The addresses are https.
     """
     schemes = package.definition.get("securityDefinitions", {})
     if not any(
@@ -360,7 +368,10 @@ def sign_in_is_declared(package: Package) -> Iterator[str]:
             for name, scopes in need.items():
                 unknown = set(scopes) - set(schemes.get(name, {}).get("scopes", {}))
                 if name not in schemes or unknown:
-                    yield f"{operation.where} asks for {name} {sorted(unknown)}, which is not declared"
+                    yield (
+                        f"{operation.where} asks for {name} {sorted(unknown)}, which is not "
+                        "declared"
+                    )
 
 
 @_rule
@@ -375,8 +386,9 @@ def references_resolve(package: Package) -> Iterator[str]:
 
 @_rule
 def keywords_are_those_of_swagger(package: Package) -> Iterator[str]:
-    """No keyword that Swagger 2.0 lacks or the designer does not read: oneOf, anyOf, const, null,
-    nullable, numeric exclusive bounds (schemas).
+    """No keyword that Swagger 2.0 lacks or the designer does not read (schemas).
+
+    These are oneOf, anyOf, const, null, nullable and numeric exclusive bounds.
     """
     unknown = (
         "oneOf",
@@ -433,8 +445,9 @@ def schemas_have_types(package: Package) -> Iterator[str]:
 
 @_rule
 def extensions_are_known(package: Package) -> Iterator[str]:
-    """Only x-ms- extensions that the platform reads (extensions, schemas), and the list of known
-    values; others, such as x-nullable, have no place in what is uploaded.
+    """Only x-ms- extensions that the platform reads (extensions, schemas), and the known values.
+
+    Others, such as x-nullable, have no place in what is uploaded.
     """
     known = {
         *(
@@ -467,7 +480,7 @@ def extensions_are_known(package: Package) -> Iterator[str]:
             "x-ms-openai-data",
             "x-ms-safe-operation",
         ),
-        "x-extensible-enum",  # the platform passes it over, and generators of clients read it
+        "x-extensible-enum",  # the platform ignores it, and generators of clients read it
     }
     for where, key, _ in _walk(package.definition):
         is_name = where.endswith(("/headers", "/properties", "/parameters")) or "/example" in where
@@ -492,7 +505,10 @@ def operation_ids_are_pascal_case_and_unique(package: Package) -> Iterator[str]:
 
 @_rule
 def summaries_are_in_sentence_case(package: Package) -> Iterator[str]:
-    """Sentence case, at most 80 characters, no slash, ends in a letter or digit (string guidance)."""
+    """Sentence case, at most 80 characters, no slash, ends in a letter or digit.
+
+    The source is string guidance.
+    """
     for operation in operations(package.definition):
         summary = _text(operation.spec, "summary")
         if (
@@ -511,8 +527,9 @@ def summaries_are_in_sentence_case(package: Package) -> Iterator[str]:
 
 @_rule
 def descriptions_are_sentences(package: Package) -> Iterator[str]:
-    """Present, other than the title beside it, without address or markup, and ends with a full
-    stop: operations, parameters, properties (coding standards).
+    """Present, other than the title beside it, without address or markup (coding standards).
+
+    The description of an operation, parameter or property ends with a full stop.
     """
     entries = [(operation.where, operation.spec) for operation in operations(package.definition)]
     for where, node in [*entries, *_entities(package.definition)]:
@@ -534,8 +551,9 @@ def descriptions_are_sentences(package: Package) -> Iterator[str]:
 
 @_rule
 def titles_of_entities_are_in_title_case(package: Package) -> Iterator[str]:
-    """x-ms-summary on every parameter and every property, in title case, at most 80 characters, no
-    slash, ends in a letter or digit (extensions).
+    """x-ms-summary on every parameter and every property, in title case (extensions).
+
+    At most 80 characters, no slash, ends in a letter or digit.
     """
     for where, node in _entities(package.definition):
         title = _text(node, "x-ms-summary")
@@ -580,8 +598,9 @@ def internal_and_required_has_a_default(package: Package) -> Iterator[str]:
 
 @_rule
 def success_is_explicit_and_has_a_schema(package: Package) -> Iterator[str]:
-    """An explicit 2xx with a schema on every action, so that there is dynamic content; never
-    default alone (coding standards, pull request template).
+    """An explicit 2xx with a schema on every action, never default alone.
+
+    So there is dynamic content (coding standards, pull request template).
     """
     for operation in operations(package.definition):
         answers = {
@@ -598,8 +617,9 @@ def success_is_explicit_and_has_a_schema(package: Package) -> Iterator[str]:
 
 @_rule
 def failures_are_listed_with_a_schema(package: Package) -> Iterator[str]:
-    """Known 4xx and 5xx are listed (coding standards); ours all have the schema that a flow reads
-    ``code`` and ``retryable`` from.
+    """Known 4xx and 5xx are listed (coding standards).
+
+    Ours all have the schema from which a flow reads ``code`` and ``retryable``.
     """
     for operation in operations(package.definition):
         answers = {
@@ -627,8 +647,9 @@ def answers_are_described(package: Package) -> Iterator[str]:
 
 @_rule
 def path_parameters_fit_the_path(package: Package) -> Iterator[str]:
-    """Each placeholder is a required parameter and the other way round; encoded once (extensions:
-    ids hold characters that a path mangles).
+    """Each placeholder is a required parameter, and the other way round.
+
+    It is encoded once (extensions: ids hold characters that a path mangles).
     """
     for operation in operations(package.definition):
         placeholders = set(re.findall(r"\{([^}]+)\}", operation.path))
@@ -638,7 +659,10 @@ def path_parameters_fit_the_path(package: Package) -> Iterator[str]:
             if parameter.get("in") == "path"
         }
         if placeholders != set(declared):
-            yield f"{operation.where}: {sorted(placeholders)} in the path, {sorted(map(str, declared))} declared"
+            yield (
+                f"{operation.where}: {sorted(placeholders)} in the path, "
+                f"{sorted(map(str, declared))} declared"
+            )
         for name, parameter in declared.items():
             if (
                 parameter.get("required") is not True
@@ -649,9 +673,7 @@ def path_parameters_fit_the_path(package: Package) -> Iterator[str]:
 
 @_rule
 def get_has_no_body(package: Package) -> Iterator[str]:
-    """A GET with a body is refused by the designer; an operation has one body at most (Swagger
-    2.0).
-    """
+    """A GET has no body, because the designer refuses it; others have one at most (Swagger 2.0)."""
     for operation in operations(package.definition):
         bodies = [
             parameter
@@ -664,8 +686,9 @@ def get_has_no_body(package: Package) -> Iterator[str]:
 
 @_rule
 def drop_downs_lead_to_members_that_exist(package: Package) -> Iterator[str]:
-    """x-ms-dynamic-values and -list name an operation, its parameters and members of its answer
-    that exist; the two agree (extensions).
+    """x-ms-dynamic-values and -list name what exists, and the two agree (extensions).
+
+    They name an operation, its parameters and members of its answer.
     """
     known = {operation.id: operation for operation in operations(package.definition)}
     for operation in operations(package.definition):
@@ -691,9 +714,8 @@ class _DropDown:
     collection: str
     value: str
     title: str
-    given: Mapping[
-        str, str | None
-    ]  # parameter of the list -> what of this operation fills it; None for a constant
+    # Parameter of the list -> what of this operation fills it; None for a constant.
+    given: Mapping[str, str | None]
 
 
 def _read_values(node: Json | None) -> _DropDown | None:
@@ -773,8 +795,9 @@ def _check_drop_down(
 
 @_rule
 def annotations_name_a_family_and_a_revision(package: Package) -> Iterator[str]:
-    """x-ms-api-annotation has a family and a revision of 1 or more; a family's revision occurs once
-    (extensions).
+    """x-ms-api-annotation has a family and a revision of 1 or more (extensions).
+
+    A family's revision occurs once.
     """
     seen: set[tuple[str, int]] = set()
     for operation in operations(package.definition):
@@ -811,8 +834,9 @@ def _settings(package: Package) -> Json:
 
 @_rule
 def properties_have_their_members(package: Package) -> Iterator[str]:
-    """One object ``properties`` with the known members, the lists being lists, publisher and
-    stackOwner said (schemas, template).
+    """One object ``properties`` with the known members (schemas, template).
+
+    The lists are lists; publisher and stackOwner are given.
     """
     if set(package.properties) != {"properties"}:
         yield f"the document holds {sorted(package.properties)}"
@@ -840,8 +864,9 @@ def properties_have_their_members(package: Package) -> Iterator[str]:
 
 @_rule
 def sign_in_is_entra_with_our_api_as_resource(package: Package) -> Iterator[str]:
-    """An oauthSetting of the provider aad whose resource is this API's id URI, the same in both
-    places (schemas: aad takes these parameters only).
+    """An oauthSetting of the provider aad whose resource is this API's id URI.
+
+    It is the same in both places (schemas: aad takes these parameters only).
     """
     settings = _settings(package)
     if _token(package).get("type") != "oauthSetting" or settings.get("identityProvider") != "aad":
@@ -876,7 +901,7 @@ def sign_in_is_entra_with_our_api_as_resource(package: Package) -> Iterator[str]
 
 @_rule
 def redirect_is_per_connector(package: Package) -> Iterator[str]:
-    """A redirect address of its own for every connector:
+    """Every connector has a redirect address of its own.
 
     GlobalPerConnector (certification, since 2024; schemas).
     """
@@ -889,8 +914,9 @@ def redirect_is_per_connector(package: Package) -> Iterator[str]:
 
 @_rule
 def there_is_no_secret(package: Package) -> Iterator[str]:
-    """No client secret, key, password or token in any file of the package (certification): it is
-    given to the portal or the tool.
+    """No client secret, key, password or token in any file of the package (certification).
+
+    A person gives it to the portal or the tool.
     """
     entra_secret = re.compile(r"[\w.~-]{3}\dQ~[\w.~-]{20,}|eyJ[\w-]{10,}\.[\w-]{10,}")
     for document in (package.definition, package.properties):
@@ -981,8 +1007,9 @@ def _paeth(left: int, up: int, corner: int) -> int:
 
 @_rule
 def icon_is_230_square_on_the_brand_colour(package: Package) -> Iterator[str]:
-    """PNG, 230 by 230, no transparency, a background that is not white and is the brand colour
-    (certification, reviewers' checklist).
+    """PNG, 230 by 230, no transparency, on the brand colour, which is not white.
+
+    The source is certification, the reviewers' checklist.
     """
     try:
         picture = read_png(package.icon)
@@ -1005,8 +1032,9 @@ def icon_is_230_square_on_the_brand_colour(package: Package) -> Iterator[str]:
 
 @_rule
 def files_are_small(package: Package) -> Iterator[str]:
-    """The icon is under 1 MB (portal); definitions near 1 MB are the largest that were ever
-    published, ours is far smaller.
+    """The icon and each other file are under 1 MB (portal).
+
+    Definitions near 1 MB are the largest that were ever published; ours is far smaller.
     """
     yield from (
         f"{name} has {size} bytes" for name, size in package.sizes.items() if size >= 1_000_000

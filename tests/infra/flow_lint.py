@@ -1,10 +1,9 @@
-"""Checks a flow (Workflow Definition Language) against the connector that it uses: names, order,
-parameters, and what its expressions refer to.
+"""Checks a flow (Workflow Definition Language) against the connector that it uses.
 
-The language is that of
-learn.microsoft.com/azure/logic-apps/logic-apps-workflow-definition-language; only the functions
-listed here are known, so a misspelt one is found. Nothing is executed: an expression's *shape* is
-worked out, which is enough to find a member that no answer has.
+Owns the rules for names, order, parameters, and what expressions refer to. The language is that of
+learn.microsoft.com/azure/logic-apps/logic-apps-workflow-definition-language. Only the functions
+listed here are known, so a misspelt one is found. Nothing is executed: the rules work out an
+expression's *shape*, which is enough to find a member that no answer has.
 """
 
 import re
@@ -160,8 +159,9 @@ def _expect(sign: str, tokens: list[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def expressions_in(text: str) -> Iterator[str]:
-    """Yield the expressions of a value, without their @: the whole of it, or those between @{ and
-    }.
+    """Yield the expressions of a value without their @.
+
+    That is the whole of the value, or the parts between @{ and }.
     """
     if text.startswith("@@"):
         return
@@ -218,8 +218,9 @@ def _names(actions: Json) -> set[str]:
 
 
 def _earlier(actions: Json, name: str, seen: frozenset[str] = frozenset()) -> set[str]:
-    """Return the siblings that end before this one begins; a cycle ends the search
-    (``run_after_has_no_cycle`` says so).
+    """Return the siblings that end before this one begins; a cycle ends the search.
+
+    ``run_after_has_no_cycle`` reports the cycle.
     """
     found: set[str] = set()
     for previous in actions[name].get("runAfter", {}):
@@ -410,8 +411,9 @@ def _own(action: Action) -> Json:
 
 @_rule
 def names_are_unique(flow: Flow) -> Iterator[str]:
-    """A name occurs once in the whole flow, has no character that the designer refuses, and at most
-    80.
+    """A name occurs once in the whole flow and has at most 80 characters.
+
+    It has no character that the designer refuses.
     """
     seen: set[str] = set()
     for action in flow.actions:
@@ -487,8 +489,9 @@ def parameters_exist_and_the_required_are_given(flow: Flow) -> Iterator[str]:
 
 @_rule
 def expressions_refer_to_what_exists(flow: Flow) -> Iterator[str]:
-    """Every expression can be read, and refers to actions that have ended by then and to members
-    that an answer has.
+    """Every expression can be read and refers to what exists.
+
+    That is: actions that have ended by then, and members that an answer has.
     """
     for action in flow.actions:
         for text in _strings(_own(action)):
@@ -501,8 +504,9 @@ def expressions_refer_to_what_exists(flow: Flow) -> Iterator[str]:
 
 @_rule
 def switches_are_closed(flow: Flow) -> Iterator[str]:
-    """A switch has a default that stops the run, no case twice, and no case that the service never
-    answers.
+    """A switch has a default that stops the run, and no case twice.
+
+    It has no case that the service never answers.
     """
     for action in flow.actions:
         if action.spec.get("type") != "Switch":
@@ -519,7 +523,7 @@ def switches_are_closed(flow: Flow) -> Iterator[str]:
         try:
             shape = flow.check(str(action.spec["expression"])[1:], action) or ()
         except ExpressionError:
-            continue  # said by another rule
+            continue  # another rule reports it
         possible = {
             value
             for entry in shape
@@ -534,8 +538,9 @@ def switches_are_closed(flow: Flow) -> Iterator[str]:
 
 @_rule
 def retry_policies_are_valid(flow: Flow) -> Iterator[str]:
-    """Known type, 1 to 90 repeats, ISO 8601 durations
-    (learn.microsoft.com/azure/logic-apps/error-exception-handling).
+    """Known type, 1 to 90 repeats, ISO 8601 durations.
+
+    The source is learn.microsoft.com/azure/logic-apps/error-exception-handling.
     """
     for action in flow.actions:
         policy = action.inputs.get("retryPolicy")

@@ -1,7 +1,7 @@
 """Runs the queries of the alerts on rows that a test has collected: as much of KQL as they use.
 
-Of a pipe ``table | where .. | extend .. | summarize .. | project ..`` each expression is, by luck of
-the two languages, one of Python's as well.
+A pipe is ``table | where .. | extend .. | summarize .. | project ..``. By luck, each expression in
+it is one of Python's, too.
 """
 
 import math

@@ -1,8 +1,8 @@
-"""A person in front of a browser, for programs that need one to sign in: opens the sign-in page,
-chooses somebody, and lets the answer go where it goes.
+"""A person in front of a browser, for programs that need one to sign in.
 
-``python person.py WHO ADDRESS`` stands in for a browser (the variable BROWSER). What the pages look
-like in a real one is tested in ``tests/browser``.
+The person opens the sign-in page, chooses somebody, and lets the answer go where it goes. ``python
+person.py WHO ADDRESS`` stands in for a browser (the variable BROWSER). ``tests/browser`` tests what
+the pages look like in a real one.
 """
 
 import os
@@ -40,7 +40,7 @@ class _Page(HTMLParser):
 
 
 class Person:
-    """``who`` is a name on the sign-in page; ``bundle`` the PEM file that is trusted."""
+    """``who`` is a name on the sign-in page; ``bundle`` is the PEM file to trust."""
 
     def __init__(self, who: str, bundle: str) -> None:
         self._who = who
@@ -49,8 +49,9 @@ class Person:
         self._session.verify = bundle
 
     def visit(self, address: str, typed: Mapping[str, str] | None = None) -> str:
-        """Sign in at an address, typing a device's code where one is asked for, and return the text
-        of the page where that ends.
+        """Sign in at an address, and return the text of the last page.
+
+        Types a device's code where a page asks for one.
         """
         answer = self._session.get(address, timeout=10)
         if typed is not None:

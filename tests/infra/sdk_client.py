@@ -1,7 +1,8 @@
-"""A program of somebody who goes to Graph directly: azure-identity signs a person in by device code,
-msgraph-sdk lists, reads and cancels. Only the addresses, and what is trusted, are the local stack's.
+"""A program that goes to Graph directly, with Microsoft's own libraries.
 
-Runs in an environment of its own (``make sdk``), which has both packages.
+azure-identity signs a person in by device code; msgraph-sdk lists, reads and cancels. Only the
+addresses, and what is trusted, are the local stack's. Runs in an environment of its own (``make
+sdk``), which has both packages.
 """
 
 import asyncio
@@ -16,8 +17,8 @@ from kiota_authentication_azure.azure_identity_authentication_provider import (
 )
 from msgraph import GraphRequestAdapter, GraphServiceClient
 from msgraph.generated.models.o_data_errors.o_data_error import ODataError
-from msgraph.generated.solutions.booking_businesses.item.appointments.item.cancel.cancel_post_request_body import (
-    CancelPostRequestBody,
+from msgraph.generated.solutions.booking_businesses.item.appointments.item.cancel import (
+    cancel_post_request_body,
 )
 from msgraph_core import GraphClientFactory
 
@@ -54,7 +55,9 @@ async def main(business_id: str, appointment_id: str) -> None:
     appointment = business.appointments.by_booking_appointment_id(appointment_id)
     read = await appointment.get()
     tell("read", read and read.id)
-    await appointment.cancel.post(CancelPostRequestBody(cancellation_message="Bye, says the SDK."))
+    await appointment.cancel.post(
+        cancel_post_request_body.CancelPostRequestBody(cancellation_message="Bye, says the SDK.")
+    )
     try:
         await appointment.get()
     except ODataError as error:

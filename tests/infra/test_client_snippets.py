@@ -1,8 +1,8 @@
-"""The client snippets of docs/clients do what they promise: against the local stack, and against
-answers that the stack gives seldom.
+"""The client snippets of docs/clients do what they promise.
 
-The curl, Python and Node.js snippets are run as they are, configured by their environment. The C#
-one is only parsed: there is no .NET here.
+They run against the local stack, and against answers that the stack seldom gives. The curl, Python
+and Node.js snippets run as they are, configured by their environment. The C# one is only parsed:
+there is no .NET here.
 """
 
 import base64
@@ -191,9 +191,9 @@ class Script:
 
 def http(status: int, body: bytes, content_type: str = "application/json") -> bytes:
     return (
-        f"HTTP/1.1 {status} X\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode()
-        + body
-    )
+        f"HTTP/1.1 {status} X\r\nContent-Type: {content_type}\r\nContent-Length: "
+        f"{len(body)}\r\nConnection: close\r\n\r\n"
+    ).encode() + body
 
 
 def outcome(name: str) -> bytes:
@@ -257,8 +257,8 @@ def scripted() -> Iterator[Callable[..., Script]]:
 class Seen:
     """What a client made of it.
 
-    ``ended``: the outcome, or the code of the failure. ``asked``: the claims with which tokens were
-    asked for.
+    ``ended`` is the outcome, or the code of the failure. ``asked`` are the claims with which the
+    client asked for tokens.
     """
 
     ended: str
@@ -289,11 +289,16 @@ def in_python(script: Script, _: Path) -> Seen:
 CALL = """
 import { cancelAppointment } from %s;
 const waited = [], asked = [];
-const acquireToken = async (claims) => { asked.push(claims ?? null); return `token-${asked.length}`; };
+const acquireToken = async (claims) => {
+  asked.push(claims ?? null);
+  return `token-${asked.length}`;
+};
 const wait = async (seconds) => { waited.push(seconds); };
 let ended;
 try {
-  ended = (await cancelAppointment({ api: process.env.API, request: JSON.parse(process.env.REQUEST), acquireToken, wait })).outcome;
+  const { API: api, REQUEST } = process.env;
+  const request = JSON.parse(REQUEST);
+  ended = (await cancelAppointment({ api, request, acquireToken, wait })).outcome;
 } catch (error) {
   ended = error.code;
 }
@@ -321,8 +326,9 @@ def node(source: str, **more: str) -> str:
 
 
 def no_sleep(folder: Path) -> tuple[str, Path]:
-    """Return a PATH whose first ``sleep`` only writes down how long, and the file that it writes
-    to.
+    """Return a PATH with a ``sleep`` that only writes down how long, and the file that it writes.
+
+    The PATH's other programs are the real ones.
     """
     log = folder / "waited"
     log.touch()
@@ -514,8 +520,9 @@ def test_the_shell_says_why_it_waits_and_how_to_go_on(
 
 
 def test_a_challenge_of_the_real_chain_is_answered(facade: Facade) -> None:
-    """Entra asks for MFA in the exchange; the client shows the challenge to its sign-in, and comes
-    back with a token that has it.
+    """Entra asks for MFA in the exchange, and the client comes back with a token that has it.
+
+    The client shows the challenge to its sign-in.
     """
     entra = facade.stack.entra
     entra.require_mfa(seed.ADELE)

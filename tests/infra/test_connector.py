@@ -1,5 +1,6 @@
-"""The Power Platform connector keeps every rule that can be checked without a tenant, its flow fits
-it, and its package is filled as the readme says.
+"""The Power Platform connector keeps every rule that can be checked without a tenant.
+
+Its flow fits it, and its package is filled as the readme says.
 """
 
 import copy
@@ -736,9 +737,10 @@ def test_makers_read_the_simplest_flow_first_and_how_to_enter_an_expression() ->
 def test_the_documents_name_codes_actions_and_members_that_exist(
     package: Package, flow: Json, document: Path
 ) -> None:
-    """A word in code with an underscore is a code of the contract (tests/docs holds the table of
-    codes to it), an outcome, an action of the sample flow, or, in capitals, a name of the other
-    documents.
+    """A word in code with an underscore names something that exists.
+
+    That is a code of the contract (tests/docs holds the table of codes to it), an outcome, an
+    action of the sample flow, or, in capitals, a name of the other documents.
     """
     codes = Page.read(REPOSITORY / "docs" / "troubleshooting.md").first_cells("Every code")
     known = (
@@ -943,9 +945,9 @@ def test_make_hands_its_values_on() -> None:
     )
     said = " ".join(run.stdout.replace("\\\n", "").split())
     assert (
-        f'-m infra.connector.package --host="{HOST}" --tenant="t" --api-client-id="a" --connector-client-id="c"'
-        in said
-    )
+        f'-m infra.connector.package --host="{HOST}" --tenant="t" --api-client-id="a" '
+        '--connector-client-id="c"'
+    ) in said
 
 
 # The readme.
@@ -993,7 +995,10 @@ def without_comments(text: str) -> Any:
 
 @pytest.mark.skipif(
     SCHEMAS is None,
-    reason="not checked: POWER_PLATFORM_SCHEMAS names no folder with a copy of microsoft/PowerPlatformConnectors/schemas",
+    reason=(
+        "not checked: POWER_PLATFORM_SCHEMAS names no folder with a copy of "
+        "microsoft/PowerPlatformConnectors/schemas"
+    ),
 )
 @pytest.mark.parametrize(
     ("schema", "file", "validator"),

@@ -1,5 +1,7 @@
-"""The console's server: its files and their headers, who may use the simulators from a browser, and
-the pages of documentation to publish.
+"""The console's server.
+
+Its files and their headers, who may use the simulators from a browser, and the pages of
+documentation to publish.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What is asked before and after a deployment, and what is said where something is wrong."""
+"""The questions before and after a deployment, and the words where something is wrong."""
 
 import threading
 from collections.abc import Iterator
@@ -68,7 +68,7 @@ def test_the_hook_before_provisioning_says_what_to_ask_whom_for(
 
 
 def a_service(**answers: tuple[int, Any]) -> after_deploy.Ask:
-    """Answer as the deployed service does without a token, but where it is told otherwise."""
+    """Answer as the deployed service does without a token, except where a test says otherwise."""
 
     def ask(_method: str, url: str) -> tuple[int, Any]:
         path = url.removeprefix(f"{ROOT}/api/")

@@ -1,6 +1,6 @@
-"""The Entra simulator against real clients:
+"""The Entra simulator against real clients.
 
-MSAL and requests over real TLS, PyJWT for what anybody may verify.
+The clients are MSAL and requests over real TLS, and PyJWT for what anybody may verify.
 """
 
 import base64
@@ -671,7 +671,8 @@ def test_each_kind_of_credential_exchanges(
     for user in (
         seed.ADELE,
         seed.MEGAN,
-    ):  # MSAL reuses its client assertion: the same jti comes twice
+    ):
+        # MSAL reuses its client assertion: the same jti comes twice.
         result = app.acquire_token_on_behalf_of(entra.user_token(user), SCOPES)
         assert entra.verify_graph_token(result["access_token"]).object_id == user.object_id
     assert claims_of(result["access_token"])["appidacr"] == ("1" if build is _as_secret else "2")
@@ -1040,9 +1041,9 @@ def test_a_dropped_exchange_is_still_counted(
 ) -> None:
     entra.refuse(None, 65001, times=1)
     entra.faults.add(Fault(step="token", drop=True, when=when))
-    http.headers["Connection"] = (
-        "close"  # the caught error keeps urllib3's pool, and so an idle connection, alive beyond the server
-    )
+    # The caught error keeps urllib3's pool alive, and a pool keeps an idle connection beyond the
+    # server's life.
+    http.headers["Connection"] = "close"
     with pytest.raises(requests.ConnectionError):
         http.post(token_url(entra), data=exchange_form(entra.user_token()))
     assert entra.exchanges() == 1

@@ -1,6 +1,4 @@
-"""Instructed faults: which one a request takes, and what it puts on the wire, before and after the
-effect.
-"""
+"""Planned faults: which one a request takes, and what it puts on the wire around the effect."""
 
 import json
 import socket
@@ -19,8 +17,9 @@ from infra.local.server import LocalServer
 
 
 class Stage:
-    """A server of one step, ``act``, whose effect is counted and whose ordinary answer is
-    ``{"effects": n}``.
+    """A server of one step, ``act``.
+
+    Its effect is counted, and its ordinary answer is ``{"effects": n}``.
     """
 
     def __init__(self) -> None:
@@ -63,7 +62,10 @@ class Stage:
         host, port = self.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), timeout=timeout_s) as connection:
             connection.sendall(
-                f"POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".encode()
+                (
+                    f"POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: "
+                    "0\r\n\r\n"
+                ).encode()
             )
             answer = b""
             while chunk := connection.recv(65536):

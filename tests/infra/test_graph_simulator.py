@@ -1,5 +1,6 @@
-"""The Graph Bookings simulator over TLS: addresses, tokens, rights, cancelling, faults with the
-truth beside them, and its local control.
+"""The Graph Bookings simulator over TLS.
+
+Addresses, tokens, rights, cancelling, faults with the truth beside them, and its local control.
 """
 
 import base64
@@ -304,7 +305,10 @@ def test_an_id_is_decoded_exactly_once(
 ) -> None:
     graph.bookings.add(appointment(appointment_id))
     target = address(appointment_id).replace("/..", "/%2E%2E") + "/cancel"
-    head = f"POST {target} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer adele\r\nContent-Type: application/json\r\n"
+    head = (
+        f"POST {target} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "
+        "adele\r\nContent-Type: application/json\r\n"
+    )
     answer = exchange_bytes(
         stack, f"{head}Connection: close\r\nContent-Length: 2\r\n\r\n{{}}".encode()
     )
@@ -409,7 +413,10 @@ def test_an_id_that_no_mailbox_could_hold_is_malformed(
     target = f"{SOLUTIONS}/{quote(seed.LUNCH_DELIVERY)}/appointments/{raw_id}"
     answer = exchange_bytes(
         stack,
-        f"GET {target} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer adele\r\nConnection: close\r\n\r\n".encode(),
+        (
+            f"GET {target} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer adele\r\nConnection: "
+            "close\r\n\r\n"
+        ).encode(),
     )
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert (
@@ -565,7 +572,8 @@ def test_a_calendar_view_needs_start_and_end(adele: Client, query: str) -> None:
 
 
 def test_an_unquoted_offset_in_a_calendar_view_is_understood(adele: Client) -> None:
-    path = f"{SOLUTIONS}/{quote(seed.LUNCH_DELIVERY)}/calendarView?start=2027-05-01T14:29:00+02:00&end=2027-05-01T15:00:00+02:00"
+    span = "start=2027-05-01T14:29:00+02:00&end=2027-05-01T15:00:00+02:00"
+    path = f"{SOLUTIONS}/{quote(seed.LUNCH_DELIVERY)}/calendarView?{span}"
     assert len(adele.send("GET", path).json()["value"]) == 1
 
 
@@ -822,9 +830,9 @@ def test_requests_are_remembered_as_they_came(
         "POST",
         f"{SOLUTIONS}/{seed.LUNCH_DELIVERY}/appointments/{seed.EXAMPLE_APPOINTMENT}/cancel",
     )
-    assert (
-        first.raw_path
-        == f"{SOLUTIONS}/Contosolunchdelivery%40M365B489948.onmicrosoft.com/appointments/AAMkADKoAAA%3D/cancel"
+    assert first.raw_path == (
+        f"{SOLUTIONS}/Contosolunchdelivery%40M365B489948.onmicrosoft.com"
+        "/appointments/AAMkADKoAAA%3D/cancel"
     )
     assert json.loads(first.body) == {"cancellationMessage": seed.EXAMPLE_MESSAGE}
     assert first.headers["authorization"] == "Bearer adele"
@@ -1208,12 +1216,18 @@ def test_local_control_books_and_resets(
         (
             "faults",
             b'{"step": "cancle"}',
-            "There is no step 'cancle'; the steps are cancel, get, list_businesses, list_appointments, *.",
+            (
+                "There is no step 'cancle'; the steps are cancel, get, list_businesses, "
+                "list_appointments, *."
+            ),
         ),
         (
             "faults",
             b'{"step": "get", "match": {"id": "x"}}',
-            "Nothing can be matched by 'id'; the attributes are business_id, appointment_id, user, attempt.",
+            (
+                "Nothing can be matched by 'id'; the attributes are business_id, appointment_id, "
+                "user, attempt."
+            ),
         ),
         (
             "faults",

@@ -37,7 +37,13 @@ open_door = threading.Event()
 
 
 def described(req: func.HttpRequest) -> func.HttpResponse:
-    seen = {"method": req.method, "url": req.url, "headers": dict(req.headers), "query": dict(req.params), "route": dict(req.route_params)}
+    seen = {
+        "method": req.method,
+        "url": req.url,
+        "headers": dict(req.headers),
+        "query": dict(req.params),
+        "route": dict(req.route_params),
+    }
     return func.HttpResponse(json.dumps(seen), mimetype="application/json")
 
 
@@ -80,7 +86,8 @@ def sync_line(req: func.HttpRequest) -> func.HttpResponse:
 
 @app.route(route="mirror", methods=["POST"])
 def mirror(req: func.HttpRequest) -> func.HttpResponse:
-    return func.HttpResponse(req.get_body(), mimetype=req.headers.get("content-type", "application/octet-stream"), status_code=201)
+    content_type = req.headers.get("content-type", "application/octet-stream")
+    return func.HttpResponse(req.get_body(), mimetype=content_type, status_code=201)
 
 
 @app.route(route="broken", methods=["GET"])
@@ -137,7 +144,10 @@ def send(
     chunked: bool = False,
     timeout: float = 20,
 ) -> Reply:
-    """One request on a connection of its own; headers go out exactly as given, also repeated ones."""
+    """Send one request on a connection of its own.
+
+    Headers go out exactly as given, also repeated ones.
+    """
     address = urlsplit(host.url)
     connection = http.client.HTTPConnection("127.0.0.1", address.port, timeout=timeout)
     try:
@@ -527,9 +537,9 @@ def test_a_busy_port_is_one_sentence_and_exit_code_2(tmp_path: Path) -> None:
         with pytest.raises(RuntimeError):
             second.start()
 
-    assert (
-        second.output()
-        == f"Cannot listen on port {port}: Address already in use. Stop what uses it or choose another with --port.\n"
+    assert second.output() == (
+        f"Cannot listen on port {port}: Address already in use. Stop what uses it or choose "
+        "another with --port.\n"
     )
     assert second.wait() == 2
 

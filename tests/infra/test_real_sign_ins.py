@@ -1,7 +1,7 @@
-"""The samples of docs/clients sign in with Microsoft's own libraries, against the local stack: only
-the authority, and what is trusted, differ from the real thing.
+"""The samples of docs/clients sign in with Microsoft's own libraries, against the local stack.
 
-The sample of a web page is driven in ``tests/browser``.
+Only the authority, and what is trusted, differ from the real thing. ``tests/browser`` drives the
+sample of a web page.
 """
 
 import os
@@ -118,7 +118,7 @@ def test_a_second_factor_is_shown_and_the_cancel_goes_on(facade: Facade, run: Ru
 
 
 def test_a_challenge_that_a_newer_token_answers_asks_nobody(facade: Facade, run: Run) -> None:
-    """Continuous access evaluation: a token is wanted that was issued after some event."""
+    """Continuous access evaluation wants a token that was issued after some event."""
     claims = '{"access_token":{"nbf":{"essential":true,"value":"1"}}}'
     facade.stack.entra.refuse(seed.ADELE, 50076, times=1, claims=claims)
     ended = run(facade.book(), "Adele")

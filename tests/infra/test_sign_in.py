@@ -1,5 +1,6 @@
-"""Signing in at the Entra simulator, as a single-page application does it: authorization code,
-PKCE, and what is refused.
+"""Signing in at the Entra simulator, as a single-page application does it.
+
+Authorization code, PKCE, and what is refused.
 """
 
 import base64

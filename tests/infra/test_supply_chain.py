@@ -1,5 +1,6 @@
-"""What is deployed and what builds it is pinned and known: locked requirements, the deployment
-package, the bill of materials, the workflows.
+"""What is deployed, and what builds it, is pinned and known.
+
+Locked requirements, the deployment package, the bill of materials, the workflows.
 """
 
 import ast
@@ -48,7 +49,7 @@ type Pins = dict[str, Requirement]
 
 @dataclass(frozen=True)
 class Locked:
-    """One entry of a lock file. ``direct`` is whether an input names it."""
+    """One entry of a lock file; ``direct`` says whether an input names it."""
 
     version: str
     hashes: frozenset[str]
@@ -56,7 +57,7 @@ class Locked:
 
 
 def read_pins(text: str) -> Pins:
-    """Read an input: what it names itself, but for other files."""
+    """Read what an input names itself, without the files that it takes over."""
     lines = (line.partition("#")[0].strip() for line in text.splitlines())
     pins = [Requirement(line) for line in lines if line and not line.startswith(("-r ", "-c "))]
     return {canonicalize_name(pin.name): pin for pin in pins}
@@ -144,7 +145,7 @@ def test_only_what_runs_is_deployed() -> None:
 
 
 def test_azure_runs_the_worker_that_the_tests_ran_on(tmp_path: Path) -> None:
-    """Where the package names none, Azure takes a version of its own choice, behind the newest."""
+    """If the package names no version, Azure chooses one, older than the newest."""
     build(tmp_path / "app.zip")
     with zipfile.ZipFile(tmp_path / "app.zip") as package:
         packed = read_lock(package.read("requirements.txt").decode())
@@ -222,8 +223,9 @@ def test_nothing_is_installed_without_its_hash() -> None:
 
 
 def let_through(root: Path) -> set[str]:
-    """Return what func and azd would upload from a clean checkout: what neither .gitignore nor
-    .funcignore keeps away.
+    """Return what func and azd would upload from a clean checkout.
+
+    That is what neither .gitignore nor .funcignore keeps away.
     """
     ignored = [
         read_ignored(root),
@@ -250,8 +252,9 @@ def test_the_package_holds_what_func_and_azd_would_upload_and_no_more() -> None:
 
 
 def test_what_git_must_not_see_is_not_uploaded_either() -> None:
-    """Core Tools puts .python_packages there for its own upload; everything else is a secret, a
-    tool's or a build's.
+    """Everything that git ignores is a secret, or a tool's or build's own.
+
+    Except .python_packages: Core Tools puts it there for its own upload.
     """
     patterns = [
         line
@@ -409,16 +412,15 @@ TARGETS = set(re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE))
 
 
 def mistakes(text: str) -> Iterator[str]:
-    """Say what a reviewer would refuse in a workflow."""
+    """Return what a reviewer would refuse in a workflow."""
     for line in re.findall(r"^.*\buses:.*$", text, re.MULTILINE):
         if not re.fullmatch(
             r"\s*- uses: [A-Za-z-]+/[A-Za-z-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line
         ):
             yield f"not pinned by hash with its version: {line.strip()}"
     workflow = yaml.safe_load(text)
-    if {"pull_request_target", "workflow_run"} & set(
-        workflow[True]
-    ):  # YAML 1.1 takes the word `on` for a truth value
+    if {"pull_request_target", "workflow_run"} & set(workflow[True]):
+        # YAML 1.1 takes the word `on` for a truth value.
         yield "runs strangers' code with this repository's rights"
     if workflow.get("permissions") != {"contents": "read"}:
         yield "may do more than read by default"

@@ -1,5 +1,7 @@
-"""The forged-token table over HTTP: whatever stands in the Authorization header, nobody but us is
-asked and nothing but the contract is answered.
+"""The forged-token table over HTTP.
+
+Whatever stands in the Authorization header, nobody outside is asked, and the answer is one of the
+contract.
 """
 
 import http.client
@@ -23,9 +25,8 @@ from tests.conftest import REPOSITORY
 from tests.tokens import ALLOWED_CLIENTS, FORGERIES, Forger, Forgery, Refusal
 
 SENDABLE = [forgery for forgery in FORGERIES if forgery.cannot_travel is None]
-_PARAMETER = re.compile(
-    r'([A-Za-z_]+)="([\x20\x21\x23-\x5b\x5d-\x7e]*)"'
-)  # RFC 6750 section 3: what error and its kin may hold
+# RFC 6750 section 3: what error and its kin may hold.
+_PARAMETER = re.compile(r'([A-Za-z_]+)="([\x20\x21\x23-\x5b\x5d-\x7e]*)"')
 
 
 class StrictProblem(Problem):
@@ -79,8 +80,10 @@ class Service:
 
 @pytest.fixture(scope="module")
 def running_service(running_stack: LocalStack) -> Iterator[Service]:
-    """A host of its own: made-up key ids use up the refetches of key sets, and the other tenant's
-    key must be there from the start.
+    """A host of its own.
+
+    Made-up key ids use up the refetches of key sets, and the other tenant's key must be there from
+    the start.
     """
     forger = Forger.beside(running_stack.entra)
     environment = running_stack.environment | {"ALLOWED_CLIENT_IDS": ALLOWED_CLIENTS}
@@ -173,8 +176,9 @@ def test_a_forged_token_is_refused_as_the_contract_says_and_goes_no_further(
 def test_a_young_token_with_an_unknown_key_is_asked_to_come_again_while_no_look_is_allowed(
     service: Service,
 ) -> None:
-    """A stranger's made-up key id uses up the look; the user of a new key must not be told that
-    their token is bad.
+    """A stranger's made-up key id uses up the look.
+
+    The user of a new key must not be told that their token is bad.
     """
     for number in range(2):
         old = service.forger.entra.user_token(

@@ -1,5 +1,6 @@
-"""The lists over HTTP, through the official runtime and the simulators: who sees what, pages,
-faults, and what never shows.
+"""The lists over HTTP, through the official runtime and the simulators.
+
+Who sees what, pages, faults, and what never shows.
 """
 
 import json

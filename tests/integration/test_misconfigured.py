@@ -1,8 +1,8 @@
-"""A setting that is missing or contradicts another: one sentence that names it, to the caller and
-in the log, and nothing else.
+"""A setting that is missing or contradicts another.
 
-That a mended setting is picked up without a restart is in test_lazy: a running process's
-environment cannot be changed from outside.
+One sentence names it, to the caller and in the log, and nothing else is said. That a mended setting
+is picked up without a restart is in test_lazy: nobody can change a running process's environment
+from outside.
 """
 
 from pathlib import Path
@@ -21,9 +21,8 @@ from tests.conftest import REPOSITORY
 PATIENCE_S = 60.0
 CREDENTIALS = "CLIENT_SECRET, CLIENT_CERTIFICATE_PATH, MANAGED_IDENTITY_CLIENT_ID"
 
-# What is set, beside or instead of what is right ("" counts as not set), and what is said. Values
-# that must not be repeated hold "mark"; FILE is a file
-# that exists and holds nonsense.
+# What is set, beside or instead of what is right, and what is said. "" counts as not set. Values
+# that must not be repeated hold "mark". FILE is a file that exists and holds nonsense.
 WRONG: dict[str, tuple[dict[str, str], str]] = {
     "no tenant": ({"TENANT_ID": ""}, "The setting TENANT_ID is missing."),
     "no client": ({"CLIENT_ID": ""}, "The setting CLIENT_ID is missing."),
@@ -34,7 +33,10 @@ WRONG: dict[str, tuple[dict[str, str], str]] = {
     "no credential": ({"CLIENT_SECRET": ""}, f"Exactly one of {CREDENTIALS} must be set; none is."),
     "two credentials": (
         {"CLIENT_SECRET": "mark", "MANAGED_IDENTITY_CLIENT_ID": seed.PARTNER_CLIENT_ID},
-        f"Exactly one of {CREDENTIALS} must be set; CLIENT_SECRET and MANAGED_IDENTITY_CLIENT_ID are.",
+        (
+            f"Exactly one of {CREDENTIALS} must be set; CLIENT_SECRET and "
+            "MANAGED_IDENTITY_CLIENT_ID are."
+        ),
     ),
     "a certificate that is none": (
         {
@@ -42,23 +44,38 @@ WRONG: dict[str, tuple[dict[str, str], str]] = {
             "CLIENT_CERTIFICATE_PATH": "FILE",
             "CLIENT_CERTIFICATE_PASSWORD": "mark",
         },
-        "The setting CLIENT_CERTIFICATE_PATH names a file that holds no readable private key and certificate.",
+        (
+            "The setting CLIENT_CERTIFICATE_PATH names a file that holds no readable private key "
+            "and certificate."
+        ),
     ),
     "a cloud without Bookings": (
         {"CLOUD": "china"},
-        "The setting CLOUD is 'china', and Microsoft Bookings does not exist there; use global, usgov or dod.",
+        (
+            "The setting CLOUD is 'china', and Microsoft Bookings does not exist there; use "
+            "global, usgov or dod."
+        ),
     ),
     "Graph in plain text": (
         {"GRAPH_ENDPOINT": "http://mark.example"},
-        "The setting GRAPH_ENDPOINT must be an https address without a path, e.g. https://graph.microsoft.com.",
+        (
+            "The setting GRAPH_ENDPOINT must be an https address without a path, e.g. "
+            "https://graph.microsoft.com."
+        ),
     ),
     "nobody allowed": (
         {"ALLOWED_CLIENT_IDS": ","},
-        "The setting ALLOWED_CLIENT_IDS must be a list with at least one entry, separated by commas.",
+        (
+            "The setting ALLOWED_CLIENT_IDS must be a list with at least one entry, separated by "
+            "commas."
+        ),
     ),
     "no time": (
         {"REQUEST_DEADLINE_SECONDS": "0"},
-        "The setting REQUEST_DEADLINE_SECONDS is not usable: input should be greater than or equal to 2.",
+        (
+            "The setting REQUEST_DEADLINE_SECONDS is not usable: input should be greater than or "
+            "equal to 2."
+        ),
     ),
     "no bundle": (
         {"CA_BUNDLE": "/nowhere/mark.pem"},
@@ -70,7 +87,10 @@ WRONG: dict[str, tuple[dict[str, str], str]] = {
     ),
     "a table and no place": (
         {"IDEMPOTENCY_STORE": "table"},
-        "IDEMPOTENCY_STORE is table, so exactly one of IDEMPOTENCY_TABLE_ENDPOINT and IDEMPOTENCY_TABLE_CONNECTION_STRING must be set.",
+        (
+            "IDEMPOTENCY_STORE is table, so exactly one of IDEMPOTENCY_TABLE_ENDPOINT and "
+            "IDEMPOTENCY_TABLE_CONNECTION_STRING must be set."
+        ),
     ),
     "a place that is none": (
         {"IDEMPOTENCY_STORE": "table", "IDEMPOTENCY_TABLE_CONNECTION_STRING": "mark"},
@@ -78,7 +98,10 @@ WRONG: dict[str, tuple[dict[str, str], str]] = {
     ),
     "telemetry to nowhere": (
         {"TELEMETRY": "azure_monitor", "APPLICATIONINSIGHTS_CONNECTION_STRING": "mark"},
-        "The setting APPLICATIONINSIGHTS_CONNECTION_STRING is no connection string of Application Insights.",
+        (
+            "The setting APPLICATIONINSIGHTS_CONNECTION_STRING is no connection string of "
+            "Application Insights."
+        ),
     ),
 }
 

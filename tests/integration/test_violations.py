@@ -1,4 +1,4 @@
-"""The judge of the storms is only worth something if it finds what it is there to find."""
+"""The judge of the storms is worth something only if it finds what it is there to find."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -104,40 +104,116 @@ UNSEEN = Call("get", US, IDS, unanswered=False, plain=False)
 LIES: Mapping[str, tuple[Kind, Sequence[Told], Truth]] = {
     "no JSON": (Kind.OFF_CONTRACT, [told(b"<html>")], OURS),
     "JSON, but no object": (Kind.OFF_CONTRACT, [told(b"[]")], OURS),
-    "another media type": (Kind.OFF_CONTRACT, [replace(CANCELLED, headers={"Content-Type": "text/html", "Cache-Control": "no-store"})], OURS),
-    "may be stored": (Kind.OFF_CONTRACT, [replace(CANCELLED, headers={"Content-Type": "application/json"})], OURS),
+    "another media type": (
+        Kind.OFF_CONTRACT,
+        [replace(CANCELLED, headers={"Content-Type": "text/html", "Cache-Control": "no-store"})],
+        OURS,
+    ),
+    "may be stored": (
+        Kind.OFF_CONTRACT,
+        [replace(CANCELLED, headers={"Content-Type": "application/json"})],
+        OURS,
+    ),
     "a member too many": (Kind.OFF_CONTRACT, [told(outcome("cancelled", more=1))], OURS),
-    "a member too few": (Kind.OFF_CONTRACT, [told({k: v for k, v in outcome("cancelled").items() if k != "replayed"})], OURS),
-    "a null": (Kind.OFF_CONTRACT, [replace(UNKNOWN, body=json.dumps({**UNKNOWN.members, "claims": None}).encode())], OURS),
-    "a text for a truth value": (Kind.OFF_CONTRACT, [told({**outcome("cancelled"), "confirmed": "true"})], OURS),
-    "another appointment's answer": (Kind.OFF_CONTRACT, [told(outcome("cancelled", appointmentId="other"))], OURS),
-    "not_found that is cancelled": (Kind.OFF_CONTRACT, [told(outcome("not_found", confirmed=False, cancelled=True))], OURS),
-    "a request id that is none": (Kind.OFF_CONTRACT, [told(outcome("cancelled", requestId="1"))], OURS),
-    "a bug": (Kind.OFF_CONTRACT, [told(problem("internal_error", 500, retryable=False), status=500)], STANDS),
+    "a member too few": (
+        Kind.OFF_CONTRACT,
+        [told({k: v for k, v in outcome("cancelled").items() if k != "replayed"})],
+        OURS,
+    ),
+    "a null": (
+        Kind.OFF_CONTRACT,
+        [replace(UNKNOWN, body=json.dumps({**UNKNOWN.members, "claims": None}).encode())],
+        OURS,
+    ),
+    "a text for a truth value": (
+        Kind.OFF_CONTRACT,
+        [told({**outcome("cancelled"), "confirmed": "true"})],
+        OURS,
+    ),
+    "another appointment's answer": (
+        Kind.OFF_CONTRACT,
+        [told(outcome("cancelled", appointmentId="other"))],
+        OURS,
+    ),
+    "not_found that is cancelled": (
+        Kind.OFF_CONTRACT,
+        [told(outcome("not_found", confirmed=False, cancelled=True))],
+        OURS,
+    ),
+    "a request id that is none": (
+        Kind.OFF_CONTRACT,
+        [told(outcome("cancelled", requestId="1"))],
+        OURS,
+    ),
+    "a bug": (
+        Kind.OFF_CONTRACT,
+        [told(problem("internal_error", 500, retryable=False), status=500)],
+        STANDS,
+    ),
     "another status than in the body": (Kind.OFF_CONTRACT, [replace(UNKNOWN, status=502)], OURS),
-    "final where a repeat helps": (Kind.OFF_CONTRACT, [told(problem("outcome_unknown", 504, retryable=False), status=504)], OURS),
-    "busy, without a wait": (Kind.OFF_CONTRACT, [told(problem("overloaded", 503, retryable=True), status=503)], STANDS),
-    "busy, with two waits": (Kind.OFF_CONTRACT, [replace(BUSY, headers={**BUSY.headers, "Retry-After": "2"})], STANDS),
+    "final where a repeat helps": (
+        Kind.OFF_CONTRACT,
+        [told(problem("outcome_unknown", 504, retryable=False), status=504)],
+        OURS,
+    ),
+    "busy, without a wait": (
+        Kind.OFF_CONTRACT,
+        [told(problem("overloaded", 503, retryable=True), status=503)],
+        STANDS,
+    ),
+    "busy, with two waits": (
+        Kind.OFF_CONTRACT,
+        [replace(BUSY, headers={**BUSY.headers, "Retry-After": "2"})],
+        STANDS,
+    ),
     "late": (Kind.LATE, [replace(CANCELLED, answered_at=CANCELLED.asked_at + 10.1)], OURS),
     "cancelled, and it stands": (Kind.CANCELLED_YET_STANDING, [MAYBE_CANCELLED], STANDS),
-    "cancelled, and it stood then": (Kind.CANCELLED_YET_STANDING, [replace(CANCELLED, stands=True)], OURS),
+    "cancelled, and it stood then": (
+        Kind.CANCELLED_YET_STANDING,
+        [replace(CANCELLED, stands=True)],
+        OURS,
+    ),
     "cancelled, and it never was": (Kind.CANCELLED_YET_NEVER_BOOKED, [MAYBE_CANCELLED], NEVER),
-    "cancelled, before it was": (Kind.CANCELLED_YET_NEVER_BOOKED, [MAYBE_CANCELLED], replace(OURS, booked={IDS: 110.0})),
-    "cancelled, confirmed, before it was": (Kind.CONFIRMED_YET_NOT_OURS, [replace(CANCELLED, answered_at=98.0, asked_at=97.0)], OURS),
+    "cancelled, before it was": (
+        Kind.CANCELLED_YET_NEVER_BOOKED,
+        [MAYBE_CANCELLED],
+        replace(OURS, booked={IDS: 110.0}),
+    ),
+    "cancelled, confirmed, before it was": (
+        Kind.CONFIRMED_YET_NOT_OURS,
+        [replace(CANCELLED, answered_at=98.0, asked_at=97.0)],
+        OURS,
+    ),
     "cancelled, confirmed, by somebody else": (Kind.CONFIRMED_YET_NOT_OURS, [CANCELLED], THEIRS),
     "not found, and it stands": (Kind.ABSENT_YET_STANDING, [MAYBE_ABSENT], STANDS),
-    "not found, and it stood then": (Kind.ABSENT_YET_STANDING, [replace(MAYBE_ABSENT, stands=True)], OURS),
+    "not found, and it stood then": (
+        Kind.ABSENT_YET_STANDING,
+        [replace(MAYBE_ABSENT, stands=True)],
+        OURS,
+    ),
     "not found, confirmed, and we cancelled it": (Kind.ABSENT_YET_OURS, [ABSENT], OURS),
-    "not found, confirmed, after not knowing": (Kind.ABSENT_YET_OURS, [UNKNOWN, replace(ABSENT, asked_at=102, answered_at=103)], OURS),
+    "not found, confirmed, after not knowing": (
+        Kind.ABSENT_YET_OURS,
+        [UNKNOWN, replace(ABSENT, asked_at=102, answered_at=103)],
+        OURS,
+    ),
     "nothing changed, and we cancelled it": (Kind.UNCHANGED_YET_OURS, [BROKEN], OURS),
     "cancelled twice": (Kind.SECOND_CANCEL, [CANCELLED], cancelled_by(US, US)),
     "a second mail": (Kind.SECOND_MAIL, [CANCELLED], cancelled_by(US, mails=2)),
     "no mail": (Kind.SECOND_MAIL, [CANCELLED], replace(OURS, outbox=[])),
     "mail to one side only": (Kind.SECOND_MAIL, [CANCELLED], replace(OURS, outbox=OURS.outbox[:1])),
-    "sent again without a look": (Kind.BLIND_REPEAT, [CANCELLED], replace(OURS, calls=[OPEN, DONE])),
-    "sent again after a look that showed nothing": (Kind.BLIND_REPEAT, [CANCELLED], replace(OURS, calls=[OPEN, UNSEEN, DONE])),
+    "sent again without a look": (
+        Kind.BLIND_REPEAT,
+        [CANCELLED],
+        replace(OURS, calls=[OPEN, DONE]),
+    ),
+    "sent again after a look that showed nothing": (
+        Kind.BLIND_REPEAT,
+        [CANCELLED],
+        replace(OURS, calls=[OPEN, UNSEEN, DONE]),
+    ),
     "unknown in a healthy world": (Kind.UNSETTLED, [replace(UNKNOWN, healthy=True)], OURS),
-}  # fmt: skip
+}
 
 TRUTHS: Mapping[str, tuple[Sequence[Told], Truth]] = {
     "cancelled": ([CANCELLED], OURS),

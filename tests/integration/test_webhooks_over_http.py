@@ -1,5 +1,6 @@
-"""Webhooks over HTTP, through the official runtime: who is let in, what a sender is answered, that
-one delivery is one cancel, and whose token is used.
+"""Webhooks over HTTP, through the official runtime.
+
+Who is let in, what a sender is answered, that one delivery is one cancel, and whose token is used.
 """
 
 import base64
@@ -365,7 +366,8 @@ STATUSES = {row.status.value for row in TABLE.values()} - {500} | {200}
 def test_no_input_is_answered_with_anything_but_the_contract(
     sender: Sender, headers: dict[str, bytes], body: bytes, sent: bytes | None
 ) -> None:
-    answer = sender.send(body, headers=headers, sent=sent)  # type: ignore[arg-type]  # bytes are sent as they are
+    # Bytes are sent as they are.
+    answer = sender.send(body, headers=headers, sent=sent)  # type: ignore[arg-type]
 
     assert answer.status_code in STATUSES
     assert answer.status_code not in (408, 410)
@@ -514,9 +516,8 @@ def test_a_delivery_is_remembered_for_a_week(entra_with_role: LocalStack) -> Non
 def test_a_user_is_never_acted_for_as_the_application_whatever_fails(
     sender_among_users: Sender, facade: Facade, trouble: str
 ) -> None:
-    outcome_of(
-        sender_among_users.deliver(facade.book())
-    )  # so that there is a token that could be borrowed
+    # So that there is a token that could be borrowed.
+    outcome_of(sender_among_users.deliver(facade.book()))
     facade.stack.entra.clear_received()
     facade.stack.graph.clear_received()
     match trouble:

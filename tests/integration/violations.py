@@ -35,10 +35,10 @@ class Ids(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """One request and its answer, as a caller saw them. Times in seconds since the epoch.
+    """One request and its answer, as a caller saw them; times in seconds since the epoch.
 
-    ``stands``: whether the appointment stood right after the answer. ``healthy``: asked when
-    nothing was amiss any more, so it has to end.
+    ``stands`` is whether the appointment stood right after the answer. ``healthy`` says that
+    nothing was amiss any more at the request, so it has to end.
     """
 
     caller: str
@@ -140,9 +140,8 @@ class Call:
 class Watch(Faults):
     """Faults that remember every cancel and look, in the order of arrival.
 
-    With ``trust`` False every cancel counts as unanswered, as where callers are killed.
-
-    ``slow_s``: an answer that comes later than this is none.
+    With ``trust`` False every cancel counts as unanswered, as where callers are killed. An answer
+    that comes later than ``slow_s`` counts as none.
     """
 
     def __init__(self, *, trust: bool = True, slow_s: float = 60.0) -> None:
@@ -266,10 +265,11 @@ class Violation:
 def judge(
     told: Iterable[Told], truth: Truth, *, within_s: float, recorded: bool = True
 ) -> list[Violation]:
-    """Return every violation. ``within_s``: how long an answer may take, margin included.
+    """Return every violation.
 
-    ``recorded``: the store of records never failed. Where it did, a repeat may not know of the
-    cancel before it; what it is told has to be true all the same.
+    ``within_s`` is how long an answer may take, margin included. ``recorded`` says that the store
+    of records never failed. After a failure a repeat may not know of the cancel before it; what its
+    caller is told has to be true all the same.
     """
     told = sorted(told, key=lambda one: one.answered_at)
     ours = _Ours(told, truth)
@@ -340,8 +340,8 @@ def _untrue(one: Told, truth: Truth, ours: _Ours) -> Iterator[Kind]:
                 yield Kind.UNCHANGED_YET_OURS
 
 
-# status, retryable, whether a wait has to be named: what a well-formed request of an allowed caller
-# may be answered but for an outcome.
+# What a well-formed request of an allowed caller may be answered, except an outcome: status,
+# retryable, and whether the answer names a wait.
 _PROBLEMS: Mapping[str, tuple[int, bool, bool]] = {
     "request_in_progress": (409, True, True),
     "throttled": (429, True, True),
@@ -415,8 +415,9 @@ def _judge_effects(truth: Truth) -> Iterator[Violation]:
 
 
 def _judge_calls(calls: Sequence[Call]) -> Iterator[Violation]:
-    """Graph itself mails once only where it is kind; so each repeat has to be one that a look has
-    shown to be needed.
+    """Each repeat has to be one that a look has shown to be needed.
+
+    Graph itself mails once only because it is kind.
     """
     open_ends: dict[tuple[str, Ids], bool] = {}
     for call in calls:

@@ -1,11 +1,11 @@
 """The pages that document the API.
 
-Swagger UI over the committed OpenAPI document, self-hosted. ``python -m infra.local.console.docs
-FOLDER`` writes them to publish.
+Swagger UI shows the committed OpenAPI document. ``python -m infra.local.console.docs FOLDER``
+writes the pages for publishing.
 
-Owns which files they are made of and their Content-Security-Policy. Swagger UI comes as the pinned
-package flask-swagger-ui, of which only the files are used. Nothing is asked of another host, and no
-request can be tried from the page: it documents, the console demonstrates.
+Owns their files and their Content-Security-Policy. The pinned package flask-swagger-ui brings the
+files of Swagger UI; nothing else of it is used. The pages ask no other host for anything. A reader
+cannot try a request on them: the pages document, the console demonstrates.
 """
 
 import argparse
@@ -24,15 +24,18 @@ _SWAGGER_UI: Final = {
     "swagger-ui.css": "swagger-ui.css",
     "swagger-ui.LICENSE.txt": "LICENSE",
 }
-# Swagger UI's own icons are data: images. The same policy stands in index.html, for hosts of static
-# files that set no headers.
-POLICY: Final = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'"
+# Swagger UI's own icons are data: images. index.html repeats the policy, for hosts of static files
+# that set no headers.
+POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'"
+)
 
 
 def pages() -> Mapping[str, Path]:
     """Return the files by the names under which they are published.
 
-    A missing document is named all the same.
+    The result also names a missing document.
     """
     own = {path.name: path for path in sorted(_FOLDER.iterdir())}
     return {
@@ -43,7 +46,7 @@ def pages() -> Mapping[str, Path]:
 
 
 def build(target: Path) -> None:
-    """Write the pages to a folder, which is made when it is missing.
+    """Write the pages to a folder; make the folder if it is missing.
 
     Errors: FileNotFoundError when there is no OpenAPI document.
     """
@@ -66,15 +69,16 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"The pages cannot be built: {error.filename} is missing.", file=sys.stderr)
         return 1
     print(
-        f"Wrote {target}/: serve or publish it as it is, e.g. with python -m http.server --directory {target}"
+        f"Wrote {target}/: serve or publish it as it is, e.g. with python -m http.server "
+        f"--directory {target}"
     )
     return 0
 
 
 def _swagger_ui() -> Path:
-    """Return the folder of Swagger UI's files, without importing the package they come in.
+    """Return the folder of Swagger UI's files, without importing their package.
 
-    Errors: RuntimeError when it is not installed.
+    Errors: RuntimeError when the package is not installed.
     """
     spec = find_spec("flask_swagger_ui")
     if spec is None or not spec.submodule_search_locations:

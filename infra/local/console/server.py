@@ -1,11 +1,10 @@
-"""The console: a partner's web app in miniature, served from an origin of its own, and beside it
-the pages that document the API (``/docs/``).
+"""The console's server: a partner's web app in miniature, and the pages that document the API.
 
-Owns its addresses, its headers and what it tells the page about the rest of the stack; the page
-itself is in ``page/``. The simulators speak TLS with a certificate that no browser trusts, so a
-console also opens plain doors to them: on loopback a browser takes http for as safe as https. The
-service is called as it stands, from another origin: whether it answers pages of this one is the
-host's setting (``Host.CORS``), not the app's.
+Owns its addresses, its headers, and what the page learns about the rest of the stack. The page
+itself is in ``page/``, the documentation under ``/docs/``. The simulators speak TLS with a
+certificate that no browser trusts. So a console also opens plain doors to them: on loopback a
+browser takes http for as safe as https. The page calls the service from another origin; the host's
+setting ``Host.CORS`` decides whether it may, not the app.
 """
 
 import json
@@ -49,8 +48,8 @@ class Console:
 
     Ports of 0 take free ones. Errors: OSError when a port is busy.
 
-    ``facade_url`` is where the service answers; it may be set after the start, when the host, which
-    has to know this console's origin, runs.
+    ``facade_url`` is where the service answers. Set it after the start if the host, which has to
+    know this console's origin, starts later.
     """
 
     def __init__(
@@ -97,10 +96,10 @@ class Console:
         self._running.close()
 
     def settings(self) -> dict[str, object]:
-        """Return what the page has to know:
+        """Return what the page has to know.
 
-        ``partner`` is what any partner's app is configured with, ``stack`` is for the local tools
-        alone.
+        ``partner`` is the configuration that any partner's app has. ``stack`` is for the local
+        tools alone.
         """
         first, last = _seeded_days()
         return {
@@ -146,7 +145,7 @@ class Console:
             return web.Response(status=404, text="There is no such page.", headers=_HEADERS)
         if name != "openapi.json":
             return _file(found, DOCS_POLICY)
-        # The document says where it was read from, and here that is not the service.
+        # The document says that it was read from the service, which is not true here.
         document = json.loads(found.read_text("utf-8"))
         document["servers"] = [{"url": f"{self.facade_url}/api", "description": "The service."}]
         headers = {**_HEADERS, "Content-Security-Policy": DOCS_POLICY}
@@ -159,7 +158,7 @@ class Console:
 
 
 def content_policy(called: Iterable[str]) -> str:
-    """Return the console's Content-Security-Policy: its own files, and the addresses it calls.
+    """Return the console's Content-Security-Policy: its own files, and the addresses that it calls.
 
     No inline code, no markup made from strings.
     """
@@ -193,9 +192,7 @@ def _file(path: Path, policy: str) -> web.Response:
 
 
 def _seeded_days() -> tuple[str, str]:
-    """Return the first and the last day to show at the start: a month from the first seeded
-    appointment.
-    """
+    """Return the days to show at the start: a month from the first seeded appointment."""
     moments = [
         moment
         for appointment in seed.APPOINTMENTS

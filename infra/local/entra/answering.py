@@ -1,5 +1,6 @@
-"""How an address of the Entra simulator answers: ordinarily, with a refusal, or with what a fault
-wants instead.
+"""How an address of the Entra simulator answers.
+
+It gives the ordinary answer, a refusal, or what a fault wants instead.
 """
 
 import uuid
@@ -15,7 +16,7 @@ NO_STORE: Final = {"Cache-Control": "no-store, no-cache", "Pragma": "no-cache"}
 
 
 class Answering:
-    """Answers with the faults that are planned."""
+    """Answers, and plays the planned faults."""
 
     def __init__(self, faults: Faults, now: Callable[[], float]) -> None:
         self._faults = faults
@@ -46,8 +47,10 @@ def unknown_tenant(segment: str, error: str) -> Refused:
     """Return the refusal of a request for a tenant that is not here."""
     return Refused(
         90002,
-        f"Tenant '{segment}' not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud. "
-        "Check with your subscription administrator, this may happen if there are no active subscriptions for the tenant.",
+        f"Tenant '{segment}' not found. Check to make sure you have the correct tenant ID and "
+        "are signing into the correct cloud. "
+        "Check with your subscription administrator, this may happen if there are no active "
+        "subscriptions for the tenant.",
         error=error,
     )
 

@@ -1,6 +1,6 @@
-"""How the application under test may prove itself: secrets, certificates, federated credentials,
-and the managed identities of its host.
+"""How the application under test may prove itself.
 
+Owns its secrets, certificates and federated credentials, and the managed identities of its host.
 Every method is safe to use from any thread while requests are served. Does *not* check a proof
 (``exchange.clients``).
 """
@@ -21,9 +21,9 @@ TOKEN_EXCHANGE_AUDIENCE = "api://AzureADTokenExchange"
 
 @dataclass(frozen=True, slots=True)
 class FederatedCredential:
-    """A token of ``issuer`` for ``subject`` and ``audience`` stands for the application.
+    """A token of ``issuer`` for ``subject`` and ``audience`` proves the application.
 
-    ``issuer`` None: this tenant's own v2 issuer.
+    ``issuer`` None means this tenant's own v2 issuer.
     """
 
     subject: str
@@ -62,14 +62,14 @@ class Credentials:
             self._secrets.pop(value, None)
 
     def expire_secret(self, value: str | None = None) -> None:
-        """Let one secret, or all of them, be past their end (AADSTS7000222)."""
+        """Make one secret, or all of them, expire (AADSTS7000222)."""
         with self._lock:
             for known in self._secrets:
                 if value in (None, known):
                     self._secrets[known] = False
 
     def secret_state(self, value: str) -> bool | None:
-        """Return whether a secret is still valid; None for one that is not known."""
+        """Return whether a secret is still valid; None for an unknown one."""
         with self._lock:
             return next(
                 (
@@ -98,7 +98,7 @@ class Credentials:
             return self._certificates.get(thumbprint.rstrip("="))
 
     def add_managed_identity(self, client_id: str, principal_id: str) -> None:
-        """Give the host a user-assigned managed identity; on its own it opens nothing."""
+        """Give the host a user-assigned managed identity; alone it allows nothing."""
         with self._lock:
             self._identities[client_id] = principal_id
 
@@ -110,7 +110,7 @@ class Credentials:
     def add_federated_credential(self, credential: FederatedCredential) -> None:
         """Accept tokens of this kind instead of a secret.
 
-        Nothing is checked until one arrives, as at Entra.
+        As at Entra, nothing is checked until a token arrives.
         """
         with self._lock:
             self._federated.add(credential)

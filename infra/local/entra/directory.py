@@ -1,8 +1,7 @@
-"""What the simulated directory knows beyond its keys: people's standing, and the refusals a test
-has ordered. The application's credentials are in ``credentials``.
+"""What the simulated directory knows of people: their standing, and refusals that a test orders.
 
-Every method is safe to use from any thread while requests are served; no HTTP and no cryptography
-of tokens here.
+The application's credentials are in ``credentials``. Every method is safe to use from any thread
+while requests are served. No HTTP here, and no cryptography of tokens.
 """
 
 from collections.abc import Callable, Iterable
@@ -41,8 +40,10 @@ class Directory(Credentials):
         self.reset()
 
     def reset(self) -> None:
-        """Return to the seeded state: everybody consents, one secret, no certificate, no managed
-        identity, nothing ordered.
+        """Return to the seeded state.
+
+        Everybody consents; there is one secret, no certificate, no managed identity and no ordered
+        refusal.
         """
         with self._lock:
             self._without_consent: set[str] = set()
@@ -55,8 +56,9 @@ class Directory(Credentials):
             self.granted_roles: tuple[str, ...] = seed.APP_ROLES
 
     def tenant(self, segment: str) -> str | None:
-        """Return the tenant id for the first segment of a path: a GUID or the seeded domain, or
-        ``common`` for the shared endpoints.
+        """Return the tenant id for the first segment of a path.
+
+        The segment is a GUID, the seeded domain, or ``common`` for the shared endpoints.
         """
         segment = segment.lower()
         if segment in ("common", "organizations"):
@@ -78,9 +80,9 @@ class Directory(Credentials):
             self._without_consent.discard(user.object_id)
 
     def require_mfa(self, user: seed.User, claims_json: str | None = None) -> None:
-        """Demand more of the user (AADSTS50076 with these claims) until an assertion shows it:
+        """Demand more of the user (AADSTS50076 with these claims) until an assertion shows it.
 
-        ``mfa`` in ``amr``, or the demanded value in ``acrs``.
+        It shows ``mfa`` in ``amr``, or the demanded value in ``acrs``.
         """
         with self._lock:
             self._demands[user.object_id] = claims_json or CONDITIONAL_ACCESS_CLAIMS
@@ -101,16 +103,14 @@ class Directory(Credentials):
             self._disabled.discard(user.object_id)
 
     def revoke_sessions(self, user: seed.User) -> None:
-        """Refuse every assertion of the user minted before this moment (AADSTS50173); later ones
-        are good.
-        """
+        """Refuse every earlier assertion of the user (AADSTS50173), but no later one."""
         with self._lock:
             self._revoked[user.object_id] = (self._next_sequence(), self._now())
 
     def check_session(self, object_id: str, minted: tuple[int, float]) -> None:
-        """Let a session of the user pass, begun at that (running number, time).
+        """Check that a session of the user may go on. Errors: Refused.
 
-        Errors: Refused.
+        It began at that (running number, time).
         """
         with self._lock:
             if object_id in self._disabled:
@@ -121,9 +121,9 @@ class Directory(Credentials):
                 raise Refused(50173)
 
     def check_standing(self, object_id: str, minted: tuple[int, float]) -> None:
-        """Let the user of an assertion pass, minted at that (running number, time).
+        """Check that the user of an assertion may have a token. Errors: Refused.
 
-        Errors: Refused.
+        The assertion was minted at that (running number, time).
         """
         with self._lock:
             self.check_session(object_id, minted)
@@ -131,7 +131,7 @@ class Directory(Credentials):
                 raise Refused(65001)
 
     def demand(self, object_id: str) -> str | None:
-        """Return what is demanded of the user beyond a password, as claims JSON."""
+        """Return what the directory demands of the user beyond a password, as claims JSON."""
         with self._lock:
             return self._demands.get(object_id)
 
@@ -145,8 +145,9 @@ class Directory(Credentials):
         times: int | None = None,
         claims: str | None = None,
     ) -> None:
-        """Answer the user's exchanges (None: everybody's) with a row of ``REFUSALS``, ``times``
-        times or until cleared. Errors: KeyError.
+        """Answer the user's exchanges with a row of ``REFUSALS``. Errors: KeyError.
+
+        It happens ``times`` times, or until cleared. A user of None means everybody.
         """
         REFUSALS[aadsts]
         with self._lock:
@@ -158,7 +159,7 @@ class Directory(Credentials):
             self._ordered.clear()
 
     def take_refusal(self, object_id: str) -> Refused | None:
-        """Return the refusal ordered for this user, oldest first, and count it as used."""
+        """Return the oldest refusal that is ordered for this user, and count it as used."""
         with self._lock:
             for order in self._ordered:
                 if order.object_id in (None, object_id):

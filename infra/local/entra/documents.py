@@ -1,6 +1,6 @@
-"""The metadata documents that Entra publishes:
+"""The metadata documents that Entra publishes.
 
-OpenID configuration (v1 and v2), key sets, and the list of its instances.
+They are the OpenID configuration (v1 and v2), the key sets, and the list of Entra's instances.
 """
 
 from collections.abc import Iterable
@@ -18,9 +18,9 @@ from infra.local.entra.tokens import TokenMint
 def openid_configuration(
     base_url: str, issuer: str, tenant: str, version: str
 ) -> dict[str, object]:
-    """Return a tenant's OpenID configuration: no more than what exists here.
+    """Return a tenant's OpenID configuration, with only what exists here.
 
-    ``tenant`` is what stands in the addresses: a GUID or ``common``.
+    ``tenant`` is what the addresses hold: a GUID or ``common``.
     """
     home = f"{base_url}/{tenant}"
     document: dict[str, object] = {
@@ -52,7 +52,7 @@ def openid_configuration(
         "msgraph_host": "graph.microsoft.com",
         "rbac_url": "https://pas.windows.net",
     }
-    if version == "2.0":  # nothing here signs in by the older protocol
+    if version == "2.0":  # nobody here signs in by the older protocol
         document |= {
             "token_endpoint": f"{home}/oauth2/v2.0/token",
             "authorization_endpoint": f"{home}/oauth2/v2.0/authorize",
@@ -69,7 +69,7 @@ def openid_configuration(
 def key_set(keys: Iterable[SigningKey], issuer: str, version: str) -> dict[str, object]:
     """Return the published keys.
 
-    In v2 each says whose it is: ``issuer``, or its own where it speaks for one tenant only.
+    In v2 each key names its issuer: ``issuer``, or its own if it speaks for one tenant only.
     """
     entries = []
     for key in keys:
@@ -81,8 +81,9 @@ def key_set(keys: Iterable[SigningKey], issuer: str, version: str) -> dict[str, 
 
 
 def instance_metadata(base_url: str, tenant: str) -> dict[str, object]:
-    """Return the answer of instance discovery: where the tenant's configuration is, and which hosts
-    are one instance.
+    """Return the answer of instance discovery.
+
+    It says where the tenant's configuration is, and which hosts are one instance.
     """
     host = urlsplit(base_url).netloc
     return {
@@ -142,9 +143,8 @@ class DocumentRoutes:
         def answer() -> web.Response:
             address = urlsplit(request.query.get("authorization_endpoint", ""))
             tenant = address.path.strip("/").partition("/")[0]
-            if (
-                address.hostname != urlsplit(self._mint.base_url).hostname or not tenant
-            ):  # MSAL leaves the port out
+            if address.hostname != urlsplit(self._mint.base_url).hostname or not tenant:
+                # MSAL leaves the port out.
                 raise Refused(50049)
             return web.json_response(instance_metadata(self._mint.base_url, tenant))
 

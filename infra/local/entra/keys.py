@@ -1,5 +1,6 @@
-"""The Entra simulator's signing keys (made once, published as a JSON Web Key Set, rotated on
-demand) and the signatures made with them.
+"""The Entra simulator's signing keys, and the signatures made with them.
+
+The keys are made once, published as a JSON Web Key Set, and rotated on demand.
 """
 
 import base64
@@ -23,10 +24,9 @@ _HASHES = {"256": hashes.SHA256(), "384": hashes.SHA384(), "512": hashes.SHA512(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SigningKey:
-    """One RSA key with its certificate (DER). ``kid`` is the certificate's thumbprint, as at Entra.
+    """One RSA key with its certificate (DER); ``kid`` is the certificate's thumbprint, as at Entra.
 
-    ``issuer`` replaces the issuer that the key is published with: a key that speaks for one tenant
-    only.
+    ``issuer`` replaces the published issuer, for a key that speaks for one tenant only.
     """
 
     kid: str
@@ -47,7 +47,10 @@ class SigningKey:
         )
 
     def jwk(self) -> dict[str, object]:
-        """Return the JSON Web Key as Entra publishes it: no ``alg``; ``x5t`` equal to ``kid``."""
+        """Return the JSON Web Key as Entra publishes it.
+
+        It has no ``alg``, and ``x5t`` equal to ``kid``.
+        """
         numbers = self.public_key.public_numbers()
         return {
             "kty": "RSA",
@@ -61,7 +64,7 @@ class SigningKey:
 
 
 def make_signing_key(*, issuer: str | None = None) -> SigningKey:
-    """Make a key that nobody publishes yet (RSA, 2048 bit; some 50 ms)."""
+    """Make a key that nobody publishes yet (RSA, 2048 bit; about 50 ms)."""
     private_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     name = x509.Name(
         [x509.NameAttribute(NameOID.COMMON_NAME, "accounts.accesscontrol.windows.net")]
@@ -81,7 +84,7 @@ def make_signing_key(*, issuer: str | None = None) -> SigningKey:
 
 
 class KeyRing:
-    """The current signing key and all that are published; safe to use from any thread."""
+    """The current signing key and all published keys; safe to use from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -104,8 +107,9 @@ class KeyRing:
             return next((key for key in self._published if key.kid == kid), None)
 
     def rotate(self, key: SigningKey | None = None, *, keep_old: bool = True) -> SigningKey:
-        """Sign with ``key``, or with a new one, from now on; the old ones stay published if
-        ``keep_old``.
+        """Sign with ``key``, or with a new one, from now on.
+
+        The old keys stay published if ``keep_old``.
         """
         key = key or make_signing_key()
         with self._lock:
@@ -119,8 +123,9 @@ class KeyRing:
             self._published = [*self._published, key]
 
     def unpublish(self, kid: str) -> None:
-        """Take a key out of the key set; if it is the current one it goes on signing what nobody
-        can verify.
+        """Take a key out of the key set.
+
+        If it is the current key, it goes on signing what nobody can verify.
         """
         with self._lock:
             self._published = [key for key in self._published if key.kid != kid]
@@ -134,18 +139,18 @@ def b64url(data: bytes) -> str:
 def sign_compact(
     header: bytes, payload: bytes, key: SigningKey, *, algorithm: str = "RS256"
 ) -> str:
-    """Sign exactly these bytes; so that a test can write what no serializer writes (duplicate
-    members, odd numbers).
+    """Sign exactly these bytes.
 
-    ``none`` leaves the signature empty; ``HS256`` and its kin use the public key (PEM) as the
-    secret, the classical confusion.
+    So a test can write what no serializer writes (duplicate members, odd numbers). ``none`` leaves
+    the signature empty. ``HS256`` and its kin use the public key (PEM) as the secret, the classical
+    confusion.
     """
     signed = f"{b64url(header)}.{b64url(payload)}"
     return f"{signed}.{b64url(signature(signed.encode(), key, algorithm))}"
 
 
 def signature(data: bytes, key: SigningKey, algorithm: str) -> bytes:
-    """Sign by any algorithm a forger might name; unknown ones are signed as RS256."""
+    """Sign by any algorithm that a forger might name; an unknown one counts as RS256."""
     family, digest = algorithm[:2].upper(), _HASHES.get(algorithm[2:], _HASHES["256"])
     if algorithm.lower() == "none":
         return b""
@@ -176,7 +181,10 @@ def encode_header(members: Claims) -> str:
 
 
 def hash_nonce(members: Claims) -> dict[str, object]:
-    """Replace a ``nonce`` by its SHA-256: what is signed of such a header, and not what is sent."""
+    """Replace a ``nonce`` by its SHA-256.
+
+    Entra signs a header with the hash and sends the header with the plain nonce.
+    """
     if "nonce" not in members:
         return dict(members)
     return {**members, "nonce": b64url(hashlib.sha256(str(members["nonce"]).encode()).digest())}

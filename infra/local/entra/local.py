@@ -1,8 +1,8 @@
-"""The developer's side door of the Entra simulator, under ``/_local``: tokens for the seeded users,
-faults, key rotation, reset. Not part of Entra.
+"""The developer's side door of the Entra simulator, under ``/_local``; not a part of Entra.
 
-Open to every program on this machine but to no web page other than the console's (``server``,
-which the simulator puts in front of it).
+Owns tokens for the seeded users, faults, key rotation and reset. Open to every program on this
+machine, but to no web page other than the console's. ``server``, which the simulator puts in front
+of it, sees to that.
 """
 
 from collections.abc import Awaitable, Callable
@@ -31,8 +31,8 @@ class PageWish(BaseModel):
 class TokenWish(BaseModel):
     """A developer's request for a token.
 
-    ``user``: an object id, a user name, or a part of the name; ``mfa``: as if signed in with two
-    factors.
+    ``user`` is an object id, a user name, or a part of the name. ``mfa`` means: as if signed in
+    with two factors.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,7 +58,8 @@ def find_user(wanted: str) -> seed.User:
     if len(found) != 1:
         known = ", ".join(user.username for user in seed.USERS)
         raise ValueError(
-            f"{'Nobody' if not found else 'More than one person'} here is called '{wanted}'. The users are {known}."
+            f"{'Nobody' if not found else 'More than one person'} here is called '{wanted}'. "
+            f"The users are {known}."
         )
     return found[0]
 
@@ -72,7 +73,7 @@ def add_developer_routes(
     rotate_keys: Callable[[], SigningKey],
     reset: Callable[[], None],
 ) -> None:
-    """Add the ``/_local`` routes. Bad input is answered 400 with ``{"error": "<a sentence>"}``."""
+    """Add the ``/_local`` routes; bad input gets 400 with ``{"error": "<a sentence>"}``."""
 
     async def token(request: web.Request) -> web.Response:
         wish = TokenWish.model_validate_json(await request.read() or b"{}")

@@ -1,10 +1,10 @@
-"""A simulator of Microsoft Entra ID over HTTP: discovery, key sets, the token endpoint, and App
-Service's managed-identity endpoint.
+"""A simulator of Microsoft Entra ID over HTTP.
 
-It verifies what Entra verifies and words its answers as Entra does, for one API in one or more
-tenants. A page signs people in at ``/authorize``; a developer may also ask ``POST /_local/token``
-for a user's token. State is changed from any thread while requests are served. The parts:
-the modules beside this one, ``exchange`` and ``sign_in``.
+Owns discovery, key sets, the token endpoint, and App Service's managed-identity endpoint. It
+verifies what Entra verifies and words its answers as Entra does, for one API in one or more
+tenants. A page signs people in at ``/authorize``. A developer may also ask ``POST /_local/token``
+for a user's token. Any thread may change its state while requests are served. Its parts are the
+modules beside this one, ``exchange`` and ``sign_in``.
 """
 
 import re
@@ -41,7 +41,7 @@ _DOCUMENT = re.compile(r"/(\.well-known|discovery)/")
 class Received:
     """A request as it came in.
 
-    ``headers`` are found in any case; ``path`` is without the query; ``at`` in seconds since 1970.
+    ``headers`` are found in any case. ``path`` has no query. ``at`` is in seconds since 1970.
     """
 
     method: str
@@ -52,13 +52,14 @@ class Received:
 
 
 class EntraSimulator(Directory):
-    """Entra ID for one API; ``Directory`` says what can be changed about users and credentials,
-    ``TokenMint`` what the tokens are.
+    """Entra ID for one API.
 
-    Faults have the steps ``discovery`` and ``jwks`` (match: tenant, version), ``token`` (match:
-    user, the object id in the assertion; grant, the ``grant_type`` as sent; tenant; client_id) and
-    ``managed_identity`` (match: client_id, resource). ``page_origins`` are the web pages that may
-    use ``/_local``, ``sign_in`` knows those that may sign people in; both outlive a reset.
+    ``Directory`` says what can be changed about users and credentials, ``TokenMint`` what the
+    tokens are. Faults have these steps: ``discovery`` and ``jwks`` (match: tenant, version),
+    ``token`` (match: user, the object id in the assertion; grant, the ``grant_type`` as sent;
+    tenant; client_id) and ``managed_identity`` (match: client_id, resource). ``page_origins`` are
+    the web pages that may use ``/_local``; ``sign_in`` knows those that may sign people in. Both
+    outlive a reset.
     """
 
     def __init__(
@@ -89,8 +90,9 @@ class EntraSimulator(Directory):
 
     @property
     def base_url(self) -> str:
-        """The address this simulator is known by, without a trailing slash: in documents, and in
-        the issuer of v2 tokens.
+        """The address by which others know this simulator, without a trailing slash.
+
+        It stands in documents, and in the issuer of v2 tokens.
         """
         return self._mint.base_url
 
@@ -114,14 +116,15 @@ class EntraSimulator(Directory):
 
     @property
     def received(self) -> list[Received]:
-        """Every request so far, those under ``/_local`` excepted."""
+        """Every request so far, except those under ``/_local``."""
         with self._record_lock:
             return list(self._received)
 
     @property
     def asked(self) -> list[Received]:
-        """What was received for somebody: without the documents that a worker loads for itself,
-        whenever it does (metadata, keys).
+        """The requests so far that came for somebody.
+
+        Without the documents that a worker loads for itself at any time (metadata, keys).
         """
         return [
             one
@@ -130,8 +133,9 @@ class EntraSimulator(Directory):
         ]
 
     def exchanges(self) -> int:
-        """Return how many on-behalf-of requests came in since the start or ``clear_received``,
-        refused ones included.
+        """Return how many on-behalf-of requests came in, refused ones included.
+
+        Counts from the start or from ``clear_received``.
         """
         with self._record_lock:
             return self._exchanges
@@ -157,7 +161,7 @@ class EntraSimulator(Directory):
             if not request.path.startswith("/_local/"):
                 self._remember(request, await read_form(request))
             answer = await handler(request)
-            if _DOCUMENT.search(request.path):  # what is public, every page may read
+            if _DOCUMENT.search(request.path):  # every page may read what is public
                 answer.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = "*"
             return answer
 
@@ -222,7 +226,7 @@ class EntraSimulator(Directory):
         )
 
     async def _token_preflight(self, request: web.Request) -> web.StreamResponse:
-        """Answer a page that asks first; a plain form post, as MSAL sends it, asks nothing."""
+        """Answer a page that asks first; a plain form post, as MSAL sends it, does not ask."""
         answer = self._let_page_read(request, web.Response(status=204))
         if is_preflight(request) and hdrs.ACCESS_CONTROL_ALLOW_ORIGIN in answer.headers:
             answer.headers[hdrs.ACCESS_CONTROL_ALLOW_METHODS] = "POST, OPTIONS"
@@ -240,6 +244,6 @@ class EntraSimulator(Directory):
         return answer
 
     def _own_tenant(self, segment: str) -> str | None:
-        """Return whose people sign in at this address; the shared ones lead to the first tenant."""
+        """Return whose people sign in at this address; a shared one leads to the first tenant."""
         tenant = self.tenant(segment)
         return self.tenant_ids[0] if tenant == "common" else tenant

@@ -1,7 +1,7 @@
 """The Entra simulator's keys and tokens: what it signs, and how it checks what comes back.
 
-Claims follow Microsoft's "Access token claims reference"; no HTTP, no policy (who may have a token
-is decided in ``entra_obo``). Everything here is safe to use from any thread.
+Claims follow Microsoft's "Access token claims reference". No HTTP here, and no policy: ``exchange``
+decides who may have a token. Everything here is safe to use from any thread.
 """
 
 import base64
@@ -30,8 +30,9 @@ GLOBAL_AUTHORITY_HOST = "https://login.microsoftonline.com"
 
 
 def service_principal_id(client_id: str) -> str:
-    """Return the object id of an application's service principal: made up, but always the same for
-    one client id.
+    """Return the object id of an application's service principal.
+
+    It is made up, but always the same for one client id.
     """
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"service-principal/{client_id}"))
 
@@ -39,7 +40,7 @@ def service_principal_id(client_id: str) -> str:
 class TokenMint:
     """Mints and verifies tokens.
 
-    ``base_url`` is the host in v2 issuers; v1 issuers keep ``sts_host``, as Entra's do.
+    ``base_url`` is the host in v2 issuers. v1 issuers keep ``sts_host``, as Entra's do.
     """
 
     def __init__(self, now: Callable[[], float], keys: KeyRing) -> None:
@@ -63,22 +64,25 @@ class TokenMint:
     ) -> str:
         """Sign claims with the current key, or with ``key``.
 
-        A ``None`` in ``header`` removes that member; its ``alg`` is honoured.
+        A ``None`` in ``header`` removes that member. Its ``alg`` is used.
 
-        Where the header has a ``nonce``, its SHA-256 is what is signed, so that only this mint can
-        verify the token (as with Graph's tokens).
+        If the header has a ``nonce``, the SHA-256 of it is signed. So only this mint can verify the
+        token, as with Graph's tokens.
         """
         key = key or self._keys.current
         members = {"typ": "JWT", "alg": "RS256", "kid": key.kid, **(header or {})}
         members = {name: value for name, value in members.items() if value is not None}
         payload = b64url(json.dumps(claims, separators=(",", ":")).encode())
         signed = f"{encode_header(hash_nonce(members))}.{payload}".encode()
-        return f"{encode_header(members)}.{payload}.{b64url(signature(signed, key, str(members.get('alg', 'RS256'))))}"
+        return (
+            f"{encode_header(members)}.{payload}."
+            f"{b64url(signature(signed, key, str(members.get('alg', 'RS256'))))}"
+        )
 
     def verify(self, token: str) -> dict[str, object]:
         """Return the claims of a token that one of the published keys signed.
 
-        Time and audience are the caller's to judge. Errors: jwt.PyJWTError.
+        The caller judges time and audience. Errors: jwt.PyJWTError.
         """
         header = jwt.get_unverified_header(token)
         key = self._keys.find(str(header.get("kid")))
@@ -95,8 +99,9 @@ class TokenMint:
         return claims
 
     def minted_at(self, claims: Claims) -> tuple[int, float]:
-        """Return the running number and the exact time of a token of ours; 0 and ``iat`` for one
-        that hides them (see ``aio``).
+        """Return the running number and the exact time of a token of ours.
+
+        A token that hides them (see ``aio``) gives 0 and ``iat``.
         """
         try:
             sequence, moment, _ = base64.urlsafe_b64decode(str(claims["aio"])).decode().split(" ")
@@ -106,9 +111,7 @@ class TokenMint:
             return 0, float(issued) if isinstance(issued, int | float) else 0.0
 
     def next_sequence(self) -> int:
-        """Take a running number: tokens minted before have a smaller one, tokens minted later a
-        greater.
-        """
+        """Take a running number: earlier tokens have a smaller one, later tokens a greater one."""
         return next(self._sequence)
 
     def user_token(
@@ -174,9 +177,10 @@ class TokenMint:
         header: Claims | None = None,
         key: SigningKey | None = None,
     ) -> str:
-        """Return an app-only access token for this API:
+        """Return an app-only access token for this API.
 
-        ``roles`` but no ``scp``, ``oid`` equal to ``sub``; ``idtyp`` only where asked for.
+        It has ``roles`` but no ``scp``, and ``oid`` equal to ``sub``. It has ``idtyp`` only on
+        request.
         """
         members = self._base(
             tenant_id, version, lifetime_s, audience or _api_audience(version)
@@ -190,8 +194,9 @@ class TokenMint:
     def managed_identity_token(
         self, client_id: str, principal_id: str, resource: str, *, tenant_id: str = seed.TENANT_ID
     ) -> str:
-        """Return what a managed identity presents to ``resource``: issued by v2, with the
-        identity's principal id as its subject.
+        """Return what a managed identity presents to ``resource``.
+
+        Its issuer is v2; its subject is the identity's principal id.
         """
         members = self._base(tenant_id, "2.0", 86400, resource) | _client(client_id, "2.0", "2")
         return self._finish(
@@ -218,8 +223,9 @@ class TokenMint:
         header: Claims | None = None,
         key: SigningKey | None = None,
     ) -> str:
-        """Return a v1 token for Graph with a ``nonce`` header: delegated (``scp``) for a user,
-        app-only (``roles``) for ``user=None``.
+        """Return a v1 token for Graph with a ``nonce`` header.
+
+        It is delegated (``scp``) for a user, and app-only (``roles``) for ``user=None``.
         """
         audience = audience or self.graph_audience
         if user is None:
@@ -237,7 +243,7 @@ class TokenMint:
         )
 
     def verify_graph_token(self, token: str) -> GraphTokenClaims:
-        """Return what Graph decides by. Errors: GraphTokenInvalid."""
+        """Return the claims by which Graph decides. Errors: GraphTokenInvalid."""
         try:
             claims = self.verify(token)
         except (jwt.PyJWTError, ValueError) as exc:
@@ -269,8 +275,8 @@ class TokenMint:
         self, tenant_id: str, version: str, lifetime_s: float, audience: str
     ) -> dict[str, object]:
         now = self._now()
-        # ``aio`` is Entra's private notebook in a token. Here: a running number and the exact time,
-        # for revocations within one second.
+        # In Entra's tokens ``aio`` is private to Entra. Here it holds a running number and the
+        # exact time, for revocations within one second.
         aio = base64.urlsafe_b64encode(
             f"{next(self._sequence)} {now!r} {secrets.token_hex(8)}".encode()
         ).decode()

@@ -1,5 +1,6 @@
-"""Runs the local Functions host as a process of its own, with an environment that holds nothing but
-what it is given.
+"""Runs the local Functions host as a process of its own.
+
+Its environment holds nothing but what the caller gives.
 """
 
 import os
@@ -32,14 +33,13 @@ _INHERITED = (
 class HostProcess:
     """A running Functions host; use as a context manager.
 
-    ``environment`` is what the app sees, beside PATH, HOME and their like: no setting of the
-    developer's shell gets in, and no local.settings.json either unless ``local_settings`` names
-    one. ``port`` 0 takes a free one. ``cors`` are the origins whose web pages may call.
-    ``interpreter`` may be the Python of another virtual environment, and ``host_folder`` the folder
-    from which it imports this host: so an app can run with what it declares and no more. ``echo``
-    is given each line that it prints. ``http`` is the host's parser of requests. Errors:
-    RuntimeError, with all that was printed, when the host is not ready within ``timeout_s``
-    seconds.
+    ``environment`` is what the app sees, beside PATH, HOME and their like. No setting of the
+    developer's shell gets in, and no local.settings.json unless ``local_settings`` names one.
+    ``port`` 0 takes a free one. ``cors`` are the origins whose web pages may call. ``interpreter``
+    may be the Python of another virtual environment, and ``host_folder`` the folder from which it
+    imports this host. So an app can run with what it declares and no more. ``echo`` gets each line
+    that the host prints. ``http`` is the host's parser of requests. Errors: RuntimeError, with all
+    that was printed, when the host is not ready within ``timeout_s`` seconds.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class HostProcess:
     def start(self) -> None:
         """Start the host and return when it answers.
 
-        A host that was stopped or killed can be started again; its output goes on.
+        After a stop or a kill it can start again; its output goes on.
         """
         with self._news:
             seen = len(self.output())
@@ -145,7 +145,7 @@ class HostProcess:
     def wait_for(self, text: str, *, timeout_s: float = 10.0, start: int = 0) -> str:
         """Return the output once a whole line after character ``start`` holds ``text``.
 
-        Errors: RuntimeError, with the output, when it ends or time runs out first.
+        Errors: RuntimeError, with the output, when the host ends or time runs out first.
         """
         deadline = time.monotonic() + timeout_s
         with self._news:
@@ -153,11 +153,13 @@ class HostProcess:
                 left_s = deadline - time.monotonic()
                 if self._ended:
                     raise RuntimeError(
-                        f"The Functions host ended before it printed {text!r}. It printed:\n{printed}"
+                        f"The Functions host ended before it printed {text!r}. It "
+                        f"printed:\n{printed}"
                     )
                 if left_s <= 0:
                     raise RuntimeError(
-                        f"The Functions host did not print {text!r} within {timeout_s:g} s. It printed:\n{printed}"
+                        f"The Functions host did not print {text!r} within {timeout_s:g} s. "
+                        f"It printed:\n{printed}"
                     )
                 self._news.wait(left_s)
             return printed
@@ -176,8 +178,9 @@ class HostProcess:
         self._running().terminate()
 
     def stop(self) -> int:
-        """Ask the host to stop, wait for requests in flight, and return its exit code; kill it when
-        it does not stop.
+        """Ask the host to stop, wait for requests in flight, and return its exit code.
+
+        Kill the host if it does not stop.
         """
         process = self._running()
         process.terminate()
@@ -192,7 +195,7 @@ class HostProcess:
         self.start()
 
     def kill(self) -> int:
-        """End the host at once (SIGKILL), as when a machine is lost, and return its exit code."""
+        """End the host at once (SIGKILL), like the loss of a machine, and return its exit code."""
         self._running().kill()
         return self.wait()
 

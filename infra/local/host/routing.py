@@ -1,7 +1,7 @@
-"""What the Functions host does with a request before a function sees it: routes, maps of headers
-and query, CORS. Pure.
+"""What the Functions host does with a request before a function sees it. Pure.
 
-Owns the rules that ``host.py`` names; does *not* speak HTTP or run functions.
+Owns routes, the maps of headers and query, and CORS: the rules that ``server.py`` names. Does *not*
+speak HTTP or run functions.
 """
 
 import re
@@ -42,7 +42,7 @@ _PARAMETER = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One HTTP-triggered function and where it is found. ``methods`` None means any."""
+    """One HTTP-triggered function and its address; ``methods`` None means any."""
 
     function_id: str
     function_name: str
@@ -54,7 +54,7 @@ class Route:
     rank: tuple[int, ...]
 
     def match(self, path: str) -> dict[str, str] | None:
-        """Return the route parameters when ``path`` (decoded) is this route's, else None."""
+        """Return the route parameters if ``path`` (decoded) belongs to this route, else None."""
         found = self.pattern.fullmatch(path)
         if found is None:
             return None
@@ -67,11 +67,11 @@ class Route:
 def compile_route(
     template: str,
 ) -> tuple[re.Pattern[str], tuple[str, ...], dict[str, str], tuple[int, ...]]:
-    """Turn an ASP.NET Core route template into a pattern, its parameter names, their defaults and
-    its rank.
+    """Turn a template into a pattern, its parameter names, their defaults, and its rank.
 
-    The lower rank is tried first: at each segment a literal before a parameter before a catch-all.
-    Errors: HostError for a constraint that is not known here.
+    The template is an ASP.NET Core route template. The lower rank is tried first: at each segment a
+    literal before a parameter before a catch-all. Errors: HostError for a constraint that is not
+    known here.
     """
     pattern, names, defaults, rank = "", [], {}, []
     for segment in filter(None, template.split("/")):
@@ -80,7 +80,8 @@ def compile_route(
             name, rules = token["name"], [rule for rule in token["rules"].split(":") if rule]
             if unknown := [rule for rule in rules if rule not in _CONSTRAINTS]:
                 raise HostError(
-                    f"The route '{template}' uses the constraint '{unknown[0]}', which this local host does not know."
+                    f"The route '{template}' uses the constraint '{unknown[0]}', which this "
+                    "local host does not know."
                 )
             value = ".*" if token["star"] else "[^/]+"
             names.append(name)
@@ -99,14 +100,15 @@ def compile_route(
 
 
 def decode_path(raw_path: bytes) -> str:
-    """Decode the percent-encoding of a path but for ``%2F``, which Kestrel leaves as it came."""
+    """Decode the percent-encoding of a path except ``%2F``, which Kestrel leaves as it came."""
     return "%2F".join(unquote(piece) for piece in re.split("%2[fF]", raw_path.decode("ascii")))
 
 
 @dataclass(frozen=True, slots=True)
 class Cors:
-    """Which origins a browser may call from: the list of ``Host.CORS``, ``*`` for any, nothing for
-    none.
+    """The origins from which a browser may call, as in ``Host.CORS``.
+
+    ``*`` means any; an empty list means none.
     """
 
     origins: frozenset[str] = frozenset()
@@ -122,8 +124,9 @@ class Cors:
         return [*allow, ("access-control-allow-credentials", "true")] if self.credentials else allow
 
     def preflight(self, origin: str, method: str, headers: str | None) -> Answer:
-        """Answer a browser's question; an origin that is not listed gets the same status and no
-        permission.
+        """Answer a browser's question.
+
+        An origin that is not listed gets the same status and no permission.
         """
         allow = self.headers(origin)
         if allow:
@@ -145,8 +148,9 @@ def join_headers(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
 
 def join_query(query: bytes) -> dict[str, str]:
-    """Return the query map that a worker gets; the first spelling of a name counts, and empty
-    values are dropped.
+    """Return the query map that a worker gets.
+
+    The first spelling of a name counts, and empty values are dropped.
     """
     spelling: dict[str, str] = {}
     joined: dict[str, str] = {}

@@ -1,31 +1,29 @@
-"""A local Functions host: serves any Python v2 Function App folder over HTTP, through Microsoft's
-own worker runtime.
+"""A local Functions host: serves any Python v2 Function App folder over HTTP.
 
-The runtime package (``azure-functions-runtime``) finds the functions, decodes requests, runs them
-on its loop and its thread pool and encodes their answers, as in Azure. This module and its
-``host_*`` neighbours own what the .NET host does in front of it: routes, methods, headers, query,
+Microsoft's own worker runtime (``azure-functions-runtime``) finds the functions, decodes requests,
+runs them on its loop and its thread pool, and encodes their answers, as in Azure. Owns, with the
+modules beside it, what the .NET host does in front of the runtime: routes, methods, headers, query,
 body limit, CORS and the settings files. What it imitates was read in Azure/azure-functions-host and
 Azure/azure-functions-core-tools:
 
-* An unknown route and a known route with another method both answer 404 (azure-functions-host issue
-  10098); HEAD is no GET.
+* An unknown route, and a known route with another method, answer 404 (azure-functions-host issue
+  10098); HEAD is not GET.
 * Headers and query reach the worker as maps: repeated ones are joined with a comma, empty query
-  values are dropped
-  (GrpcMessageConversionExtensions.cs). The same file reads a body only where ``Content-Length`` is
-  given: the body of a chunked request
-  arrives empty (issue 7930), and so it does here.
+  values are dropped (GrpcMessageConversionExtensions.cs). The same file reads a body only if
+  ``Content-Length`` is given. So the body of a chunked request arrives empty, here, too (issue
+  7930).
 * An exception that leaves a function is a 500 without a body; a function without an output binding
   answers 204.
 * Header values are UTF-8, as Kestrel reads them; others are a 400 (dotnet/aspnetcore issue 32448).
-  More than 100 headers or 32 KiB of them are a 431,
-  a request line over 8 KiB is a 414 (KestrelServerLimits).
-* CORS answers are made by the host, never by a function: ASP.NET Core's rules, with any header and
-  any method allowed (Startup.cs of Core Tools).
+  More than 100 headers or 32 KiB of them are a 431, a request line over 8 KiB is a 414
+  (KestrelServerLimits).
+* The host answers CORS requests, never a function: ASP.NET Core's rules, with any header and any
+  method allowed (Startup.cs of Core Tools).
 
 Not imitated: function keys (as with Core Tools, every ``auth_level`` is served as anonymous),
 ``functionTimeout``, HTTP streaming, the home page and ``/admin``. Too large a body is always a 413,
-as at Azure's front end; the host behind it has been seen to answer 500 (issue 10519). The first
-runtime of a process stays: load one Function App per process.
+as at Azure's front end, although the host behind it has been seen to answer 500 (issue 10519). The
+first runtime of a process stays: load one Function App per process.
 """
 
 import argparse
@@ -59,9 +57,8 @@ from infra.local.host.worker import invoke, load_routes, mark_line
 
 DEFAULT_PORT = 7071
 GRACE_S = 5
-KEEP_ALIVE_S = (
-    130  # Kestrel's: a client that pools connections must not meet closed ones sooner here
-)
+# Kestrel's time: connections must not close sooner here, because clients keep them in pools.
+KEEP_ALIVE_S = 130
 MAX_HEADERS, MAX_HEADER_BYTES, MAX_LINE_BYTES = 100, 32_768, 8_192
 READY = "Functions host listening on "
 
@@ -73,7 +70,11 @@ type Application = Callable[[Message, Receive, Send], Awaitable[None]]
 
 def refuse_head(scope: Message) -> Answer | None:
     """Return Kestrel's refusal of a request whose line or headers are too large, else None."""
-    line = f"{scope['method']} {scope['raw_path'].decode('ascii')}?{scope['query_string'].decode('latin-1')} HTTP/1.1\r\n"
+    line = (
+        f"{scope['method']} "
+        f"{scope['raw_path'].decode('ascii')}?{scope['query_string'].decode('latin-1')} "
+        "HTTP/1.1\r\n"
+    )
     size = sum(len(name) + len(value) + len(": \r\n") for name, value in scope["headers"])
     if len(line) > MAX_LINE_BYTES:
         return Answer(414, [("connection", "close")])
@@ -94,7 +95,7 @@ async def _read_body(receive: Receive) -> bytes | None:
 
 
 async def _discard_body(receive: Receive) -> None:
-    """Read on for a moment, so that a client that is still sending sees the answer and not a reset."""
+    """Read on for a moment, so that a client that is still sending gets the answer and no reset."""
     try:
         async with asyncio.timeout(GRACE_S):
             while (message := await receive())["type"] != "http.disconnect" and message.get(
@@ -152,7 +153,7 @@ class FunctionsHost:
     async def _answer(
         self, scope: Message, headers: Mapping[str, str], receive: Receive
     ) -> Answer | None:
-        """Find the function and run it; None when the client left before its request was complete."""
+        """Find the function and run it; None if the client left before its request was complete."""
         path = decode_path(scope["raw_path"])
         matches = (
             (route, route.match(path))
@@ -173,7 +174,10 @@ class FunctionsHost:
         if body is None:
             return None
         query = scope["query_string"]
-        address = f"{scope['scheme']}://{headers.get('host', 'localhost')}{scope['raw_path'].decode('ascii')}"
+        address = (
+            f"{scope['scheme']}://{headers.get('host', 'localhost')}"
+            f"{scope['raw_path'].decode('ascii')}"
+        )
         request = {
             "method": Datum(scope["method"], "string"),
             "url": Datum(
@@ -192,7 +196,7 @@ def _strings(values: Mapping[str, str]) -> dict[str, Datum]:
 
 
 async def _send(send: Send, answer: Answer) -> None:
-    """Write an answer. A header that is not ASCII makes it a 500, as in Kestrel."""
+    """Write an answer; a header that is not ASCII makes it a 500, as in Kestrel."""
     try:
         headers = [
             (name.lower().encode("ascii"), value.encode("ascii"))
@@ -216,9 +220,9 @@ async def create_app(
     """Load a Function App folder and return it as an ASGI application.
 
     ``local_settings`` is the file that stands for local.settings.json (default: the one in the
-    folder): its ``Values`` fill what the environment does not set. ``cors``, a comma separated list
-    of origins, takes the place of its ``Host.CORS``. The process's environment, working directory
-    and ``sys.path`` become a worker's. Errors: HostError.
+    folder). Its ``Values`` fill what the environment does not set. ``cors``, a comma separated list
+    of origins, replaces its ``Host.CORS``. The process's environment, working directory and
+    ``sys.path`` become a worker's. Errors: HostError.
     """
     setup = prepare(app_folder, local_settings, cors)
     routes = await load_routes(setup.folder, setup.route_prefix)
@@ -226,8 +230,9 @@ async def create_app(
 
 
 class _Server(uvicorn.Server):
-    """Says when it is ready, and ends by returning, not by the signal that it was asked to stop
-    with.
+    """Says when it is ready.
+
+    Ends by returning, not by the signal that asked it to stop.
     """
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -297,7 +302,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)  # what a function prints is seen while it runs
+        sys.stdout.reconfigure(line_buffering=True)  # shows what a function prints while it runs
     logging.basicConfig(
         stream=sys.stdout,
         level=logging.INFO,
@@ -306,8 +311,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     logging.getLogger().handlers[0].addFilter(mark_line)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    # The protocol is named, because asyncio turns Nagle off only for sockets that say TCP: without
-    # it each answer waits for a delayed ACK.
+    # asyncio turns Nagle off only for sockets that say TCP, so the protocol is named here.
+    # Otherwise each answer waits for a delayed ACK.
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -316,7 +321,10 @@ def main(arguments: list[str] | None = None) -> int:
         except (OSError, OverflowError) as error:
             reason = error.strerror if isinstance(error, OSError) else "no such port"
             print(
-                f"Cannot listen on port {options.port}: {reason}. Stop what uses it or choose another with --port.",
+                (
+                    f"Cannot listen on port {options.port}: {reason}. Stop what uses it or choose "
+                    "another with --port."
+                ),
                 file=sys.stderr,
             )
             return 2
@@ -334,6 +342,5 @@ if __name__ == "__main__":
     code = main()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(
-        code
-    )  # a function that never ends must not keep the process: its thread would be waited for
+    # A function that never ends must not keep the process: a normal exit waits for its thread.
+    os._exit(code)

@@ -1,6 +1,4 @@
-"""The settings files of a Function App, as Core Tools reads them: host.json and
-local.settings.json.
-"""
+"""A Function App's host.json and local.settings.json, as Core Tools reads them."""
 
 import json
 import os
@@ -16,7 +14,7 @@ DEFAULT_BODY_LIMIT = 104_857_600
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return the object in a settings file; an absent or empty file is an empty one.
+    """Return the object in a settings file; an absent or empty file gives an empty one.
 
     Errors: HostError for anything but a JSON object.
     """
@@ -34,8 +32,9 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_cors(host: Mapping[str, Any], path: Path, instead: str | None = None) -> Cors:
-    """Read ``CORS`` (a comma separated list) and ``CORSCredentials`` of local.settings.json's
-    ``Host``; ``instead`` takes the list's place.
+    """Read ``CORS`` (a comma separated list) and ``CORSCredentials`` of ``Host``.
+
+    They stand in local.settings.json. ``instead`` replaces the list.
     """
     listed = str(host.get("CORS") or "") if instead is None else instead
     origins = frozenset(
@@ -44,14 +43,15 @@ def read_cors(host: Mapping[str, Any], path: Path, instead: str | None = None) -
     cors = Cors(origins, credentials=bool(host.get("CORSCredentials", False)))
     if cors.credentials and "*" in origins:
         raise HostError(
-            f"{path} asks for CORSCredentials with the origin '*', which browsers refuse: list the origins."
+            f"{path} asks for CORSCredentials with the origin '*', which browsers refuse: "
+            "list the origins."
         )
     return cors
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What host.json, local.settings.json and the environment say. ``body_limit`` is in bytes."""
+    """What host.json, local.settings.json and the environment say; ``body_limit`` is in bytes."""
 
     folder: Path
     route_prefix: str
@@ -60,10 +60,10 @@ class Setup:
 
 
 def prepare(app_folder: Path, local_settings: Path | None, cors: str | None = None) -> Setup:
-    """Read the settings files and turn this process into a worker's: environment, working
-    directory, ``sys.path``. Errors: HostError.
+    """Read the settings files and turn this process into a worker's.
 
-    ``cors`` is a list of origins that takes the place of the files'.
+    That changes its environment, working directory and ``sys.path``. ``cors`` is a list of origins
+    that replaces the files'. Errors: HostError.
     """
     folder = app_folder.resolve()
     path = (local_settings or folder / "local.settings.json").absolute()

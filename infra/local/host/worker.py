@@ -1,7 +1,7 @@
 """The official worker runtime behind the local host: loads a Function App and runs its functions.
 
-Owns the stand-ins for the gRPC messages that the runtime expects, and which log lines the host would
-take. Does *not* know HTTP servers.
+Owns the stand-ins for the gRPC messages that the runtime expects, and which log lines the host
+would take. Does *not* know HTTP servers.
 """
 
 import asyncio
@@ -31,7 +31,8 @@ class _StatusResult(SimpleNamespace):
 
 
 _RECORD = SimpleNamespace
-_PROTOS = SimpleNamespace(  # what the runtime expects of the gRPC messages: records that remember what they were made with
+# The runtime expects these gRPC messages: records that remember what they were made with.
+_PROTOS = SimpleNamespace(
     BindingInfo=_BindingInfo,
     StatusResult=_StatusResult,
     **dict.fromkeys(
@@ -95,7 +96,7 @@ async def load_routes(app_folder: Path, route_prefix: str) -> list[Route]:
 
 
 async def invoke(route: Route, request: Mapping[str, Any], headers: Mapping[str, str]) -> Answer:
-    """Run one function on one request: a 500 without a body when it raises."""
+    """Run one function on one request; it answers 500 without a body when it raises."""
     trigger = Datum(request, "http")
     context = headers.get("traceparent", ""), headers.get("tracestate", "")
     invocation_id = str(uuid.uuid4())
@@ -129,11 +130,11 @@ async def invoke(route: Route, request: Mapping[str, Any], headers: Mapping[str,
 
 
 def mark_line(record: logging.LogRecord) -> bool:
-    """Set ``record.mark`` where the host would drop a line of the app: one that belongs to no
-    invocation, or to one that has ended (the host's GrpcWorkerChannel.Log).
+    """Set ``record.mark`` if the host would drop this line of the app.
 
-    As the worker of Python 3.13 tells them apart: by the task on the event loop, and by a variable
-    of the thread elsewhere, which the runtime's own threads have and no others
+    It drops a line that belongs to no invocation, or to one that has ended (the host's
+    GrpcWorkerChannel.Log). The worker of Python 3.13 tells them apart by the task on the event
+    loop, and elsewhere by a variable of the thread, which only the runtime's own threads have
     (azure-functions-python-worker issue 1860).
     """
     try:

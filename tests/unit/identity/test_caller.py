@@ -56,9 +56,7 @@ BOTH_TENANTS = make_rules(ALLOWED_TENANTS=f"{seed.TENANT_ID}, {OTHER_TENANT}")
 
 
 class Bench:
-    """Entra and a forger beside it, and the real holder of keys, which reads the real key sets
-    without HTTP.
-    """
+    """Entra, a forger beside it, and the real holder of keys, which reads key sets without HTTP."""
 
     def __init__(self) -> None:
         self.entra = EntraSimulator(now=lambda: NOW)
@@ -82,8 +80,9 @@ class Bench:
         return authenticate(token, rules, self.keys, lambda: at)
 
     def answer(self, values: Sequence[str]) -> Caller:
-        """Take a request with these Authorization headers; the Functions host joins them with a
-        comma.
+        """Take a request with these Authorization headers.
+
+        The Functions host joins them with a comma.
         """
         return self.prove(read_bearer_token(",".join(values) if values else None))
 
@@ -453,9 +452,10 @@ def test_a_refusal_repeats_nothing_of_the_token(bench: Bench, forgery: Forgery) 
     with pytest.raises(FacadeError) as refused:
         bench.answer(values)
 
+    # A setting of ours.
     told = f"{refused.value.reason} {refused.value} {refused.value!r}".replace(
         seed.REQUIRED_SCOPE, ""
-    )  # a setting of ours
+    )
     assert refused.value.__cause__ is None
     assert re.fullmatch(r"[\x20\x21\x23-\x5b\x5d-\x7e]+", refused.value.reason), (
         "only what error_description may hold"
@@ -481,8 +481,9 @@ def test_each_class_has_a_name_of_its_own() -> None:
 
 
 def texts_of(values: Sequence[str]) -> set[str]:
-    """Return what a refusal must not repeat: the parts of the headers and the texts inside the
-    tokens, but for short ones.
+    """Return what a refusal must not repeat, except short texts.
+
+    That is: the parts of the headers, and the texts inside the tokens.
     """
     texts = {part for value in values for part in re.split(r"[\s,.]", value)}
     for part in tuple(texts):

@@ -1,5 +1,6 @@
-"""What is remembered of a proved token: that very token, until it ends, as long as its key is
-listed; and nothing that was refused.
+"""What is remembered of a proved token, and nothing of a refused one.
+
+It is that very token, until it ends, as long as its key is listed.
 """
 
 import threading
@@ -27,8 +28,9 @@ THREADS = 32
 
 
 class Bench:
-    """Entra, a forger beside it, the real holder of keys on a clock of its own, and whoever
-    remembers.
+    """Entra, a forger beside it, the real holder of keys, and whoever remembers.
+
+    The holder of keys has a clock of its own.
     """
 
     def __init__(self, capacity: int = 1000) -> None:
@@ -67,7 +69,7 @@ def bench() -> Bench:
 
 @pytest.fixture
 def proofs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The tokens that were looked at in full."""
+    """The tokens that were checked in full."""
     seen: list[str] = []
     real = caller.authenticate
 

@@ -50,8 +50,9 @@ class Clock:
 
 
 class Entra:
-    """A fake fetch: lists what it is told to, counts its calls, waits at a gate, fails when it is
-    down.
+    """A fake fetch that counts its calls.
+
+    It lists what it is told to, waits at a gate, and fails when it is down.
     """
 
     def __init__(self, *kids: str) -> None:

@@ -365,11 +365,17 @@ FAULTS: dict[str, tuple[Any, str]] = {
     ),
     "an id with a space": (
         [entry(id="mark a")],
-        "has an entry, number 1, whose id is not usable: string should match pattern '^[A-Za-z0-9._-]{1,64}$'",
+        (
+            "has an entry, number 1, whose id is not usable: string should match pattern "
+            "'^[A-Za-z0-9._-]{1,64}$'"
+        ),
     ),
     "an id with a line break": (
         [entry(id="mark\n")],
-        "has an entry, number 1, whose id is not usable: string should match pattern '^[A-Za-z0-9._-]{1,64}$'",
+        (
+            "has an entry, number 1, whose id is not usable: string should match pattern "
+            "'^[A-Za-z0-9._-]{1,64}$'"
+        ),
     ),
     "an id that is a number": (
         [entry(id=1)],
@@ -383,11 +389,17 @@ FAULTS: dict[str, tuple[Any, str]] = {
     ),
     "an empty list of secrets": (
         [entry(secrets=[])],
-        "has an entry, number 1, whose secrets is not usable: list should have at least 1 item after validation, not 0",
+        (
+            "has an entry, number 1, whose secrets is not usable: list should have at least 1 "
+            "item after validation, not 0"
+        ),
     ),
     "four secrets": (
         [entry(secrets=[new_secret() for _ in range(4)])],
-        "has an entry, number 1, whose secrets is not usable: list should have at most 3 items after validation, not 4",
+        (
+            "has an entry, number 1, whose secrets is not usable: list should have at most 3 "
+            "items after validation, not 4"
+        ),
     ),
     "a secret without its prefix": (
         [entry(secrets=[OLD, NEW.removeprefix("whsec_")])],
@@ -411,19 +423,31 @@ FAULTS: dict[str, tuple[Any, str]] = {
     ),
     "a secret that is a number": (
         [entry(secrets=[1])],
-        "has an entry, number 1, whose secrets, number 1, is not usable: input should be a valid string",
+        (
+            "has an entry, number 1, whose secrets, number 1, is not usable: input should be a "
+            "valid string"
+        ),
     ),
     "an empty list of businesses": (
         [entry(businesses=[])],
-        "has an entry, number 1, whose businesses is not usable: list should have at least 1 item after validation, not 0",
+        (
+            "has an entry, number 1, whose businesses is not usable: list should have at least 1 "
+            "item after validation, not 0"
+        ),
     ),
     "a wildcard": (
         [entry(businesses=["mark@contoso.com", "*"])],
-        "has an entry, number 1, whose businesses, number 2, is not usable: must be one booking business each; there is no wildcard",
+        (
+            "has an entry, number 1, whose businesses, number 2, is not usable: must name one "
+            "booking business; there is no wildcard"
+        ),
     ),
     "a wildcard in an address": (
         [entry(businesses=["*@mark.com"])],
-        "has an entry, number 1, whose businesses, number 1, is not usable: must be one booking business each; there is no wildcard",
+        (
+            "has an entry, number 1, whose businesses, number 1, is not usable: must name one "
+            "booking business; there is no wildcard"
+        ),
     ),
     "a blank business": (
         [entry(businesses=[" "])],

@@ -1,4 +1,4 @@
-"""The deadline of a request begins when the request arrives, whatever has to be built for it first."""
+"""The deadline of a request begins with its arrival, whatever has to be built for it first."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""How much is taken on at once, in a lane and in all, and whose turn it is when several wait."""
+"""How much runs at once, in a lane and in all, and whose turn it is when several wait."""
 
 import asyncio
 import contextlib
@@ -313,7 +313,7 @@ def test_a_crowd_in_many_lanes_does_not_close_the_whole() -> None:
 
 
 def test_in_a_lane_it_counts_what_one_has_there_and_not_elsewhere() -> None:
-    """A sender who is busy in other mailboxes is not starved in this one by two who are not."""
+    """Two senders who are not busy elsewhere do not starve one who is."""
 
     async def scene(lanes: Lanes, crowd: Crowd) -> None:
         for number in range(6):

@@ -1,5 +1,6 @@
-"""CancelRequest: every rule for the body and the Idempotency-Key, and that nothing but a request or
-a named fault ever comes out.
+"""CancelRequest: every rule for the body and the Idempotency-Key.
+
+Nothing but a request or a named fault ever comes out.
 """
 
 import json
@@ -611,8 +612,9 @@ def test_the_published_pattern_allows_what_is_taken_and_nothing_else(
 
 
 def test_the_published_patterns_are_of_ecma_262() -> None:
-    """An escape that is none would be an error in JavaScript's unicode mode, which is JSON
-    Schema's.
+    """Every escape has to be one of ECMA 262.
+
+    Another one is an error in JavaScript's unicode mode, which is JSON Schema's.
     """
     for pattern in (schema()["properties"]["businessId"]["pattern"], IDEMPOTENCY_KEY_PATTERN):
         escapes = set(re.findall(r"\\(?:u[0-9a-f]{4}|x[0-9a-f]{2}|.)", pattern))

@@ -1,4 +1,7 @@
-/* The page: what the person sees and does. Talking to the service is in partner.js, the local stack's tools are in stack.js, small pieces of the page in parts.js. */
+/*
+ * The page: what the person sees and does. partner.js talks to the service, stack.js has the tools
+ * of the local stack, parts.js has small pieces of the page.
+ */
 
 import { cancelRequest, completeSignIn, intendToCancel, listAppointments, listBusinesses, readCancel, send, signIn } from "./partner.js";
 import { curlOf, during, localSpan, node, repeatLater, say, show, tabs, textOf } from "./parts.js";
@@ -20,8 +23,8 @@ const $ = (id) => document.getElementById(id);
 const settings = await (await fetch("config.json", { cache: "no-store" })).json();
 let person = null;
 let chosen = null; // the appointment in the dialog: { businessId, appointmentId, title, attendees }
-let sending = false; // a cancel is under way: the dialog stays
-let sent = null; // what is behind the answer on show: { intent, name, request }
+let sending = false; // while a cancel is on its way, the dialog stays
+let sent = null; // what led to the answer on show: { intent, name, request }
 let active = null; // the fault that is switched on
 
 /* Signing in */
@@ -39,7 +42,10 @@ async function begin() {
   if (person === null) return;
   $("person-name").textContent = person.name;
   prepare();
-  if (person.begunBy) show($("resume-notice"), `${person.begunBy} began to cancel an appointment, and you signed in as ${person.name}. Nothing was sent in your name.`);
+  if (person.begunBy) {
+    const begun = `${person.begunBy} began to cancel an appointment, and you signed in as`;
+    show($("resume-notice"), `${begun} ${person.name}. Nothing was sent in your name.`);
+  }
   await Promise.all([showBusinesses(), showOutbox(), showFaults()]);
   if (person.resume) await cancel(person.resume.intent, person.resume.name);
 }
@@ -53,7 +59,8 @@ function prepare() {
   $("dialog-form").addEventListener("submit", (event) => during(event, confirmCancel));
   $("keep").addEventListener("click", () => sending || $("dialog").close());
   $("dialog").addEventListener("cancel", (event) => sending && event.preventDefault());
-  $("dialog").addEventListener("close", () => sending && $("dialog").showModal()); // some browsers close at a second Esc whatever the page says
+  // Some browsers close a dialog at a second Esc, whatever the page says.
+  $("dialog").addEventListener("close", () => sending && $("dialog").showModal());
   $("again").addEventListener("click", (event) => during(event, repeat));
   $("step-up").addEventListener("click", stepUp);
   $("outbox-refresh").addEventListener("click", (event) => during(event, showOutbox));
@@ -148,7 +155,7 @@ async function cancel(intent, name) {
   await sendAndShow({ intent, name, request: cancelRequest(person.accessToken, intent) });
 }
 
-/** Send what is behind the answer on show once more: with the token of now, or signed anew. */
+/** Send the request behind the answer on show again, with the current token or a new signature. */
 async function repeat() {
   await sendAndShow(sent.intent ? { ...sent, request: cancelRequest(person.accessToken, sent.intent) } : sent);
 }
@@ -229,7 +236,8 @@ async function toggle(fault) {
   } catch (error) {
     return say($("faults-status"), error.message);
   }
-  await Promise.all([showFaults(), showAppointments()]); // the fault before this one may have kept them away
+  // The fault before this one may have kept the appointments away.
+  await Promise.all([showFaults(), showAppointments()]);
 }
 
 async function showFaults() {
@@ -249,7 +257,7 @@ async function showFaults() {
   }
 }
 
-/** Show the outbox; with `since`, what came after so many mails as those of the answer on show. */
+/** Show the outbox; the answer on show has the mails after the first `since`, if it is a number. */
 async function showOutbox(since = null) {
   try {
     const mails = await readOutbox(settings.stack);
@@ -277,7 +285,8 @@ function mailRow({ to, kind, message, at }) {
 function offerToWebhook(businessId, appointments) {
   const offered = businessId === settings.stack.webhook.businessId ? appointments : [];
   $("webhook-appointment").replaceChildren(...offered.map((one) => node("option", { value: one.appointmentId }, one.title)));
-  say($("webhook-status"), offered.length ? "" : "Choose the business of the key above, with an appointment in it.");
+  const advice = "Choose the business that the key allows, and days with an appointment.";
+  say($("webhook-status"), offered.length ? "" : advice);
 }
 
 async function sendWebhook() {
@@ -328,7 +337,10 @@ async function reset() {
 function describe({ kind, status, body }) {
   if (kind === "success") return body.message ?? "Done.";
   if (kind === "problem") return `${body.title}. ${body.detail}`;
-  const why = status === null ? "No answer came: the service is not there, or does not let this page call it (CORS)." : `An answer came that is none of the contract's (HTTP ${status}).`;
+  const why =
+    status === null
+      ? "No answer came: the service is not there, or does not let this page call it (CORS)."
+      : `The answer is not one of the service's contract (HTTP ${status}).`;
   return `${why} Sending the same request again is safe.`;
 }
 

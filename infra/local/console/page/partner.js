@@ -1,21 +1,27 @@
 /*
- * What a partner's web app needs to use the service: sign in, call, read the answer. Plain browser APIs, no library, nothing of the local stack.
- * In production MSAL.js (@azure/msal-browser) takes the place of the first half; the second half stays as it is.
+ * What a partner's web app needs to use the service: sign in, call, read the answer. It uses plain
+ * browser APIs, no library, and nothing of the local stack. In production MSAL.js
+ * (@azure/msal-browser) replaces the first half; the second half stays as it is.
  *
  * The rules that are easy to miss:
- *  - The token is an access token for the service's own API (scope api://<api>/Appointments.Cancel), never an ID token and never one for Microsoft Graph.
- *  - A browser shows a page of another origin no header but a few, so everything worth knowing is in the JSON: read retryAfterSeconds, not Retry-After.
- *  - One Idempotency-Key per intended cancel, kept for every repeat of it. Then a repeat is safe whatever happened to the first attempt, even if no answer came.
- *  - Name the capability cp1 when asking for a token (MSAL: clientCapabilities: ["CP1"]): then Entra may ask for more in the middle of a session, and the
- *    service's interaction_required answers carry the challenge with which to sign in again.
- *  - What is resumed after a sign-in belongs to the person who began it. If somebody else signs in, nothing is sent: it would be done in their name.
- *  - Decide on outcome, code and retryable. Texts may change, and an outcome that is not known counts as a failure.
+ *  - The token is an access token for the service's own API (scope
+ *    api://<api>/Appointments.Cancel). It is never an ID token, and never one for Microsoft Graph.
+ *  - A browser hides most headers from a page of another origin. So everything worth knowing is in
+ *    the JSON: read retryAfterSeconds, not Retry-After.
+ *  - Use one Idempotency-Key for each intended cancel, and keep it for every repeat. Then a repeat
+ *    is safe whatever happened to the first attempt, even if no answer came.
+ *  - Name the capability cp1 when you ask for a token (MSAL: clientCapabilities: ["CP1"]). Then
+ *    Entra may ask for more in the middle of a session, and the service's interaction_required
+ *    answers carry the challenge for the next sign-in.
+ *  - What goes on after a sign-in belongs to the person who began it. If somebody else signs in,
+ *    send nothing: it would happen in their name.
+ *  - Decide on outcome, code and retryable. Texts may change. Treat an unknown outcome as a failure.
  */
 
 const PENDING_SIGN_IN = "partner.sign-in";
 const CAPABILITY = { xms_cc: { values: ["cp1"] } };
 
-/** Signing in failed. `code` is the error code of OAuth, the message what Entra says about it. */
+/** Signing in failed; `code` is OAuth's error code, and the message is what Entra says about it. */
 export class SignInFailed extends Error {
   constructor(code, description) {
     super(description || code);
@@ -25,13 +31,14 @@ export class SignInFailed extends Error {
 }
 
 /*
- * First half: the authorization code flow with PKCE. The access token lives in memory alone, so a script of another page or a later visitor finds nothing;
- * the price is that a reload signs in again.
+ * First half: the authorization code flow with PKCE. The access token lives in memory alone, so a
+ * script of another page or a later visitor finds nothing. The price: a reload signs in again.
  */
 
 /**
- * Leave for the sign-in page. `claims` is the challenge of an interaction_required answer as it stands there (base64 of JSON). `resume` is anything JSON that
- * comes back with the token, if `person`, who is signed in now, signs in again.
+ * Go to the sign-in page. `claims` is the challenge of an interaction_required answer, as it stands
+ * there (base64 of JSON). `resume` is any JSON; it comes back with the token if `person`, who is
+ * signed in now, signs in again.
  */
 export async function signIn(settings, { claims, person = null, resume = null } = {}) {
   const verifier = randomText();
@@ -43,7 +50,7 @@ export async function signIn(settings, { claims, person = null, resume = null } 
     client_id: settings.clientId,
     redirect_uri: settings.redirectUri,
     response_type: "code",
-    response_mode: "fragment", // a fragment is sent to no server, so the code stands in no log
+    response_mode: "fragment", // no server gets a fragment, so no log has the code
     scope: `${settings.scope} openid profile`,
     state,
     code_challenge: base64url(new Uint8Array(digest)),
@@ -55,16 +62,21 @@ export async function signIn(settings, { claims, person = null, resume = null } 
 }
 
 /**
- * Finish a sign-in that this page returned from: `{ accessToken, id, name, username, resume, begunBy }`, or null when there was none. Throws SignInFailed.
- * `resume` is null unless this is the person who began it; `begunBy` is then the name of the one who did.
+ * Finish a sign-in that led back to this page. Returns `{ accessToken, id, name, username, resume,
+ * begunBy }`, or null if there was none. Throws SignInFailed. If another person began it, `resume`
+ * is null and `begunBy` is that person's name.
  */
 export async function completeSignIn(settings) {
   const answer = new URLSearchParams(location.hash.slice(1));
   const pending = JSON.parse(sessionStorage.getItem(PENDING_SIGN_IN) ?? "null");
   if (!answer.has("code") && !answer.has("error")) return null;
   sessionStorage.removeItem(PENDING_SIGN_IN);
-  history.replaceState(null, "", location.pathname); // neither a reload nor the history offers the code a second time
-  if (!pending || answer.get("state") !== pending.state) throw new SignInFailed("state_mismatch", "This answer belongs to no sign-in of this page. Sign in again.");
+  // After this, neither a reload nor the history offers the code a second time.
+  history.replaceState(null, "", location.pathname);
+  if (!pending || answer.get("state") !== pending.state) {
+    const text = "This answer belongs to no sign-in of this page. Sign in again.";
+    throw new SignInFailed("state_mismatch", text);
+  }
   if (answer.has("error")) throw new SignInFailed(answer.get("error"), firstLine(answer.get("error_description")));
   const redeemed = await fetch(`${settings.authority}/oauth2/v2.0/token`, {
     method: "POST",
@@ -80,19 +92,20 @@ export async function completeSignIn(settings) {
   const body = await redeemed.json();
   if (!redeemed.ok) throw new SignInFailed(body.error, firstLine(body.error_description));
   const { tid, oid, name, preferred_username: username } = claimsOf(body.id_token);
-  const id = `${tid}.${oid}`; // addresses change hands, this pair does not
+  const id = `${tid}.${oid}`; // an address may pass to somebody else, this pair never does
   const mayResume = pending.resume !== null && pending.begunBy?.id === id;
   const begunBy = pending.resume !== null && !mayResume ? (pending.begunBy?.name ?? "somebody else") : null;
   return { accessToken: body.access_token, id, name, username, resume: mayResume ? pending.resume : null, begunBy };
 }
 
 /*
- * Second half: the service. Every call ends in an Answer, also the ones that went wrong; nothing here throws.
+ * Second half: the service. Every call ends in an Answer, even if it fails; nothing here throws.
  *
  * An Answer is { kind, status, body, retryAfterSeconds, milliseconds }:
- *   kind "success"     body is what was asked for
+ *   kind "success"     body is what the call asked for
  *   kind "problem"     body is a problem (RFC 9457) with code, retryable, requestId
- *   kind "unanswered"  no answer came, or none of the contract: the network, a proxy, CORS. Whether a cancel took effect is not known; a repeat is safe.
+ *   kind "unanswered"  no answer of the service came: the network, a proxy, CORS. Nobody knows
+ *                      whether a cancel took effect; a repeat is safe.
  */
 
 /** The booking businesses that the signed-in person may see. */
@@ -106,14 +119,14 @@ export function listAppointments(settings, accessToken, businessId, { start, end
   return call(settings, accessToken, `/api/v1/businesses/${encodeURIComponent(businessId)}/appointments?${span}`);
 }
 
-/** One intended cancel: make it once, when the person decides, and send the same one for every repeat. */
+/** One intended cancel: make it when the person decides, and send the same one for every repeat. */
 export function intendToCancel(businessId, appointmentId, cancellationMessage) {
   const body = { businessId, appointmentId };
   if (cancellationMessage.trim()) body.cancellationMessage = cancellationMessage;
   return { idempotencyKey: crypto.randomUUID(), body };
 }
 
-/** Send an intended cancel. Ids travel in the body: they hold characters that addresses mangle. */
+/** Send an intended cancel. Ids are in the body, because addresses mangle some of their characters. */
 export function cancelAppointment(settings, accessToken, intent) {
   const { path, ...options } = cancelRequest(accessToken, intent);
   return send(settings, path, options);
@@ -131,14 +144,16 @@ export function cancelRequest(accessToken, { idempotencyKey, body }) {
 
 /**
  * What an answer to a cancel means for the person: { verdict, mayRepeat, signInWith }.
- *   verdict     "cancelled" | "gone" (not there, or not visible to this user) | "unknown" (it is not known whether it took effect) | "failed"
+ *   verdict     "cancelled" | "gone" (not there, or not visible to this user) |
+ *               "unknown" (nobody knows whether it took effect) | "failed"
  *   mayRepeat   the same request, sent again unchanged, may succeed
- *   signInWith  null, or what signing in again needs: { claims }
+ *   signInWith  null, or what the next sign-in needs: { claims }
  */
 export function readCancel(answer) {
   if (answer.kind === "unanswered") return { verdict: "unknown", mayRepeat: true, signInWith: null };
   if (answer.kind === "success") {
-    const verdict = { cancelled: "cancelled", not_found: "gone" }[answer.body.outcome] ?? "failed"; // the list of outcomes is open
+    // The list of outcomes is open.
+    const verdict = { cancelled: "cancelled", not_found: "gone" }[answer.body.outcome] ?? "failed";
     return { verdict, mayRepeat: false, signInWith: null };
   }
   const { code, retryable, claims } = answer.body;
@@ -163,7 +178,7 @@ export async function send({ facade }, path, options) {
   try {
     response = await fetch(facade + path, {
       ...options,
-      credentials: "omit", // a bearer token is all the service looks at
+      credentials: "omit", // the service looks at nothing but the bearer token
       cache: "no-store",
     });
     body = await response.json();
@@ -187,7 +202,10 @@ function decodeBase64(text) {
   return new TextDecoder().decode(Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (character) => character.charCodeAt(0)));
 }
 
-/** Read an ID token to greet a person by name. It came straight from Entra over the page's own request, so its signature proves nothing more here. */
+/*
+ * Read an ID token to greet a person by name. It came straight from Entra, over the page's own
+ * request, so its signature would prove nothing more here.
+ */
 function claimsOf(idToken) {
   return JSON.parse(decodeBase64(idToken.split(".")[1]));
 }

@@ -1,6 +1,9 @@
-/* Small pieces of the page: nodes, buttons, tabs, times, and requests as text. Markup is built from nodes, never from text. */
+/*
+ * Small pieces of the page: nodes, buttons, tabs, times, and requests as text. The page builds its
+ * markup from nodes, never from text.
+ */
 
-/** Run what a button or form asks for, with the button out of use meanwhile. */
+/** Run what a button or form asks for; meanwhile nobody can press the button. */
 export async function during(event, work) {
   event.preventDefault();
   const button = event.submitter ?? event.currentTarget;
@@ -13,7 +16,7 @@ export async function during(event, work) {
   }
 }
 
-/** Count down on a button that sends again; it may be pressed before. */
+/** Count down on a button that sends again; the person may press it earlier. */
 let countdown = 0;
 export function repeatLater(button, text, seconds) {
   clearInterval(countdown);
@@ -57,13 +60,13 @@ export function localSpan(start, end) {
   return `${from.toLocaleDateString(undefined, day)}, ${from.toLocaleTimeString(undefined, clock)} to ${to.toLocaleTimeString(undefined, clock)}`;
 }
 
-/** A request as a person reads it; of the token only its kind. */
+/** A request as a person reads it; it shows only the kind of the token. */
 export function textOf({ path, method, headers, body }) {
   const shown = Object.entries(headers).map(([name, value]) => `${name}: ${name === "Authorization" ? "Bearer …" : value}`);
   return [`${method} ${path}`, ...shown, "", JSON.stringify(JSON.parse(body), null, 2)].join("\n");
 }
 
-/** The same request as a command for a shell, token and all: this stack's tokens are worth nothing elsewhere. */
+/** The same request as a shell command, with its token, which is worth nothing outside this stack. */
 export function curlOf(facade, { path, method, headers, body }) {
   const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
   const lines = Object.entries(headers).map(([name, value]) => `-H ${quoted(`${name}: ${value}`)}`);

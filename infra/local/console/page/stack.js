@@ -1,6 +1,7 @@
 /*
- * Tools of the local stack, which no partner has: the mails that were sent, faults to switch on, appointments to book, a webhook sender, the way back to the start.
- * They talk to the simulators' /_local addresses, which let this page in and no other.
+ * Tools of the local stack, which no partner has: the mails that were sent, faults to switch on,
+ * appointments to book, a webhook sender, the way back to the start. They talk to the simulators'
+ * /_local addresses, which let in no page but this one.
  */
 
 /* A claims challenge as Graph sends it: continuous access evaluation wants a second factor. */
@@ -13,7 +14,7 @@ const UNAUTHENTICATED = {
 };
 const UNAVAILABLE = { error: { code: "ServiceUnavailable", message: "Service unavailable." } };
 
-/** What can be made to go wrong, and what is due then. `graph` and `entra` are instructions to the simulators. */
+/** What can go wrong, and what to expect then. `graph` and `entra` are faults for the simulators. */
 export const FAULTS = [
   {
     id: "lost-answer",
@@ -107,7 +108,7 @@ export async function readOutbox({ graph }) {
   return (await ask(`${graph}/_local/outbox`)).reverse();
 }
 
-/** How many instructions the simulators still have to carry out. */
+/** How many faults the simulators still have to play. */
 export async function countFaults({ graph, entra }) {
   const planned = await Promise.all([ask(`${graph}/_local/faults`), ask(`${entra}/_local/faults`)]);
   return planned.flat().length;
@@ -122,7 +123,7 @@ export async function switchAllOff({ graph, entra }) {
   await Promise.all([send(`${graph}/_local/faults`, "DELETE"), send(`${entra}/_local/faults`, "DELETE")]);
 }
 
-/** Book an appointment under an id of its own; `start` is a Date, it lasts half an hour. */
+/** Book an appointment of half an hour, with an id of its own; `start` is a Date. */
 export async function book({ graph }, businessId, { serviceName, customerName, customerEmail, start }) {
   await send(`${graph}/_local/appointments`, "POST", {
     appointment_id: `AAMkAD${btoa(crypto.randomUUID().replaceAll("-", ""))}`,
@@ -135,7 +136,10 @@ export async function book({ graph }, businessId, { serviceName, customerName, c
   });
 }
 
-/** Back to the seeded state: calendars, mails, faults. `make run` restarts the service as well, which would still know what it did. */
+/*
+ * Go back to the seeded state: calendars, mails, faults. `make run` restarts the service, too, which
+ * would still know what it did.
+ */
 export async function resetAll({ graph, entra }) {
   await send(`${entra}/_local/reset`, "POST");
   await send(`${graph}/_local/reset`, "POST");

@@ -1,5 +1,5 @@
-"""What the application under test is given for its credential: tokens on behalf of a person, tokens
-of its own, and those of its host's managed identity.
+"""What the application under test gets for its credential.
 
-Does *not* sign people in (``sign_in``).
+Owns tokens on behalf of a person, tokens of the application itself, and those of its host's managed
+identity. Does *not* sign people in (``sign_in``).
 """

@@ -1,10 +1,10 @@
-"""How the simulated token endpoint makes sure of the application: by secret, by certificate, or by
-a federated credential.
+"""How the simulated token endpoint checks the application's credential.
 
-The rules of a signed assertion are those of Microsoft's "Certificate credentials": PS256 or RS256,
-``x5t#S256`` or ``x5t``, ``iss`` and ``sub`` the client id, ``aud`` the token endpoint or the
-issuer, ``exp`` ahead (Entra sets it no limit). ``jti`` must be there, but may come again: clients
-reuse one assertion for minutes.
+The credential is a secret, a certificate, or a federated credential. The rules of a signed
+assertion are those of Microsoft's "Certificate credentials": PS256 or RS256, ``x5t#S256`` or
+``x5t``, ``iss`` and ``sub`` the client id, ``aud`` the token endpoint or the issuer, ``exp`` ahead
+(Entra sets it no limit). ``jti`` must be there, but may come again: clients use one assertion for
+minutes.
 """
 
 import base64
@@ -32,8 +32,9 @@ class ClientCheck:
         self._mint = mint
 
     def check(self, tenant_id: str, form: Mapping[str, str], authorization: str, now: float) -> str:
-        """Return how the client proved itself, as ``appidacr`` says it: "1" by secret, "2" by
-        assertion. Errors: Refused.
+        """Return how the client proved itself, as ``appidacr`` says it. Errors: Refused.
+
+        "1" means by secret, "2" by assertion.
         """
         client_id, secret = _basic(authorization) or (
             form.get("client_id", ""),
@@ -46,7 +47,10 @@ class ClientCheck:
         if client_id.lower() != seed.API_CLIENT_ID:
             raise Refused(
                 700016,
-                f"Application with identifier '{client_id}' was not found in the directory '{tenant_id}'.",
+                (
+                    f"Application with identifier '{client_id}' was not found in the directory "
+                    f"'{tenant_id}'."
+                ),
             )
         if secret:
             self._check_secret(secret)
@@ -65,7 +69,8 @@ class ClientCheck:
         if valid is None:
             raise Refused(
                 7000215,
-                "Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID, "
+                "Invalid client secret provided. Ensure the secret being sent in the request "
+                "is the client secret value, not the client secret ID, "
                 f"for a secret added to app '{seed.API_CLIENT_ID}'.",
             )
         if not valid:
@@ -81,10 +86,16 @@ class ClientCheck:
         thumbprint = str(header.get("x5t#S256") or header.get("x5t") or "")
         certificate = self._directory.certificate(thumbprint)
         if certificate is None:
-            reason = f"[Reason - The key was not found., Thumbprint of key used by client: '{_hex(thumbprint)}']"
+            reason = (
+                "[Reason - The key was not found., Thumbprint of key used by client: "
+                f"'{_hex(thumbprint)}']"
+            )
             raise Refused(
                 700027,
-                f"The certificate with identifier used to sign the client assertion is not registered on application. {reason}",
+                (
+                    "The certificate with identifier used to sign the client assertion is not "
+                    f"registered on application. {reason}"
+                ),
             )
         if (
             not certificate.not_valid_before_utc.timestamp()
@@ -130,25 +141,33 @@ class ClientCheck:
             raise Refused(50027)
         if not credentials:
             raise Refused(70021)
-        own = self._mint.issuer(
-            self._directory.tenant_ids[0], "2.0"
-        )  # the identity lives where the app does
+        # The managed identity is in the tenant of the app.
+        own = self._mint.issuer(self._directory.tenant_ids[0], "2.0")
         matching = [known for known in credentials if (known.issuer or own) == claims.get("iss")]
         if not matching:
             raise Refused(
                 700211,
-                f"No matching federated identity record found for presented assertion issuer '{claims.get('iss')}'.",
+                (
+                    "No matching federated identity record found for presented assertion issuer "
+                    f"'{claims.get('iss')}'."
+                ),
             )
         matching = [known for known in matching if known.subject == claims.get("sub")]
         if not matching:
             raise Refused(
                 700213,
-                f"No matching federated identity record found for presented assertion subject '{claims.get('sub')}'.",
+                (
+                    "No matching federated identity record found for presented assertion subject "
+                    f"'{claims.get('sub')}'."
+                ),
             )
         if not any(known.audience == claims.get("aud") for known in matching):
             raise Refused(
                 700212,
-                f"No matching federated identity record found for presented assertion audience '{claims.get('aud')}'.",
+                (
+                    "No matching federated identity record found for presented assertion "
+                    f"audience '{claims.get('aud')}'."
+                ),
             )
         try:
             self._mint.verify(assertion)
@@ -169,7 +188,10 @@ def _check_times(claims: Mapping[str, object], now: float) -> None:
     ):
         raise Refused(
             700024,
-            f"Client assertion is not within its valid time range. Current time: {now}, expiry time of assertion {expires}.",
+            (
+                f"Client assertion is not within its valid time range. Current time: {now}, "
+                f"expiry time of assertion {expires}."
+            ),
         )
 
 

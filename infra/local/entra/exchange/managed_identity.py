@@ -1,4 +1,4 @@
-"""The managed-identity endpoint of App Service, as the host of the application under test has it."""
+"""The managed-identity endpoint of App Service, as the application's host has it."""
 
 import secrets
 
@@ -23,9 +23,9 @@ class ManagedIdentityRoute:
         app.router.add_get("/msi/token", self._token)
 
     async def _token(self, request: web.Request) -> web.StreamResponse:
-        """Answer as App Service does (its REST endpoint reference):
+        """Answer as App Service does (its REST endpoint reference).
 
-        ``expires_on`` as text, errors as statusCode and message.
+        ``expires_on`` is a text; errors are statusCode and message.
         """
         query = request.query
 
@@ -42,7 +42,10 @@ class ManagedIdentityRoute:
             if principal_id is None:
                 return _app_service_error(
                     400,
-                    "No User Assigned or Delegated Managed Identity found for specified ClientId/ResourceId/PrincipalId.",
+                    (
+                        "No User Assigned or Delegated Managed Identity found for specified "
+                        "ClientId/ResourceId/PrincipalId."
+                    ),
                 )
             if "://" not in resource:
                 return _app_service_error(

@@ -1,9 +1,8 @@
-"""What the simulated token endpoint decides: a request's form in, the success body or a ``Refused``
-out. No HTTP.
+"""What the simulated token endpoint decides: a form in, the success body or a ``Refused`` out.
 
-Two grants: on behalf of (Microsoft's "OAuth 2.0 On-Behalf-Of flow") and client credentials. The
-order of the checks is client, ordered refusal, assertion, scope, standing of the user, conditional
-access.
+No HTTP. There are two grants: on behalf of (Microsoft's "OAuth 2.0 On-Behalf-Of flow") and client
+credentials. The checks come in this order: client, ordered refusal, assertion, scope, standing of
+the user, conditional access.
 """
 
 import json
@@ -33,7 +32,7 @@ GRAPH_RESOURCES = (
 class TokenEndpoint:
     """The policy behind ``/oauth2/v2.0/token``.
 
-    Lifetimes in seconds; ``cae_lifetime_s`` is for clients that declare CP1.
+    Lifetimes are in seconds; ``cae_lifetime_s`` is for clients that declare CP1.
     """
 
     def __init__(self, directory: Directory, mint: TokenMint, now: Callable[[], float]) -> None:
@@ -134,7 +133,10 @@ class TokenEndpoint:
         if asked != [".default"]:
             raise Refused(
                 70011,
-                "The provided value for the input parameter 'scope' is not valid. The scope must end in '/.default'.",
+                (
+                    "The provided value for the input parameter 'scope' is not valid. The scope "
+                    "must end in '/.default'."
+                ),
             )
         token = self._mint.graph_token(
             None,
@@ -163,7 +165,8 @@ class TokenEndpoint:
             raise Refused(
                 500131,
                 "Assertion audience does not match the Client app presenting the assertion. "
-                f"The audience in the assertion was '{claims.get('aud')}' and the expected audience is '{seed.API_CLIENT_ID}'.",
+                f"The audience in the assertion was '{claims.get('aud')}' and the expected "
+                f"audience is '{seed.API_CLIENT_ID}'.",
             )
         expires, starts, now = claims.get("exp"), claims.get("nbf"), self._now()
         if (
@@ -174,7 +177,10 @@ class TokenEndpoint:
         ):
             raise Refused(
                 500133,
-                f"Assertion is not within its valid time range. Current time: {now}, expiry time of assertion {expires}.",
+                (
+                    f"Assertion is not within its valid time range. Current time: {now}, expiry "
+                    f"time of assertion {expires}."
+                ),
             )
         if (
             claims.get("iss") != self._mint.issuer(tenant_id, str(claims.get("ver")))
@@ -182,20 +188,27 @@ class TokenEndpoint:
         ):
             raise Refused(
                 50013,
-                "Assertion failed validation. [Reason - The token issuer does not match the tenant of the request.]",
+                (
+                    "Assertion failed validation. [Reason - The token issuer does not match the "
+                    "tenant of the request.]"
+                ),
             )
         if "azp" not in claims and "appid" not in claims:
             raise Refused(240002)
         if "scp" not in claims or claims.get("idtyp") == "app" or not claims.get("oid"):
             raise Refused(
                 7000114,
-                f"Application '{claims.get('azp') or claims.get('appid')}' is not allowed to make application on-behalf-of calls.",
+                (
+                    f"Application '{claims.get('azp') or claims.get('appid')}' is not allowed to "
+                    "make application on-behalf-of calls."
+                ),
             )
         return claims
 
     def _read_scope(self, value: str) -> tuple[str, list[str], str]:
-        """Return the resource, the scopes asked for in lower case without it, and the prefix they
-        were spelled with.
+        """Return the resource, its scopes in lower case, and the prefix as the client spelled it.
+
+        The scopes are without the prefix.
         """
         resources, asked = set[str](), list[str]()
         for word in value.split():
@@ -206,12 +219,18 @@ class TokenEndpoint:
         if len(resources) > 1:
             raise Refused(
                 70011,
-                f"The provided value for the input parameter 'scope' is not valid. The scope '{value}' names more than one resource.",
+                (
+                    "The provided value for the input parameter 'scope' is not valid. The scope "
+                    f"'{value}' names more than one resource."
+                ),
             )
         if ".default" in asked and set(asked) - {".default", *OIDC_SCOPES}:
             raise Refused(
                 70011,
-                f".default scope can't be combined with resource-specific scopes. The scope '{value}' is not valid.",
+                (
+                    ".default scope can't be combined with resource-specific scopes. The scope "
+                    f"'{value}' is not valid."
+                ),
             )
         resource = next(iter(resources), self._mint.graph_audience)
         if resource not in (self._mint.graph_audience, *GRAPH_RESOURCES):
@@ -223,8 +242,9 @@ class TokenEndpoint:
     def _check_conditional_access(
         self, object_id: str, requested: Claims, assertion: Claims
     ) -> None:
-        """Refuse unless the assertion itself shows what is demanded: repeating a challenge to this
-        endpoint never answers it.
+        """Refuse unless the assertion itself shows what is demanded.
+
+        A repeated challenge to this endpoint never answers it.
         """
         policy = self._directory.demand(object_id)
         shown = _values(assertion.get("acrs"))
@@ -246,7 +266,7 @@ def _own_audiences() -> tuple[str, ...]:
 
 
 def _read_claims(value: str | None) -> Claims:
-    """Return the access-token part of a claims request; empty where none is made.
+    """Return the access-token part of a claims request; empty where there is none.
 
     Errors: Refused when it is not a JSON object.
     """
@@ -263,8 +283,9 @@ def _read_claims(value: str | None) -> Claims:
 
 
 def _values(wanted: object) -> set[str]:
-    """Return the values of one claim: of a token (a list), or of a claims request (``value`` or
-    ``values``).
+    """Return the values of one claim, of a token or of a claims request.
+
+    A token has a list, a claims request ``value`` or ``values``.
     """
     if isinstance(wanted, dict):
         wanted = wanted.get("values") or [wanted.get("value")]

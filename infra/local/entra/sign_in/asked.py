@@ -1,6 +1,6 @@
-"""What a public client asks for: scopes of one resource, and claims of its access token.
+"""What a public client asks for: scopes of one resource, and claims of its access token. Pure.
 
-Pure. Does *not* know who may have it.
+Does *not* know who may have it.
 """
 
 import json
@@ -21,8 +21,8 @@ _MORE_OF_GRAPH = ("Bookings.Read.All", "Bookings.ReadWrite.All", "Bookings.Manag
 class Scope:
     """Scopes of one resource, as a token shows them.
 
-    ``audience`` is None for this API, else the resource of Microsoft Graph as it was asked for;
-    ``spelled`` what the answer calls them.
+    ``audience`` is None for this API, else the resource of Microsoft Graph as the client named it.
+    ``spelled`` is what the answer calls them.
     """
 
     audience: str | None
@@ -67,7 +67,10 @@ def read_scope(value: str, graph_audience: str) -> Scope:
         else:
             raise Refused(
                 650053,
-                f"The application asked for scope '{name}' that doesn't exist on the resource '{resource}'.",
+                (
+                    f"The application asked for scope '{name}' that doesn't exist on the resource "
+                    f"'{resource}'."
+                ),
             )
     names = tuple(dict.fromkeys(granted))
     spelled = " ".join(f"{prefix}/{name}" for name in names)
@@ -75,7 +78,7 @@ def read_scope(value: str, graph_audience: str) -> Scope:
 
 
 def read_claims(claims: str) -> dict[str, object]:
-    """Return the access-token part of a claims request; empty where none is made.
+    """Return the access-token part of a claims request; empty where there is none.
 
     Errors: Refused when it is not what OpenID Connect describes.
     """
@@ -96,15 +99,18 @@ def read_claims(claims: str) -> dict[str, object]:
 
 
 def is_challenge(requested: Mapping[str, object]) -> bool:
-    """Say whether the person has to do more than choose: a client that merely names its capability
-    asks for nothing.
+    """Say whether the person has to do more than choose.
+
+    A client that merely names its capability asks for nothing.
     """
     return bool(requested.keys() - {"xms_cc"})
 
 
 def proof_of(requested: Mapping[str, object]) -> dict[str, object]:
-    """Return what a token shows for what was requested: that its client can answer challenges, a
-    second factor, and the authentication contexts asked for.
+    """Return what a token shows for what was requested.
+
+    That is: its client can answer challenges, a second factor, and the authentication contexts that
+    the client asked for.
     """
     proof: dict[str, object] = {}
     if "cp1" in {value.lower() for value in _values(requested.get("xms_cc"))}:
@@ -117,9 +123,9 @@ def proof_of(requested: Mapping[str, object]) -> dict[str, object]:
 
 
 def is_shown(requested: Mapping[str, object], proof: Mapping[str, object]) -> bool:
-    """Say whether an earlier sign-in has proven what is requested now.
+    """Say whether an earlier sign-in has proved what is requested now.
 
-    A mere ``nbf`` is answered by any newer token.
+    Any newer token answers a mere ``nbf``.
     """
     wanted = requested.keys() - {"xms_cc", "nbf"}
     known = proof.get("acrs")

@@ -1,4 +1,4 @@
-"""A request at ``/oauth2/v2.0/authorize``, as it is read and as it is answered.
+"""How a request at ``/oauth2/v2.0/authorize`` is read and answered.
 
 Owns the redirect URIs: those registered for single-page applications, and the one that every
 program on a desk may use, ``http://localhost`` with any port (Microsoft's "Redirect URI
@@ -23,7 +23,7 @@ _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 
 @dataclass(frozen=True, slots=True)
 class WayBack:
-    """How an answer gets back to the client: in the address, or as a form that the browser posts."""
+    """How an answer gets to the client: in the address, or as a form that the browser posts."""
 
     redirect_uri: str
     mode: str
@@ -48,7 +48,8 @@ class WayBack:
 class AuthorizationRequest:
     """A request for a code that may be granted.
 
-    ``claims`` is what it asks of the token, as JSON; ``login_hint`` the person the client expects.
+    ``claims`` is what it asks of the token, as JSON. ``login_hint`` is the person the client
+    expects.
     """
 
     tenant_id: str
@@ -63,12 +64,12 @@ class AuthorizationRequest:
 
     @property
     def is_challenge(self) -> bool:
-        """Whether more than a password is asked for."""
+        """Whether the request asks for more than a password."""
         return is_challenge(read_claims(self.claims))
 
 
 class ReturnedToClient(Exception):
-    """The request is refused, and its client is told so, by ``back``."""
+    """The request is refused, and its client learns so by ``back``."""
 
     def __init__(self, refused: Refused, back: WayBack) -> None:
         super().__init__(refused.code)
@@ -89,7 +90,7 @@ class RedirectUris:
             self._of_pages.add(redirect_uri)
 
     def platform_of(self, redirect_uri: str) -> Platform | None:
-        """Return what kind of client is there; None where no answer may go."""
+        """Return what kind of client has this address; None where no answer may go."""
         with self._lock:
             if redirect_uri in self._of_pages:
                 return "page"
@@ -106,7 +107,7 @@ def read_request(
 ) -> AuthorizationRequest:
     """Read a request for a code.
 
-    Errors: Refused before it is certain where the answer may go, ReturnedToClient after that.
+    Errors: Refused while it is not certain where the answer may go, ReturnedToClient after that.
     """
     check_client(tenant_id, query)
     redirect_uri, mode = query.get("redirect_uri", ""), query.get("response_mode") or "query"
@@ -114,7 +115,10 @@ def read_request(
     if platform is None:
         raise Refused(
             50011,
-            f"The redirect URI '{redirect_uri}' specified in the request does not match the redirect URIs configured for the application '{query['client_id']}'.",
+            (
+                f"The redirect URI '{redirect_uri}' specified in the request does not match the "
+                f"redirect URIs configured for the application '{query['client_id']}'."
+            ),
         )
     back = WayBack(redirect_uri, mode, query.get("state", ""))
     try:
@@ -135,14 +139,17 @@ def read_request(
 
 
 def check_client(tenant_id: str, sent: Mapping[str, str]) -> None:
-    """Let the partner's client pass, the only one here that signs people in. Errors: Refused."""
+    """Check that it is the partner's client, which alone signs people in. Errors: Refused."""
     client_id = sent.get("client_id", "")
     if not client_id:
         raise Refused(900144, "The request body must contain the following parameter: 'client_id'.")
     if client_id.lower() != seed.PARTNER_CLIENT_ID:
         raise Refused(
             700016,
-            f"Application with identifier '{client_id}' was not found in the directory '{tenant_id}'.",
+            (
+                f"Application with identifier '{client_id}' was not found in the directory "
+                f"'{tenant_id}'."
+            ),
         )
 
 
@@ -167,7 +174,10 @@ def _check(query: Mapping[str, str], platform: Platform, mode: str, graph_audien
     ):
         raise Refused(
             9002313,
-            "Invalid request. The code_challenge must be the base64url of a SHA-256, and code_challenge_method 'S256'.",
+            (
+                "Invalid request. The code_challenge must be the base64url of a SHA-256, and "
+                "code_challenge_method 'S256'."
+            ),
         )
     read_scope(query.get("scope", ""), graph_audience)
     read_claims(query.get("claims", ""))
@@ -176,5 +186,5 @@ def _check(query: Mapping[str, str], platform: Platform, mode: str, graph_audien
 
 
 def _is_localhost(redirect_uri: str) -> bool:
-    """Tell ``http://localhost``, with any port and nothing behind it."""
+    """Tell whether it is ``http://localhost``, with any port and nothing behind it."""
     return re.fullmatch(r"http://localhost(:[0-9]{1,5})?/?", redirect_uri) is not None

@@ -18,7 +18,10 @@ _LETTERS: Final = "BCDFGHJKLMNPQRSTVWXZ23456789"
 
 @dataclass(frozen=True, slots=True)
 class DeviceRequest:
-    """A program that waits for somebody. ``user`` has approved; ``declined`` says that nobody will."""
+    """A program that waits for somebody.
+
+    ``user`` has approved; ``declined`` says that nobody will.
+    """
 
     tenant_id: str
     scope: str
@@ -31,7 +34,10 @@ class DeviceRequest:
 
 
 class Devices:
-    """The programs that wait; safe to use from any thread. ``interval_s`` is how often they ask."""
+    """The programs that wait; safe to use from any thread.
+
+    ``interval_s`` is how often they ask.
+    """
 
     def __init__(self, now: Callable[[], float]) -> None:
         self.interval_s = 5
@@ -52,7 +58,7 @@ class Devices:
             f"BAQAB{secrets.token_urlsafe(48)}",
         )
         with self._lock:
-            kept = {  # a while longer, so that a late question learns that it is late
+            kept = {  # kept a while longer, so that a late question learns that it is late
                 code: one
                 for code, one in self._waiting.items()
                 if one.until > now - DEVICE_CODE_LIFETIME_S
@@ -72,7 +78,7 @@ class Devices:
         return found
 
     def settle(self, user_code: str, user: seed.User | None) -> DeviceRequest:
-        """Sign the user in at the program, or with None decline. Errors: Refused."""
+        """Sign the user in at the program; None declines. Errors: Refused."""
         found = self.find(user_code)
         settled = replace(found, user=user, declined=user is None)
         with self._lock:
@@ -80,7 +86,7 @@ class Devices:
         return settled
 
     def take(self, tenant_id: str, device_code: str) -> tuple[DeviceRequest, seed.User]:
-        """Return who approved, once. Errors: Refused, also while nobody has."""
+        """Return who approved, once. Errors: Refused, also while nobody has approved."""
         with self._lock:
             found = self._waiting.get(device_code)
             if found is None or found.tenant_id != tenant_id:

@@ -1,10 +1,11 @@
-"""What a sign-in grants, and the tokens it is redeemed for at the token endpoint.
+"""What a sign-in grants, and the tokens that the token endpoint gives for it.
 
-The rules are those of Microsoft's "OAuth 2.0 authorization code flow": a page redeems its code from
-its own origin (AADSTS9002327), without a secret, with the verifier of its challenge, once; a
+The rules are those of Microsoft's "OAuth 2.0 authorization code flow". A page redeems its code
+once, from its own origin (AADSTS9002327), without a secret, with the verifier of its challenge. A
 program on a desk does the same without an origin. A refresh token follows the same rule for as long
-as the person's sessions live. Who signs in is chosen on a page (``pages``), not proven: everybody
-here is made up. A claims challenge is met by choosing again, which stands for a second factor.
+as the person's sessions live. A page (``pages``) lets the person choose who signs in and asks for
+no proof: everybody here is made up. To meet a claims challenge, the person chooses again, which
+stands for a second factor.
 """
 
 import base64
@@ -72,7 +73,7 @@ class SignIn:
         return read_request(tenant_id, query, self._uris, self._mint.graph_audience)
 
     def may_return_to(self, redirect_uri: str) -> bool:
-        """Say whether a browser may be sent there."""
+        """Say whether a browser may be sent to this address."""
         return self._uris.platform_of(redirect_uri) is not None
 
     def begin_device(self, tenant_id: str, form: Mapping[str, str]) -> DeviceRequest:
@@ -83,7 +84,7 @@ class SignIn:
         return self.devices.begin(tenant_id, form["scope"], form.get("claims", ""))
 
     def find_user(self, object_id: str) -> seed.User:
-        """Return who was chosen on a page, if that person may sign in. Errors: Refused."""
+        """Return the person who was chosen on a page, if they may sign in. Errors: Refused."""
         user = next((user for user in seed.USERS if user.object_id == object_id), None)
         if user is None:
             raise Refused(50034)
@@ -91,7 +92,7 @@ class SignIn:
         return user
 
     def grant(self, request: AuthorizationRequest, user: seed.User) -> dict[str, str]:
-        """Sign the user in and return what is sent back to the client."""
+        """Sign the user in, and return what goes back to the client."""
         code, now = f"1.A{secrets.token_urlsafe(48)}", self._now()
         with self._lock:
             self._codes = {known: one for known, one in self._codes.items() if one.until > now}
@@ -137,7 +138,7 @@ class SignIn:
         return read_scope(value, self._mint.graph_audience)
 
     def _take_code(self, tenant_id: str, form: Mapping[str, str], origin: str | None) -> _Code:
-        """Take the code out of use, if everything fits. Errors: Refused."""
+        """Use up the code, if everything fits. Errors: Refused."""
         with self._lock:
             if form["code"] in self._redeemed:
                 raise Refused(54005)
@@ -153,7 +154,10 @@ class SignIn:
             if form.get("scope") and not set(self._read_scope(form["scope"]).names) <= granted:
                 raise Refused(
                     70011,
-                    "The provided value for the input parameter 'scope' is not valid. It asks for more than was authorized.",
+                    (
+                        "The provided value for the input parameter 'scope' is not valid. It "
+                        "asks for more than was authorized."
+                    ),
                 )
             del self._codes[form["code"]]
             self._redeemed[form["code"]] = code.until
@@ -204,11 +208,14 @@ class SignIn:
 def _check_redemption(
     request: AuthorizationRequest, form: Mapping[str, str], origin: str | None
 ) -> None:
-    """Refuse whom the code was not granted to. Errors: Refused."""
+    """Refuse everybody but the client that got the code. Errors: Refused."""
     if form["redirect_uri"] != request.back.redirect_uri:
         raise Refused(
             500112,
-            f"The reply address '{form['redirect_uri']}' does not match the reply address '{request.back.redirect_uri}' provided when requesting Authorization code.",
+            (
+                f"The reply address '{form['redirect_uri']}' does not match the reply address "
+                f"'{request.back.redirect_uri}' provided when requesting Authorization code."
+            ),
         )
     if origin is None and request.platform == "page":
         raise Refused(9002327)
@@ -217,7 +224,10 @@ def _check_redemption(
     ):
         raise Refused(
             9002326,
-            f"Cross-origin token redemption is permitted only for the 'Single-Page Application' client-type. Request origin: '{origin}'.",
+            (
+                "Cross-origin token redemption is permitted only for the 'Single-Page "
+                f"Application' client-type. Request origin: '{origin}'."
+            ),
         )
     if not request.code_challenge:
         return

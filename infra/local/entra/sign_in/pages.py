@@ -1,7 +1,8 @@
-"""The pages of the simulated sign-in, as HTML: whom to sign in as, which code a device shows, what
-is wrong with a request, and the form that takes an answer back.
+"""The pages of the simulated sign-in, as HTML.
 
-Owns the words and the headers. Does *not* know the rules (``authorize``, ``grants``).
+They ask whom to sign in as and which code a device shows, say what is wrong with a request, and
+take an answer back in a form. Owns the words and the headers. Does *not* know the rules
+(``authorize``, ``grants``).
 """
 
 import secrets
@@ -57,7 +58,8 @@ def device_code(path: str, typed: str) -> web.Response:
     """Return the page that asks for the code that a device shows."""
     box = (
         '<label for="code">Code</label>\n'
-        f'<input id="code" name="code" value="{escape(typed)}" autocomplete="off" required autofocus>\n'
+        f'<input id="code" name="code" value="{escape(typed)}" autocomplete="off" required '
+        "autofocus>\n"
         "<button>Next</button>"
     )
     return _page(
@@ -71,7 +73,10 @@ def device_code(path: str, typed: str) -> web.Response:
 def device_choice(path: str, device: DeviceRequest, *, challenge: bool) -> web.Response:
     """Return the page that asks who signs in at a device."""
     decline = f'<button name="user" value="{NOBODY}">Nobody: I did not ask for this code</button>'
-    note = f"The program that shows <b>{escape(device.user_code)}</b> may then cancel appointments as you."
+    note = (
+        f"The program that shows <b>{escape(device.user_code)}</b> may then cancel appointments "
+        "as you."
+    )
     form = _form(path, {"code": device.user_code}, f"{_people('')}\n{decline}")
     return _page(
         *_lead(challenge=challenge), f'{form}\n<p class="note">{note}</p>', action="'self'"
@@ -84,7 +89,7 @@ def said(title: str, text: str) -> web.Response:
 
 
 def refusal(description: str) -> web.Response:
-    """Return the page of a request that cannot be trusted with an answer."""
+    """Return the page for a request whose client must not get an answer."""
     lines = "<br>".join(escape(line) for line in description.splitlines())
     return _page(
         "Sorry, but we're having trouble signing you in",
@@ -96,7 +101,7 @@ def refusal(description: str) -> web.Response:
 
 
 def take_back(back: WayBack, answer: Mapping[str, str]) -> web.Response:
-    """Send the browser back to the client with an answer."""
+    """Send the browser to the client with an answer."""
     if back.mode != "form_post":
         headers = {"Location": back.address(**answer), "Cache-Control": "no-store"}
         return web.Response(status=303, headers=headers)
@@ -109,7 +114,10 @@ def _lead(*, challenge: bool) -> tuple[str, str]:
     if challenge:
         return (
             "More proof is asked for",
-            "A policy wants a second factor. Choosing a person stands for approving the request on their phone.",
+            (
+                "A policy wants a second factor. Choosing a person stands for approving the "
+                "request on their phone."
+            ),
         )
     return "Sign in", "Choose who you are. Nobody here is real, so no password is asked."
 
@@ -127,7 +135,7 @@ def _expected_first(users: Iterable[seed.User], hint: str) -> list[seed.User]:
 
 
 def _role(user: seed.User) -> str:
-    """Say what the person is, and may therefore do."""
+    """Say what the person is, and so may do."""
     places = [one.display_name for one in seed.BUSINESSES if user.object_id in one.staff]
     if not places:
         return "On no booking page's staff: sees none, and may cancel nothing."
@@ -147,8 +155,8 @@ def _page(
 ) -> web.Response:
     """Return a page whose forms may go to ``action``.
 
-    Chromium holds the redirect after a form to ``form-action`` as well, hence the client's origin
-    in it.
+    Chromium applies ``form-action`` to the redirect after a form, too, so the client's origin is in
+    it.
     """
     nonce = secrets.token_urlsafe(16)
     policy = (

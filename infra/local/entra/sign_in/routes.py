@@ -18,8 +18,10 @@ DEVICE_PAGE = "/common/oauth2/deviceauth"
 
 
 class SignInRoutes:
-    """``find_tenant`` gives the tenant of the first segment of a path; ``base_url`` the address
-    under which this simulator is known.
+    """The addresses.
+
+    ``find_tenant`` gives the tenant for the first segment of a path. ``base_url`` is the address by
+    which others know this simulator.
     """
 
     def __init__(
@@ -35,7 +37,7 @@ class SignInRoutes:
         self._now = now
 
     def add_to(self, app: web.Application) -> None:
-        """Add the addresses. Of each page GET shows it, POST says who was chosen."""
+        """Add the addresses; GET shows a page, POST says who was chosen."""
         app.router.add_get("/{tenant}/oauth2/v2.0/authorize", self._authorize)
         app.router.add_post("/{tenant}/oauth2/v2.0/authorize", self._authorize)
         app.router.add_post("/{tenant}/oauth2/v2.0/devicecode", self._begin_device)
@@ -73,7 +75,10 @@ class SignInRoutes:
                 "verification_uri": address,
                 "expires_in": int(DEVICE_CODE_LIFETIME_S),
                 "interval": self._sign_in.devices.interval_s,
-                "message": f"To sign in, use a web browser to open the page {address} and enter the code {device.user_code} to authenticate.",
+                "message": (
+                    f"To sign in, use a web browser to open the page {address} and enter the code "
+                    f"{device.user_code} to authenticate."
+                ),
             },
             headers={"Cache-Control": "no-store"},
         )
@@ -98,7 +103,7 @@ class SignInRoutes:
         return self._in_pages(answer)
 
     async def _logout(self, request: web.Request) -> web.Response:
-        """End the session, of which this simulator keeps none, and send the browser back."""
+        """End the session and send the browser back; this simulator keeps no session."""
 
         def answer() -> web.Response:
             self._tenant(request)

@@ -22,8 +22,8 @@ REFRESH_LIFETIME_S: Final = 86400.0
 class Session:
     """A person at one client.
 
-    ``origin`` is that of a page, None of a program; ``begun`` the running number and the time of
-    the sign-in; ``proof`` what was shown then.
+    ``origin`` is the origin of a page, None for a program. ``begun`` is the running number and the
+    time of the sign-in. ``proof`` is what was shown then.
     """
 
     tenant_id: str
@@ -44,7 +44,7 @@ class Sessions:
         self._kept: dict[str, Session] = {}
 
     def keep(self, session: Session) -> str:
-        """Return a refresh token for the session. Forgets those that ended long ago."""
+        """Return a refresh token for the session, and forget sessions that ended long ago."""
         token, now = f"1.A{secrets.token_urlsafe(96)}", self._now()
         with self._lock:
             self._kept = {
