@@ -163,9 +163,8 @@ class Reading:
         promised = (
             self.headers.get("content-length", "0") != "0" or "transfer-encoding" in self.headers
         )
-        bodiless = (
-            self.status in (204, 304)
-        )  # what such an answer promises besides may still come, and would be taken for the next one
+        # What such an answer promises besides may still come, and would be taken for the next one.
+        bodiless = self.status in (204, 304)
         self.leaves_nothing = (
             self._parser.should_keep_alive() and not (bodiless and promised) and self.status != 101
         )

@@ -221,7 +221,10 @@ WRONG: dict[str, tuple[dict[str, str | None], str]] = {
     ),
     "two credentials": (
         {"CLIENT_SECRET": "mark", "MANAGED_IDENTITY_CLIENT_ID": OTHER},
-        f"Exactly one of {CREDENTIALS} must be set; CLIENT_SECRET and MANAGED_IDENTITY_CLIENT_ID are.",
+        (
+            f"Exactly one of {CREDENTIALS} must be set; CLIENT_SECRET and "
+            "MANAGED_IDENTITY_CLIENT_ID are."
+        ),
     ),
     "password without certificate": (
         {"CLIENT_CERTIFICATE_PASSWORD": "mark"},
@@ -244,7 +247,10 @@ WRONG: dict[str, tuple[dict[str, str | None], str]] = {
     ),
     "china": (
         {"CLOUD": "China"},
-        "The setting CLOUD is 'china', and Microsoft Bookings does not exist there; use global, usgov or dod.",
+        (
+            "The setting CLOUD is 'china', and Microsoft Bookings does not exist there; use "
+            "global, usgov or dod."
+        ),
     ),
     "version": (
         {"GRAPH_API_VERSION": "v2.0-mark"},
@@ -252,27 +258,46 @@ WRONG: dict[str, tuple[dict[str, str | None], str]] = {
     ),
     "no such address": (
         {"GRAPH_BOOKINGS_ROOT": "bookingBusinesses"},
-        "GRAPH_API_VERSION is v1.0, which has the booking businesses below solutions only: set GRAPH_BOOKINGS_ROOT to solutions/bookingBusinesses, or GRAPH_API_VERSION to beta.",
+        (
+            "GRAPH_API_VERSION is v1.0, which has the booking businesses below solutions "
+            "only: set GRAPH_BOOKINGS_ROOT to solutions/bookingBusinesses, or "
+            "GRAPH_API_VERSION to beta."
+        ),
     ),
     "deadline no number": (
         {"REQUEST_DEADLINE_SECONDS": "10s-mark"},
-        "The setting REQUEST_DEADLINE_SECONDS is not usable: input should be a valid number, unable to parse string as a number.",
+        (
+            "The setting REQUEST_DEADLINE_SECONDS is not usable: input should be a valid "
+            "number, unable to parse string as a number."
+        ),
     ),
     "deadline too short": (
         {"REQUEST_DEADLINE_SECONDS": "1.99"},
-        "The setting REQUEST_DEADLINE_SECONDS is not usable: input should be greater than or equal to 2.",
+        (
+            "The setting REQUEST_DEADLINE_SECONDS is not usable: input should be greater "
+            "than or equal to 2."
+        ),
     ),
     "deadline beyond the function's": (
         {"REQUEST_DEADLINE_SECONDS": "50.1"},
-        "The setting REQUEST_DEADLINE_SECONDS is not usable: input should be less than or equal to 50.",
+        (
+            "The setting REQUEST_DEADLINE_SECONDS is not usable: input should be less than "
+            "or equal to 50."
+        ),
     ),
     "deadline nan": (
         {"REQUEST_DEADLINE_SECONDS": "nan"},
-        "The setting REQUEST_DEADLINE_SECONDS is not usable: input should be less than or equal to 50.",
+        (
+            "The setting REQUEST_DEADLINE_SECONDS is not usable: input should be less than "
+            "or equal to 50."
+        ),
     ),
     "deadline infinite": (
         {"REQUEST_DEADLINE_SECONDS": "inf"},
-        "The setting REQUEST_DEADLINE_SECONDS is not usable: input should be less than or equal to 50.",
+        (
+            "The setting REQUEST_DEADLINE_SECONDS is not usable: input should be less than "
+            "or equal to 50."
+        ),
     ),
     "no concurrency": (
         {"MAX_CONCURRENCY": "0"},
@@ -280,11 +305,17 @@ WRONG: dict[str, tuple[dict[str, str | None], str]] = {
     ),
     "half a concurrency": (
         {"MAX_CONCURRENCY_PER_BUSINESS": "4.5"},
-        "The setting MAX_CONCURRENCY_PER_BUSINESS is not usable: input should be a valid integer, unable to parse string as an integer.",
+        (
+            "The setting MAX_CONCURRENCY_PER_BUSINESS is not usable: input should be a valid "
+            "integer, unable to parse string as an integer."
+        ),
     ),
     "long message": (
         {"DEFAULT_CANCELLATION_MESSAGE": "mark" * 501},
-        "The setting DEFAULT_CANCELLATION_MESSAGE is not usable: string should have at most 2000 characters.",
+        (
+            "The setting DEFAULT_CANCELLATION_MESSAGE is not usable: string should have at "
+            "most 2000 characters."
+        ),
     ),
     "no audience": ({"AUDIENCES": " , "}, f"The setting AUDIENCES {EMPTY}"),
     "no tenant allowed": ({"ALLOWED_TENANTS": ","}, f"The setting ALLOWED_TENANTS {EMPTY}"),
@@ -296,7 +327,10 @@ WRONG: dict[str, tuple[dict[str, str | None], str]] = {
     ),
     "table without a place": (
         {"IDEMPOTENCY_STORE": "table"},
-        "IDEMPOTENCY_STORE is table, so exactly one of IDEMPOTENCY_TABLE_ENDPOINT and IDEMPOTENCY_TABLE_CONNECTION_STRING must be set.",
+        (
+            "IDEMPOTENCY_STORE is table, so exactly one of IDEMPOTENCY_TABLE_ENDPOINT and "
+            "IDEMPOTENCY_TABLE_CONNECTION_STRING must be set."
+        ),
     ),
     "table with two places": (
         {
@@ -304,7 +338,10 @@ WRONG: dict[str, tuple[dict[str, str | None], str]] = {
             "IDEMPOTENCY_TABLE_ENDPOINT": "https://mark.example",
             "IDEMPOTENCY_TABLE_CONNECTION_STRING": "AccountKey=mark",
         },
-        "IDEMPOTENCY_STORE is table, so exactly one of IDEMPOTENCY_TABLE_ENDPOINT and IDEMPOTENCY_TABLE_CONNECTION_STRING must be set.",
+        (
+            "IDEMPOTENCY_STORE is table, so exactly one of IDEMPOTENCY_TABLE_ENDPOINT and "
+            "IDEMPOTENCY_TABLE_CONNECTION_STRING must be set."
+        ),
     ),
     "place without table": (
         {"IDEMPOTENCY_TABLE_CONNECTION_STRING": "AccountKey=mark"},
@@ -312,7 +349,10 @@ WRONG: dict[str, tuple[dict[str, str | None], str]] = {
     ),
     "telemetry of no kind": (
         {"TELEMETRY": "mark"},
-        "The setting TELEMETRY is not usable: input should be 'off', 'console', 'otlp' or 'azure_monitor'.",
+        (
+            "The setting TELEMETRY is not usable: input should be 'off', 'console', 'otlp' "
+            "or 'azure_monitor'."
+        ),
     ),
     "azure monitor without its place": (
         {"TELEMETRY": "azure_monitor"},
@@ -362,9 +402,9 @@ def test_an_address_is_https_and_nothing_but_an_address(name: str, address: str)
     "root", ["a//b", "../a", "a/..", "a/../b", "a b", "a?b", "a#b", "a%2Fb", "a\\b", "/", "ä"]
 )
 def test_the_root_of_bookings_is_plain_segments(root: str) -> None:
-    assert (
-        sentence(GRAPH_BOOKINGS_ROOT=root)
-        == "The setting GRAPH_BOOKINGS_ROOT must be plain path segments, e.g. solutions/bookingBusinesses."
+    assert sentence(GRAPH_BOOKINGS_ROOT=root) == (
+        "The setting GRAPH_BOOKINGS_ROOT must be plain path segments, e.g. "
+        "solutions/bookingBusinesses."
     )
 
 
