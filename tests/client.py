@@ -38,8 +38,9 @@ class Facade:
     def post(
         self, body: object, *, token: str | None = None, headers: Mapping[str, str] | None = None
     ) -> requests.Response:
-        """Send any JSON body to the cancel route with a good token, or another; an empty ``token``
-        sends none.
+        """Send any JSON body to the cancel route with a good token, or another.
+
+        An empty ``token`` sends none.
         """
         token = self.stack.entra.user_token() if token is None else token
         authorization = {"Authorization": f"Bearer {token}"} if token else {}

@@ -1,5 +1,6 @@
-"""Collectors of telemetry, for tests and benchmarks: they take what the service exports, by OTLP over
-HTTP or to Azure Monitor, and keep it readable.
+"""Collectors of telemetry, for tests and benchmarks.
+
+They take what the service exports, by OTLP over HTTP or to Azure Monitor, and keep it readable.
 """
 
 import gzip
@@ -36,14 +37,15 @@ class SeenSpan:
 
     @property
     def traceparent(self) -> str:
-        """What this span hands on, but for the flags."""
+        """What this span hands on, without the flags."""
         return f"00-{self.trace_id}-{self.span_id}"
 
 
 @dataclass(frozen=True)
 class Point:
-    """The latest value of one metric with these attributes: a sum, or the number of measurements of
-    a distribution.
+    """The latest value of one metric with these attributes.
+
+    It is a sum, or the number of measurements of a distribution.
     """
 
     metric: str
@@ -58,7 +60,7 @@ class _Listener:
     """Listens while it is a context manager."""
 
     def _taken_by(self) -> Mapping[str, Handler]:
-        """Return what takes what is posted, by path."""
+        """Return the handlers of what is posted, by path."""
         raise NotImplementedError
 
     def __enter__(self) -> Self:
@@ -90,7 +92,7 @@ class Collector(_Listener):
 
     @property
     def settings(self) -> dict[str, str]:
-        """The settings of a service that exports to here, and soon."""
+        """The settings of a service that exports to here, without much delay."""
         return {
             "TELEMETRY": "otlp",
             "OTEL_EXPORTER_OTLP_ENDPOINT": self._server.url,
@@ -117,8 +119,9 @@ class Collector(_Listener):
             return [span for span in self._spans if span.trace_id == trace_id]
 
     def point(self, metric: str, **attributes: object) -> float:
-        """Return the latest value of a metric, summed over whatever else splits it; 0 where it was
-        never measured.
+        """Return the latest value of a metric; 0 where it was never measured.
+
+        It is summed over whatever else splits it.
         """
         with self._news:
             points = [point for point in self._points.values() if point.metric == metric]
@@ -133,7 +136,8 @@ class Collector(_Listener):
             while not condition():
                 left_s = deadline - time.monotonic()
                 assert left_s > 0, (
-                    f"not exported within {PATIENCE_S:g} s; what came: {self._spans} {list(self._points.values())}"
+                    f"not exported within {PATIENCE_S:g} s; what came: {self._spans} "
+                    f"{list(self._points.values())}"
                 )
                 self._news.wait(left_s)
 
@@ -176,7 +180,7 @@ class Collector(_Listener):
 
 @dataclass
 class Ingestion(_Listener):
-    """What Application Insights would be sent; listens while it is a context manager."""
+    """What Application Insights would receive. It listens while it is a context manager."""
 
     _envelopes: list[dict[str, Any]] = field(default_factory=list)
     _news: threading.Condition = field(default_factory=threading.Condition)
@@ -186,11 +190,13 @@ class Ingestion(_Listener):
 
     @property
     def deployed(self) -> dict[str, str]:
-        """The settings of a service as it is deployed, but that it exports to here."""
+        """The settings of a service as it is deployed, except that it exports to here."""
         key = "11111111-1111-1111-1111-111111111111"
         return {
             "TELEMETRY": "azure_monitor",
-            "APPLICATIONINSIGHTS_CONNECTION_STRING": f"InstrumentationKey={key};IngestionEndpoint={self._server.url}/",
+            "APPLICATIONINSIGHTS_CONNECTION_STRING": (
+                f"InstrumentationKey={key};IngestionEndpoint={self._server.url}/"
+            ),
             "APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL": "true",
             "APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED": "true",
             "OTEL_TRACES_SAMPLER": "microsoft.fixed_percentage",
@@ -200,7 +206,7 @@ class Ingestion(_Listener):
 
     @property
     def settings(self) -> dict[str, str]:
-        """The same, exported soon."""
+        """The same, exported without much delay."""
         return {
             **self.deployed,
             "OTEL_BSP_SCHEDULE_DELAY": "50",
@@ -213,7 +219,7 @@ class Ingestion(_Listener):
             return [one for one in self._envelopes if one["data"]["baseType"] == kind]
 
     def custom_metrics(self) -> list[dict[str, Any]]:
-        """Return the rows of the table ``customMetrics`` that would be made of what came."""
+        """Return what came as rows of the table ``customMetrics``."""
         rows = []
         for envelope in self.of("MetricData"):
             data = envelope["data"]["baseData"]

@@ -1,5 +1,6 @@
-"""Fixtures that most tests share: the local stack, the Function App on the official runtime, and a
-client for it.
+"""Fixtures that most tests share.
+
+They are the local stack, the Function App on the official runtime, and a client for it.
 """
 
 from collections.abc import Iterator

@@ -1,5 +1,6 @@
-"""A sender of webhooks, for tests: signs what it is told as the library of the Standard Webhooks
-project does.
+"""A sender of webhooks, for tests.
+
+It signs what it is told as the library of the Standard Webhooks project does.
 """
 
 import itertools
@@ -69,8 +70,9 @@ class Sender:
     secrets: tuple[str, ...] = field(default=(seed.WEBHOOK_SECRET,), repr=False)
 
     def deliver(self, appointment_id: str, **how: Any) -> requests.Response:
-        """Send a request for an appointment; ``business_id`` and ``message`` as in ``body_for``,
-        the rest as in ``send``.
+        """Send a request for an appointment.
+
+        ``business_id`` and ``message`` as in ``body_for``, the rest as in ``send``.
         """
         about = {name: how.pop(name) for name in ("business_id", "message") if name in how}
         return self.send(body_for(appointment_id, **about), **how)
@@ -84,8 +86,10 @@ class Sender:
         headers: Mapping[str, str | None] | None = None,
         sent: bytes | None = None,
     ) -> requests.Response:
-        """Sign a body and send it; ``sent`` instead of it, with these headers instead of the right
-        ones (None leaves one out).
+        """Sign a body and send it.
+
+        ``sent`` is sent instead of it, with these headers instead of the right ones (None leaves
+        one out).
         """
         right = {
             "Content-Type": "application/json",

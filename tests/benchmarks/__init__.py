@@ -1,4 +1,4 @@
-"""Benchmarks: what parts of the service cost, told as ratios, because machines differ.
+"""Benchmarks: what parts of the service cost, as ratios, because machines differ.
 
 ``python -m tests.benchmarks`` runs them all.
 

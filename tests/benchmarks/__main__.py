@@ -1,5 +1,6 @@
-"""``python -m tests.benchmarks [--json] [NAME ...]``: run all benchmarks, or those named, and print
-what they found.
+"""Run all benchmarks, or those named, and print what they found.
+
+``python -m tests.benchmarks [--json] [NAME ...]``
 """
 
 import argparse
@@ -24,9 +25,9 @@ def names() -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run and print; what is under way goes to standard error.
+    """Run and print. Progress goes to standard error.
 
-    Exit code: 0, or 2 for a name that there is not.
+    Exit code: 0, or 2 for an unknown name.
     """
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks",

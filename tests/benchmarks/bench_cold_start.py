@@ -1,16 +1,19 @@
-"""What a new process costs until its first answer: this service, a process that only imports what
-such an app is made of, and the same job done otherwise.
+"""What a new process costs until its first answer.
+
+Beside this service: a process that only imports what such an app is made of, and the same job done
+otherwise.
 
 Run it with ``python -m tests.benchmarks cold_start``; ``python -m
 tests.benchmarks.bench_cold_start`` shows where the time of importing goes instead.
 
-Every sample is a new process with a user, an appointment and a connection that it has not seen; all
-subjects take turns, in mixed order. Time ends with the answer, CPU is the process's own, all its
-threads. The simulators are in another process. Then the same through the official runtime over
-HTTP: new host to first answer, ours by default and as deployed (Azurite, a sink for Azure Monitor),
-beside an app that imports the same packages and answers 200.
+Every sample is a new process with a user, an appointment and a connection that it has not seen. All
+subjects take turns, in mixed order. Time ends with the answer. CPU is that of the process, with all
+its threads. The simulators are in another process. Then the same is measured through the official
+runtime over HTTP, from a new host to its first answer. There are three apps: ours by default, ours
+as deployed (Azurite, a sink for Azure Monitor), and one that imports the same packages and answers
+200.
 
-azure-identity and msgraph-sdk are no dependencies of this project. They are installed once, in
+This project does not depend on azure-identity and msgraph-sdk. They are installed once, in
 ``.local/bench/sdk``; where that fails, they are left out.
 """
 
@@ -71,22 +74,24 @@ _IMPORTED = re.compile(r"import time:\s+(\d+) \|\s+(\d+) \|\s+(\S+)")
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Of one subject, in milliseconds: from the start of the process to its answer."""
+    """The samples of one subject, in milliseconds: from the start of the process to its answer."""
 
     wall: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
 
 
 def environment_of_its_own() -> Path | None:
-    """Return the interpreter that has azure-identity and msgraph-sdk, making its environment the
-    first time; None where it cannot be made.
+    """Return the interpreter that has azure-identity and msgraph-sdk; None where there can be none.
+
+    The first call makes its environment.
     """
     interpreter, made_of = SDK_FOLDER / "bin" / "python", SDK_FOLDER / "made-of"
     wanted = hashlib.sha256("\n".join((sys.version, *SDK_REQUIREMENTS)).encode()).hexdigest()
     if made_of.is_file() and made_of.read_text() == wanted:
         return interpreter
     _say(
-        f"installing {' and '.join(SDK_REQUIREMENTS[:2])} in {SDK_FOLDER.relative_to(REPOSITORY)}, once ..."
+        f"installing {' and '.join(SDK_REQUIREMENTS[:2])} in "
+        f"{SDK_FOLDER.relative_to(REPOSITORY)}, once ..."
     )
     try:
         venv.create(SDK_FOLDER, clear=True, with_pip=True)
@@ -108,8 +113,9 @@ def start(
     number: int,
     samples: Samples | None,
 ) -> None:
-    """Run a subject with an appointment of its own, see that it did its job, and take its time if
-    it counts.
+    """Run a subject with an appointment of its own, and see that it did its job.
+
+    Its time is taken if it counts.
     """
     body = json.dumps({"businessId": seed.LUNCH_DELIVERY, "appointmentId": appointment_id(number)})
     environment = {
@@ -151,8 +157,8 @@ def start_host(
 ) -> None:
     """Start the official runtime with an app, and ask it once.
 
-    ``settings`` stand beside those of the simulators. CPU is that of the whole process, its end
-    included.
+    ``settings`` stand beside those of the simulators. CPU is that of the whole process, also while
+    it ends.
     """
     body = {"businessId": seed.LUNCH_DELIVERY, "appointmentId": appointment_id(number)}
     cpu, began = _cpu_of_children(), time.perf_counter()
@@ -240,8 +246,9 @@ def _compared(what: str, found: Mapping[str, Samples], to: str) -> Iterator[Figu
 
 
 def imports() -> str:
-    """Return where the time of ``import function_app`` goes: by package, and the most expensive
-    modules. Microseconds; measuring alone doubles them.
+    """Return where the time of ``import function_app`` goes, in microseconds.
+
+    It is given by package, and for the most expensive modules. Measuring alone doubles the times.
     """
     run = subprocess.run(
         [sys.executable, "-X", "importtime", "-c", "import function_app"],

@@ -1,6 +1,8 @@
-"""What a cancel costs as ``azd up`` deploys it, beside the default: records in Table Storage (Azurite
-here), telemetry to Azure Monitor (a sink here), each alone and both together; through Microsoft's
-runtime and without it; with an Idempotency-Key and without.
+"""What a cancel costs as ``azd up`` deploys it, beside the default.
+
+Deployed means records in Table Storage (Azurite here) and telemetry to Azure Monitor (a sink here).
+Each is measured alone and both together: through Microsoft's runtime and without it, with an
+Idempotency-Key and without.
 
 Run it with ``python -m tests.benchmarks deployed``. The emulator and the sink run beside the
 subjects: their CPU is not counted, but on two cores they make the wall time longer. Calls to the
@@ -26,7 +28,7 @@ from tests.integration.azurite import Azurite
 ROUNDS = 8
 CALLS = 60
 CALLERS = 64
-LATENCY_MS = 50  # of Graph, where memory is measured: else nobody waits, and nothing is held
+LATENCY_MS = 50  # of Graph, where memory is measured: without it nobody waits, and nothing is held
 FLOOR = "floor: requests"
 RUNTIME, BARE = "ours through the runtime", "ours"
 DEFAULT, TABLE, TELEMETRY, DEPLOYED = "default", "table", "telemetry", "as deployed"
@@ -50,7 +52,10 @@ def configurations() -> Iterator[dict[str, dict[str, str]]]:
 
 @contextmanager
 def subjects(up: Upstream, people: People, latency_ms: int = 0) -> Iterator[dict[str, Runner]]:
-    """Start the floor, each configuration through the runtime, and the first and last without."""
+    """Start the floor, and each configuration through the runtime.
+
+    The first and the last configuration also run without it.
+    """
     tokens = people.tokens(1)
     with configurations() as configured, ExitStack() as running:
         started = running.enter_context(runners((FLOOR,), up, tokens, latency_ms))
@@ -108,7 +113,7 @@ def measure_memory(up: Upstream, people: People) -> list[Figure]:
 
 @contextmanager
 def counted(azurite: Azurite, calls: list[str]) -> Iterator[str]:
-    """Give a connection string of a proxy before the emulator that notes each call."""
+    """Give the connection string of a proxy that notes each call to the emulator."""
 
     async def forward(request: web.Request) -> web.Response:
         calls.append(f"{request.method} {request.path}")
@@ -136,7 +141,7 @@ def counted(azurite: Azurite, calls: list[str]) -> Iterator[str]:
 
 
 def measure_calls(up: Upstream, people: People) -> list[Figure]:
-    """How many calls to the table a cancel makes that is new."""
+    """How many calls to the table a new cancel makes."""
     calls: list[str] = []
     figures = []
     with Azurite() as azurite, counted(azurite, calls) as place:

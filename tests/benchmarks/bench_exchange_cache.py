@@ -1,9 +1,10 @@
-"""What a warm on-behalf-of exchange costs with 10 users and with 10,000, and what a user costs in
-memory.
+"""What a warm on-behalf-of exchange costs with 10 users and with 10,000.
 
-Run it with ``python -m tests.benchmarks exchange_cache``. Measured is what each request pays: the
-key, made from an assertion of an ordinary size, and the look-up. Every user asks, in mixed order,
-so that what the processor's caches miss counts too. The two sizes take turns.
+It also measures what a user costs in memory.
+
+Run it with ``python -m tests.benchmarks exchange_cache``. It measures what each request pays:
+making the key from an assertion of an ordinary size, and the look-up. Every user asks, in mixed
+order, so that misses of the processor's caches count, too. The two sizes take turns.
 """
 
 import random
@@ -20,7 +21,7 @@ ASSERTION_CHARS = 1_300  # an access token of Entra ID without group claims
 
 
 def never() -> Fresh[str]:
-    """Stand for an exchange that a warm cache never makes."""
+    """Stand in for an exchange that a warm cache never makes."""
     raise AssertionError("the entry was warm")
 
 

@@ -1,11 +1,12 @@
-"""What records add to a cancel: the memory store, and the table store on an Azurite on this
-machine.
+"""What records add to a cancel: with the memory store, and with the table store on an Azurite.
+
+The Azurite runs on this machine.
 
 Run it with ``python -m tests.benchmarks stores``. A cancel is the whole operation from the bytes of
 the request to its outcome (token validated, exchange cached, Graph over TLS), without the HTTP
-server in front. Simulators and Azurite are processes of their own, so CPU is ours alone; wall time
-on loopback says what waiting costs here, not in Azure, where the network between comes on top. All
-variants take turns, call by call, in mixed order.
+server in front. Simulators and Azurite are processes of their own, so CPU is ours alone. Wall time
+on loopback says what waiting costs here. In Azure the network between comes on top. All variants
+take turns, call by call, in mixed order.
 """
 
 import hashlib
@@ -57,8 +58,9 @@ class NoRecords:
 
 @dataclass(frozen=True, slots=True)
 class Upstreams:
-    """Simulators in another process: the settings that lead to them, and a user's token; ``stands``
-    tells whether an appointment is still there.
+    """Simulators in another process: the settings that lead to them, and a user's token.
+
+    ``stands`` tells whether an appointment is still there.
     """
 
     environment: Mapping[str, str]
@@ -89,8 +91,9 @@ def appointment_id(number: int) -> str:
 
 
 def serve(pipe: Connection, appointments: int) -> None:
-    """Run the simulators with so many appointments, and say which stand, until the other end of the
-    pipe asks for None.
+    """Run the simulators with so many appointments, and say which stand.
+
+    It ends when the other end of the pipe asks for None.
     """
     with LocalStack() as stack:
         times = "2027-06-01T09:00:00.0000000Z", "2027-06-01T10:00:00.0000000Z"
@@ -164,7 +167,10 @@ def begin_and_settle(store: IdempotencyStore, records: int) -> None:
 
 
 def measure() -> list[Figure]:
-    """Measure a cancel with each store, with and without an Idempotency-Key, and one record alone."""
+    """Measure a cancel with each store, and one record alone.
+
+    Each cancel is measured with and without an Idempotency-Key.
+    """
     with Azurite() as azurite:
         table = TableStore.from_connection_string(
             azurite.connection_string, f"t{secrets.token_hex(8)}"

@@ -1,5 +1,6 @@
-"""How many calls in a second, and how long the slowest take, when many come at once: against the
-floors, and against what the wait for Graph alone allows.
+"""How many calls in a second, and how long the slowest take, when many come at once.
+
+They are set against the floors, and against what the wait for Graph alone allows.
 
 Run it with ``python -m tests.benchmarks throughput``. Through the runtime, three processes share
 the machine (callers, service, upstream): with two cores that is part of the result. The floors call
@@ -20,7 +21,7 @@ CALLS_A_TURN = {
     1: (300, 20),
     16: (600, 300),
     64: (600, 1_000),
-}  # by callers: without latency, and with it; about a second each
+}  # requests by number of callers, without latency and with it; about a second each
 OURS, BARE = "ours through the runtime", "ours"
 PEER, FASTEST = "floor: requests", "floor: urllib3"
 SUBJECTS = (PEER, FASTEST, OURS, BARE, "tuned sample")
@@ -33,7 +34,7 @@ def p99_ms(costs: Sequence[Cost]) -> list[float]:
 
 
 def compare(case: str, unit: str, samples: Mapping[str, Sequence[float]]) -> list[Figure]:
-    """Compare everybody with the floor of requests, and ours with the floor of urllib3, too."""
+    """Compare all with the floor of requests, and ours with the floor of urllib3, too."""
     peer, fastest = (figure(f"{case}: {name}", unit, samples[name]) for name in (PEER, FASTEST))
     others = [
         figure(f"{case}: {name}", unit, samples[name], peer) for name in SUBJECTS if name != PEER
@@ -48,8 +49,9 @@ def compare(case: str, unit: str, samples: Mapping[str, Sequence[float]]) -> lis
 def run(
     up: Upstream, tokens: Sequence[str], latency_ms: int
 ) -> Iterator[tuple[int, dict[str, list[Cost]]]]:
-    """Let the subjects take turns with each number of callers; the first round warms up and does
-    not count.
+    """Let the subjects take turns with each number of callers.
+
+    The first round warms up and does not count.
     """
     with runners(SUBJECTS, up, tokens, latency_ms) as subjects:
         for callers in CALLERS:
@@ -64,8 +66,9 @@ def run(
 
 
 def measure() -> list[Figure]:
-    """Measure without latency first: what a call takes by itself says how many a latency leaves
-    room for.
+    """Measure without latency first.
+
+    What a call takes by itself says how many a latency leaves room for.
     """
     figures: list[Figure] = []
     alone_ms = 0.0

@@ -1,5 +1,6 @@
-"""What one call costs once everything is warm, and what it costs when something is not, against
-what people would use instead.
+"""What one call costs once everything is warm, and when something is not.
+
+It is set against what people would use instead.
 
 Run it with ``python -m tests.benchmarks warm_call``. CPU is that of the subject's own process,
 whatever the machine does beside it; the subjects take turns.
@@ -79,7 +80,7 @@ def measure_one_user(up: Upstream, people: People) -> list[Figure]:
 
 
 def measure_cold_users(up: Upstream, people: People) -> list[Figure]:
-    """Users who have not been seen before: the token is validated and exchanged."""
+    """Users who were not seen before: their tokens are validated and exchanged."""
     rounds, calls = 8, 20
     with runners(("ours", *SAMPLES), up, people.tokens(rounds * calls + 1)) as subjects:
         costs: dict[str, list[Cost]] = defaultdict(list)
@@ -108,7 +109,7 @@ def measure_many_users(up: Upstream, people: People) -> list[Figure]:
         before = thousands["ours"].memory()
         for subject in thousand.values():
             subject.turn(range(few))
-        thousands["ours"].turn([0] * 100)  # threads and connections are no cost of users
+        thousands["ours"].turn([0] * 100)  # threads and connections are not what users cost
         before = thousands["ours"].memory()
         thousands["ours"].turn(range(many))
         grown = thousands["ours"].memory() - before

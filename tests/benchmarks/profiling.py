@@ -1,11 +1,12 @@
-"""``python -m tests.benchmarks.profiling [--calls N] [--functions N]``: where the CPU of a warm
-call goes, step by step.
+"""Where the CPU of a warm call goes, step by step.
 
-The bare handler cancels appointments while the steps that matter are clocked with the CPU of their
-own thread, each without the steps inside it. A clock costs well under a microsecond, so the steps
-are what they are without it; what the whole process takes beyond them is the event loop, the
-hand-over between two threads and the kernel's share of both. ``--functions`` adds a run under
-yappi, which sees every function and slows all of them down.
+``python -m tests.benchmarks.profiling [--calls N] [--functions N]``
+
+The bare handler cancels appointments. The steps that matter are clocked with the CPU of their own
+thread, each without the steps inside it. A clock costs well under a microsecond, so it hardly
+changes the steps. The rest of the process's time is the event loop, the hand-over between two
+threads and the kernel's share of both. ``--functions`` adds a run under yappi, which sees every
+function and slows all of them down.
 """
 
 import argparse

@@ -1,9 +1,11 @@
-"""``make scale``: from one mailbox to a million cancels an hour: what saturates first, how many
-instances it takes, what a million cancels cost.
+"""What saturates first, from one mailbox to a million cancels an hour.
 
-Two ways to the same numbers: ``plan`` computes them (Little's law, busy fractions), ``simulate``
-plays one minute of requests through instances, lanes, mailboxes and upstreams. Every assumption is
-a parameter (``--set name=value``) with its source beside it. Nothing here is measured in Azure.
+``make scale`` also says how many instances it takes, and what a million cancels cost.
+
+There are two ways to the same numbers. ``plan`` computes them (Little's law, busy fractions).
+``simulate`` plays one minute of requests through instances, lanes, mailboxes and upstreams. Every
+assumption is a parameter (``--set name=value``) with its source beside it. Nothing here is measured
+in Azure.
 """
 
 import argparse
@@ -20,14 +22,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 
 class Assumptions(BaseModel):
-    """What the numbers rest on. Times in seconds, rates per second, prices in US dollars."""
+    """The assumptions. Times are in seconds, rates per second, prices in US dollars."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     cpu_s: float = Field(
         default=0.0027,
         gt=0,
-        description="CPU of one warm cancel in the worker, runtime and memory store included (make bench, times 1.5 for the .NET host)",
+        description=(
+            "CPU of one warm cancel in the worker, runtime and memory store included (make bench, "
+            "times 1.5 for the .NET host)"
+        ),
     )
     table_cpu_s: float = Field(
         default=0.0035,
@@ -47,7 +52,7 @@ class Assumptions(BaseModel):
         default=0.2,
         ge=0,
         le=1,
-        description="requests whose caller has no exchanged token yet on the instance that they meet",
+        description="requests whose caller has no exchanged token yet on their instance",
     )
     table_s: float = Field(
         default=0.008,
@@ -57,7 +62,10 @@ class Assumptions(BaseModel):
     table_calls: int = Field(
         default=2,
         ge=0,
-        description="calls to the table per cancel: begin and complete; 4 with an Idempotency-Key, 0 in memory",
+        description=(
+            "calls to the table per cancel: begin and complete; 4 with an Idempotency-Key, 0 in "
+            "memory"
+        ),
     )
     deadline_s: float = Field(
         default=9.5,
@@ -79,7 +87,7 @@ class Assumptions(BaseModel):
     most_instances: int = Field(
         default=100,
         ge=1,
-        description="maximumInstanceCount: 100 by default, up to 1,000 (Flex Consumption documentation)",
+        description="maximumInstanceCount: 100 by default, up to 1,000 (Flex Consumption's docs)",
     )
     cpu_target: float = Field(
         default=0.6, gt=0, le=1, description="how busy an instance's CPUs should be at most"
@@ -87,12 +95,15 @@ class Assumptions(BaseModel):
     billed_at_least_s: float = Field(
         default=1.0,
         ge=0,
-        description="shortest time that an active instance is billed for; to be compared with the price list",
+        description=(
+            "shortest time that an active instance is billed for; to be compared with the price "
+            "list"
+        ),
     )
     price_gb_s: float = Field(
         default=0.000026,
         ge=0,
-        description="price of a GB-second on demand (seen for East US in 2025; look at the price list)",
+        description="price of a GB-second on demand (East US in 2025; look at the price list)",
     )
     price_million_executions: float = Field(
         default=0.40, ge=0, description="price of a million executions (as above)"
@@ -106,7 +117,10 @@ class Assumptions(BaseModel):
     mailbox_concurrency: int = Field(
         default=4,
         ge=1,
-        description="Graph: requests at a time per app and mailbox (throttling limits of the Outlook service; Bookings has no row of its own)",
+        description=(
+            "Graph: requests at a time per app and mailbox (throttling limits of the Outlook "
+            "service; Bookings has no row of its own)"
+        ),
     )
     mailbox_requests: float = Field(
         default=10_000 / 600,
@@ -116,7 +130,10 @@ class Assumptions(BaseModel):
     mailbox_mails: float = Field(
         default=30 / 60,
         gt=0,
-        description="Exchange Online: messages a mailbox may send (30 a minute); whether Bookings' own mail counts is not documented",
+        description=(
+            "Exchange Online: messages a mailbox may send (30 a minute); whether Bookings' own "
+            "mail counts is not documented"
+        ),
     )
     mails_per_cancel: float = Field(default=2.0, ge=0, description="customer and staff")
     app_requests: float = Field(
@@ -207,8 +224,9 @@ def plan(per_hour: float, mailboxes: int, given: Assumptions) -> Plan:
 
 
 def _busy_fraction(offered: float) -> float:
-    """Return the share of time in which at least one of randomly arriving requests is there
-    (M/G/infinity).
+    """Return the share of time in which at least one randomly arriving request is there.
+
+    The model is M/G/infinity.
     """
     return 1 - math.exp(-offered)
 
@@ -254,8 +272,9 @@ def simulate(
     seed: int = 1,
     instances: int | None = None,
 ) -> Played:
-    """Play ``seconds`` of Poisson arrivals, each for a random mailbox, on as many instances as
-    ``plan`` says.
+    """Play ``seconds`` of Poisson arrivals, each for a random mailbox.
+
+    There are as many instances as ``plan`` says.
     """
     chance = random.Random(seed)
     world = simpy.Environment()
@@ -332,11 +351,15 @@ LOADS = (
 
 
 def as_table(given: Assumptions, loads: Sequence[tuple[float, int]] = LOADS) -> str:
-    """Return the plans of these loads, and what the simulation says of them, as a table in
-    Markdown.
+    """Return the plans of these loads as a table in Markdown.
+
+    Beside each plan stands what the simulation says of it.
     """
     rows = [
-        "| cancels an hour | mailboxes | first to saturate | its load | instances | in flight | USD a million | simulated: answered | p50 s | p99 s | 429s |",
+        (
+            "| cancels an hour | mailboxes | first to saturate | its load | instances | in flight "
+            "| USD a million | simulated: answered | p50 s | p99 s | 429s |"
+        ),
         "|" + "---|" * 11,
     ]
     for per_hour, mailboxes in loads:
@@ -348,7 +371,8 @@ def as_table(given: Assumptions, loads: Sequence[tuple[float, int]] = LOADS) -> 
         )
         answered = f"{played.endings['cancelled'] / total:.1%}" if total else "-"
         rows.append(
-            f"| {per_hour:,.0f} | {mailboxes:,} | {planned.first} | {planned.loads[planned.first]:.0%} | {planned.instances} | {planned.in_flight:.1f} "
+            f"| {per_hour:,.0f} | {mailboxes:,} | {planned.first} | "
+            f"{planned.loads[planned.first]:.0%} | {planned.instances} | {planned.in_flight:.1f} "
             f"| {planned.cost_per_million:.2f} | {answered} | {p50} | {p99} | {played.refused} |"
         )
     return "\n".join(rows)
@@ -357,7 +381,7 @@ def as_table(given: Assumptions, loads: Sequence[tuple[float, int]] = LOADS) -> 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table, or one load in detail.
 
-    Exit codes: 0, 2 for an assumption that there is not or that cannot be.
+    Exit codes: 0, and 2 for an unknown or impossible assumption.
     """
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks.scale",

@@ -1,10 +1,11 @@
-"""Does the service stay what it is? 100,000 requests through it as it is deployed, with faults
-behind it, every answer judged and its process watched.
+"""Does the service stay what it is? 100,000 requests go through it as it is deployed.
+
+There are faults behind it, every answer is judged, and its process is watched.
 
 Run it with ``python -m tests.benchmarks.soak``. The service is a process of its own on Microsoft's
-runtime, memory store and no telemetry; Entra and Graph are a second one (``soak_upstream.py``),
-whoever asks and judges is this one. Exit code: 0 when every bar is kept, 1 when one is not. Needs
-Linux (/proc).
+runtime, with the memory store and without telemetry. Entra and Graph are a second process
+(``soak_upstream.py``). This process asks and judges. Exit code: 0 when every bar is kept, 1 when
+one is not. Needs Linux (/proc).
 """
 
 import argparse
@@ -34,7 +35,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 GROWTH = 1.05
 FULL_AFTER = CAPACITY * 11 // 10  # requests: not every one leaves a record
 BUSY_SHARE = (
-    0.01  # of answers that are true and not what was to come: with more the soak shows little
+    0.01  # of answers that are true but not the expected ones: with more the soak shows little
 )
 STEPS = 100
 # As in infra/modules/app.bicep. glibc keeps freed memory for each thread, in 64 sizes: with 135
@@ -64,8 +65,10 @@ class Options:
 
     @property
     def slow(self) -> int:
-        """How many slow requests come at once in the beginning: twice as many as ever after, so
-        that the service is at its largest before it is measured.
+        """How many slow requests come at once in the beginning.
+
+        They are twice as many as ever after, so that the service is at its largest before it is
+        measured.
         """
         return 2 * self.concurrency
 
@@ -269,7 +272,10 @@ def soak(options: Options) -> Record:
 def report(record: Record) -> str:
     """Say what was shown, for a person."""
     lines = [
-        f"{record.answered:,} requests in {record.seconds:.1f} s: {record.answered / record.seconds:.0f} a second, the slowest {record.slowest_s:.2f} s",
+        (
+            f"{record.answered:,} requests in {record.seconds:.1f} s: "
+            f"{record.answered / record.seconds:.0f} a second, the slowest {record.slowest_s:.2f} s"
+        ),
         f"asked: {dict(record.kinds.most_common())}",
         f"answered: {dict(record.said.most_common())}",
         "requests  seconds  memory MiB  threads  sockets  other handles",
@@ -277,7 +283,10 @@ def report(record: Record) -> str:
     every = max(1, len(record.samples) // 20)
     shown = [*record.samples[every - 1 :: every]]
     lines += [
-        f"{one.answered:8,}  {one.at_s:7.1f}  {one.rss_kib / 1024:10.1f}  {one.threads:7}  {one.sockets:7}  {one.handles:13}"
+        (
+            f"{one.answered:8,}  {one.at_s:7.1f}  {one.rss_kib / 1024:10.1f}  {one.threads:7}  "
+            f"{one.sockets:7}  {one.handles:13}"
+        )
         for one in shown
     ]
     lines += [

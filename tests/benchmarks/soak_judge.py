@@ -1,5 +1,6 @@
-"""What may be said in a soak: one request, its answer, and what the upstream saw, set against the
-contract.
+"""What may be said in a soak.
+
+One request, its answer, and what the upstream saw are set against the contract.
 
 Owns the violations. The codes and their statuses are written down a second time on purpose, as in
 ``tests/integration/violations.py``, whose check of shapes is used.
@@ -14,8 +15,8 @@ from shared.serving.problems import Problem
 from tests.benchmarks.soak_script import NEVER_WAS, WRONGS, Seen
 from tests.integration.violations import Ids, Told, off_contract
 
-# status and retryable of what violations.py does not know: what a request may be answered that is
-# not well-formed, not allowed, or refused by Graph.
+# Status and retryable of the codes that violations.py does not know: the answers to a request that
+# is not well-formed, not allowed, or refused by Graph.
 _REFUSALS: Mapping[str, tuple[int, bool]] = {
     "missing_token": (401, False),
     "invalid_token": (401, False),
@@ -29,18 +30,18 @@ _REFUSALS: Mapping[str, tuple[int, bool]] = {
 }
 _BUSY = frozenset(
     {"overloaded", "upstream_unavailable"}
-)  # true whenever it is said, but no answer that a soak should often get
+)  # always true, but a soak should not often get it
 
 
 @dataclass(frozen=True, slots=True)
 class Errand:
     """One request.
 
-    ``says``: what it may be answered: an outcome, with ``?`` if not confirmed and ``+`` if
-    replayed, or a code.
+    ``says`` holds the answers that are allowed: an outcome, with ``?`` if not confirmed and ``+``
+    if replayed, or a code.
 
     ``letter`` and ``number`` are of its appointment. ``alone``: nobody else asks, or has asked, for
-    that one.
+    that appointment.
     """
 
     kind: str
@@ -68,8 +69,9 @@ def word(told: Told) -> str:
 
 
 def is_excused(errand: Errand, said: str) -> bool:
-    """Tell whether an answer is true and not what was to come: the service, or what is behind it,
-    had too much to do.
+    """Tell whether an answer is true but not the expected one, because of too much load.
+
+    The service, or what is behind it, had too much to do.
     """
     return said not in errand.says and (said in _BUSY or said == "outcome_unknown")
 

@@ -28,10 +28,9 @@ from tests.benchmarks.soak_script import (
 )
 from tests.integration.violations import Ids, Told
 
-RENEWED_S, LIFE_S = (
-    8.0,
-    20.0,
-)  # the tokens of half of the users, as an hour of them in fast motion: the old one is still good for a while
+# The tokens of half of the users, as an hour of them in fast motion. The old one is still good for
+# a while.
+RENEWED_S, LIFE_S = 8.0, 20.0
 CAPACITY = 20_000  # of the service's records
 _NOWHERE = Ids("", "")
 _KINDS = {
@@ -49,7 +48,7 @@ _TOLD_AGAIN = {"cancelled": "cancelled+", "not_found": "not_found+", "not_found?
 
 
 class Users:
-    """People with tokens. Every other one keeps theirs, the rest renew it."""
+    """People with tokens. Half of them keep theirs, the others renew it."""
 
     def __init__(self, number: int) -> None:
         self.keys = KeyRing()
@@ -74,8 +73,9 @@ class Users:
         return token
 
     def bad_token(self, user: int, chance: random.Random) -> tuple[str | None, str]:
-        """Return an Authorization header that must be refused (None: no header at all), and the
-        code.
+        """Return an Authorization header that must be refused, and the code of the refusal.
+
+        None means no header at all.
         """
         who = self._person(user)
         match chance.randrange(6):
@@ -91,10 +91,9 @@ class Users:
                     "invalid_token",
                 )
             case 4:
-                return (
-                    f"Bearer {self._mint.user_token(who, header={'kid': self.keys.current.kid}, key=self._forger)}",
-                    "invalid_token",
-                )
+                header = {"kid": self.keys.current.kid}
+                forged = self._mint.user_token(who, header=header, key=self._forger)
+                return f"Bearer {forged}", "invalid_token"
             case _:
                 return (
                     f"Bearer {self._mint.user_token(who, scopes='User.Read')}",

@@ -1,5 +1,6 @@
-"""What is to happen in a soak: the fates of appointments, who they are of, and what is true of each
-as the upstream has seen it.
+"""What is to happen in a soak.
+
+The fates of appointments, whose they are, and what is true of each as the upstream has seen it.
 
 An appointment's id says its fate, its number and its user, so that the upstream needs to be told
 nothing in advance and the judge knows what to expect. Owns that agreement between the two and
@@ -16,8 +17,9 @@ _PREFIX = "AAMkAD"
 
 
 class Seen(IntFlag):
-    """What the upstream has seen of one appointment: one byte in memory that it shares with the
-    judge.
+    """What the upstream has seen of one appointment.
+
+    It is one byte in memory that the upstream shares with the judge.
     """
 
     GONE = 1  # a cancel was carried out: the customer has a mail
@@ -42,9 +44,9 @@ class Fate:
 
     An outcome with ``?`` is one that is not confirmed.
 
-    ``status`` is what Graph answers to a cancel, 0 is a reset; ``effect``: it is carried out all
-    the same; ``lasts``: every time, not only the first; ``open_end``: nobody can know from the
-    answer. ``share`` is among the faults.
+    ``status`` is what Graph answers to a cancel; 0 is a reset. ``effect``: the cancel is carried
+    out all the same. ``lasts``: it happens every time, not only the first. ``open_end``: the answer
+    does not tell. ``share`` is its share of the faults.
     """
 
     name: str

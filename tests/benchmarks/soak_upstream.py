@@ -1,5 +1,6 @@
-"""Entra and Graph for a soak, in a process of their own: as little work per call as TLS and asyncio
-allow, one byte of memory per appointment.
+"""Entra and Graph for a soak, in a process of their own.
+
+They do as little work per call as TLS and asyncio allow, with one byte of memory per appointment.
 
 Owns the wire and the fates' effects. Does *not* check tokens (the service has to; the simulators in
 ``infra/local`` do), nor judge what the service says.
@@ -35,7 +36,8 @@ from tests.benchmarks.wire import Call, Wire, answer, echoing, granted, listen, 
 
 _SILENT_S = 9.0  # past the time that a cancel is given
 _SLOW_S = 1.0
-_DOCUMENTS_S = 0.5  # the first requests wait for the keys together, each in a thread of its own: so these are all started, too
+# The first requests wait for the keys together, each in a thread of its own. So all threads start.
+_DOCUMENTS_S = 0.5
 _TOKEN_TAIL = "A" * 1400  # about the size of Graph's tokens
 _STALLED_EXCHANGE = 25  # of so many exchanges one is answered 503 first
 _CLAIMS = base64.b64encode(b'{"access_token":{"acrs":{"essential":true,"value":"c1"}}}').decode()
@@ -187,7 +189,10 @@ def serve(pipe: Connection, folder: Path, jwk: Mapping[str, object], latency_s: 
 def upstream_process(
     appointments: int, jwk: Mapping[str, object], latency_s: float
 ) -> Iterator[tuple[dict[str, str], mmap.mmap]]:
-    """Run it, and give the settings of a Function App that uses it and the memory of what it sees."""
+    """Run it until the block ends.
+
+    Gives the settings of a Function App that uses it, and the memory of what it sees.
+    """
     ours, theirs = Pipe()
     with TemporaryDirectory(prefix="soak-") as temporary:
         folder = Path(temporary)

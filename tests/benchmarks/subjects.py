@@ -27,7 +27,8 @@ from infra.local.host.process import HostProcess
 from tests.benchmarks.upstream import Upstream
 
 MESSAGE = "Sorry, we are closed on that day."
-BUSINESSES = 200  # more than callers at the same time: what one mailbox may take is not what is measured here
+# More than callers at the same time: what one mailbox may take is not what is measured here.
+BUSINESSES = 200
 KEYED = "keyed"
 SETTINGS = "BENCH_SETTINGS"
 GRAPH_TOKEN = "eyJ0eXAiOiJKV1Qi." + "g" * 2_000
@@ -39,13 +40,19 @@ def business(number: int) -> str:
 
 
 def appointment(number: int, kind: str = "") -> str:
-    """Return the id of an appointment, as Graph's look; with ``missing`` in it there is none."""
+    """Return the id of an appointment that looks like Graph's.
+
+    With ``missing`` in it there is none.
+    """
     return f"AAMkADKo{kind}{number:08d}AAA="
 
 
 def cancel_url(graph: str, number: int, kind: str = "") -> str:
     """Return the address to post to."""
-    return f"{graph}/v1.0/solutions/bookingBusinesses/{quote(business(number), safe='')}/appointments/{quote(appointment(number, kind), safe='')}/cancel"
+    return (
+        f"{graph}/v1.0/solutions/bookingBusinesses/{quote(business(number), safe='')}/appointments/"
+        f"{quote(appointment(number, kind), safe='')}/cancel"
+    )
 
 
 class Subject(ABC):
@@ -80,8 +87,9 @@ class Subject(ABC):
         callers: int,
         done: Callable[[float], None],
     ) -> None:
-        """Cancel for each (user, number), ``callers`` at the same time; ``done`` is told how many
-        seconds each took.
+        """Cancel for each (user, number), ``callers`` at the same time.
+
+        ``done`` is told how many seconds each took.
         """
         if callers == 1:
             for user, number in calls:
@@ -107,12 +115,13 @@ class Subject(ABC):
                 job.result()
 
     def close(self) -> None:  # noqa: B027 - most hold nothing
-        """Let go of what is held."""
+        """Release everything."""
 
 
 class FloorRequests(Subject):
-    """A token in hand and one pooled ``requests.Session().post`` as people write it, but for a pool
-    that is large enough for all callers.
+    """A token in hand and one pooled ``requests.Session().post``, as people write it.
+
+    Only its pool is larger: large enough for all callers.
     """
 
     def __init__(self, upstream: Upstream, latency_ms: int, tokens: Sequence[str]) -> None:
@@ -161,8 +170,9 @@ def _body(number: int, kind: str) -> dict[str, str]:
 
 
 def more_settings() -> dict[str, str]:
-    """Return the settings that whoever measures has left for a subject's service, beside those of
-    the upstream.
+    """Return the settings that the runner of a benchmark has left for a subject's service.
+
+    They come beside those of the upstream.
     """
     settings: dict[str, str] = json.loads(os.environ.get(SETTINGS, "{}"))
     return settings
@@ -194,8 +204,9 @@ def http_request(token: str, number: int, kind: str) -> Any:
 
 
 class Sample(Subject):
-    """The usual sample for on-behalf-of: a new MSAL client and a new session for each request,
-    nothing validated.
+    """The usual sample for on-behalf-of.
+
+    It makes a new MSAL client and a new session for each request, and validates nothing.
     """
 
     def cancel(self, user: int, number: int, kind: str) -> None:
@@ -217,7 +228,10 @@ class Sample(Subject):
             ["https://graph.microsoft.com/BookingsAppointment.ReadWrite.All"],
         )
         answer = requests.post(
-            f"{self.graph}/v1.0/solutions/bookingBusinesses/{quote(body['businessId'])}/appointments/{quote(body['appointmentId'])}/cancel",
+            (
+                f"{self.graph}/v1.0/solutions/bookingBusinesses/{quote(body['businessId'])}/"
+                f"appointments/{quote(body['appointmentId'])}/cancel"
+            ),
             json={"cancellationMessage": body["cancellationMessage"]},
             headers={"Authorization": f"Bearer {granted['access_token']}"},
             timeout=10,
@@ -229,7 +243,7 @@ class Sample(Subject):
 class TunedSample(Subject):
     """The sample as one would tune it: one MSAL client whose cache is asked first, one session.
 
-    Which account is whose, it is told beforehand.
+    It is told beforehand whose each account is.
     """
 
     SCOPES = ("https://graph.microsoft.com/BookingsAppointment.ReadWrite.All",)
@@ -272,7 +286,10 @@ class TunedSample(Subject):
                 "authority_type": "MSSTS",
             }
         answer = self._session.post(
-            f"{self.graph}/v1.0/solutions/bookingBusinesses/{quote(body['businessId'])}/appointments/{quote(body['appointmentId'])}/cancel",
+            (
+                f"{self.graph}/v1.0/solutions/bookingBusinesses/{quote(body['businessId'])}/"
+                f"appointments/{quote(body['appointmentId'])}/cancel"
+            ),
             json={"cancellationMessage": body["cancellationMessage"]},
             headers={"Authorization": f"Bearer {granted['access_token']}"},
             timeout=10,
@@ -282,8 +299,9 @@ class TunedSample(Subject):
 
 
 class Ours(Subject):
-    """This service's own handler, called as the runtime calls it, with all that it does:
-    validation, records in memory, a line in the log for each request.
+    """This service's own handler, called as the runtime calls it, with all that it does.
+
+    That includes validation, records in memory, and a line in the log for each request.
     """
 
     def __init__(self, upstream: Upstream, latency_ms: int, tokens: Sequence[str]) -> None:
@@ -330,7 +348,7 @@ class Ours(Subject):
 
 
 def _as_asked(token: str, number: int, kind: str) -> tuple[str, int]:
-    """Spoil the token's signature, or ask for the same appointment again, where that is the case."""
+    """Spoil the token's signature, or ask for the same appointment again, as the kind says."""
     return (token[:-8] + token[-8:].swapcase() if kind == "refused" else token), (
         0 if kind == "again" else number
     )
@@ -350,8 +368,9 @@ def check(status: int, body: bytes, kind: str) -> None:
 
 
 class OursThroughTheRuntime(Subject):
-    """The same behind Microsoft's runtime and the local host, over HTTP: the CPU that counts is the
-    host's, callers are cheap and in this process.
+    """The same behind Microsoft's runtime and the local host, over HTTP.
+
+    The CPU that counts is the host's. Callers are cheap and in this process.
     """
 
     def __init__(self, upstream: Upstream, latency_ms: int, tokens: Sequence[str]) -> None:
@@ -412,15 +431,17 @@ def _on_the_wire(token: str, number: int, kind: str) -> bytes:
     token, number = _as_asked(token, number, kind)
     body = json.dumps(_body(number, kind))
     return (
-        f"POST /api/v1/cancel-appointment HTTP/1.1\r\nhost: localhost\r\nuser-agent: bench\r\naccept: */*\r\nauthorization: Bearer {token}\r\n"
+        "POST /api/v1/cancel-appointment HTTP/1.1\r\nhost: localhost\r\nuser-agent: bench\r\n"
+        f"accept: */*\r\nauthorization: Bearer {token}\r\n"
         f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
         f"{''.join(f'{name}: {value}\r\n' for name, value in _key(number, kind).items())}\r\n{body}"
     ).encode()
 
 
 class _HttpCaller(asyncio.Protocol):
-    """One kept connection that posts one request after the other; as little as there can be of an
-    HTTP client.
+    """One kept connection that posts one request after the other.
+
+    It is as little of an HTTP client as there can be.
     """
 
     _answer: asyncio.Future[tuple[int, bytes]]

@@ -1,6 +1,6 @@
-"""Subjects in processes of their own, and what a turn of one of them cost:
+"""Subjects in processes of their own, and what a turn of one of them cost.
 
-CPU of that process alone, wall time, and how long each call took.
+A turn costs CPU of that process alone, wall time, and the time of each call.
 """
 
 import gc
@@ -24,8 +24,10 @@ _numbers = count(1)  # of appointments: none is cancelled twice
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a turn cost for each request, in milliseconds; ``longest_ms`` holds each call's own time
-    where there was one caller, else the gaps are not known.
+    """What a turn cost for each request, in milliseconds.
+
+    ``longest_ms`` holds each call's own time where there was one caller. Otherwise the gaps are not
+    known.
     """
 
     cpu_ms: float

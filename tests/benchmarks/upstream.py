@@ -2,11 +2,10 @@
 
 TLS, little Python for each answer, no checks.
 
-What is measured is what calls it, so it must never be what the others wait for: answers are bytes
-made beforehand. It judges nothing; ``infra/local`` has the simulators that do. Graph answers 204 to
-a cancel, 404 where the id holds ``missing``, and 200 to a look, after a latency that its port
-stands for. The token endpoint answers an on-behalf-of request with a token for whomever the
-assertion names.
+Its callers are measured, so they must never wait for it: it makes its answers beforehand. It judges
+nothing; the simulators in ``infra/local`` do. Graph answers 204 to a cancel, 404 where the id holds
+``missing``, and 200 to a look. Each port has a latency. The token endpoint answers an on-behalf-of
+request with a token for the user in the assertion.
 """
 
 import asyncio
@@ -30,13 +29,16 @@ from infra.local.entra.tokens import TokenMint
 from infra.local.tls import LocalAuthority
 from tests.benchmarks.wire import Call, Wire, answer, echoing, granted, listen, started
 
-_GRAPH_TOKEN_CHARS = 2_000  # what Graph's tokens come to
+_GRAPH_TOKEN_CHARS = 2_000  # about the size of Graph's tokens
 # The headers that Graph sends beside these: parsing them is part of what a client costs.
 _GRAPH_HEADERS = (
     "Cache-Control: private",
     "Strict-Transport-Security: max-age=31536000",
     "request-id: 8a1d6d1c-7b8b-4d0e-9c0a-2f8f0b1a7c55",
-    'x-ms-ags-diagnostic: {"ServerInfo":{"DataCenter":"West Europe","Slice":"E","Ring":"5","ScaleUnit":"003","RoleInstance":"AM4PEPF00028DF0"}}',
+    (
+        'x-ms-ags-diagnostic: {"ServerInfo":{"DataCenter":"West Europe",'
+        '"Slice":"E","Ring":"5","ScaleUnit":"003","RoleInstance":"AM4PEPF00028DF0"}}'
+    ),
     "Date: Wed, 25 Nov 2026 10:00:00 GMT",
 )
 _CANCELLED = answer(204, None, *_GRAPH_HEADERS)
@@ -53,7 +55,7 @@ _GONE = answer(
 
 
 class _Graph:
-    """Appointments that stand, but for those whose id holds ``missing``."""
+    """Appointments that stand, except those whose id holds ``missing``."""
 
     def __init__(self, latency_ms: int) -> None:
         self._latency_s = latency_ms / 1000

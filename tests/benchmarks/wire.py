@@ -137,8 +137,9 @@ async def listen(tls: ssl.SSLContext, respond: Respond) -> str:
 def started[**P](
     run: Callable[P, None], ours: Connection, *args: P.args, **kwargs: P.kwargs
 ) -> Iterator[object]:
-    """Run an upstream in a process of its own until the block ends, and give what it first says
-    through its end of the pipe. Errors: RuntimeError when it says nothing.
+    """Run an upstream in a process of its own until the block ends.
+
+    Gives what it first says through its end of the pipe. Errors: RuntimeError when it says nothing.
     """
     process = get_context("spawn").Process(target=run, args=args, kwargs=kwargs, daemon=True)
     process.start()

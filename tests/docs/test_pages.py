@@ -1,4 +1,7 @@
-"""The pages hold: links lead somewhere, code can be read, commands exist, and nothing is missing."""
+"""The pages are in order.
+
+Links lead somewhere, code can be read, commands exist, and nothing is missing.
+"""
 
 import ast
 import json

@@ -54,7 +54,10 @@ class Azurite:
     @property
     def connection_string(self) -> str:
         """What an app setting would hold."""
-        return f"DefaultEndpointsProtocol=http;AccountName={_ACCOUNT};AccountKey={self._key};TableEndpoint={self.endpoint};"
+        return (
+            f"DefaultEndpointsProtocol=http;AccountName={_ACCOUNT};AccountKey={self._key};"
+            f"TableEndpoint={self.endpoint};"
+        )
 
     def __enter__(self) -> Self:
         program = install()

@@ -1,5 +1,7 @@
-"""Programs in JavaScript that the tests run: installed on first use from the lock file beside this
-module, into ``.tools/``. Needs Node.js 20 or newer with npm.
+"""Programs in JavaScript that the tests run.
+
+They are installed on first use from the lock file beside this module, into ``.tools/``. This needs
+Node.js 20 or newer with npm.
 """
 
 import fcntl
@@ -17,15 +19,13 @@ class NodeMissing(Exception):
 
 
 def install(name: str) -> Path:
-    """Install what the folder ``name`` locks, unless it is there, and return the folder that holds
-    ``node_modules``. One run at a time: others wait for it.
+    """Install what the folder ``name`` locks, unless it is there.
+
+    Returns the folder that holds ``node_modules``. One run at a time: others wait for it.
     """
     locked, home = _HERE / name, _TOOLS / name
-    installed = (
-        home
-        / "node_modules"
-        / f".installed-{hashlib.sha256((locked / 'package-lock.json').read_bytes()).hexdigest()[:16]}"
-    )
+    digest = hashlib.sha256((locked / "package-lock.json").read_bytes()).hexdigest()
+    installed = home / "node_modules" / f".installed-{digest[:16]}"
     home.mkdir(parents=True, exist_ok=True)
     with (_TOOLS / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -1,8 +1,10 @@
-"""Each alert fires: its cause is driven through Microsoft's runtime, what the service then exports to
-Azure Monitor becomes rows of ``customMetrics``, and the alert's own query is run on them.
+"""Each alert fires.
 
-And what is said of it in lines reaches an operator: each line belongs to an invocation, as the
-runtime hands it to the host.
+Its cause is driven through Microsoft's runtime. What the service then exports to Azure Monitor
+becomes rows of ``customMetrics``, and the alert's own query runs on them.
+
+The log lines reach an operator, too: each belongs to an invocation, as the runtime hands it to the
+host.
 """
 
 import time
@@ -162,7 +164,7 @@ def measured(alert: str, sent: Ingestion) -> float:
 
 
 def test_every_alert_has_a_cause_here() -> None:
-    assert set(ALERTS) == {*CAUSES, "logs-full"}  # which reads what Azure says of the workspace
+    assert set(ALERTS) == {*CAUSES, "logs-full"}  # it reads what Azure says of the workspace
 
 
 @pytest.mark.parametrize("alert", CAUSES)
@@ -202,7 +204,7 @@ def test_ordinary_requests_make_no_alert_fire(stack: LocalStack, tmp_path: Path)
 def test_a_token_with_a_key_that_may_not_be_fetched_yet_is_no_fault_of_the_server(
     stack: LocalStack, tmp_path: Path
 ) -> None:
-    """A stranger can bring that answer about at will."""
+    """A stranger can cause that answer at will."""
 
     def made_up(facade: Facade) -> str:
         token = stack.entra.user_token(

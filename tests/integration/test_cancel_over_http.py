@@ -1,5 +1,6 @@
-"""The main job over HTTP: the official runtime, validated callers, the on-behalf-of exchange,
-Graph, the contract.
+"""The main job over HTTP.
+
+The official runtime, validated callers, the on-behalf-of exchange, Graph, the contract.
 """
 
 import json
@@ -36,9 +37,9 @@ def test_graph_receives_the_request_as_its_documentation_shows_it(facade: Facade
 
     (received,) = facade.stack.graph.received
     assert received.method == "POST"
-    assert (
-        received.path
-        == f"/v1.0/solutions/bookingBusinesses/{seed.LUNCH_DELIVERY}/appointments/{appointment_id}/cancel"
+    assert received.path == (
+        f"/v1.0/solutions/bookingBusinesses/{seed.LUNCH_DELIVERY}/appointments/"
+        f"{appointment_id}/cancel"
     )
     assert received.headers["content-type"] == "application/json"
     assert received.headers["authorization"].startswith("Bearer ")

@@ -1,5 +1,6 @@
-"""The fault alphabet of the protocol, sampled: many callers, real sockets, TLS, the official
-runtime, and a judge who knows the truth.
+"""The fault alphabet of the protocol, sampled.
+
+Many callers, real sockets, TLS, the official runtime, and a judge who knows the truth.
 
 ``CHAOS_SEED`` repeats a storm (the faults of an appointment depend on the seed alone; how threads
 interleave does not), ``CHAOS_CASES`` sets its length.
@@ -44,13 +45,18 @@ from tests.integration.violations import (
 pytestmark = pytest.mark.timeout(300)
 
 DEADLINE_S = 3.0
-MARGIN_S = 4.0  # one second after which the service answers without its thread, and what 64 callers and two simulators in one process make each other wait
+# One second after which the service answers without its thread, and what 64 callers and two
+# simulators in one process make each other wait.
+MARGIN_S = 4.0
 CALLERS = 64
-THREADS = 32  # half the callers: with more, two cores would not get the table's answers within its time-outs
+# Half the callers: with more, two cores would not get the table's answers within its time-outs.
+THREADS = 32
 CASES = {"table": 800, "memory": 1300}
 TRIES = 4
 LONGEST_WAIT_S = 0.5
-CURSED = 0.08  # of the appointments: most calls for these are struck, so that faults come in rows; of all first attempts it is a tenth
+# Of the appointments. Most calls for these are struck, so that faults come in rows. Of all first
+# attempts it is a tenth.
+CURSED = 0.08
 STRUCK, STRUCK_WHEN_CURSED, HANDSHAKES_STRUCK = 0.05, 0.65, 0.1
 SLOW_S = 0.75 * DEADLINE_S  # a cancel is not waited for any longer
 
@@ -126,8 +132,9 @@ _LOOK_LETTERS: Mapping[str, Fault] = {
 
 
 class Storm(Watch):
-    """Strikes calls by chance: the seed, the appointment and the number of the call decide whether,
-    and with which letter.
+    """Strikes calls by chance.
+
+    The seed, the appointment and the number of the call decide whether, and with which letter.
     """
 
     def __init__(self, chosen: str) -> None:
@@ -150,7 +157,7 @@ class Storm(Watch):
 
 
 class StormyAuthority(LocalAuthority):
-    """Breaks some TLS handshakes off: what should have been sent over them never was."""
+    """Breaks off some TLS handshakes, so that nothing was sent over them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -224,8 +231,9 @@ class Chaos:
             )  # the manners of a caller, not the synchronisation of a test
 
     def settle(self, errand: Errand) -> None:
-        """Send an errand until it ends, now that nothing is amiss: at the latest when a lease that
-        somebody lost is over.
+        """Send an errand until it ends, now that there are no faults.
+
+        It ends at the latest when a lease that somebody lost is over.
         """
         give_up_at = time.monotonic() + 40
         while self.ask(errand, healthy=True).status != 200 and time.monotonic() < give_up_at:
@@ -275,8 +283,10 @@ def people(stack: LocalStack, number: int) -> list[Caller]:
 
 
 def plan(world: Chaos, cases: int, chance: random.Random) -> list[Errand]:
-    """Make businesses, appointments and errands: of ten cases about eight stand, one never did, one
-    is not this user's to see; most have duplicates.
+    """Make businesses, appointments and errands.
+
+    Of ten cases about eight stand, one never did, and one is not this user's to see. Most have
+    duplicates.
     """
     callers = people(world.stack, 24)
     businesses = [
@@ -326,8 +336,9 @@ def everybody[T](work: Callable[[T], object], what: Sequence[T]) -> None:
 def test_in_a_storm_of_faults_nobody_is_told_anything_untrue_and_no_second_mail_is_sent(
     store: str, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """64 callers, a fault at every tenth appointment at least: every answer is of the contract, in
-    time and true, and what stayed open ends true afterwards.
+    """64 callers, and a fault at every tenth appointment at least.
+
+    Every answer is of the contract, in time and true. What stayed open ends true afterwards.
     """
     chosen = os.environ.get("CHAOS_SEED") or secrets.token_hex(4)
     cases = int(os.environ.get("CHAOS_CASES") or CASES[store])
@@ -360,9 +371,7 @@ def test_in_a_storm_of_faults_nobody_is_told_anything_untrue_and_no_second_mail_
             for errand in errands
             if errand.ids not in world.booked
         }
-        for (
-            ids
-        ) in missed:  # what somebody was told of, before it was, must not be repeated to them now
+        for ids in missed:  # an answer from before the appointment existed must not be repeated now
             world.book(ids)
         everybody(world.settle, list(missed.values()))
         truth = Truth.of(world.stack.graph.bookings, world.booked, world.storm.calls)
@@ -400,9 +409,14 @@ def report(
     calls = Counter(call.step for call in world.storm.calls)
     print(  # noqa: T201
         f"\nchaos store={title} callers={CALLERS} requests={len(world.told)} seconds={took_s:.1f} "
-        f"cancels={calls['cancel']} looks={calls['get']} struck={world.storm.struck.total()} letters={len(world.storm.struck)}"
-        f"/{len(_CANCEL_LETTERS) + len(_LOOK_LETTERS)} handshakes_broken={world.authority.broken} slowest={slowest:.2f}s "
-        f"answers={dict(Counter(told.code for told in world.told).most_common())} replayed={sum(bool(t.members.get('replayed')) for t in world.told)} "
-        f"left_open={open_ends} booked_afterwards={booked_afterwards} mails={len(world.stack.graph.bookings.outbox)} store_unavailable={printed.count('event=store_unavailable')} "
+        f"cancels={calls['cancel']} looks={calls['get']} struck={world.storm.struck.total()} "
+        f"letters={len(world.storm.struck)}"
+        f"/{len(_CANCEL_LETTERS) + len(_LOOK_LETTERS)} handshakes_broken={world.authority.broken} "
+        f"slowest={slowest:.2f}s "
+        f"answers={dict(Counter(told.code for told in world.told).most_common())} "
+        f"replayed={sum(bool(t.members.get('replayed')) for t in world.told)} "
+        f"left_open={open_ends} booked_afterwards={booked_afterwards} "
+        f"mails={len(world.stack.graph.bookings.outbox)} "
+        f"store_unavailable={printed.count('event=store_unavailable')} "
         f"violations={len(violations)}"
     )

@@ -1,5 +1,6 @@
-"""When a connection is used again and when not, over real sockets: age, tickets, silence, answers
-that belong to others, and many threads at once.
+"""When a connection is used again and when not, over real sockets.
+
+Age, tickets, silence, answers that belong to others, and many threads at once.
 """
 
 import socket
@@ -98,7 +99,7 @@ def test_a_silent_connection_is_probed(bench: Bench, plain: bool) -> None:
 
 
 def started(script: Callable[[Link], None]) -> tuple[Callable[[Link], None], threading.Event]:
-    """Return the script, and what is set once its connection stands and its tickets are sent."""
+    """Return the script, and an event: its connection stands and its tickets are sent."""
     stands = threading.Event()
 
     def told(link: Link) -> None:
@@ -308,8 +309,9 @@ FATES = (*ANSWERED, _reset, _close, _cut)
 
 
 def test_many_threads_with_mixed_fates_cross_nothing(bench: Bench) -> None:
-    """Each answer names the call it belongs to, and some are given twice, late, in pieces, or not
-    at all. Whatever a call is told is its own.
+    """Whatever a call is told is its own.
+
+    Each answer names the call it belongs to. Some are given twice, late, in pieces, or not at all.
     """
 
     def script(link: Link) -> None:

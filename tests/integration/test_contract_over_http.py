@@ -1,5 +1,6 @@
-"""Each row of the contract's table as a caller sees it: over HTTP, through the official runtime,
-provoked at Entra, at Graph or in the request.
+"""Each row of the contract's table as a caller sees it.
+
+Over HTTP, through the official runtime, provoked at Entra, at Graph or in the request.
 """
 
 import base64
@@ -37,13 +38,13 @@ PROSE = "Prose of an upstream about jordanm@contoso.com."
 
 
 class StrictAnswer(CancelAnswer):
-    """The published answer and nothing beside it."""
+    """The published answer, with no other member."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class StrictProblem(Problem):
-    """The published problem and nothing beside it."""
+    """The published problem, with no other member."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -76,7 +77,7 @@ def check_headers(answer: requests.Response, content_type: str) -> None:
 
 @contextmanager
 def service(stack: LocalStack, folder: Path = REPOSITORY, **environment: str) -> Iterator[Facade]:
-    """Run a service of one's own, with other settings."""
+    """Run another service, with other settings."""
     with (
         HostProcess(folder, {**stack.environment, **environment}) as host,
         requests.Session() as session,
@@ -119,7 +120,7 @@ def cancel(facade: Facade) -> requests.Response:
 
 @dataclass(frozen=True)
 class Row:
-    """How to meet a row, and what it has to say.
+    """How to cause a row, and what it has to say.
 
     ``challenge``: what the challenge holds, None for no challenge.
     """
@@ -422,7 +423,10 @@ def test_claims_are_handed_on_in_base64(facade: Facade) -> None:
 
 def test_what_graph_asks_for_is_handed_on_too(facade: Facade) -> None:
     wanted = '{"access_token":{"nbf":{"essential":true,"value":"1600000000"}}}'
-    challenge = f'Bearer realm="", error="insufficient_claims", claims="{base64.b64encode(wanted.encode()).decode()}"'
+    challenge = (
+        'Bearer realm="", error="insufficient_claims", '
+        f'claims="{base64.b64encode(wanted.encode()).decode()}"'
+    )
     facade.stack.graph.faults.add(
         graph_says(401, "InvalidAuthenticationToken", **{"WWW-Authenticate": challenge})
     )
@@ -628,8 +632,9 @@ def test_more_than_there_is_room_for_is_refused_at_once_and_health_answers_meanw
 
 
 def test_a_cancel_that_finds_no_thread_in_time_is_never_begun(stack: LocalStack) -> None:
-    """One thread, held by the first; the second is told that we are busy, not that its outcome is
-    unknown, and nothing of it reaches Graph.
+    """One thread, held by the first request; the second is told that we are busy.
+
+    It is not told that its outcome is unknown, and nothing of it reaches Graph.
     """
     with (
         service(stack, MAX_CONCURRENCY="1", REQUEST_DEADLINE_SECONDS="2") as facade,

@@ -1,5 +1,6 @@
-"""The deployment package alone: unpacked in an empty folder, with the locked requirements and
-nothing else, on the official runtime.
+"""The deployment package alone, on the official runtime.
+
+It is unpacked in an empty folder, with the locked requirements and nothing else.
 """
 
 import json
@@ -34,14 +35,16 @@ import function_app
 found = {}
 for function in function_app.app.get_functions():
     trigger = function.get_trigger()
-    found[function.get_function_name()] = [trigger.route, sorted(str(method) for method in trigger.methods)]
+    methods = sorted(str(method) for method in trigger.methods)
+    found[function.get_function_name()] = [trigger.route, methods]
 print(json.dumps(found))
 """
 
 MISSING = """
 import importlib.util, json, sys
 sys.path.insert(0, sys.argv[1])
-print(json.dumps([name for name in json.loads(sys.argv[2]) if importlib.util.find_spec(name) is None]))
+names = json.loads(sys.argv[2])
+print(json.dumps([name for name in names if importlib.util.find_spec(name) is None]))
 """
 
 
@@ -85,8 +88,9 @@ def locked_names(requirements: Path) -> set[str]:
 
 
 def link_host(folder: Path, locked: set[str]) -> None:
-    """Make a folder from which the local host can be imported, and the packages it needs that the
-    app does not declare; nothing else is in it.
+    """Make a folder from which the local host can be imported.
+
+    It also holds the packages that the host needs and the app does not declare, and nothing else.
     """
     folder.mkdir()
     (folder / "infra").symlink_to(REPOSITORY / "infra")
@@ -211,7 +215,7 @@ def test_every_function_of_the_repository_is_in_the_package(deployed: Deployed) 
 
 def test_all_that_the_app_imports_is_declared(deployed: Deployed) -> None:
     names = {name for file in deployed.folder.rglob("*.py") for name in imported_names(file)}
-    assert {"azure", "msal", "requests", "shared"} <= names
+    assert {"azure", "msal", "urllib3", "shared"} <= names
     strangers = [
         "infra",
         "jsonschema",

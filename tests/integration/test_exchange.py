@@ -1,5 +1,6 @@
-"""The exchange over HTTP, through the official runtime: what a caller gets when Entra or Graph asks
-for more, says no, or is in trouble.
+"""The exchange over HTTP, through the official runtime.
+
+What a caller gets when Entra or Graph asks for more, says no, or is in trouble.
 """
 
 import base64
@@ -42,8 +43,9 @@ def assert_quiet(printed: str) -> None:
 
 
 def capable(facade: Facade, **token: Any) -> str:
-    """Return the token of a client that can answer challenges
-    (learn.microsoft.com/entra/identity-platform/claims-challenge).
+    """Return the token of a client that can answer challenges.
+
+    See learn.microsoft.com/entra/identity-platform/claims-challenge.
     """
     return facade.stack.entra.user_token(
         claims={"xms_cc": ["cp1"], **token.pop("claims", {})}, **token
@@ -51,8 +53,9 @@ def capable(facade: Facade, **token: Any) -> str:
 
 
 def challenge_of(answer: requests.Response) -> dict[str, str]:
-    """Return the parameters of the one Bearer challenge, each of which may come once (RFC 6750
-    section 3).
+    """Return the parameters of the one Bearer challenge.
+
+    Each of them may come once (RFC 6750 section 3).
     """
     header = answer.headers["WWW-Authenticate"]
     assert header.startswith("Bearer ")
@@ -148,7 +151,10 @@ def test_a_revoked_graph_token_that_entra_does_not_replace_is_a_challenge(facade
 
 def test_a_graph_that_refuses_the_new_token_too_is_asked_no_third_time(facade: Facade) -> None:
     encoded = base64.b64encode(STRONGER.encode()).decode()
-    header = f'Bearer realm="", authorization_uri="https://login.example", error="insufficient_claims", claims="{encoded}"'
+    header = (
+        'Bearer realm="", authorization_uri="https://login.example", error="insufficient_claims", '
+        f'claims="{encoded}"'
+    )
     body = {"error": {"code": "InvalidAuthenticationToken", "message": "Contoso"}}
     facade.stack.graph.faults.add(
         Fault(

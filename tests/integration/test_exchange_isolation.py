@@ -1,8 +1,9 @@
-"""Nothing obtained for one user reaches another: two users in parallel, on 64 threads, while Entra
-throttles one of them.
+"""Nothing obtained for one user reaches another.
 
-MSAL's own HTTP cache would hand one user's throttling, and even one user's token, to another. Tests
-at the end put it back and have to see it.
+Two users ask in parallel, on 64 threads, while Entra throttles one of them.
+
+MSAL's own HTTP cache would hand one user's throttling, and even one user's token, to another. The
+tests at the end put that cache back, and have to notice.
 """
 
 import threading
@@ -45,12 +46,13 @@ from tests.property.exchanging import (
 )
 
 THROTTLED, FREE = seed.ADELE, seed.MEGAN
-WAIT_S = 1234  # asked of the throttled user alone; nobody else may ever hear of it
+WAIT_S = 1234  # only the throttled user is asked to wait so long; nobody else may ever hear of it
 
 
 def disturb(entra: EntraSimulator, *, turns: int) -> None:
-    """Throttle one user in every way, again and again, for ten requests a turn; both users'
-    successes carry Retry-After.
+    """Throttle one user in every way, again and again, for ten requests a turn.
+
+    Both users' successes carry Retry-After.
     """
     mine, wait = {"user": THROTTLED.object_id}, {"Retry-After": str(WAIT_S)}
     entra.faults.add(
@@ -103,7 +105,7 @@ def test_a_throttled_user_and_a_free_one_get_only_what_is_their_own(wide_facade:
     def cancel(number: int) -> requests.Response:
         token = stack.entra.user_token(
             owners[number]
-        )  # one of its own: nothing is served from the cache
+        )  # a token of its own: nothing is served from the cache
         return wide_facade.cancel(appointments[number], token=token)
 
     with ThreadPoolExecutor(THREADS) as pool:
@@ -189,7 +191,7 @@ def crossings(
 
 
 class TrustfulHttp(EntraHttp):
-    """Hands every answer to MSAL as it came, as a bare session would."""
+    """Hands every answer to MSAL unchanged, as a bare session would."""
 
     def post(self, url: str, *, data: Any, headers: Any, **_: Any) -> EntraAnswer:
         answer = self._send(urlsplit(url).path, data, headers, Deadline.after(10, time.monotonic))
@@ -235,8 +237,9 @@ def test_either_guard_alone_is_enough(
 
 @pytest.fixture
 def unguarded(stack: LocalStack, trust: Trust, monkeypatch: pytest.MonkeyPatch) -> Worker:
-    """The exchange as it would be with MSAL's own HTTP cache and a client that hands it every
-    answer.
+    """The exchange as it would be with MSAL's own HTTP cache.
+
+    Its client hands every answer to that cache.
     """
     monkeypatch.setattr(entra_client, "_NoHttpCache", dict)
     return start_worker(stack.environment, trust, http=TrustfulHttp)

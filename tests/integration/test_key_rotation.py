@@ -1,5 +1,6 @@
-"""Signing keys in the long run: real tokens, the published key sets over TLS, and a clock that the
-test moves.
+"""Signing keys in the long run.
+
+Real tokens, the published key sets over TLS, and a clock that the test moves.
 """
 
 import threading
@@ -28,8 +29,9 @@ HOUR_S, FIVE_MINUTES_S = 3600.0, 300.0
 
 @dataclass
 class Gate:
-    """The part of the service that decides about tokens, what it remembers included, on the test's
-    own clock. Background work runs at once, in the foreground.
+    """The part of the service that decides about tokens, on the test's own clock.
+
+    It includes what the service remembers. Background work runs at once, in the foreground.
     """
 
     stack: LocalStack

@@ -1,5 +1,7 @@
-"""Load manners, through the official runtime: few at once for one mailbox, nobody slowed by
-somebody else's mailbox, and a plain no where there is no room.
+"""Load manners, through the official runtime.
+
+Few at once for one mailbox, nobody slowed by somebody else's mailbox, and a plain no where there is
+no room.
 """
 
 import statistics
@@ -24,14 +26,16 @@ pytestmark = pytest.mark.timeout(300)
 
 BUSY, QUIET = "busy@contoso.com", "quiet@contoso.com"
 CROWD = 40
-LATENCY_S = 0.2  # far more than what a call costs here, so that a busy machine does not decide the comparison
+# Far more than what a call costs here, so that a busy machine does not decide the comparison.
+LATENCY_S = 0.2
 SAMPLES, MEASUREMENTS = 50, 3
 SECOND_WAVE_S = 60.0
 
 
 class World:
-    """Simulators with businesses that everybody sees, and a service with the given settings in
-    front of them.
+    """Simulators with businesses that everybody sees, and a service in front of them.
+
+    The service has the given settings.
     """
 
     def __init__(self, stack: LocalStack, url: str, watch: Watch) -> None:
@@ -112,15 +116,17 @@ def world(**settings: str) -> Iterator[World]:
 def test_a_crowd_at_one_business_is_let_in_four_at_a_time_and_slows_nobody_else(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """40 callers on one business and 1 on another, with no more threads than the crowd has callers:
-    the other's p99 stays within twice that of an idle system.
+    """The other caller's p99 stays within twice that of an idle system.
+
+    40 callers are on one business and 1 on another, with no more threads than the crowd has
+    callers.
     """
     ratios: list[float] = []
     with world(MAX_CONCURRENCY=str(CROWD)) as here:
         here.stack.graph.latency_s = LATENCY_S
         while len(ratios) < MEASUREMENTS and (
             not ratios or ratios[-1] > 2
-        ):  # what a busy machine does once does not decide
+        ):  # one slow moment of a busy machine does not decide
             idle_s = p99_of_the_other(here)
             with crowd_at(here, BUSY):
                 loaded_s = p99_of_the_other(here)
@@ -129,7 +135,8 @@ def test_a_crowd_at_one_business_is_let_in_four_at_a_time_and_slows_nobody_else(
         crowded = Counter(told.code for told in here.told if told.ids.business_id == BUSY)
         with capsys.disabled():
             print(  # noqa: T201
-                f"\nload callers={CROWD}+1 p99_idle={idle_s * 1000:.0f}ms p99_loaded={loaded_s * 1000:.0f}ms "
+                f"\nload callers={CROWD}+1 p99_idle={idle_s * 1000:.0f}ms "
+                f"p99_loaded={loaded_s * 1000:.0f}ms "
                 f"ratios={[round(ratio, 2) for ratio in ratios]} peak={peak} crowd={dict(crowded)}"
             )
         assert here.violations() == ""
@@ -149,8 +156,9 @@ def p99_of_the_other(here: World) -> float:
 
 @contextmanager
 def crowd_at(here: World, business_id: str) -> Iterator[None]:
-    """Have everybody in the crowd cancel one appointment after another, at work when the context
-    begins.
+    """Have everybody in the crowd cancel one appointment after another.
+
+    They are at work when the context begins.
     """
     over = threading.Event()
 
@@ -173,8 +181,9 @@ def crowd_at(here: World, business_id: str) -> Iterator[None]:
 
 @pytest.mark.parametrize("asked_s", ["2", "120"], ids=["within the deadline", "beyond it"])
 def test_a_throttle_of_one_business_slows_no_other(asked_s: str) -> None:
-    """Four callers of a throttled business keep four of five threads; the fifth serves everybody
-    else, before the four have their answers.
+    """Four callers of a throttled business keep four of five threads.
+
+    The fifth serves everybody else, before the four have their answers.
     """
     with (
         world(MAX_CONCURRENCY="5", REQUEST_DEADLINE_SECONDS="4") as here,
@@ -202,7 +211,7 @@ def test_a_throttle_of_one_business_slows_no_other(asked_s: str) -> None:
         assert {(one.code, one.headers["Retry-After"]) for one in told} == {("throttled", asked_s)}
         if (
             asked_s == "2"
-        ):  # who is asked to wait for longer than the deadline has the answer at once
+        ):  # a caller who would have to wait beyond the deadline has the answer at once
             assert max(one.answered_at for one in others) < min(one.answered_at for one in told)
         assert {one.code for one in repeated} == {"cancelled"}
         assert here.violations() == ""
@@ -210,8 +219,10 @@ def test_a_throttle_of_one_business_slows_no_other(asked_s: str) -> None:
 
 @pytest.mark.parametrize("strangers", [1, 2])
 def test_strangers_do_not_close_a_mailbox_to_its_staff(strangers: int) -> None:
-    """30 requests of each stranger, who has no rights here, and Graph is slow: the staff's own
-    requests are next, one by one, and the strangers are answered in the end, too.
+    """The staff's own requests are served one by one, however many strangers ask.
+
+    Each stranger, who has no rights here, sends 30 requests, and Graph is slow. The strangers are
+    answered in the end, too.
     """
     with world() as here, ThreadPoolExecutor(30 * strangers) as pool:
         staff = here.somebody
@@ -242,8 +253,10 @@ def ask_alone(here: World, caller: Caller, ids: Ids) -> Told:
 def test_who_finds_no_room_is_told_so_at_once_and_nothing_is_lost(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """40 callers where 4 can be served and 12 may wait: the others are refused sooner than anybody
-    is served, health answers all the while, and a repeat succeeds.
+    """40 callers where 4 can be served and 12 may wait.
+
+    The others are refused sooner than anybody is served, health answers all the while, and a repeat
+    succeeds.
     """
     over = threading.Event()
     together = threading.Barrier(CROWD + 1)
@@ -283,7 +296,8 @@ def test_who_finds_no_room_is_told_so_at_once_and_nothing_is_lost(
         served = [first for first, _ in ends if first.code == "cancelled"]
         with capsys.disabled():
             print(  # noqa: T201
-                f"\noverload callers={CROWD} refused={len(refused)} served_at_first={len(served)} asked={len(here.told)} health_answers={len(health)}"
+                f"\noverload callers={CROWD} refused={len(refused)} served_at_first={len(served)} "
+                f"asked={len(here.told)} health_answers={len(health)}"
             )
         assert here.violations() == ""
         assert Counter(last.code for _, last in ends) == {"cancelled": CROWD}

@@ -1,8 +1,10 @@
-"""Nothing that is logged, traced, measured or answered holds a token, a secret, message text, an
-address or an upstream's words, whatever goes right or wrong.
+"""Nothing private gets out, whatever goes right or wrong.
+
+What is logged, traced, measured or answered holds no token, secret, message text, address or an
+upstream's words.
 
 The service runs with every logger at DEBUG and telemetry on, through successes and every row of the
-contract; then all that was printed, exported and answered is searched.
+contract. Then all that was printed, exported and answered is searched.
 """
 
 import json
@@ -49,7 +51,7 @@ class MarkedFacade(Facade):
 
 @dataclass
 class Day:
-    """What a service printed, exported and answered, and the tokens that were about."""
+    """What a service printed, exported and answered, and the tokens that were used."""
 
     facade: MarkedFacade
     stack: LocalStack
@@ -75,7 +77,7 @@ class Day:
             self.tokens |= {exchange.form["assertion"]} if "assertion" in exchange.form else set()
 
     def end(self) -> None:
-        """Wait until all that was told of the answers has been exported."""
+        """Wait until all telemetry of the answers has been exported."""
         count = sum("requestId" in answer.text for answer in self.answers)
         self.collector.wait(lambda: len(self.collector.requests) >= count)
         self.collector.wait(
@@ -96,7 +98,7 @@ class Day:
         )
 
     def leaks(self) -> set[str]:
-        """Search everything and name what was found where it must not be."""
+        """Search everything, and name each secret that was found where it must not be."""
         nowhere = {
             "caller's token": parts_of(self.tokens),
             "Graph's token": parts_of(self.graph_tokens),
@@ -218,7 +220,7 @@ def test_nothing_that_is_logged_or_answered_says_more_than_it_should(
         stack.entra.set_client_secret("another")
         watched.keep(
             facade.cancel(facade.book())
-        )  # last: the service asks Entra no more for a while
+        )  # last: after it the service does not ask Entra for a while
         watched.keep(facade.session.get(f"{facade.url}/api/health", timeout=PATIENCE_S))
 
     codes = {answer.json().get("code", answer.json().get("outcome")) for answer in watched.answers}

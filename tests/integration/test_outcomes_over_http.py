@@ -1,5 +1,6 @@
-"""What is answered over HTTP where Graph answers as it is seen to in the world: codes, forms,
-conflicts, rules, ids with a slash, and what a repeat is told.
+"""What is answered over HTTP where Graph answers as it is seen to in the world.
+
+Codes, forms, conflicts, rules, ids with a slash, and what a repeat is told.
 
 All schedules: tests/protocol. Here the whole way is walked, once for each rule.
 """

@@ -1,5 +1,6 @@
-"""What a caller asks for is what Graph receives: the documentation's request, and any id, through
-two JSON parsers, one URL and real sockets.
+"""What a caller asks for is what Graph receives.
+
+The documentation's request, and any id, through two JSON parsers, one URL and real sockets.
 """
 
 import json
@@ -21,6 +22,9 @@ from shared.ids import BusinessId, url_safe
 from tests.client import Facade
 from tests.conftest import REPOSITORY
 
+DOCUMENTED_MESSAGE = "Your appointment has been successfully cancelled. Please call us again."
+GERMAN_MESSAGE = "Ihr Termin wurde abgesagt. Über Ihren Anruf würden wir uns freuen."
+
 
 def only_call(facade: Facade) -> Received:
     (received,) = facade.stack.graph.received
@@ -32,7 +36,7 @@ def test_the_documented_request_arrives_as_the_documentation_shows_it(fresh_faca
         {
             "businessId": "Contosolunchdelivery@M365B489948.onmicrosoft.com",
             "appointmentId": "AAMkADKoAAA=",
-            "cancellationMessage": "Your appointment has been successfully cancelled. Please call us again.",
+            "cancellationMessage": DOCUMENTED_MESSAGE,
         }
     )
     received = only_call(fresh_facade)
@@ -42,11 +46,10 @@ def test_the_documented_request_arrives_as_the_documentation_shows_it(fresh_faca
         "/v1.0/solutions/bookingBusinesses/Contosolunchdelivery@M365B489948.onmicrosoft.com/appointments/AAMkADKoAAA=/cancel",
     )
     assert received.raw_path == (
-        "/v1.0/solutions/bookingBusinesses/Contosolunchdelivery%40M365B489948.onmicrosoft.com/appointments/AAMkADKoAAA%3D/cancel"
+        "/v1.0/solutions/bookingBusinesses/Contosolunchdelivery%40M365B489948.onmicrosoft.com/"
+        "appointments/AAMkADKoAAA%3D/cancel"
     )
-    assert json.loads(received.body) == {
-        "cancellationMessage": "Your appointment has been successfully cancelled. Please call us again."
-    }
+    assert json.loads(received.body) == {"cancellationMessage": DOCUMENTED_MESSAGE}
     assert {
         name: received.headers.get(name) for name in ("content-type", "accept", "content-length")
     } == {
@@ -143,7 +146,10 @@ def test_an_unusual_business_is_the_one_that_is_asked(facade: Facade, business_i
 
 
 def is_id(text: str) -> bool:
-    """Tell whether a text is an id as it stands; tests/unit/serving/test_request.py has the rules."""
+    """Tell whether a text is an id as it stands.
+
+    tests/unit/serving/test_request.py has the rules.
+    """
     try:
         return BUSINESS_ID.validate_python(text) == text
     except ValidationError:
@@ -293,7 +299,7 @@ def preview(stack: LocalStack) -> Iterator[Facade]:
     environment = {
         "GRAPH_API_VERSION": "beta",
         "GRAPH_BOOKINGS_ROOT": "bookingBusinesses",
-        "DEFAULT_CANCELLATION_MESSAGE": "Ihr Termin wurde abgesagt. Über Ihren Anruf würden wir uns freuen.",
+        "DEFAULT_CANCELLATION_MESSAGE": GERMAN_MESSAGE,
     }
     with (
         HostProcess(REPOSITORY, {**stack.environment, **environment}) as host,
@@ -308,10 +314,8 @@ def test_the_preview_address_and_another_default_message_can_be_set(preview: Fac
     received = only_call(preview)
 
     assert outcome["outcome"] == "cancelled"
-    assert (
-        received.path
-        == f"/beta/bookingBusinesses/{seed.LUNCH_DELIVERY}/appointments/{seed.EXAMPLE_APPOINTMENT}/cancel"
+    assert received.path == (
+        f"/beta/bookingBusinesses/{seed.LUNCH_DELIVERY}/appointments/"
+        f"{seed.EXAMPLE_APPOINTMENT}/cancel"
     )
-    assert json.loads(received.body) == {
-        "cancellationMessage": "Ihr Termin wurde abgesagt. Über Ihren Anruf würden wir uns freuen."
-    }
+    assert json.loads(received.body) == {"cancellationMessage": GERMAN_MESSAGE}

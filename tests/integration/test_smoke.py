@@ -1,5 +1,6 @@
-"""The operator's smoke test, run as they run it: a process with three variables, against the local
-stack.
+"""The operator's smoke test, run as operators run it.
+
+It is a process with three variables, against the local stack.
 """
 
 import os

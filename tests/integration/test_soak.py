@@ -1,5 +1,6 @@
-"""The soak itself: that it runs, and that nothing untrue, nothing off the contract and nothing that
-grows gets past it. Not timed.
+"""The soak itself: it runs, and nothing wrong gets past it.
+
+Wrong is what is untrue, off the contract, or grows. Not timed.
 """
 
 import json
@@ -276,7 +277,10 @@ class Graph:
 
     def call(self, letter: str, *, method: str = "POST", user: int = 3, token_of: int = 3) -> int:
         tail = "/cancel" if method == "POST" else ""
-        target = f"/v1.0/solutions/bookingBusinesses/b%40c/appointments/{appointment_id(letter, 7, user).replace('=', '%3D')}{tail}"
+        target = (
+            "/v1.0/solutions/bookingBusinesses/b%40c/appointments/"
+            f"{appointment_id(letter, 7, user).replace('=', '%3D')}{tail}"
+        )
         head = f"\r\nAccept: */*\r\nAuthorization: Bearer {object_id(token_of)}.1.AA\r\n"
         _, wire = self._upstream.respond(Call(method, target, head.encode(), b""))
         return 0 if wire is None else int(wire.split()[1])

@@ -1,5 +1,6 @@
-"""What every store promises: one suite, run against the memory store and against the table store on
-a real Azurite.
+"""What every store promises.
+
+One suite runs against the memory store and against the table store on a real Azurite.
 """
 
 import hashlib
@@ -45,8 +46,9 @@ RACERS = 64
 
 @dataclass
 class Instance:
-    """A store, the clock it reads, and a second store of another instance that shares the records
-    (for the memory store: the same one).
+    """A store, the clock it reads, and a second store of another instance that shares the records.
+
+    For the memory store the second is the same one.
     """
 
     store: IdempotencyStore
@@ -106,7 +108,7 @@ def instance(request: pytest.FixtureRequest) -> Iterator[Instance]:
     around = Surroundings(now=now, random=lambda: 0.999)  # no sweeps here
     patience = Patience(
         connect_s=20, read_s=20, operation_s=60
-    )  # 64 racers on a busy machine are no failure of the store
+    )  # 64 racers may be slow on a busy machine: that is no failure of the store
     stores = [
         TableStore.from_connection_string(
             emulator.connection_string, table, patience=patience, surroundings=around

@@ -1,5 +1,6 @@
-"""What the table store does when the network, the service or the table misbehaves; how it makes its
-table, keeps its connections and removes old records.
+"""What the table store does when the network, the service or the table misbehaves.
+
+Also how it makes its table, keeps its connections and removes old records.
 """
 
 import contextlib
@@ -68,8 +69,10 @@ KEY = key("one request")
 
 
 class FaultyNetwork(HttpTransport[Any, Any]):
-    """The real transport, but for the faults that a test lines up: the next request of a kind meets
-    the next fault of that kind. A transaction is of the kind of its first write.
+    """The real transport, but for the faults that a test lines up.
+
+    The next request of a kind meets the next fault of that kind. A transaction is of the kind of
+    its first write.
     """
 
     def __init__(self, address: str) -> None:
@@ -134,7 +137,7 @@ def answered_500(network: FaultyNetwork, request: Any, options: dict[str, Any]) 
 
 
 def answered_half(network: FaultyNetwork, request: Any, options: dict[str, Any]) -> Any:
-    """The request takes effect, and what comes back is no answer to each write."""
+    """The request takes effect, and the answer does not speak of each write."""
     answer = network.inner.send(request, **options)
     answer._content = answer.body()[:60]
     return answer
@@ -167,7 +170,7 @@ class Bench:
         self.now = NOW
         self.chances: list[
             float
-        ] = []  # what chance gives next; when nothing is lined up it starts no sweep
+        ] = []  # the next random numbers; when none is lined up, no sweep starts
         self.background: list[Callable[[], None]] = []
         self.network = FaultyNetwork(emulator.endpoint)
         self.store = self.instance(self.network)
@@ -408,7 +411,10 @@ HASTY = Patience(connect_s=0.2, read_s=0.2, operation_s=0.4)
 def store_at(
     port: int, patience: Patience = HASTY, transport: HttpTransport[Any, Any] | None = None
 ) -> TableStore:
-    connection_string = f"DefaultEndpointsProtocol=http;AccountName=a;AccountKey=c2VjcmV0;TableEndpoint=http://127.0.0.1:{port}/a;"
+    connection_string = (
+        "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=c2VjcmV0;"
+        f"TableEndpoint=http://127.0.0.1:{port}/a;"
+    )
     return TableStore.from_connection_string(
         connection_string, "records", patience=patience, transport=transport
     )
@@ -418,7 +424,7 @@ def store_at(
 def unreachable() -> Iterator[int]:
     with (
         socket.socket() as bound
-    ):  # bound and not listening: nobody else can take the port, and a connection is refused
+    ):  # bound but not listening: nobody else can take the port, and connections are refused
         bound.bind(("127.0.0.1", 0))
         yield bound.getsockname()[1]
 
@@ -457,7 +463,10 @@ def test_all_calls_of_an_operation_together_keep_to_its_time(call: str) -> None:
     network = Endless("http://127.0.0.1:1")
     patience = Patience(connect_s=2, read_s=2, operation_s=5)
     store = TableStore.from_connection_string(
-        "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=c2VjcmV0;TableEndpoint=http://127.0.0.1:1/a;",
+        (
+            "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=c2VjcmV0;"
+            "TableEndpoint=http://127.0.0.1:1/a;"
+        ),
         "records",
         patience=patience,
         surroundings=Surroundings(monotonic=lambda: network.now),
@@ -510,19 +519,28 @@ JSON = {"Content-Type": "application/json"}
         (400, b"", {}),
         (
             403,
-            b'{"odata.error": {"code": "AuthorizationFailure", "message": {"lang": "en-US", "value": "no"}}}',
+            (
+                b'{"odata.error": {"code": "AuthorizationFailure", "message": {"lang": "en-US", '
+                b'"value": "no"}}}'
+            ),
             JSON,
         ),
         (403, b"<html>", {"Content-Type": "text/html"}),
         (
             409,
-            b'{"odata.error": {"code": "TableBeingDeleted", "message": {"lang": "en-US", "value": "no"}}}',
+            (
+                b'{"odata.error": {"code": "TableBeingDeleted", "message": {"lang": "en-US", '
+                b'"value": "no"}}}'
+            ),
             JSON,
         ),
         (429, b"", {"Retry-After": "60"}),
         (
             500,
-            b'{"odata.error": {"code": "OperationTimedOut", "message": {"lang": "en-US", "value": "no"}}}',
+            (
+                b'{"odata.error": {"code": "OperationTimedOut", "message": {"lang": "en-US", '
+                b'"value": "no"}}}'
+            ),
             JSON,
         ),
         (
@@ -587,7 +605,10 @@ def test_a_closed_store_is_unavailable(warm: Bench) -> None:
 )  # azure-data-tables does, on an XML error body
 def test_a_wrong_account_key_is_unavailable_and_stays_out_of_the_message(azurite: Azurite) -> None:
     wrong = "d3Jvbmcgd3Jvbmcgd3Jvbmc="
-    connection_string = f"DefaultEndpointsProtocol=http;AccountName=testaccount;AccountKey={wrong};TableEndpoint={azurite.endpoint};"
+    connection_string = (
+        f"DefaultEndpointsProtocol=http;AccountName=testaccount;AccountKey={wrong};"
+        f"TableEndpoint={azurite.endpoint};"
+    )
     store = TableStore.from_connection_string(connection_string, "records", patience=PATIENT)
     with contextlib.closing(store), pytest.raises(StoreUnavailable, match="refused: 403") as caught:
         EVERY_CALL["begin"](store)
@@ -797,7 +818,7 @@ def test_what_was_never_sent_is_not_read_back(each: Bench) -> None:
 def test_a_transaction_says_what_azures_own_client_would(
     warm: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The packing is ours; what is packed, and how, is compared with the SDK's own."""
+    """The packing is ours. This compares it with the SDK's own."""
     ours: list[bytes] = []
     theirs: list[bytes] = []
     warm.records = 2
@@ -819,7 +840,7 @@ VARIES = re.compile(
 
 
 def shape(content: bytes) -> list[list[bytes]]:
-    """Return the lines of each part, in order of the alphabet where order does not matter."""
+    """Return the lines of each part, sorted where order does not matter."""
     parts = VARIES.sub(b"~", content).split(b"--~")
     return [sorted(line for line in part.split(b"\r\n") if line and line != b"~") for part in parts]
 
@@ -920,7 +941,7 @@ def test_without_a_token_the_store_is_unavailable(
 
 @contextlib.contextmanager
 def dripping() -> Iterator[int]:
-    """Answer with a byte now and then, for as long as somebody listens."""
+    """Answer with a byte now and then, for as long as the client listens."""
     over = threading.Event()
 
     def drip(listening: socket.socket) -> None:

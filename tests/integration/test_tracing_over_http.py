@@ -1,5 +1,6 @@
-"""What a run of the service exports: one tree per request, from the caller's traceparent to Graph,
-and measurements that add up.
+"""What a run of the service exports.
+
+One tree per request, from the caller's traceparent to Graph, and measurements that add up.
 
 The service is the real one, on the official runtime; the collector is a server of the test's own
 that speaks OTLP over HTTP.
@@ -78,11 +79,12 @@ class Caller:
 
 
 def tree(spans: list[SeenSpan], parent_id: str) -> list[Any]:
-    """Return the spans below a parent by name, in the order of their ends, each with its own below
-    it.
+    """Return the spans below a parent by name, in the order of their ends.
 
-    Signing keys are left out: they are loaded when a worker starts, and later only where a request
-    meets a key that is not known.
+    Each has its own spans below it.
+
+    Signing keys are left out. They are loaded when a worker starts, and later only where a request
+    meets an unknown key.
     """
     children = [
         span for span in spans if span.parent_id == parent_id and span.name != "entra signing_keys"
@@ -221,8 +223,9 @@ def test_what_is_no_traceparent_begins_a_trace_of_its_own(
 def test_requests_at_the_same_time_never_share_a_trace(
     traced: Facade, collector: Collector
 ) -> None:
-    """Each is handed between the event loop and two pools of threads, among as many others as there
-    are threads.
+    """Each request is handed between the event loop and two pools of threads.
+
+    There are as many other requests as there are threads.
     """
     callers = {traced.book(): Caller() for _ in range(THREADS)}
     token = traced.stack.entra.user_token()
@@ -401,7 +404,10 @@ def test_the_store_is_told_of_no_trace_and_its_failures_are_counted(stack: Local
     tables = web.Application()
     tables.router.add_route("*", "/{path:.*}", refuse)
     with LocalServer(tables) as server, Collector() as collector:
-        place = f"DefaultEndpointsProtocol=http;AccountName=account;AccountKey=a2V5;TableEndpoint={server.url}/account;"
+        place = (
+            "DefaultEndpointsProtocol=http;AccountName=account;AccountKey=a2V5;"
+            f"TableEndpoint={server.url}/account;"
+        )
         store = {"IDEMPOTENCY_STORE": "table", "IDEMPOTENCY_TABLE_CONNECTION_STRING": place}
         with service(stack, **collector.settings, **store) as facade:
             caller = Caller()
@@ -427,7 +433,7 @@ def test_the_store_is_told_of_no_trace_and_its_failures_are_counted(stack: Local
 def test_the_console_shows_the_same_tree_and_the_line_of_a_request_names_its_trace(
     stack: LocalStack,
 ) -> None:
-    """Here the runtime has attached the trace as well, to the event loop: that changes nothing."""
+    """Here the runtime, too, has attached the trace, to the event loop. That changes nothing."""
     caller = Caller()
     settings = {"TELEMETRY": "console", "PYTHON_ENABLE_OPENTELEMETRY": "true"}
     with (
@@ -532,7 +538,8 @@ app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
 
 
 def seen():
-    return func.HttpResponse(trace.format_trace_id(trace.get_current_span().get_span_context().trace_id))
+    context = trace.get_current_span().get_span_context()
+    return func.HttpResponse(trace.format_trace_id(context.trace_id))
 
 
 @app.route("sync")
@@ -547,9 +554,9 @@ async def on_the_loop(req: func.HttpRequest) -> func.HttpResponse:
 
 
 def test_the_runtime_gives_its_trace_to_async_functions_alone(tmp_path: Path) -> None:
-    """Why the endpoint reads the context of its invocation itself.
+    """This shows why the endpoint reads the context of its invocation itself.
 
-    When this fails, the runtime has been mended, and nothing of ours is wrong.
+    When it fails, the runtime has been mended, and nothing of ours is wrong.
     """
     (tmp_path / "function_app.py").write_text(BOTH_KINDS)
     (tmp_path / "host.json").write_text('{"version": "2.0"}')

@@ -1,5 +1,6 @@
-"""How a call to Graph can end on the wire, over real sockets: "never sent" apart from "sent, no
-answer", and nothing left for the next call.
+"""How a call to Graph can end on the wire, over real sockets.
+
+"Never sent" apart from "sent, no answer", and nothing left for the next call.
 """
 
 import gzip
@@ -76,7 +77,10 @@ def test_a_connection_that_is_not_accepted_in_time_is_never_sent(bench: Bench) -
 def test_a_name_that_is_looked_up_too_slowly_is_never_sent_however_well_its_server_answers(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A look-up cannot be interrupted, so it may end after the deadline; nothing may be sent then."""
+    """A look-up cannot be interrupted, so it may end after the deadline.
+
+    Nothing may be sent then.
+    """
     moment = [0.0]
     real = socket.getaddrinfo
 
@@ -409,7 +413,7 @@ def test_a_drip_does_not_prolong_the_time_out(
     def script(link: Link) -> None:
         link.read_request()
         link.send(at_once)
-        link.drip(dripping)  # two seconds and more in all; each byte well within the time-out
+        link.drip(dripping)  # more than two seconds in all; each byte well within the time-out
 
     server = bench.serve(script)
     assert bench.call(server.url, timeout_s=IMPATIENCE_S) == NoAnswer(
@@ -659,7 +663,7 @@ def test_a_connection_that_was_ended_while_idle_is_replaced(
         link.send(NO_CONTENT)
         if ended.is_set():
             link.hold()
-        assert answered.wait(PATIENCE_S)  # a reset would take the answer with it
+        assert answered.wait(PATIENCE_S)  # a reset would destroy the answer
         then(link)
         link._sock.close()
         ended.set()

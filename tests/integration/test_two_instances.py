@@ -1,8 +1,9 @@
-"""Two instances of the service, one table: racing duplicates, and the sudden death of one instance
-under load.
+"""Two instances of the service, one table.
 
-``CHAOS_SEED`` repeats the choice of users, keys and moments; what the machine makes of them differs
-from run to run.
+Racing duplicates, and the sudden death of one instance under load.
+
+``CHAOS_SEED`` repeats the choice of users, keys and moments. Threads interleave differently in each
+run.
 """
 
 import os
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.timeout(300)
 BUSINESSES = [f"pair{n}@contoso.com" for n in range(16)]
 PAIRS, PAIRS_AT_ONCE = 1000, 12
 SHORT_DEADLINE_S, MARGIN_S = 2.0, 4.0
-LEASE_S = SHORT_DEADLINE_S + 12.0  # what the service adds for itself and for clocks that differ
+LEASE_S = SHORT_DEADLINE_S + 12.0  # the service adds 12 s, for itself and for clocks that differ
 KILLS, CALLERS, MOST_ORPHANS = 12, 12, 300
 LATENCY_S = 0.05
 
@@ -52,8 +53,9 @@ class Errand:
 
 
 class World:
-    """The simulators, with businesses that everybody sees, and the settings of an instance that
-    keeps its records in one table.
+    """The simulators, and the settings of an instance that keeps its records in one table.
+
+    The simulators have businesses that everybody sees.
     """
 
     def __init__(self, stack: LocalStack, table: dict[str, str], chance: random.Random) -> None:
@@ -74,7 +76,7 @@ class World:
         stack.graph.faults = self.watch
 
     def errand(self, *, with_key: bool) -> Errand:
-        """Book another appointment and return somebody's wish to cancel it."""
+        """Book another appointment, and return an errand to cancel it."""
         ids = Ids(self._chance.choice(BUSINESSES), f"AAMkpair{len(self.booked):05d}=")
         times = "2027-06-01T09:00:00.0000000Z", "2027-06-01T10:00:00.0000000Z"
         self.stack.graph.bookings.add(
@@ -125,8 +127,9 @@ def world(azurite: Azurite, chosen: str) -> Iterator[World]:
 def test_of_a_thousand_racing_pairs_each_ends_with_one_cancel_one_mail_and_two_true_answers(
     world: World, chosen: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The same request reaches both instances at the same moment: one carries it out, the other
-    gives its answer again, at the latest when asked again.
+    """The same request reaches both instances at the same moment.
+
+    One carries it out. The other gives its answer again, at the latest when asked again.
     """
     pairs = [world.errand(with_key=n % 2 == 0) for n in range(PAIRS)]
     told: list[Told] = []
@@ -158,8 +161,10 @@ def test_of_a_thousand_racing_pairs_each_ends_with_one_cancel_one_mail_and_two_t
     conflicts = sum(one.status == 409 for one in told)
     with capsys.disabled():
         print(  # noqa: T201
-            f"\ntwo instances CHAOS_SEED={chosen} pairs={PAIRS} seconds={took_s:.1f} answers={dict(Counter(one.code for one in told))} conflicts={conflicts} "
-            f"cancels_sent={len(world.watch.calls)} mails={len(world.stack.graph.bookings.outbox)} violations={len(violations)}"
+            f"\ntwo instances CHAOS_SEED={chosen} pairs={PAIRS} seconds={took_s:.1f} "
+            f"answers={dict(Counter(one.code for one in told))} conflicts={conflicts} "
+            f"cancels_sent={len(world.watch.calls)} "
+            f"mails={len(world.stack.graph.bookings.outbox)} violations={len(violations)}"
         )
     assert not violations, tell(violations)
     assert [
@@ -187,8 +192,10 @@ def insist(
     *,
     lease_ends_at: float = 0.0,
 ) -> Told:
-    """Ask until there is an outcome, as the answers ask for it; after the first conflict not before
-    the lease has ended. Every answer goes into ``told``.
+    """Ask until there is an outcome, as the answers ask for it.
+
+    After the first conflict it does not ask before the lease has ended. Every answer goes into
+    ``told``.
     """
     give_up_at = time.monotonic() + LEASE_S + 60
     while True:
@@ -203,7 +210,7 @@ def insist(
 class Victim:
     """An instance that is killed now and then, and those who ask it.
 
-    ``orphan`` takes what they were not answered.
+    ``orphan`` takes the requests that got no answer.
     """
 
     def __init__(
@@ -234,7 +241,7 @@ class Victim:
                     self._news.notify_all()
 
     def die(self, times: int, chance: random.Random) -> None:
-        """Be killed and started again, each time after so many answers as nobody foresees."""
+        """Be killed and started again, each time after a random number of answers."""
         try:
             for _ in range(times):
                 with self._news:
@@ -252,8 +259,10 @@ class Victim:
 def test_what_a_killed_instance_left_behind_ends_true_on_the_survivor(
     world: World, chosen: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """kill -9 under load, again and again: whoever got no answer asks the other instance until
-    there is one, and it is true; nobody gets a second mail.
+    """Kill -9 under load, again and again.
+
+    Whoever got no answer asks the other instance until there is one, and it is true. Nobody gets a
+    second mail.
     """
     world.environment["REQUEST_DEADLINE_SECONDS"] = str(SHORT_DEADLINE_S)
     world.stack.graph.latency_s = LATENCY_S
@@ -288,13 +297,16 @@ def test_what_a_killed_instance_left_behind_ends_true_on_the_survivor(
     violations = judge(told, truth, within_s=SHORT_DEADLINE_S + MARGIN_S, recorded=unavailable == 0)
     ours = {Ids(done.business_id, done.appointment_id) for done in truth.cancellations}
     words = Counter(
-        f"{one.code} {'confirmed' if one.members['confirmed'] else 'unconfirmed'}{' replayed' * one.members['replayed']}"
+        f"{one.code} {'confirmed' if one.members['confirmed'] else 'unconfirmed'}"
+        f"{' replayed' * one.members['replayed']}"
         for one in ends
     )
     with capsys.disabled():
         print(  # noqa: T201
-            f"\nkilled CHAOS_SEED={chosen} kills={KILLS} seconds={took_s:.1f} asked={len(asked)} orphans={len(ends)} ends={dict(words)} "
-            f"answers={dict(Counter(one.code for one in told))} mails={len(truth.outbox)} store_unavailable={unavailable} violations={len(violations)}"
+            f"\nkilled CHAOS_SEED={chosen} kills={KILLS} seconds={took_s:.1f} asked={len(asked)} "
+            f"orphans={len(ends)} ends={dict(words)} "
+            f"answers={dict(Counter(one.code for one in told))} mails={len(truth.outbox)} "
+            f"store_unavailable={unavailable} violations={len(violations)}"
         )
     assert not violations, tell(violations)
     assert [one for one in ends if one.code == "not_found" and one.ids not in ours] == []
@@ -304,7 +316,7 @@ def test_what_a_killed_instance_left_behind_ends_true_on_the_survivor(
 
 
 def ask_survivor(world: World, url: str, errand: Errand, told: list[Told]) -> Told:
-    """Ask at once, and if somebody seems to be at work on it, again when that must be over."""
+    """Ask at once. If somebody else seems to be at work on it, ask again when that must be over."""
     lease_ends_at = time.monotonic() + LEASE_S
     with open_session() as session:
         return insist(world, url, errand, session, told, lease_ends_at=lease_ends_at)

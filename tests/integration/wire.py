@@ -1,5 +1,7 @@
-"""Both ends of a wire: a client whose calls to Graph may end in any way, and servers that say byte by
-byte what they are told to.
+"""Both ends of a wire.
+
+A client whose calls to Graph may end in any way, and servers that say byte by byte what they are
+told to.
 """
 
 import json
@@ -25,7 +27,7 @@ from shared.transport.channel import Channel
 from shared.transport.connections import Trust, open_trust
 
 PATIENCE_S = 30.0  # for what must come
-IMPATIENCE_S = 0.8  # for what must not; enough for a handshake on a busy machine
+IMPATIENCE_S = 0.8  # for what must not come; enough for a handshake on a busy machine
 TOKEN = GraphToken("oid", "tid", "a.graph.token")
 CANCEL = ("solutions", "bookingBusinesses", "b", "appointments", "a", "cancel")
 NO_CONTENT = b"HTTP/1.1 204 No Content\r\nrequest-id: r-1\r\n\r\n"
@@ -78,8 +80,9 @@ class Link:
         self._server.stopping.wait(PATIENCE_S)
 
     def reset(self) -> None:
-        """Make the kernel send RST when the connection is closed (SO_LINGER with a time of 0,
-        socket(7)).
+        """Make the kernel send RST when the connection is closed.
+
+        That is SO_LINGER with a time of 0, see socket(7).
         """
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
@@ -192,7 +195,7 @@ class Bench:
         )
 
 
-_authority = cache(LocalAuthority)  # its key costs more than a test
+_authority = cache(LocalAuthority)  # making its key costs more than a test
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
-"""The exchange, for tests: validated callers, a clock to turn, and an ``OnBehalfOf`` put together
-as in production that talks to a running simulator.
+"""The exchange, for tests.
+
+Validated callers, a clock to turn, and an ``OnBehalfOf`` put together as in production that talks
+to a running simulator.
 """
 
 import re
@@ -45,7 +47,7 @@ _JWT = re.compile(r"eyJ[A-Za-z0-9_-]{8,}")
 class Clock:
     """Time and chance of one worker.
 
-    It stands still but for ``sleep`` and ``turn``; ``slept`` are the pauses, in seconds.
+    Only ``sleep`` and ``turn`` move it; ``slept`` are the pauses, in seconds.
     """
 
     def __init__(self, starts_at: float | None = None) -> None:
@@ -69,8 +71,9 @@ class Clock:
 
 @dataclass
 class Worker:
-    """One worker of the service, as far as the exchange goes; ``environment`` may change while it
-    runs, as app settings do.
+    """One worker of the service, as far as the exchange goes.
+
+    ``environment`` may change while it runs, as app settings do.
     """
 
     tokens: OnBehalfOf
@@ -86,7 +89,7 @@ class Worker:
     def refusal(
         self, caller: Caller, *, within_s: float = 10.0, claims: str | None = None
     ) -> FacadeError:
-        """Exchange in vain, and return why."""
+        """Let an exchange fail, and return why."""
         with pytest.raises(FacadeError) as caught:
             self.exchange(caller, within_s=within_s, claims=claims)
         return caught.value
@@ -100,7 +103,10 @@ def start_worker(
     load: Callable[[], Credential] | None = None,
     http: Callable[[Channel, str, str, Callable[[], float]], Any] = EntraHttp,
 ) -> Worker:
-    """Put the exchange together as ``services.py`` does; ``load`` and ``http`` replace its parts."""
+    """Put the exchange together as ``services.py`` does.
+
+    ``load`` and ``http`` replace its parts.
+    """
     changeable = dict(environment)
     clock = clock or Clock()
     settings = Settings.read(changeable)
@@ -134,7 +140,7 @@ def make_caller(entra: EntraSimulator, user: seed.User = seed.ADELE, **token: An
 
 
 def owner_of(token: GraphToken) -> str:
-    """Return whom the token itself acts for, whatever the exchange says of it."""
+    """Return the user in the token itself, whatever the exchange says of it."""
     return str(unverified_claims(token.value)["oid"])
 
 
@@ -161,8 +167,9 @@ def entra_says(
 
 
 def endings(work: Callable[[int], object], threads: int = THREADS) -> list[object]:
-    """Run ``work`` on many threads that start together; return what each returned, or the error it
-    met.
+    """Run ``work`` on many threads that start together.
+
+    Returns what each returned, or the error it met.
     """
     start = threading.Barrier(threads)
 
@@ -181,7 +188,7 @@ def endings(work: Callable[[int], object], threads: int = THREADS) -> list[objec
 def gate_for_all_but_one(
     monkeypatch: pytest.MonkeyPatch, threads: int = THREADS
 ) -> Iterator[threading.Event]:
-    """Yield a gate that opens when all threads but one have joined another's exchange."""
+    """Yield a gate that opens when all threads but one wait for the exchange of another."""
     joined, gate = threading.Semaphore(0), threading.Event()
 
     class WatchedEvent(threading.Event):
@@ -204,14 +211,18 @@ def gate_for_all_but_one(
 
 def everything_said(error: BaseException) -> str:
     """Return all that an error tells by itself: its text, its arguments and its data."""
-    return f"{error} {error!r} {error.args!r} {vars(error)!r} {''.join(traceback.format_exception_only(error))}"
+    return (
+        f"{error} {error!r} {error.args!r} {vars(error)!r} "
+        f"{''.join(traceback.format_exception_only(error))}"
+    )
 
 
 def assert_keeps_quiet(
     caplog: pytest.LogCaptureFixture, *errors: BaseException, also: tuple[str, ...] = ()
 ) -> None:
-    """Check that neither the log, on any level, nor an error repeats a token, a secret, or a word
-    of a description.
+    """Check that no secret is repeated, neither in the log, on any level, nor in an error.
+
+    Nor is a token, or a word of a description.
     """
     said = " ".join(
         (

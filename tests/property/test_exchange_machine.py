@@ -1,5 +1,7 @@
-"""The exchange in any order: many users, expiries, revocations, throttles, outages, challenges and
-rotations, against a simulator that shares its clock.
+"""The exchange in any order.
+
+Many users, expiries, revocations, throttles, outages, challenges and rotations, against a simulator
+that shares its clock.
 
 What is proved in every order that hypothesis finds: no answer for one user holds anything minted
 for another; no token is handed out past its end or past its assertion's; Entra is never called more
@@ -107,7 +109,7 @@ class RecordingHttp(EntraHttp):
 
 @dataclass
 class Served:
-    """What all runs share: the simulator, a connection to it, their clock, and keys to sign with."""
+    """What all runs share: the simulator, a connection to it, a clock, and keys to sign with."""
 
     entra: EntraSimulator
     trust: Trust
@@ -321,8 +323,9 @@ class ExchangeMachine(RuleBasedStateMachine):
         caller=callers, owner=people, tenant=st.sampled_from([None, seed.TENANT_ID, OTHER_TENANT])
     )
     def an_answer_goes_astray(self, caller: Caller, owner: seed.User, tenant: str | None) -> None:
-        """What Entra minted for somebody else, or for the same person elsewhere, is the answer to
-        this caller.
+        """The answer to this caller is something that Entra minted for somebody else.
+
+        Or for the same person elsewhere.
         """
         if tenant is not None:
             owner = next(person for person in PEOPLE if person.object_id == caller.object_id)
@@ -360,8 +363,9 @@ class ExchangeMachine(RuleBasedStateMachine):
             self.learn(caller, started, token, error, calls)
 
     def check_calls(self, caller: Caller, calls: list[Call]) -> None:
-        """At most one repeat after a passing trouble, and one more round with a credential that has
-        just changed.
+        """At most one repeat after a passing trouble.
+
+        And one more round with a credential that has just changed.
         """
         assert len(calls) <= 4
         for call in calls:
@@ -439,7 +443,7 @@ class ExchangeMachine(RuleBasedStateMachine):
                 )
             self.last_turned_away = started
             return True
-        self.rests_until = None  # the changed secret is not held to account for its predecessor
+        self.rests_until = None  # the changed secret does not count for the one before
         return False
 
     def learn(
@@ -450,8 +454,9 @@ class ExchangeMachine(RuleBasedStateMachine):
         error: FacadeError | None,
         calls: list[Call],
     ) -> None:
-        """Note what Entra's answer changes; check that an error is the one that Entra gave to this
-        caller.
+        """Note what Entra's answer changes.
+
+        Checks that an error is the one that Entra gave to this caller.
         """
         last = calls[-1]
         if isinstance(error, CredentialRefused):

@@ -48,8 +48,8 @@ LATE = (
 STARTED = """
 import gc, json, sys
 import function_app
-found = {"modules": sorted(sys.modules), "collects": gc.isenabled()}
-print(json.dumps({**found, "frozen": gc.get_freeze_count()}))
+found = {"collects": gc.isenabled(), "frozen": gc.get_freeze_count()}
+print(json.dumps({"modules": sorted(sys.modules), **found}))
 """
 
 
@@ -66,7 +66,7 @@ def test_a_worker_starts_without_what_its_first_cancel_does_not_need() -> None:
 
     assert (
         "cancel_appointment.operation" in started["modules"]
-    )  # what is needed for sure is not put off to the first request
+    )  # what every request needs is not left to the first request
     assert not set(LATE) & set(started["modules"])
     assert started["collects"], "the garbage collector stays off"
     assert started["frozen"] > 50_000
@@ -187,7 +187,7 @@ def test_a_peer_is_trusted_by_the_roots_of_the_folder_and_no_other(
 
 
 def shake_hands(client: ssl.SSLContext, server: ssl.SSLContext) -> None:
-    """Let the two agree, in memory. Errors: those of the one that does not."""
+    """Let the two agree on a handshake, in memory. Errors: those of the side that does not."""
     to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
     ends = [
         client.wrap_bio(to_client, to_server, server_hostname="graph.example"),

@@ -1,5 +1,6 @@
-"""The contract: one row for every cause, and answers that are what the published models say,
-whatever the cause carries.
+"""The contract: one row for every cause.
+
+Answers are what the published models say, whatever the cause carries.
 """
 
 import base64
@@ -98,7 +99,7 @@ def check(reply: Reply, model: type[BaseModel]) -> dict[str, Any]:
     for name, value in reply.headers.items():
         assert re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name)
         assert re.fullmatch(r"[\x20-\x7e]*", value)
-    Headers(list(reply.headers.items()))  # the platform's own class, which refuses line breaks
+    Headers(list(reply.headers.items()))  # the platform's own class refuses line breaks
     return body
 
 
@@ -477,8 +478,9 @@ VALUES = {
 
 
 def parse_challenge(header: str) -> dict[str, str]:
-    """Parse one Bearer challenge as strictly as RFC 6750 section 3 writes it: quoted values without
-    escapes, each parameter once.
+    """Parse one Bearer challenge as strictly as RFC 6750 section 3 writes it.
+
+    Values are quoted and without escapes, and each parameter comes once.
     """
     assert re.fullmatch(rf"Bearer {PARAMETER.pattern}(, {PARAMETER.pattern})*", header)
     found = PARAMETER.findall(header)
@@ -544,8 +546,9 @@ def test_problem_json_is_answered_to_those_who_name_it(accept: str | None, named
     ids=lambda accept: f"{accept[-3:]!r} {len(accept)}",
 )
 def test_no_accept_header_keeps_the_event_loop_busy(accept: str) -> None:
-    """The answer is made there, for strangers, too. The bound is generous: a millisecond was not
-    enough before.
+    """The answer is made there, for strangers, too.
+
+    The bound is generous: a millisecond was not enough before.
     """
     spent_s = min(
         timeit.repeat(

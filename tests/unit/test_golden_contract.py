@@ -1,5 +1,6 @@
-"""v1 as it was promised: what callers rely on is recorded in golden/v1.json, and a change of it is
-either additive or not v1.
+"""V1 as it was promised.
+
+What callers rely on is recorded in golden/v1.json. A change of it is either additive or not v1.
 """
 
 import copy
@@ -12,8 +13,14 @@ import pytest
 from infra.contract.files import GOLDEN, OPENAPI, golden, may_be_recorded
 from infra.contract.golden import Change, Facts, compare, surface
 
-BREAKS = "This is not v1 any more, and callers who kept to v1 would notice. Make the change additive, or leave v1 as it is and begin v2 beside it."
-GROWS = "v1 has grown, which it may. Run `make contract` to record it, and commit what it writes together with the change and a line in CHANGELOG.md."
+BREAKS = (
+    "This is not v1 any more, and callers who kept to v1 would notice. Make the change additive, "
+    "or leave v1 as it is and begin v2 beside it."
+)
+GROWS = (
+    "v1 has grown, which it may. Run `make contract` to record it, and commit what it writes "
+    "together with the change and a line in CHANGELOG.md."
+)
 
 
 def recorded() -> Facts:
@@ -98,7 +105,7 @@ def outcome(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def closed(document: dict[str, Any]) -> dict[str, Any]:
-    """Make a list of values closed, which none is today; one that is closed stays as it is."""
+    """Make a list of values closed. None is today; one that is closed stays as it is."""
     service = member(document, "UpstreamAnswer", "service")
     service.setdefault("enum", ["entra", "graph"])
     return service

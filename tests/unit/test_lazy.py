@@ -1,5 +1,6 @@
-"""Lazy: built once, whoever asks first; a failure is forgotten, so that a mended setting is picked
-up without a restart.
+"""Lazy: built once, whoever asks first.
+
+A failure is forgotten, so that a mended setting is picked up without a restart.
 """
 
 import threading

@@ -1,5 +1,6 @@
-"""Two records per request: whose they are, what is replayed, who waits, and what is left for the
-next one.
+"""Two records per request.
+
+Whose they are, what is replayed, who waits, and what is left for the next one.
 """
 
 import logging
@@ -44,7 +45,7 @@ class Clock:
 
 
 class FlakyStore(MemoryStore):
-    """The real store, which can be down for the operations named in ``down``."""
+    """The real store. It can be down for the operations named in ``down``."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         super().__init__(now)

@@ -1,5 +1,6 @@
-"""Settings: defaults, clouds, and one sentence that names the setting, never its value, for each
-way to be wrong.
+"""Settings: defaults, clouds, and the errors.
+
+Each way to be wrong has one sentence that names the setting, never its value.
 """
 
 import re
@@ -259,44 +260,43 @@ WRONG: dict[str, tuple[dict[str, str | None], str]] = {
     "no such address": (
         {"GRAPH_BOOKINGS_ROOT": "bookingBusinesses"},
         (
-            "GRAPH_API_VERSION is v1.0, which has the booking businesses below solutions "
-            "only: set GRAPH_BOOKINGS_ROOT to solutions/bookingBusinesses, or "
-            "GRAPH_API_VERSION to beta."
+            "GRAPH_API_VERSION is v1.0, which has the booking businesses below solutions only: set "
+            "GRAPH_BOOKINGS_ROOT to solutions/bookingBusinesses, or GRAPH_API_VERSION to beta."
         ),
     ),
     "deadline no number": (
         {"REQUEST_DEADLINE_SECONDS": "10s-mark"},
         (
-            "The setting REQUEST_DEADLINE_SECONDS is not usable: input should be a valid "
-            "number, unable to parse string as a number."
+            "The setting REQUEST_DEADLINE_SECONDS is not usable: input should be a valid number, "
+            "unable to parse string as a number."
         ),
     ),
     "deadline too short": (
         {"REQUEST_DEADLINE_SECONDS": "1.99"},
         (
-            "The setting REQUEST_DEADLINE_SECONDS is not usable: input should be greater "
-            "than or equal to 2."
+            "The setting REQUEST_DEADLINE_SECONDS is not usable: input should be greater than or "
+            "equal to 2."
         ),
     ),
     "deadline beyond the function's": (
         {"REQUEST_DEADLINE_SECONDS": "50.1"},
         (
-            "The setting REQUEST_DEADLINE_SECONDS is not usable: input should be less than "
-            "or equal to 50."
+            "The setting REQUEST_DEADLINE_SECONDS is not usable: input should be less than or "
+            "equal to 50."
         ),
     ),
     "deadline nan": (
         {"REQUEST_DEADLINE_SECONDS": "nan"},
         (
-            "The setting REQUEST_DEADLINE_SECONDS is not usable: input should be less than "
-            "or equal to 50."
+            "The setting REQUEST_DEADLINE_SECONDS is not usable: input should be less than or "
+            "equal to 50."
         ),
     ),
     "deadline infinite": (
         {"REQUEST_DEADLINE_SECONDS": "inf"},
         (
-            "The setting REQUEST_DEADLINE_SECONDS is not usable: input should be less than "
-            "or equal to 50."
+            "The setting REQUEST_DEADLINE_SECONDS is not usable: input should be less than or "
+            "equal to 50."
         ),
     ),
     "no concurrency": (
@@ -313,8 +313,8 @@ WRONG: dict[str, tuple[dict[str, str | None], str]] = {
     "long message": (
         {"DEFAULT_CANCELLATION_MESSAGE": "mark" * 501},
         (
-            "The setting DEFAULT_CANCELLATION_MESSAGE is not usable: string should have at "
-            "most 2000 characters."
+            "The setting DEFAULT_CANCELLATION_MESSAGE is not usable: string should have at most "
+            "2000 characters."
         ),
     ),
     "no audience": ({"AUDIENCES": " , "}, f"The setting AUDIENCES {EMPTY}"),
@@ -350,8 +350,8 @@ WRONG: dict[str, tuple[dict[str, str | None], str]] = {
     "telemetry of no kind": (
         {"TELEMETRY": "mark"},
         (
-            "The setting TELEMETRY is not usable: input should be 'off', 'console', 'otlp' "
-            "or 'azure_monitor'."
+            "The setting TELEMETRY is not usable: input should be 'off', 'console', 'otlp' or "
+            "'azure_monitor'."
         ),
     ),
     "azure monitor without its place": (

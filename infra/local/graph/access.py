@@ -1,10 +1,12 @@
-"""Who may do what in the Graph simulator: tokens accepted, refused or revoked, scopes and roles,
-and who sees which calendar.
+"""Who may do what in the Graph simulator.
 
-Signatures are checked by the ``verify_token`` handed in. Without a user each step takes the role
-that Microsoft documents as the least for it, and no other: who grants one of the two reports a 401,
-and the answer that helped was to grant both (learn.microsoft.com/answers 2283013). What else the
-live service takes is not known.
+Owns which tokens are accepted, refused or revoked, the scopes and roles of each step, and who sees
+which calendar. Does *not* check signatures: the ``verify_token`` handed in does.
+
+An app without a user needs, for each step, the role that Microsoft documents as the least for it.
+No other role will do. People who granted only one of the two roles report a 401; the answer that
+helped was to grant both (learn.microsoft.com/answers 2283013). What else the live service takes is
+not known.
 """
 
 import json
@@ -33,8 +35,10 @@ _ROLES: Final[dict[Step, frozenset[str]]] = {**_SCOPES, "cancel": _WRITE, "get":
 
 @dataclass(frozen=True, slots=True)
 class _Revocation:
-    """Tokens a user held at ``at``: those issued before, and those seen before (an ``iat`` of whole
-    seconds alone cannot tell).
+    """The tokens that a user held at ``at``.
+
+    Those are the tokens issued before, and those seen before: an ``iat`` of whole seconds alone
+    cannot tell.
     """
 
     at: float
@@ -73,14 +77,18 @@ class TokenCheck:
             if revocation is None or not revocation.covers(token, claims.issued_at):
                 self._seen[claims.object_id].add(token)
                 return claims
-        message = "Continuous access evaluation resulted in challenge with result: InteractionRequired and code: TokenIssuedBeforeRevocationTimestamp"
+        message = (
+            "Continuous access evaluation resulted in challenge with result: "
+            "InteractionRequired and code: TokenIssuedBeforeRevocationTimestamp"
+        )
         return GraphRefusal(
             401, "InvalidAuthenticationToken", message, headers=claims_challenge(revocation.claims)
         )
 
     def revoke(self, user: str, claims: str | None = None) -> None:
-        """Refuse from now on what this user (``oid``) holds; ``claims`` (JSON) is what the
-        challenge asks for.
+        """Refuse from now on the tokens that this user (``oid``) holds.
+
+        ``claims`` (JSON) is what the challenge asks for.
         """
         now = time.time()
         wanted = claims or json.dumps(

@@ -1,8 +1,7 @@
-"""The booking calendars of the local stack, as ground truth: businesses, their staff, appointments,
-and the mail that cancelling sends.
+"""The booking calendars of the local stack, as ground truth.
 
-Safe to use from any thread; every method is one atomic step. Nothing here knows HTTP, tokens or
-faults.
+Owns businesses, their staff, appointments, and the mail that cancelling sends. Does *not* know
+HTTP, tokens or faults. Safe to use from any thread; every method is one atomic step.
 """
 
 import threading
@@ -64,8 +63,9 @@ class Bookings:
 
     @property
     def outbox(self) -> list[Mail]:
-        """Every mail sent so far, oldest first: for each cancellation one to each customer and
-        one to the staff.
+        """Every mail sent so far, oldest first.
+
+        Each cancellation sends one to each customer and one to the staff.
         """
         with self._lock:
             return list(self._outbox)
@@ -78,15 +78,17 @@ class Bookings:
 
     @property
     def era(self) -> int:
-        """Return a number that every reset changes; ``cancel`` takes it so that a call from before
-        a reset changes nothing after it.
+        """Return a number that every reset changes.
+
+        ``cancel`` takes it, so that a call from before a reset changes nothing after it.
         """
         with self._lock:
             return self._era
 
     def reset(self) -> None:
-        """Return to the seed: other businesses and appointments are forgotten, the outbox is
-        emptied.
+        """Return to the seed.
+
+        Other businesses and appointments are forgotten, and the outbox is emptied.
         """
         with self._lock:
             self._era += 1
@@ -99,7 +101,10 @@ class Bookings:
             self._cancellations.clear()
 
     def add_business(self, business: seed.Business) -> None:
-        """Add a business, or change the name and staff of one that is there; its appointments stay."""
+        """Add a business, or change the name and staff of one that is there.
+
+        Its appointments stay.
+        """
         with self._lock:
             self._businesses[_mailbox(business.business_id)] = business
             self._appointments.setdefault(_mailbox(business.business_id), {})
@@ -187,8 +192,9 @@ _USERNAMES = {user.object_id: user.username for user in seed.USERS}
 
 
 def _staff_addresses(business: seed.Business) -> str:
-    """Return the addresses one mail to all staff goes to, separated by "; "; the booking mailbox
-    itself where nobody is staff.
+    """Return the addresses that a mail to all staff goes to, separated by "; ".
+
+    Where nobody is on the staff, it goes to the booking mailbox itself.
     """
     return (
         "; ".join(sorted(_USERNAMES.get(member, member) for member in business.staff))

@@ -1,8 +1,8 @@
-"""The ``/_local`` addresses of the Graph simulator: for people and the console to see what happened
-and to place faults.
+"""The ``/_local`` addresses of the Graph simulator.
 
-Open to every program on this machine but to no web page other than the console's (``server``);
-tokens are never shown.
+Owns what people and the console use to see what happened and to place faults. Does *not* show
+tokens. Open to every program on this machine, but to no web page other than the console's
+(``server``).
 """
 
 import asyncio

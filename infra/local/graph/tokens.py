@@ -1,8 +1,7 @@
-"""What the Graph simulator must be told of a bearer token: the claims it decides by, and how a
-refusal is said.
+"""What the Graph simulator must be told of a bearer token.
 
-Who signs and checks the tokens (the Entra simulator) lives elsewhere; here are only the two types
-both sides share.
+Owns the claims that it decides by, and how a refusal is said: the two types that both sides share.
+Does *not* sign or check tokens; the Entra simulator does.
 """
 
 from dataclasses import dataclass

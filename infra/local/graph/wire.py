@@ -1,7 +1,10 @@
 """What Graph's Bookings requests and answers look like on the wire; pure: no state, no sockets.
 
-Owns the addresses (split at each slash, an encoded one too, as Graph does; each segment
-percent-decoded exactly once), the error format and the resources' JSON. Knows nothing of who may do what, nor of what stands in a calendar.
+Owns the addresses, the error format and the resources' JSON. Does *not* know who may do what, nor
+what stands in a calendar.
+
+Like Graph, it splits an address at each slash, also an encoded one (%2F), and decodes each segment
+exactly once. So an id that holds a slash is split: 400 RequestBroker--ParseUri.
 """
 
 import base64
@@ -20,7 +23,8 @@ type Step = Literal["cancel", "get", "list_businesses", "list_appointments"]
 type Json = bool | int | float | str | Sequence[Json] | dict[str, Json] | None
 
 CHALLENGE: Final = (
-    'Bearer realm="", authorization_uri="https://login.microsoftonline.com/common/oauth2/authorize", '
+    'Bearer realm="", '
+    'authorization_uri="https://login.microsoftonline.com/common/oauth2/authorize", '
     'client_id="00000003-0000-0000-c000-000000000000"'
 )
 DIAGNOSTIC: Final = json.dumps(
@@ -42,8 +46,10 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class GraphRefusal(Exception):
-    """An answer of Graph that is an error: its HTTP status, code and message, headers of its own,
-    and whether it says ``innerError``.
+    """An answer of Graph that is an error.
+
+    It holds the HTTP status, code and message, headers of its own, and whether it says
+    ``innerError``.
     """
 
     def __init__(
@@ -179,7 +185,10 @@ def read_cancellation_message(content_type: str, content_encoding: str, body: by
         else None
     )
     if not isinstance(members, dict):
-        unreadable = "Unable to read JSON request payload. Please ensure Content-Type header is set and payload is of valid JSON format."
+        unreadable = (
+            "Unable to read JSON request payload. Please ensure Content-Type header is set and "
+            "payload is of valid JSON format."
+        )
         raise GraphRefusal(400, "BadRequest", unreadable)
     if members.keys() - {"cancellationMessage"}:
         raise GraphRefusal(500, "UnknownError", "")
@@ -216,8 +225,9 @@ def read_moment(text: str) -> datetime | None:
 
 
 def claims_challenge(claims: str) -> dict[str, str]:
-    """Return the header that asks for a new token with these claims (JSON), in the form of
-    continuous access evaluation.
+    """Return the header that asks for a new token with these claims (JSON).
+
+    Its form is that of continuous access evaluation.
     """
     encoded = base64.b64encode(claims.encode()).decode()
     return {"WWW-Authenticate": f'{CHALLENGE}, error="insufficient_claims", claims="{encoded}"'}

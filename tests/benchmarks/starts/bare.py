@@ -1,4 +1,4 @@
-"""The reference: imports what such an app is made of, and answers."""
+"""The reference: it imports what such an app is made of, and answers."""
 
 import json
 import os

@@ -1,6 +1,6 @@
-"""The reference with pydantic as one uses it:
+"""The reference with pydantic, as people use it.
 
-``import pydantic`` alone loads next to nothing of it, the first model the rest.
+``import pydantic`` alone loads next to nothing of it; the first model loads the rest.
 """
 
 import pydantic

@@ -1,5 +1,6 @@
-"""The same job with Microsoft's own libraries, azure-identity and msgraph-sdk; not one of them
-looks at the caller's token. Runs in an environment of its own.
+"""The same job with Microsoft's own libraries, azure-identity and msgraph-sdk.
+
+Neither of them looks at the caller's token. It runs in an environment of its own.
 """
 
 import asyncio
@@ -16,8 +17,8 @@ from kiota_authentication_azure.azure_identity_authentication_provider import (
     AzureIdentityAuthenticationProvider,
 )
 from msgraph import GraphRequestAdapter, GraphServiceClient
-from msgraph.generated.solutions.booking_businesses.item.appointments.item.cancel.cancel_post_request_body import (
-    CancelPostRequestBody,
+from msgraph.generated.solutions.booking_businesses.item.appointments.item.cancel import (
+    cancel_post_request_body,
 )
 from msgraph_core import GraphClientFactory
 from pydantic import BaseModel, ConfigDict, Field
@@ -68,7 +69,9 @@ async def cancel(req: func.HttpRequest) -> func.HttpResponse:
         request_adapter=adapter
     ).solutions.booking_businesses.by_booking_business_id(asked.businessId)
     await business.appointments.by_booking_appointment_id(asked.appointmentId).cancel.post(
-        CancelPostRequestBody(cancellation_message=asked.cancellationMessage)
+        cancel_post_request_body.CancelPostRequestBody(
+            cancellation_message=asked.cancellationMessage
+        )
     )
     return func.HttpResponse(
         json.dumps({"cancelled": True}), status_code=200, mimetype="application/json"

@@ -1,5 +1,7 @@
-"""The same job as the usual samples do it: an MSAL application and a bare ``requests.post`` in each
-request; the caller's token is not looked at.
+"""The same job as the usual samples do it.
+
+Each request makes an MSAL application and a bare ``requests.post``. The caller's token is not
+looked at.
 """
 
 import json
@@ -43,7 +45,10 @@ def cancel(req: func.HttpRequest) -> func.HttpResponse:
         req.headers["authorization"].removeprefix("Bearer "),
         ["https://graph.microsoft.com/BookingsAppointment.ReadWrite.All"],
     )
-    path = f"solutions/bookingBusinesses/{quote(asked.businessId, safe='')}/appointments/{quote(asked.appointmentId, safe='')}/cancel"
+    path = (
+        f"solutions/bookingBusinesses/{quote(asked.businessId, safe='')}/appointments/"
+        f"{quote(asked.appointmentId, safe='')}/cancel"
+    )
     answer = requests.post(
         f"{settings['GRAPH_ENDPOINT']}/v1.0/{path}",
         json={"cancellationMessage": asked.cancellationMessage},
