@@ -1,3 +1,5 @@
-"""What any Microsoft Graph action of this service needs: identity, exchange, transport, records,
-telemetry. Knows no appointment.
+"""What every action of this service needs; it knows no appointment.
+
+Owns identity, token exchange, transport, records, serving and telemetry. Does *not* know what is
+asked of a booking business.
 """

@@ -1,13 +1,15 @@
-"""One way to turn several strings into one opaque key, so that no two different lists of strings
-ever share a key.
+"""Several strings as one opaque key.
+
+Owns that no two different lists of strings ever share a key. Does *not* know what the strings mean.
 """
 
 import hashlib
 
 
 def digest(*parts: str) -> bytes:
-    """Return SHA-256 over the parts, each preceded by its length in bytes (so ``("ab", "c")`` and
-    ``("a", "bc")`` differ).
+    """Return SHA-256 over the parts, each preceded by its length in bytes.
+
+    So ``("ab", "c")`` and ``("a", "bc")`` differ.
     """
     whole = b""
     for part in parts:

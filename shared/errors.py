@@ -11,8 +11,9 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class UpstreamAnswer:
-    """What an upstream said, reduced to what may be shown: its status, its stable error code and
-    the id to quote to its support.
+    """What an upstream said, reduced to what may be shown.
+
+    That is its status, its stable error code, and the id to quote to its support.
     """
 
     service: Literal["entra", "graph"]
@@ -23,10 +24,10 @@ class UpstreamAnswer:
 
 @dataclass(frozen=True, slots=True)
 class FieldFault:
-    """One fault of the request:
+    """One fault of the request.
 
-    ``field`` is the name of a member, parameter or header, or ``body``. It is the caller's own text
-    where it is not ``known``, and has no place in a log then.
+    ``field`` is the name of a member, parameter or header, or ``body``. Where it is not ``known``,
+    it is the caller's own text, and is kept out of the log.
     """
 
     field: str
@@ -41,6 +42,16 @@ class FacadeError(Exception):
         super().__init__(reason)
         self.reason = reason
         self.upstream = upstream
+
+
+class Later(FacadeError):
+    """The base of what a repeat may mend. ``retry_after_s`` says when, in seconds."""
+
+    def __init__(
+        self, reason: str, *, retry_after_s: float = 5.0, upstream: UpstreamAnswer | None = None
+    ) -> None:
+        super().__init__(reason, upstream=upstream)
+        self.retry_after_s = retry_after_s
 
 
 # The request itself.
@@ -67,8 +78,9 @@ class RequestInvalid(FacadeError):
 
 
 class AuthorizationMalformed(RequestInvalid):
-    """More than one set of credentials came, so nobody can say which one counts (RFC 6750 section
-    3.1, invalid_request).
+    """More than one set of credentials came, so nobody can say which one counts.
+
+    RFC 6750 section 3.1, invalid_request.
     """
 
 
@@ -88,14 +100,16 @@ class TokenMissing(FacadeError):
 
 
 class TokenRejected(FacadeError):
-    """A token came and does not prove a caller: signature, issuer, audience, time, or revoked
-    since.
+    """A token came and does not prove a caller.
+
+    Its signature, issuer, audience or time is wrong, or it was revoked since.
     """
 
 
 class SignatureRefused(FacadeError):
-    """A webhook came whose signature proves no sender: missing, malformed, out of its time, or made
-    with another secret.
+    """A webhook came whose signature proves no sender.
+
+    It is missing, malformed, out of its time, or made with another secret.
     """
 
 
@@ -125,8 +139,9 @@ class UserTokenRequired(FacadeError):
 
 
 class CallerNotAllowed(FacadeError):
-    """The tenant, the client application or the business is not on our list, or Entra does not let
-    this user in.
+    """The tenant, the client application or the business is not on our list.
+
+    Or Entra does not let this user in.
     """
 
 
@@ -150,52 +165,26 @@ class RefusedByBookings(FacadeError):
 
 
 class BusinessNotFound(FacadeError):
-    """Graph knows no such booking business, or does not show it to this user; it does not tell the
-    two apart.
+    """Graph knows no such booking business, or does not show it to this user.
+
+    Graph does not tell the two apart.
     """
 
 
-class Throttled(FacadeError):
-    """An upstream asks us to wait for longer than the deadline allows.
-
-    ``retry_after_s`` is in seconds.
-    """
-
-    def __init__(
-        self, reason: str, *, retry_after_s: float, upstream: UpstreamAnswer | None = None
-    ) -> None:
-        super().__init__(reason, upstream=upstream)
-        self.retry_after_s = retry_after_s
+class Throttled(Later):
+    """An upstream asks us to wait for longer than the deadline allows."""
 
 
-class UpstreamUnavailable(FacadeError):
-    """An upstream could not be reached, or could do nothing now; nothing was changed.
-
-    ``retry_after_s`` is in seconds.
-    """
-
-    def __init__(
-        self, reason: str, *, retry_after_s: float = 5.0, upstream: UpstreamAnswer | None = None
-    ) -> None:
-        super().__init__(reason, upstream=upstream)
-        self.retry_after_s = retry_after_s
+class UpstreamUnavailable(Later):
+    """An upstream could not be reached, or could do nothing now; nothing was changed."""
 
 
 class UpstreamBroken(FacadeError):
     """An upstream answered nothing usable; nothing was changed, or it stood when last looked at."""
 
 
-class OutcomeUnknown(FacadeError):
-    """The cancel was sent, and nobody knows yet whether it took effect.
-
-    ``retry_after_s`` is in seconds.
-    """
-
-    def __init__(
-        self, reason: str, *, retry_after_s: float = 5.0, upstream: UpstreamAnswer | None = None
-    ) -> None:
-        super().__init__(reason, upstream=upstream)
-        self.retry_after_s = retry_after_s
+class OutcomeUnknown(Later):
+    """The cancel was sent, and nobody knows yet whether it took effect."""
 
 
 # Redelivery and load.
@@ -205,20 +194,15 @@ class IdempotencyKeyReused(FacadeError):
     """The idempotency key came before, with another body."""
 
 
-class RequestInProgress(FacadeError):
-    """The same request is being carried out right now. ``retry_after_s`` is in seconds."""
-
-    def __init__(self, reason: str, *, retry_after_s: float) -> None:
-        super().__init__(reason)
-        self.retry_after_s = retry_after_s
+class RequestInProgress(Later):
+    """The same request is being carried out right now."""
 
 
-class Overloaded(FacadeError):
-    """We have more work than we can finish in time. ``retry_after_s`` is in seconds."""
+class Overloaded(Later):
+    """We have more work than we can finish in time."""
 
     def __init__(self, reason: str, *, retry_after_s: float = 1.0) -> None:
-        super().__init__(reason)
-        self.retry_after_s = retry_after_s
+        super().__init__(reason, retry_after_s=retry_after_s)
 
 
 # Ourselves.

@@ -120,14 +120,16 @@ _URL_SAFE = str.maketrans("/+", "-_")
 
 
 def url_safe(appointment_id: str) -> str:
-    """Return the spelling of an appointment's id that any path can hold: ``-`` for ``/``, ``_`` for
-    ``+``. Both spellings name one appointment.
+    """Return the spelling of an appointment's id that any path can hold.
+
+    It has ``-`` for ``/`` and ``_`` for ``+``. Both spellings name one appointment.
     """
     return appointment_id.translate(_URL_SAFE)
 
 
 def folded(business_id: str) -> str:
-    """Return a business id for comparing: addresses do not differ by case, and no letter beyond
-    ASCII turns into one of ASCII.
+    """Return a business id for comparing.
+
+    Addresses do not differ by case, and no letter beyond ASCII turns into one of ASCII.
     """
     return business_id.encode("utf-8", "surrogatepass").lower().decode("utf-8", "surrogatepass")

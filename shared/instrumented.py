@@ -1,8 +1,7 @@
-"""What is told of each call to Entra, to Graph and to the store of records: a span, its time, how
-it ended.
+"""What is told of each call to Entra, to Graph and to the store of records.
 
-Owns nothing but the telling: each class does what the one beneath it does. Does *not* tell ids,
-addresses or texts: a path goes out as its template.
+Owns the span of a call, its time and how it ended: each class does what the one beneath it does.
+Does *not* tell ids, addresses or texts: a path goes out as its template.
 """
 
 import re
@@ -213,10 +212,6 @@ class InstrumentedStore:
         with self._told("settle") as span:
             span.note({"facade.end": type(ends[0]).__name__})
             return self._store.settle(claim, ends, keep_s=keep_s)
-
-    def close(self) -> None:
-        """See ``IdempotencyStore.close``."""
-        self._store.close()
 
     @contextmanager
     def _told(self, step: str) -> Iterator[Span]:

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 
 class Lazy[T]:
-    """Builds once, whoever asks first; a failure is not remembered, so that a mended setting is
-    enough. Safe for all threads.
+    """Builds once, whoever asks first. Safe for all threads.
+
+    A failure is not remembered: once a setting is mended, the next request succeeds.
     """
 
     def __init__(self, build: Callable[[], T]) -> None:
@@ -26,8 +27,9 @@ class Lazy[T]:
         return built
 
     async def aside(self) -> T:
-        """Do the same from an event loop: building, which may import and read much, goes to a
-        thread. Errors: what ``build`` raises.
+        """Do the same from an event loop.
+
+        Building may import and read much, so it goes to a thread. Errors: what ``build`` raises.
         """
         built = self._built
         return built if built is not None else await asyncio.to_thread(self.get)

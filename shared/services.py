@@ -38,10 +38,8 @@ if TYPE_CHECKING:
     from shared.identity.webhooks import WebhookVerifier
     from shared.instrumented import InstrumentedGraph
 
-_KEYS_TIMEOUT_S = (
-    2.0,
-    2.5,
-)  # a first load is two documents, each no slower than that: it has to fit into a request's deadline
+# To connect, and in all. A first load is two documents: both have to fit into one deadline.
+_KEYS_TIMEOUT_S = (2.0, 2.5)
 _CACHED_EXCHANGES = 20_000
 _RESERVE_S = 0.5
 
@@ -91,9 +89,9 @@ class Services:
         )
 
     def deadline(self, within_s: float = math.inf, *, arrived_at: float | None = None) -> Deadline:
-        """Return the deadline of one request; it ends a little before the caller's patience does,
-        so that an answer is written in time.
+        """Return the deadline of one request.
 
+        It ends a little before the caller's patience does, so that an answer is written in time.
         ``within_s`` bounds that patience, in seconds. ``arrived_at`` is the moment of the monotonic
         clock at which it began; None is now.
         """
@@ -102,8 +100,10 @@ class Services:
         return Deadline(began_at + patience_s, time.monotonic)
 
     def warm(self) -> None:
-        """Start what the first request will want, in the background: published keys, MSAL's
-        application, a connection to Graph. Nobody waits for it, nothing is raised.
+        """Start what the first request will want, in the background.
+
+        That is published keys, MSAL's application, and a connection to Graph. Nobody waits for it,
+        and nothing is raised.
         """
         self.callers.keys.warm(self.settings.tenant_id, "2.0")
         with contextlib.suppress(
@@ -120,8 +120,9 @@ class Services:
         return _noted(self.callers.prove(read_bearer_token(authorization)), journal)
 
     def recall_user(self, authorization: str | None, journal: Journal) -> Caller | None:
-        """Return the person behind a request if their token was proved before: at once, without a
-        trip. Errors: those of ``read_bearer_token``.
+        """Return the person behind a request if their token was proved before.
+
+        It answers at once, without a trip. Errors: those of ``read_bearer_token``.
         """
         caller = self.callers.recall(read_bearer_token(authorization))
         return None if caller is None else _noted(caller, journal)

@@ -1,5 +1,4 @@
-"""The settings of the service: every environment variable that it reads, with its default and its
-rule.
+"""The settings of the service: every environment variable that it reads.
 
 Owns names, defaults and rules. Does *not* read the environment itself: ``Settings.read`` is handed
 a mapping, once per worker. A missing or contradictory setting is a ``Misconfigured`` with one
@@ -30,8 +29,9 @@ from shared.identity.webhook_keys import WebhookKey, parse_webhook_keys
 
 
 class Cloud(StrEnum):
-    """The Microsoft clouds in which Bookings exists (Graph reference of bookingAppointment: cancel,
-    "national cloud deployments").
+    """The Microsoft clouds in which Bookings exists.
+
+    Graph reference of bookingAppointment: cancel, "national cloud deployments".
     """
 
     GLOBAL = "global"
@@ -220,8 +220,9 @@ class Settings(TelemetrySettings):
 
     @property
     def graph_default_scope_uri(self) -> str:
-        """What an application asks for when it acts as itself: every role that it was given at the
-        Graph of this cloud.
+        """What an application asks for when it acts as itself.
+
+        It is every role that it was given at the Graph of this cloud.
         """
         return f"{_CLOUD_HOSTS[self.cloud][1]}/.default"
 
@@ -238,7 +239,9 @@ class Settings(TelemetrySettings):
             and self.bookings_segments[0].lower() == "bookingbusinesses"
         ):
             raise ValueError(
-                "GRAPH_API_VERSION is v1.0, which has the booking businesses below solutions only: set GRAPH_BOOKINGS_ROOT to solutions/bookingBusinesses, or GRAPH_API_VERSION to beta."
+                "GRAPH_API_VERSION is v1.0, which has the booking businesses below solutions "
+                "only: set GRAPH_BOOKINGS_ROOT to solutions/bookingBusinesses, or "
+                "GRAPH_API_VERSION to beta."
             )
         self._check_store()
         authority, graph = _CLOUD_HOSTS[self.cloud]

@@ -1,5 +1,6 @@
-"""What Python's JSON reader takes and JSON does not allow: to be refused wherever a stranger's JSON
-is read.
+"""What Python's JSON reader takes and JSON does not allow.
+
+Owns its refusal, wherever a stranger's JSON is read. Does *not* read JSON.
 """
 
 from typing import Never

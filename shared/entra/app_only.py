@@ -1,9 +1,8 @@
-"""WebhookSender -> GraphToken: tokens with which this service acts as itself (OAuth 2.0 client
-credentials), where no user is present.
+"""WebhookSender -> GraphToken: the service acts as itself (OAuth 2.0 client credentials).
 
 Owns that one token serves every delivery until it ends, and what Entra's refusals mean when there
-is nobody who could sign in. Never a fallback: it takes no caller, and whatever acts for users does
-not know it.
+is no user who could sign in. It is never a fallback: it takes no caller, and whatever acts for
+users does not know it.
 """
 
 from shared.entra.client import EntraClient

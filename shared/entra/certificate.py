@@ -23,18 +23,18 @@ from shared.errors import Misconfigured
 
 
 def read_certificate(path: Path, password: str | None) -> tuple[dict[str, str], bytes]:
-    """Return what MSAL takes of a PFX or PEM file that holds the private key and its certificate,
-    and a fingerprint of it. Errors: Misconfigured.
+    """Return the key and the certificate of a PFX or PEM file, as MSAL takes them.
 
-    Without a thumbprint MSAL signs PS256 and sends x5t#S256 (msal 1.35 and later); with one it
-    would fall back to SHA-1.
+    A fingerprint of the file comes with them. Without a thumbprint MSAL signs PS256 and sends
+    x5t#S256 (msal 1.35 and later); with one it would fall back to SHA-1. Errors: Misconfigured.
     """
     try:
         raw = path.read_bytes()
         key, certificate = _read_pair(raw, password.encode() if password else None)
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise Misconfigured(
-            "The setting CLIENT_CERTIFICATE_PATH names a file that holds no readable private key and certificate."
+            "The setting CLIENT_CERTIFICATE_PATH names a file that holds no readable private "
+            "key and certificate."
         ) from error
     pair = {
         "private_key": key.private_bytes(
@@ -55,15 +55,10 @@ def _read_pair(raw: bytes, password: bytes | None) -> tuple[RSAPrivateKey, x509.
 def _pair(
     key: object, certificates: Sequence[x509.Certificate | None]
 ) -> tuple[RSAPrivateKey, x509.Certificate]:
-    """Return the key with its own certificate, which need not stand first in a file with a chain."""
-    private = _require_rsa(key)
-    for certificate in certificates:
-        if certificate is not None and certificate.public_key() == private.public_key():
-            return private, certificate
-    raise ValueError("the file holds no certificate of its key")
-
-
-def _require_rsa(key: object) -> RSAPrivateKey:
+    """Return the key with its own certificate, which need not be the first of a chain."""
     if not isinstance(key, RSAPrivateKey):
-        raise ValueError("the file holds no RSA key")  # noqa: TRY004 - a wrong file, not a wrong type in our code
-    return key
+        raise ValueError("the file holds no RSA key")  # noqa: TRY004 - a wrong file, no bug of ours
+    for certificate in certificates:
+        if certificate is not None and certificate.public_key() == key.public_key():
+            return key, certificate
+    raise ValueError("the file holds no certificate of its key")

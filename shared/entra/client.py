@@ -1,9 +1,8 @@
-"""This service as a confidential client of Entra ID, through MSAL with all of MSAL's shared state
-switched off.
+"""This service as a confidential client of Entra ID, through MSAL without its shared state.
 
 Owns one application per tenant, the one credential of a worker, the patience of a token request,
 and what makes an answer usable. Does *not* know for whom a token is asked (``on_behalf_of.py``,
-``app_only.py``), keep tokens, or read refusals (``entra_refusals.py``).
+``app_only.py``), keep tokens, or read refusals (``refusals.py``).
 """
 
 import contextlib
@@ -60,10 +59,10 @@ class Granted:
 
 
 class _NoTokenCache(msal.TokenCache):  # type: ignore[misc]  # msal ships no types
-    """Keeps nothing:
+    """Keeps nothing.
 
-    MSAL's cache is written by every exchange, never read by it, unbounded, and not keyed by the
-    assertion.
+    Every exchange writes MSAL's cache, and none reads it. It has no bound, and its keys do not hold
+    the assertion.
     """
 
     def add(self, event: Any, now: Any = None) -> None:
@@ -74,8 +73,10 @@ class _NoTokenCache(msal.TokenCache):  # type: ignore[misc]  # msal ships no typ
 
 
 class _NoHttpCache(dict[Any, Any]):
-    """Keeps nothing: the keys of MSAL's HTTP throttle do not hold the assertion, so one user's
-    answer, a token too, would be handed to another.
+    """Keeps nothing.
+
+    The keys of MSAL's HTTP throttle do not hold the assertion, so one user's answer, even a token,
+    would be handed to another.
     """
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -105,11 +106,10 @@ class EntraClient:
         self._apps: dict[tuple[str, bytes], msal.ConfidentialClientApplication] = {}
 
     def ask(self, tenant_id: str, request: Request, deadline: Deadline) -> Granted:
-        """Ask with the credential in use, and once more where it was refused and has been changed
-        meanwhile.
+        """Ask with the credential in use.
 
-        Errors: whatever ``read_refusal`` names; UpstreamUnavailable and UpstreamBroken;
-        Misconfigured.
+        Where it is refused and has changed meanwhile, ask once more with the new one. Errors: what
+        ``read_refusal`` names; UpstreamUnavailable, UpstreamBroken; Misconfigured.
         """
         asked_at = self._waiting.now()
         credential = self._credential.take()
@@ -125,8 +125,9 @@ class EntraClient:
         return _read(answer, asked_at)
 
     def warm(self, tenant_id: str) -> None:
-        """Read the credential and build MSAL's application before they are needed; raises nothing,
-        and asks nobody (see ``EntraHttp.get``).
+        """Read the credential and build MSAL's application before they are needed.
+
+        It raises nothing, and asks nobody (see ``EntraHttp.get``).
         """
         with contextlib.suppress(Exception):  # met again, and answered, by the request in need
             self._app(self._credential.take(), tenant_id)
@@ -134,8 +135,9 @@ class EntraClient:
     def _ask_patiently(
         self, credential: Credential, tenant_id: str, request: Request, deadline: Deadline
     ) -> Mapping[str, Any]:
-        """Ask once, and once more where Entra was unreachable or passing through trouble: a token
-        request changes nothing, so a repeat is safe.
+        """Ask once, and once more where Entra was unreachable or in passing trouble.
+
+        A token request changes nothing, so a repeat is safe.
         """
         try:
             return self._ask_once(credential, tenant_id, request)
@@ -159,7 +161,8 @@ class EntraClient:
             ):  # it is about whom the token is for, so Entra has let us in
                 self._credential.accepted(credential)
             raise
-        except Exception as error:  # MSAL raises IndexError, ValueError, RuntimeError and more on answers it did not expect
+        # MSAL raises IndexError, ValueError, RuntimeError and more on answers it did not expect.
+        except Exception as error:
             tell(
                 _log,
                 logging.WARNING,
@@ -175,11 +178,10 @@ class EntraClient:
         return answer
 
     def _app(self, credential: Credential, tenant_id: str) -> msal.ConfidentialClientApplication:
-        """Return MSAL's application for a tenant: that of a caller's token, since guests are
-        exchanged where they are guests (MSAL.NET, on-behalf-of flow).
+        """Return MSAL's application for the tenant of a caller's token.
 
-        Building one costs no call (``EntraHttp.get``), so it does no harm that threads may build
-        the same one at once.
+        Guests are exchanged in the tenant where they are guests (MSAL.NET, on-behalf-of flow).
+        Building one costs no call (``EntraHttp.get``), so threads may build the same one at once.
         """
         known = self._apps.get((tenant_id, credential.fingerprint))
         if known is not None:
@@ -231,8 +233,9 @@ def _read(answer: Mapping[str, Any], asked_at: float) -> Granted:
 
 
 def _lifetime_s(value: object) -> float | None:
-    """Return ``expires_in`` in seconds, or None where it is no positive whole number (RFC 6749
-    section 5.1; some of Entra's endpoints write it as text).
+    """Return ``expires_in`` in seconds, or None where it is no positive whole number.
+
+    RFC 6749 section 5.1; some of Entra's endpoints write it as text.
     """
     digits = str(value) if isinstance(value, int | str) else ""  # of a truth value, no digits
     if not re.fullmatch(r"[0-9]{1,12}", digits) or not int(digits):

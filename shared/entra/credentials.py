@@ -1,8 +1,7 @@
-"""How this service proves itself to Entra: managed identity, certificate or secret -> what MSAL
-takes.
+"""How this service proves itself to Entra: by managed identity, certificate or secret.
 
-Owns reading the credential, reading it again where it was refused, and leaving Entra alone while it
-stays refused. Does *not* exchange tokens. Secrets hide in ``repr``.
+Owns reading the credential as MSAL takes it, reading it again where it was refused, and leaving
+Entra alone while it stays refused. Does *not* exchange tokens. Secrets hide in ``repr``.
 """
 
 import hashlib
@@ -18,6 +17,7 @@ from urllib.parse import urlencode, urlsplit
 import msal
 
 from shared.entra.exchange_cache import ExchangeCache, Fresh
+from shared.entra.http import EntraAnswer
 from shared.entra.refusals import CredentialRefused
 from shared.errors import Misconfigured
 from shared.settings import Cloud, Settings
@@ -44,8 +44,9 @@ _EXCHANGE_AUDIENCES = {
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What MSAL takes as ``client_credential``, and a fingerprint that changes exactly when the
-    credential does.
+    """What MSAL takes as ``client_credential``.
+
+    The fingerprint changes exactly when the credential does.
     """
 
     for_msal: Any = field(repr=False)
@@ -147,8 +148,9 @@ class CredentialInUse:
 
 
 def _copy_of(refusal: CredentialRefused) -> CredentialRefused:
-    """Return the same without what belongs to one request: its traceback, which holds tokens in its
-    frames, and the id of Entra's answer.
+    """Return the same without what belongs to one request.
+
+    That is its traceback, which holds tokens in its frames, and the id of Entra's answer.
     """
     return CredentialRefused(
         refusal.reason,
@@ -200,8 +202,9 @@ def managed_identity_token(client_id: str, resource: str) -> Callable[[], str]:
 
 
 class ManagedIdentity:
-    """The identity with this client id, or the app's own (system-assigned). Safe for threads; MSAL
-    caches and renews its tokens.
+    """The identity with this client id, or the app's own (system-assigned).
+
+    Safe for threads; MSAL caches and renews its tokens.
     """
 
     def __init__(self, client_id: str | None) -> None:
@@ -234,21 +237,12 @@ class ManagedIdentity:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class IdentityAnswer:
-    """An answer of the platform's identity endpoint, in the shape that MSAL wants."""
-
-    status_code: int
-    text: str = field(repr=False)
-    headers: Mapping[str, str] = field(repr=False)
-
-
 class IdentityEndpoint:
-    """The HTTP client for the platform's identity endpoint, which is plain http on the machine
-    itself (App Service: IDENTITY_ENDPOINT). It is asked about once an hour, each time over a
-    connection of its own; ``within_s`` (seconds) bounds the whole of an answer, MSAL sets no limit.
+    """The HTTP client for the platform's identity endpoint (App Service: IDENTITY_ENDPOINT).
 
-    Errors: ValueError, NotSent, Unanswered.
+    The endpoint speaks plain http on the machine itself. It is asked about once an hour, each time
+    over a new connection. MSAL sets no time limit: ``within_s`` (seconds) bounds each answer as a
+    whole. Errors: ValueError, NotSent, Unanswered.
     """
 
     def __init__(self, within_s: float = _IDENTITY_S) -> None:
@@ -256,7 +250,7 @@ class IdentityEndpoint:
 
     def get(
         self, url: str, *, params: Mapping[str, str], headers: Mapping[str, str]
-    ) -> IdentityAnswer:
+    ) -> EntraAnswer:
         """Ask the endpoint."""
         parts = urlsplit(url)
         channel = Channel(f"{parts.scheme}://{parts.netloc}", None, keep=0)
@@ -273,7 +267,4 @@ class IdentityEndpoint:
         # MSAL would log what it cannot read, and that may be the better half of a token.
         if not isinstance(json.loads(text), dict):
             raise ValueError("the identity endpoint answered no JSON object")  # noqa: TRY004 - a wrong answer, not a wrong type in our code
-        return IdentityAnswer(answer.status, text, answer.headers)
-
-    def close(self) -> None:
-        """Do nothing: no connection is kept."""
+        return EntraAnswer(answer.status, text, answer.headers)

@@ -92,14 +92,15 @@ class ExchangeCache[V]:
     def get_or_exchange(
         self, key: bytes, exchange: Callable[[], Fresh[V]], *, wait_s: float, replace: bool = False
     ) -> V:
-        """Return the value kept for ``key``, or the outcome of one ``exchange`` shared by all who
-        ask meanwhile.
+        """Return the value kept for ``key``, or the outcome of one ``exchange``.
 
-        ``replace`` (a claims challenge: Graph has just refused the token that is kept) drops what
-        is kept, joins no exchange but another replacing one, and keeps an ordinary exchange that is
-        still under way from being stored. Errors: what ``exchange`` raises, each thread its own
-        copy; UpstreamUnavailable when its end had come before the answer, or after ``wait_s``
-        (seconds of real time) of waiting for another thread's exchange.
+        All who ask meanwhile share that one. ``replace`` is for a claims challenge: Graph has just
+        refused the token that is kept. It drops what is kept and joins only another replacing
+        exchange. An ordinary exchange that is still under way is then not stored.
+
+        Errors: what ``exchange`` raises, each thread its own copy; UpstreamUnavailable when its end
+        had come before the answer, or after ``wait_s`` (seconds of real time) of waiting for
+        another thread's exchange.
         """
         give_up_at = time.monotonic() + wait_s
         while True:
@@ -163,9 +164,9 @@ class ExchangeCache[V]:
 
 
 def assertion_key(tenant_id: str, client_id: str, scopes: Collection[str], assertion: str) -> bytes:
-    """Return the cache key of an exchange:
+    """Return the cache key of an exchange.
 
-    SHA-256 over its parts, each behind its length, the scopes in order.
+    It is SHA-256 over its parts, each behind its length, the scopes in order.
     """
     return digest(tenant_id, client_id, *sorted(set(scopes)), assertion)
 

@@ -37,17 +37,11 @@ _DISCOVERY_PATH = "/v2.0/.well-known/openid-configuration"
 
 @dataclass(frozen=True, slots=True)
 class EntraAnswer:
-    """A successful answer in the shape that MSAL wants (msal/oauth2cli/http.py).
-
-    Its headers are dropped: MSAL would cache a 200 that carries Retry-After.
-    """
+    """An answer in the shape that MSAL wants (msal/oauth2cli/http.py)."""
 
     status_code: int
     text: str = field(repr=False)
-    headers: Mapping[str, str]
-
-    def raise_for_status(self) -> None:
-        """Do nothing: only successes are ever built."""
+    headers: Mapping[str, str] = field(repr=False)
 
 
 class EntraHttp:
@@ -69,11 +63,11 @@ class EntraHttp:
         self._now = now
 
     def get(self, url: str, **_: Any) -> EntraAnswer:
-        """Answer MSAL's question for a tenant's endpoints without a call: in Entra ID they are
-        fixed, and MSAL.NET composes them too (AadAuthority.cs).
+        """Answer MSAL's question for a tenant's endpoints without a call.
 
-        MSAL for Python asks in a constructor, where no deadline of a request reaches, and would
-        believe any address that the answer names.
+        In Entra ID they are fixed, and MSAL.NET composes them too (AadAuthority.cs). MSAL for
+        Python asks in a constructor, where no deadline of a request reaches, and would believe any
+        address that the answer names.
         """
         tenant = url.removesuffix(_DISCOVERY_PATH)
         if tenant == url:
@@ -118,10 +112,8 @@ class EntraHttp:
                 retry_after_s=parse_retry_after(answer.headers.get("retry-after"), self._now()),
                 home_tenant=tenant == self._home_tenant,
             )
+        # Without its headers: MSAL would cache a 200 that carries Retry-After.
         return EntraAnswer(answer.status, answer.body.decode("utf-8"), {})
-
-    def close(self) -> None:
-        """Do nothing: the channel belongs to the composition root."""
 
     def _send(self, path: str, data: Any, headers: Mapping[str, str], deadline: Deadline) -> Answer:
         left_s = max(_SHORTEST_CALL_S, min(_CALL_S, deadline.remaining_s()))

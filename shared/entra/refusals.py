@@ -8,7 +8,7 @@ react to errors"). ``error_description`` is never read: it names tenants, apps a
 
 from collections.abc import Mapping
 from enum import Enum, auto
-from typing import Any, assert_never
+from typing import Any
 
 from shared.errors import (
     AccessDenied,
@@ -30,14 +30,16 @@ _LOOP_WAIT_S = 60.0
 
 
 class CredentialRefused(Misconfigured):
-    """Entra does not take our own credential, or the platform gives none: it may have been rotated,
-    or it is wrong.
+    """Entra does not take our own credential, or the platform gives none.
+
+    It may have been rotated, or it is wrong.
     """
 
 
 class AskedToWait(UpstreamUnavailable):
-    """Entra cannot answer at the moment and has named a time to wait, so that asking again at once
-    is no help.
+    """Entra cannot answer at the moment and has named a time to wait.
+
+    Asking again at once is no help.
     """
 
 
@@ -147,13 +149,16 @@ def read_refusal(
         challenged=claims is not None,
     )
     if meaning is Meaning.OUR_CREDENTIAL and number not in _BY_NUMBER and not home_tenant:
-        meaning = Meaning.NOT_ONBOARDED  # what one foreign tenant says must not stop everybody: only a number that names the credential may
+        # What one foreign tenant says must not stop everybody. Only a number that names the
+        # credential may.
+        meaning = Meaning.NOT_ONBOARDED
     return _error(meaning, upstream, claims, retry_after_s, home_tenant=home_tenant)
 
 
 def describe_refusal(status: int, body: Mapping[str, Any]) -> str:
-    """Return what may be logged of a refusal: its machine words, and the ids that Microsoft's
-    support asks for.
+    """Return what may be logged of a refusal.
+
+    These are its machine words, and the ids that Microsoft's support asks for.
     """
     words = {"status": str(status), "code": _code(body)}
     words |= {
@@ -178,7 +183,40 @@ def _meaning(
     return _BY_ERROR.get(error or "", Meaning.BROKEN)
 
 
-def _error(  # noqa: C901 - one line per meaning
+# The meanings whose error needs no more than its sentence.
+_SENTENCES: Mapping[Meaning, tuple[type[FacadeError], str]] = {
+    Meaning.CALLER_TOKEN: (
+        TokenRejected,
+        "Entra no longer accepts this token: sign in again and send a new one.",
+    ),
+    Meaning.CONSENT: (
+        ConsentRequired,
+        (
+            "Nobody has consented yet that this service cancels appointments for this user; "
+            "an administrator can."
+        ),
+    ),
+    Meaning.DENIED: (
+        AccessDenied,
+        "A policy of the directory does not let this user in; an administrator can tell why.",
+    ),
+    Meaning.APP_ONLY: (
+        UserTokenRequired,
+        "The token stands for an application; this route acts for a signed-in user.",
+    ),
+    Meaning.OUR_CREDENTIAL: (
+        CredentialRefused,
+        "Entra does not accept this service's own credential.",
+    ),
+    Meaning.OUR_SETUP: (
+        Misconfigured,
+        "Entra does not accept this service's registration or permissions.",
+    ),
+    Meaning.BROKEN: (UpstreamBroken, "Entra answered something that cannot be used."),
+}
+
+
+def _error(
     meaning: Meaning,
     upstream: UpstreamAnswer,
     claims: str | None,
@@ -187,49 +225,22 @@ def _error(  # noqa: C901 - one line per meaning
     home_tenant: bool,
 ) -> FacadeError:
     match meaning:
-        case Meaning.CALLER_TOKEN:
-            return TokenRejected(
-                "Entra no longer accepts this token: sign in again and send a new one.",
-                upstream=upstream,
-            )
         case Meaning.CHALLENGE:
             return InteractionRequired(
-                "Entra asks this user for more than the token proves, for example multi-factor authentication.",
+                "Entra asks this user for more than the token proves, for example multi-factor "
+                "authentication.",
                 claims=claims,
                 upstream=upstream,
             )
-        case Meaning.CONSENT:
-            return ConsentRequired(
-                "Nobody has consented yet that this service cancels appointments for this user; an administrator can.",
-                upstream=upstream,
-            )
-        case Meaning.DENIED:
-            return AccessDenied(
-                "A policy of the directory does not let this user in; an administrator can tell why.",
-                upstream=upstream,
-            )
-        case Meaning.APP_ONLY:
-            return UserTokenRequired(
-                "The token stands for an application; this route acts for a signed-in user.",
-                upstream=upstream,
-            )
-        case Meaning.OUR_CREDENTIAL:
-            return CredentialRefused(
-                "Entra does not accept this service's own credential.", upstream=upstream
-            )
-        case Meaning.OUR_SETUP:
+        case Meaning.NOT_ONBOARDED if home_tenant:
             return Misconfigured(
-                "Entra does not accept this service's registration or permissions.",
+                "Entra does not know this service's registration in its own tenant.",
                 upstream=upstream,
             )
         case Meaning.NOT_ONBOARDED:
-            if home_tenant:
-                return Misconfigured(
-                    "Entra does not know this service's registration in its own tenant.",
-                    upstream=upstream,
-                )
             return ConsentRequired(
-                "This service is not set up in the user's tenant; an administrator there has to consent first.",
+                "This service is not set up in the user's tenant; an administrator there has to "
+                "consent first.",
                 upstream=upstream,
             )
         case Meaning.THROTTLED:
@@ -245,23 +256,15 @@ def _error(  # noqa: C901 - one line per meaning
                 upstream=upstream,
             )
         case Meaning.TRANSIENT:
-            if retry_after_s:
-                return AskedToWait(
-                    "Entra cannot answer at the moment.",
-                    retry_after_s=retry_after_s,
-                    upstream=upstream,
-                )
-            return UpstreamUnavailable(
+            kind = AskedToWait if retry_after_s else UpstreamUnavailable
+            return kind(
                 "Entra cannot answer at the moment.",
-                retry_after_s=_DEFAULT_WAIT_S,
+                retry_after_s=retry_after_s or _DEFAULT_WAIT_S,
                 upstream=upstream,
             )
-        case Meaning.BROKEN:
-            return UpstreamBroken(
-                "Entra answered something that cannot be used.", upstream=upstream
-            )
         case _:
-            assert_never(meaning)
+            cause, reason = _SENTENCES[meaning]
+            return cause(reason, upstream=upstream)
 
 
 def _number(body: Mapping[str, Any]) -> int | None:

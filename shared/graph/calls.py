@@ -1,8 +1,7 @@
-"""The calls to Microsoft Graph of one request: with the token of whoever asks, renewed once where
-Graph refuses it, each call noted in the journal.
+"""The calls to Microsoft Graph of one request, each noted in the journal.
 
-Owns tokens, ids of calls and fresh connections. Does *not* know what is called, nor when a call is
-repeated for another reason.
+Owns the caller's token and its one renewal, ids of calls and fresh connections. Does *not* know
+what is called, nor when a call is repeated for another reason.
 """
 
 import uuid
@@ -44,12 +43,11 @@ class Calls[P: Principal]:
     _answered: bool = True
 
     def send(self, step: str, send: Send, *, success: int, fresh: bool = False) -> Seen:
-        """Send one call, and the same again with another token where Graph refuses this one
-        (continuous access evaluation): nothing was done.
+        """Send one call, and the same again with a new token where Graph refuses this one.
 
-        What a token, a pause or a stall took the time for is not sent: what is begun after the
-        deadline may outlive the lease of its record. After a call without an answer the next goes
-        over a fresh connection, as with ``fresh``.
+        That is continuous access evaluation: nothing was done. A call that could only begin after
+        the deadline is not sent: it could outlive the lease of its record. After a call without an
+        answer, the next one takes a fresh connection, as with ``fresh``.
 
         Errors: those of the exchange.
         """

@@ -52,14 +52,14 @@ class GraphClient:
         limit_bytes: int = MAX_BODY_BYTES,
         fresh: bool = False,
     ) -> Seen:
-        """Send one request and return how it ended; raises nothing for what Graph or the network
-        may do.
+        """Send one request and return how it ended.
 
-        ``segments`` are the decoded path segments, each is quoted here, once, as is ``query``; an
-        answer over ``limit_bytes`` is not readable. ``timeout_s`` bounds the whole, from connecting
-        to the answer's last byte. ``request_id`` goes out as client-request-id, so that Microsoft's
-        support finds the call (Graph best practices). ``step`` names the call for those who tell of
-        it (``instrumented.py``); Graph never sees it.
+        It raises nothing for what Graph or the network may do. ``segments`` are the decoded path
+        segments: each is quoted here, once, as is ``query``. An answer over ``limit_bytes`` is not
+        readable. ``timeout_s`` bounds the whole, from connecting to the answer's last byte.
+        ``request_id`` goes out as client-request-id, so that Microsoft's support finds the call
+        (Graph best practices). ``step`` names the call for ``instrumented.py``; Graph never sees
+        it.
         """
         del step
         target = "/".join((self._root, *map(_quoted, segments)))

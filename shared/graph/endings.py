@@ -109,8 +109,10 @@ type Seen = GraphAnswer | NoAnswer
 
 
 def read_answer(status: int, headers: Mapping[str, str], raw: bytes, *, whole: bool) -> GraphAnswer:
-    """Return what an answer says; ``headers`` have lower-case names, ``whole`` is False where the
-    body is larger than what was read of it.
+    """Return what an answer says.
+
+    ``headers`` have lower-case names. ``whole`` is False where the body is larger than what was
+    read of it.
     """
     parsed = _parse(raw) if whole else None
     error = parsed.get("error") if isinstance(parsed, dict) else None
@@ -155,8 +157,10 @@ def _parse(raw: bytes) -> object:
 
 
 def _codes(level: object) -> Iterator[str]:
-    """Return the error codes from the outside in; prose spells innererror, the wire innerError; a
-    code may be empty or absent. One that is no word of Graph's is a code, too: ``other``.
+    """Return the error codes from the outside in.
+
+    Microsoft's documentation spells innererror, the wire innerError. A code may be empty or absent.
+    One that is no word of Graph's counts as the code ``other``.
     """
     for _ in range(_MAX_CODES):
         if not isinstance(level, dict):
@@ -168,8 +172,9 @@ def _codes(level: object) -> Iterator[str]:
 
 
 def _claims(header: str) -> str | None:
-    """Return the claims challenge of a WWW-Authenticate header as minified JSON (claims-challenge:
-    base64, padding may be missing).
+    """Return the claims challenge of a WWW-Authenticate header as minified JSON.
+
+    It comes in base64, and its padding may be missing.
     """
     found = _CLAIMS.search(header)
     if not found:
@@ -182,8 +187,9 @@ def _claims(header: str) -> str | None:
 
 
 def _word(value: object) -> str | None:
-    """Return a short machine word of Graph's answer, or None where it is anything else; prose never
-    passes.
+    """Return a short machine word of Graph's answer, or None where it is anything else.
+
+    Prose never passes.
     """
     return value if isinstance(value, str) and _WORD.fullmatch(value) else None
 
@@ -198,12 +204,12 @@ class Ending(StrEnum):
 
 
 def ending(seen: Seen, *, success: int) -> Ending:
-    """Tell how an exchange ended; ``success`` is the one status that means success (204 for an
-    action, 200 for a read).
+    """Tell how an exchange ended.
 
-    Final is only what Graph itself says of the request. Any other 2xx, a redirect, a 5xx, a 408, a
-    conflict, and a refusal in another form than Graph's leave open what happened: Bookings has been
-    seen to answer 500 to bad input, and gateways to answer 504 to mail that was sent.
+    ``success`` is the one status that means success: 204 for an action, 200 for a read. Only what
+    Graph itself says of the request is final. Any other 2xx, a redirect, a 5xx, a 408, a conflict,
+    and a refusal in another form than Graph's leave open what happened: Bookings has been seen to
+    answer 500 to bad input, and gateways to answer 504 to mail that was sent.
     """
     if isinstance(seen, NoAnswer):
         return Ending.UNANSWERED if seen.sent else Ending.NOT_SENT
@@ -235,15 +241,17 @@ def what_is_gone(answer: GraphAnswer) -> Gone | None:
 
 
 def says_malformed(answer: GraphAnswer) -> bool:
-    """Tell whether Graph calls an id malformed, with whatever status: such a request cannot have
-    changed anything.
+    """Tell whether Graph calls an id malformed, with whatever status.
+
+    Such a request cannot have changed anything.
     """
     return answer.status >= 400 and answer.deciding_code in _MALFORMED_CODES
 
 
 def refuses_path(answer: GraphAnswer) -> bool:
-    """Tell whether Graph may have split the path within an id that holds a slash: it does so at
-    %2F, too (microsoft-graph-docs 3598 and 15204, explorer-v4 4029).
+    """Tell whether Graph may have split the path within an id that holds a slash.
+
+    It does so at %2F, too (microsoft-graph-docs 3598 and 15204, explorer-v4 4029).
     """
     return cannot_parse_path(answer) or (
         answer.status == 400

@@ -1,9 +1,8 @@
-"""Reading from Microsoft Graph for a caller: with their token, again where that is safe and may
-help, inside the deadline.
+"""Reading from Microsoft Graph for a caller, inside the deadline.
 
 Owns when a read is repeated, and what its failures are called. Does *not* know what is read. A read
-changes nothing, so unlike a cancel it may always be repeated, and an answer that was lost leaves no
-doubt.
+changes nothing. So it may always be repeated, unlike a cancel, and an answer that was lost leaves
+no doubt.
 """
 
 from collections.abc import Mapping, Sequence

@@ -49,12 +49,14 @@ def read_refusal(answer: GraphAnswer, *, renewed: bool) -> FacadeError:
     match answer.status:
         case 401 if renewed and _TOKEN_INVALID not in answer.codes:
             return AccessDenied(
-                "Microsoft Graph refuses this user, with a new token, too; another sign-in would not help.",
+                "Microsoft Graph refuses this user, with a new token, too; another sign-in "
+                "would not help.",
                 upstream=upstream,
             )
         case 401:
             return TokenRejected(
-                "Microsoft Graph no longer accepts this user's sign-in: sign in again and send a new token.",
+                "Microsoft Graph no longer accepts this user's sign-in: sign in again and send a "
+                "new token.",
                 upstream=upstream,
             )
         case 403:
@@ -64,6 +66,7 @@ def read_refusal(answer: GraphAnswer, *, renewed: bool) -> FacadeError:
             )
         case _:
             return UpstreamBroken(
-                "Microsoft Graph refused the request in a way that this service does not know; nothing was changed.",
+                "Microsoft Graph refused the request in a way that this service does not know; "
+                "nothing was changed.",
                 upstream=upstream,
             )

@@ -37,8 +37,9 @@ class ManagedIdentityCredential:
         self._asked_at = 0.0
 
     def get_token(self, *scopes: str, **options: Any) -> AccessToken:
-        """Get a token for the one scope given, ``https://<resource>/.default``;
-        ``ClientAuthenticationError`` when there is none to be had.
+        """Get a token for the one scope given, ``https://<resource>/.default``.
+
+        Errors: ``ClientAuthenticationError`` where there is none to be had.
         """
         del options  # part of the protocol, without meaning for a managed identity
         (scope,) = scopes

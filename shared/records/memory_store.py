@@ -14,9 +14,11 @@ _ANYBODY = ""
 
 
 class MemoryStore:
-    """At most ``capacity`` records. Those over their keep go first, then the oldest finished one of
-    the caller who has most, then this caller's oldest in doubt; never one that somebody works on.
-    Who lost a record before its time is told (``forgot``) until that would have been over.
+    """At most ``capacity`` records.
+
+    Those over their keep go first, then the oldest finished one of the caller who has most, then
+    this caller's oldest in doubt; never one that somebody works on. Who lost a record before its
+    time is told (``forgot``) until that would have been over.
     """
 
     def __init__(self, now: Callable[[], float], capacity: int = 20_000) -> None:
@@ -65,9 +67,6 @@ class MemoryStore:
             for key, record in (left or {}).items():
                 self._put(claim.caller, key, record, keep_s)
             return left is not None
-
-    def close(self) -> None:
-        """Nothing to let go of."""
 
     def _find(self, caller: str, key: str) -> Record | None:
         return next((part[key] for part in self._held.get(caller, ()) if key in part), None)

@@ -22,8 +22,9 @@ POLL_HINT_S = 1.0
 
 
 class StoreUnavailable(Exception):
-    """The store did not answer, refused, or holds something that is no record: nothing is known
-    about the request.
+    """The store did not answer, refused, or holds something that is no record.
+
+    Nothing is known about the request.
     """
 
 
@@ -131,16 +132,11 @@ class IdempotencyStore(Protocol):
         ...
 
     def settle(self, claim: Claim, ends: Sequence[End], *, keep_s: float) -> bool:
-        """Bring all records of a claim to their ends, one for each in order, to be kept for
-        ``keep_s``.
+        """Bring all records of a claim to their ends, one for each in order.
 
-        False: the claim was lost to another, or was settled otherwise before; nothing was changed.
-        True also when the records already say so.
+        They are kept for ``keep_s``. False: the claim was lost to another, or was settled otherwise
+        before; nothing was changed. True also when the records already say so.
         """
-        ...
-
-    def close(self) -> None:
-        """Let go of threads and connections; the store cannot be used afterwards."""
         ...
 
 
@@ -207,8 +203,9 @@ def new_records(
     lease_s: float,
     keep_s: float,
 ) -> dict[str, Record]:
-    """Make the records, by key, that a request leaves when it begins: a claim's, those that a
-    replay leaves, or none.
+    """Make the records, by key, that a request leaves when it begins.
+
+    They are those of a claim, those that a replay leaves, or none.
     """
     match met:
         case Free():
@@ -238,7 +235,7 @@ def _repeat_replay(
     *,
     keep_s: float,
 ) -> dict[str, Record]:
-    """Repeat an answer for the records after the one that holds it, except what somebody works on."""
+    """Repeat an answer for the records after its own, except what somebody works on."""
     payload: str | None = None
     left: dict[str, Record] = {}
     for want, record in zip(wanted, found, strict=True):

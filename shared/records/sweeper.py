@@ -30,8 +30,10 @@ def start_daemon_thread(work: Callable[[], None]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the store takes from the world around it: clocks (seconds), randomness (0..1), an id
-    that no other claim ever has, a way to work beside requests.
+    """What the store takes from the world around it.
+
+    These are clocks (seconds), randomness (0..1), an id that no other claim ever has, and a way to
+    work beside requests.
     """
 
     now: Callable[[], float] = time.time
@@ -42,8 +44,9 @@ class Surroundings:
 
 
 class Sweeper:
-    """Removes old records: after one ``begin`` in 64, some of a range of partitions, one sweep at a
-    time.
+    """Removes old records, one sweep at a time.
+
+    After one ``begin`` in 64 it removes some of a range of partitions.
     """
 
     def __init__(self, calls: TableCalls, patience: Patience, around: Surroundings) -> None:

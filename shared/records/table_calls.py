@@ -48,8 +48,10 @@ class Unanswered(StoreUnavailable):
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long to wait for the table, in seconds: for a connection, for an answer, and for all the
-    calls of one ``begin`` or ``settle``, the token for them included.
+    """How long to wait for the table, in seconds.
+
+    It is for a connection, for an answer, and for all the calls of one ``begin`` or ``settle``, the
+    token for them included.
     """
 
     connect_s: float = 2.0
@@ -75,8 +77,9 @@ class Change:
 
 
 class TableCalls:
-    """Raises ``Unanswered`` and ``StoreUnavailable`` only. ``until`` is when the operation that a
-    call belongs to has to be over, on ``monotonic``.
+    """The calls of one table. They raise ``Unanswered`` and ``StoreUnavailable`` only.
+
+    ``until`` is when the operation that a call belongs to has to be over, on ``monotonic``.
     """
 
     def __init__(
@@ -92,8 +95,10 @@ class TableCalls:
         self._times_created = 0
 
     def write(self, caller: str, changes: Sequence[Change], until: float) -> list[str] | None:
-        """Make all changes to a caller's records, and give their new ETags (none of a delete: "");
-        make the table first if need be. None: another was quicker, and nothing was changed.
+        """Make all changes to a caller's records, and give their new ETags.
+
+        The ETag of a delete is "". A missing table is made first. None: another was quicker, and
+        nothing was changed.
         """
         times_created = self._times_created
         operations = [_operation(caller, change) for change in changes]
@@ -118,8 +123,9 @@ class TableCalls:
             return self._read(caller, key, until)
 
     def expired(self, first: str, end: str, before: float, until: float) -> list[TableEntity]:
-        """List some records of the partitions from ``first`` up to ``end`` that were over
-        ``before``.
+        """List some records that were over ``before``.
+
+        They lie in the partitions from ``first`` up to ``end``.
         """
         return self._ask(until, self._list_expired, first, end, before)
 
@@ -181,9 +187,10 @@ class TableCalls:
         *args: object,
         expected: tuple[type[HttpResponseError], ...] = (),
     ) -> T:
-        """Call the SDK within half of the time that is left, so that what got no answer can be read
-        back. Errors: ours, what is ``expected``, and TransactionRefused by a conflict or for want of
-        the table.
+        """Call the SDK within half of the time that is left.
+
+        The other half is for reading back what got no answer. Errors: ours, what is ``expected``,
+        and TransactionRefused where there is a conflict or no table.
         """
         now = self._monotonic()
         if until <= now:

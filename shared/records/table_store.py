@@ -99,8 +99,9 @@ class TableStore:
         surroundings: Surroundings | None = None,
         transport: _Transport | None = None,
     ) -> Self:
-        """Use an account as ``credential``, for which it needs the role Storage Table Data
-        Contributor. Opens no connection; https only.
+        """Use an account as ``credential``, over https only.
+
+        The credential needs the role Storage Table Data Contributor. Opens no connection.
         """
         options = _client_options(endpoint, trust, transport)
         client = TransactingClient(endpoint, table_name, credential=credential, **options)
@@ -138,7 +139,7 @@ class TableStore:
         return True
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; the store cannot be used afterwards."""
         self._calls.close()
 
     def _begin(
@@ -177,8 +178,10 @@ class TableStore:
         return Running(rules.POLL_HINT_S)
 
     def _read(self, caller: str, wanted: Sequence[Wanted], until: float) -> list[Row | None]:
-        """Read all records. Those of one owner were written at once: where only some of them are
-        seen, the others came between two reads.
+        """Read all records.
+
+        Those of one owner were written at once: where only some of them are seen, the others came
+        between two reads.
         """
         found = [self._calls.read(caller, want.key, until) for want in wanted]
         if len({row.record.owner if row else None for row in found}) > 1:

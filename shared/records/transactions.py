@@ -1,4 +1,4 @@
-"""Entity group transactions as Azure Tables takes them: several writes to one partition, all or none.
+"""Entity group transactions of Azure Tables: several writes to one partition, all or none.
 
 Owns the client that sends them. Azure's own says what each write looks like, how a request is
 signed, and how a read is answered. Its way to pack writes together starts three pools of threads
@@ -35,8 +35,10 @@ _ETAG = re.compile(rb"^etag: *([^\r\n]+)\r\n", re.MULTILINE | re.IGNORECASE)
 
 
 class TransactionRefused(Exception):
-    """The table has said no to one of the writes, or to all; none has had an effect, unless
-    ``status`` says that this is not known. ``code`` is the table's word for it.
+    """The table has said no to one of the writes, or to all.
+
+    None has had an effect, unless ``status`` says that this is not known. ``code`` is the table's
+    word for it.
     """
 
     def __init__(self, status: int, code: str | None) -> None:

@@ -7,7 +7,7 @@ fails before the first byte has left is ``NotSent``, all else ``Unanswered``: th
 
 import time
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import urlsplit
 
 from azure.core.pipeline.transport import HttpResponse, HttpTransport
@@ -76,9 +76,6 @@ class ChannelTransport(HttpTransport[HttpRequest, WireResponse]):
         """Close the connections that are idle; nothing is sent any more."""
         self._closed = True
         self._channel.close()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(
         self,

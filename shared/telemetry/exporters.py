@@ -1,26 +1,18 @@
-"""Spans and metrics through OpenTelemetry, to the console, to a collector (OTLP) or to Azure
-Monitor.
+"""Where spans and metrics go: the console, a collector (OTLP) or Azure Monitor.
 
-Owns the SDK and its exporters: the only file that imports them, and it is imported only when
-telemetry is on. Does *not* decide what is told.
+Owns the set-up of OpenTelemetry's SDK and its exporters. It is imported only when telemetry is on.
+Does *not* decide what is told.
 
-Nothing here is made global, and no library is instrumented: instrumentation would record the
-addresses of Graph, which hold mail addresses, and would hand traces on to everybody. For that
-reason the distro ``azure-monitor-opentelemetry`` is not used, only the exporter beneath it. Of what
-a caller sends, ``traceparent`` is read, by the propagator of the API; baggage is not, nor is
-tracestate: it is free text, and its reader may drop what it does not know (W3C Trace Context,
-section 6.1). The variables OTEL_* are read by the SDK itself.
+Nothing here is made global. The distro ``azure-monitor-opentelemetry`` is not used, only the
+exporter beneath it: the distro instruments libraries (see ``spans.py``). The SDK itself reads the
+variables OTEL_*.
 """
 
 import logging
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Mapping
 from typing import Final
 
-from opentelemetry.context import Context
-from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Observation
-from opentelemetry.metrics import Meter as OtelMeter
+from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Meter, Observation
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 from opentelemetry.sdk.metrics.export import (
     ConsoleMetricExporter,
@@ -34,51 +26,21 @@ from opentelemetry.sdk.trace.export import (
     ConsoleSpanExporter,
     SimpleSpanProcessor,
 )
-from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
-from opentelemetry.sdk.trace.sampling import (
-    ALWAYS_OFF,
-    ALWAYS_ON,
-    DEFAULT_OFF,
-    DEFAULT_ON,
-    Decision,
-    ParentBasedTraceIdRatio,
-    Sampler,
-    SamplingResult,
-    TraceIdRatioBased,
-)
-from opentelemetry.trace import (
-    Link,
-    NonRecordingSpan,
-    SpanContext,
-    SpanKind,
-    Status,
-    StatusCode,
-    TraceFlags,
-    Tracer,
-    TraceState,
-    format_trace_id,
-    get_current_span,
-    use_span,
-)
-from opentelemetry.trace import Span as OtelSpan
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-from opentelemetry.util.types import Attributes as OtelAttributes
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+from opentelemetry.trace import SpanKind
 
 from shared.errors import Misconfigured
 from shared.settings import TelemetrySettings
 from shared.telemetry.journal import Telemetry
 from shared.telemetry.metrics import ACTIVE, METRICS, Metric, Metrics
+from shared.telemetry.sampling import OneInTwenty, choose_sampler
+from shared.telemetry.spans import BelowTheHost, OpenTelemetryTracing
 from shared.telemetry.sums import Sums
-from shared.telemetry.tracing import NO_SPAN, Attributes, LeftOut, Span, left_out
+from shared.telemetry.tracing import Attributes
 from shared.transport.waiting import SystemWaiting
 
 _NAME: Final = "bookings-cancel-facade"
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-_NONE: Final[Attributes] = {}
-_PROPAGATOR: Final = TraceContextTextMapPropagator()
-_SHARE: Final = 0.05
-_SHARE_OF_ONE: Final = re.compile(r"0?\.[0-9]+|[01](?:\.0*)?")
-_IDS: Final = RandomIdGenerator()
 
 
 def open_telemetry(settings: TelemetrySettings, environment: Mapping[str, str]) -> Telemetry:
@@ -115,125 +77,6 @@ def open_telemetry(settings: TelemetrySettings, environment: Mapping[str, str]) 
     )
 
 
-class OpenTelemetryTracing:
-    """``Tracing`` over a tracer. ``request_kind`` is the kind of the spans of requests.
-
-    What hangs on a request that is not sampled costs no more than with telemetry off.
-    """
-
-    def __init__(self, tracer: Tracer, request_kind: SpanKind) -> None:
-        self._tracer = tracer
-        self._request_kind = request_kind
-
-    def request(
-        self, name: str, traceparent: str | None, attributes: Attributes
-    ) -> AbstractContextManager[Span]:
-        """See ``Tracing.request``.
-
-        What the runtime has attached to the context does not count: it attaches nothing for
-        functions that are not async.
-        """
-        return self._open(name, self._request_kind, attributes, _read(traceparent))
-
-    def span(self, name: str, attributes: Attributes = _NONE) -> AbstractContextManager[Span]:
-        """See ``Tracing.span``."""
-        return NO_SPAN if left_out.get() else self._open(name, SpanKind.INTERNAL, attributes)
-
-    def call(self, name: str, attributes: Attributes = _NONE) -> AbstractContextManager[Span]:
-        """See ``Tracing.call``."""
-        return NO_SPAN if left_out.get() else self._open(name, SpanKind.CLIENT, attributes)
-
-    def headers(self) -> dict[str, str]:
-        """See ``Tracing.headers``."""
-        carrier: dict[str, str] = {}
-        if not left_out.get():
-            _PROPAGATOR.inject(carrier)
-        return {"traceparent": carrier["traceparent"]} if "traceparent" in carrier else {}
-
-    @contextmanager
-    def _open(
-        self, name: str, kind: SpanKind, attributes: Attributes, parent: Context | None = None
-    ) -> Iterator["OpenTelemetrySpan"]:
-        with self._tracer.start_as_current_span(
-            name, parent, kind, attributes, record_exception=False, set_status_on_exception=False
-        ) as started:
-            span = OpenTelemetrySpan(started)
-            token = left_out.set(not started.is_recording())
-            try:
-                yield span
-            except BaseException as error:
-                span.fail(type(error).__name__)
-                raise
-            finally:
-                left_out.reset(token)
-
-
-class BelowTheHost(OpenTelemetryTracing):
-    """Tracing where the Functions host reports each request itself: a second report from here would
-    double every count, and the line of the request says the rest. What a request does hangs on the
-    span of the host.
-    """
-
-    def __init__(self, tracer: Tracer, sampler: Sampler) -> None:
-        super().__init__(tracer, SpanKind.INTERNAL)
-        self._sampler = sampler
-
-    def request(
-        self, name: str, traceparent: str | None, attributes: Attributes
-    ) -> AbstractContextManager[Span]:
-        """See ``Tracing.request``."""
-        del attributes
-        if not isinstance(self._sampler, OneInTwenty):
-            return self._hang_on(_read(traceparent), name, by_chance=False)
-        if self._sampler.picks():
-            return self._hang_on(_read(traceparent), name, by_chance=True)
-        return LeftOut(traceparent)
-
-    @contextmanager
-    def _hang_on(self, parent: Context, name: str, *, by_chance: bool) -> Iterator[Span]:
-        given = get_current_span(parent).get_span_context()
-        trace_id = given.trace_id or _IDS.generate_trace_id()  # there is no host on a desk
-        sampled = by_chance or (
-            self._sampler.should_sample(parent, trace_id, name).decision
-            is Decision.RECORD_AND_SAMPLE
-        )
-        hosts = NonRecordingSpan(
-            SpanContext(
-                trace_id,
-                given.span_id or _IDS.generate_span_id(),
-                is_remote=False,
-                trace_flags=TraceFlags(sampled),
-            )
-        )
-        token = left_out.set(not sampled)
-        try:
-            with use_span(hosts):
-                yield OpenTelemetrySpan(hosts)
-        finally:
-            left_out.reset(token)
-
-
-class OpenTelemetrySpan:
-    """``Span`` over a span."""
-
-    def __init__(self, span: OtelSpan) -> None:
-        self._span = span
-
-    @property
-    def trace_id(self) -> str | None:
-        """See ``Span.trace_id``."""
-        return format_trace_id(self._span.get_span_context().trace_id)
-
-    def note(self, attributes: Attributes) -> None:
-        """See ``Span.note``."""
-        self._span.set_attributes(attributes)
-
-    def fail(self, error: str) -> None:
-        """See ``Span.fail``."""
-        self._span.set_attribute("error.type", error)
-        self._span.set_status(Status(StatusCode.ERROR))
-
-
 class OpenTelemetryMeter:
     """``Meter`` over a meter.
 
@@ -241,7 +84,7 @@ class OpenTelemetryMeter:
     own thread, because there each of them costs as much as ten of these.
     """
 
-    def __init__(self, meter: OtelMeter) -> None:
+    def __init__(self, meter: Meter) -> None:
         self._sums = Sums()
         self._instruments = {
             metric.name: _make(meter, metric) for metric in METRICS if metric is not ACTIVE
@@ -265,7 +108,7 @@ class OpenTelemetryMeter:
         return (Observation(level, attributes) for attributes, level in self._sums.levels())
 
 
-def _make(meter: OtelMeter, metric: Metric) -> Counter | Histogram:
+def _make(meter: Meter, metric: Metric) -> Counter | Histogram:
     if metric.kind == "counter":
         return meter.create_counter(metric.name, metric.unit, metric.description)
     return meter.create_histogram(
@@ -274,72 +117,6 @@ def _make(meter: OtelMeter, metric: Metric) -> Counter | Histogram:
         metric.description,
         explicit_bucket_boundaries_advisory=_SECONDS,
     )
-
-
-def _read(traceparent: str | None) -> Context:
-    return _PROPAGATOR.extract({"traceparent": traceparent} if traceparent else {}, Context())
-
-
-class OneInTwenty(Sampler):
-    """Samples one request in twenty, with all that hangs on it. ``chance`` gives numbers from 0 up
-    to 1.
-
-    Chance decides, and nothing that a caller sends: neither the flag nor the id of a trace, or a
-    stranger could hide, or be recorded at our cost each time. Azure Monitor counts a span for as
-    many as its sample rate says.
-    """
-
-    def __init__(self, chance: Callable[[], float]) -> None:
-        self._chance = chance
-
-    def picks(self) -> bool:
-        """Decide for one request."""
-        return self._chance() < _SHARE
-
-    def should_sample(
-        self,
-        parent_context: Context | None,
-        trace_id: int,
-        name: str,
-        kind: SpanKind | None = None,
-        attributes: OtelAttributes = None,
-        links: Sequence[Link] | None = None,
-        trace_state: TraceState | None = None,
-    ) -> SamplingResult:
-        """See ``Sampler.should_sample``."""
-        del trace_id, name, kind, links, trace_state
-        parent = get_current_span(parent_context).get_span_context()
-        sampled = (
-            parent.trace_flags.sampled if parent.is_valid and not parent.is_remote else self.picks()
-        )
-        if not sampled:
-            return SamplingResult(Decision.DROP)
-        rate = {"_MS.sampleRate": 100 * _SHARE}
-        return SamplingResult(Decision.RECORD_AND_SAMPLE, {**(attributes or {}), **rate})
-
-    def get_description(self) -> str:
-        """See ``Sampler.get_description``."""
-        return f"OneInTwenty{{{_SHARE}}}"
-
-
-def choose_sampler(environment: Mapping[str, str], otherwise: Sampler) -> Sampler:
-    """Return the sampler that OTEL_TRACES_SAMPLER names; ``otherwise`` where it is none of the
-    standard ones: ``microsoft.*`` speaks to the Functions host. An argument that is no share counts
-    as not set, as the specification has it.
-
-    A caller's flag "not sampled" counts with the samplers ``parentbased_*`` alone.
-    """
-    argument = environment.get("OTEL_TRACES_SAMPLER_ARG", "").strip()
-    ratio = float(argument) if _SHARE_OF_ONE.fullmatch(argument) else 1.0
-    named: dict[str, Sampler] = {
-        "always_on": ALWAYS_ON,
-        "always_off": ALWAYS_OFF,
-        "traceidratio": TraceIdRatioBased(ratio),
-        "parentbased_always_on": DEFAULT_ON,
-        "parentbased_always_off": DEFAULT_OFF,
-        "parentbased_traceidratio": ParentBasedTraceIdRatio(ratio),
-    }
-    return named.get(environment.get("OTEL_TRACES_SAMPLER", "").strip().lower(), otherwise)
 
 
 def _open_exporters(settings: TelemetrySettings) -> tuple[SpanProcessor, MetricExporter]:
@@ -361,8 +138,9 @@ def _open_exporters(settings: TelemetrySettings) -> tuple[SpanProcessor, MetricE
 
 
 def _open_azure_monitor(settings: TelemetrySettings) -> tuple[SpanProcessor, MetricExporter]:
-    """Return the exporters of Azure Monitor, which read APPLICATIONINSIGHTS_AUTHENTICATION_STRING
-    themselves. Nothing is kept on the disk.
+    """Return the exporters of Azure Monitor. Nothing is kept on the disk.
+
+    They read APPLICATIONINSIGHTS_AUTHENTICATION_STRING themselves.
     """
     from azure.monitor.opentelemetry.exporter import (
         AzureMonitorMetricExporter,
@@ -383,6 +161,7 @@ def _open_azure_monitor(settings: TelemetrySettings) -> tuple[SpanProcessor, Met
         )
     except ValueError:  # its text may repeat what was set
         raise Misconfigured(
-            "The setting APPLICATIONINSIGHTS_CONNECTION_STRING is no connection string of Application Insights."
+            "The setting APPLICATIONINSIGHTS_CONNECTION_STRING is no connection string of "
+            "Application Insights."
         ) from None
     return BatchSpanProcessor(spans), metrics

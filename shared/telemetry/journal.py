@@ -1,13 +1,13 @@
-"""What is told about a request: one structured line, its events, its measurements, and the
-correlation that ties it to the caller and to Graph.
+"""What is told about a request: one structured line, its events and its measurements.
 
-Everything is collected while the request runs, on whichever thread, and written by the task of its
-invocation before it returns: the Functions host drops a line that belongs to no running invocation
+Everything is collected while the request runs, on whichever thread. The task of its invocation
+writes it before it returns: the Functions host drops a line that belongs to no running invocation
 (azure-functions-python-worker issue 1860). What comes after the answer is a metric alone.
 
-Owns what may be logged: ids of requests, codes, counts and durations. Never a token, a secret, a
-message, an address, a name or an upstream body: people and mailboxes appear as short hashes, and
-only the hash of a thing is ever passed to a logger.
+Owns what may be logged: ids of requests, codes, counts and durations, and the correlation with the
+caller and with Graph. Does *not* log a token, a secret, a message, an address, a name or an
+upstream body. People and mailboxes appear as short hashes, and only the hash is ever passed to a
+logger.
 """
 
 import hashlib
@@ -84,8 +84,10 @@ class Journal:
         code: str | None = None,
         call_id: str | None = None,
     ) -> None:
-        """Add one exchange with Graph: its step, how it ended, the id that Microsoft's support asks
-        for, Graph's own code, and the client-request-id that this call was sent with.
+        """Add one exchange with Graph: its step, and how it ended.
+
+        ``graph_request_id`` is the id that Microsoft's support asks for, ``code`` is Graph's own,
+        and ``call_id`` is the client-request-id of this call.
         """
         if step in self.unfinished:
             self.metrics.upstream_retry("graph", step)
@@ -93,12 +95,15 @@ class Journal:
             self.unfinished.discard(step)
         else:
             self.unfinished.add(step)
-        told = f"{step}:{status if status is not None else '-'}:{ending}:{graph_request_id or '-'}:{seconds * 1000:.0f}ms"
+        shown = "-" if status is None else status
+        told = f"{step}:{shown}:{ending}:{graph_request_id or '-'}:{seconds * 1000:.0f}ms"
         self.calls.append((told, _code(code), call_id or "-"))
 
     def bug(self, error: BaseException) -> None:
-        """Note where a bug of ours struck: the kinds of the errors and the lines of code, never
-        their texts, which may quote what a caller sent.
+        """Note where a bug of ours struck.
+
+        It notes the kinds of the errors and the lines of code, never their texts, which may quote
+        what a caller sent.
         """
         frames = traceback.extract_tb(error.__traceback__)[-4:]
         places = ",".join(
@@ -117,8 +122,9 @@ class Journal:
             _current.reset(token)
 
     def write(self, status: int, code: str) -> None:
-        """Write the events and the one line of this request, and count its answer; a fault of ours
-        or of our set-up is an error.
+        """Write the events and the one line of this request, and count its answer.
+
+        A fault of ours or of our set-up is an error.
         """
         events, self.events = self.events, []  # what comes from now on is counted, and not written
         for log, event_level, event in events:
@@ -164,9 +170,11 @@ _current: ContextVar[Journal | None] = ContextVar("journal", default=None)
 def tell(
     log: logging.Logger, level: int, event: Event, words: str = "", *values: str | float | None
 ) -> None:
-    """Tell an operator of something beside the answer: it is counted at once, and becomes a line of
-    the request that is being carried out. Outside of any request it is a line at once, which the
-    Functions host does not pass on. ``words`` are name=value, as a format of ``logging``.
+    """Tell an operator of something beside the answer.
+
+    It is counted at once, and becomes a line of the request that is being carried out. Outside of
+    any request it is a line at once, which the Functions host does not pass on. ``words`` are
+    name=value, as a format of ``logging``.
     """
     line = f"event={event} {words % values}".rstrip()
     journal = _current.get()
@@ -178,8 +186,9 @@ def tell(
 
 
 def read_correlation_id(header: str | None) -> str | None:
-    """Return the caller's correlation id if it is one; anything else is ignored, because no cancel
-    should fail for it.
+    """Return the caller's correlation id if it is one.
+
+    Anything else is ignored, because no cancel should fail for it.
     """
     return (
         header.strip() if header is not None and _CORRELATION_ID.fullmatch(header.strip()) else None
@@ -187,8 +196,9 @@ def read_correlation_id(header: str | None) -> str | None:
 
 
 def pseudonym(*parts: str) -> str:
-    """Return a short hash under which a person or a mailbox can be followed through the log without
-    being named.
+    """Return a short hash that stands for a person or a mailbox.
+
+    They can be followed through the log without being named.
     """
     return hashlib.sha256("\0".join(parts).encode("utf-8", "replace")).hexdigest()[:12]
 
@@ -215,8 +225,9 @@ def _in_one_line(fields: Mapping[str, object]) -> str:
 
 
 def _plain(value: object) -> str:
-    """Return a value fit for a line of name=value: printable ASCII, in quotation marks where it
-    holds a space.
+    """Return a value fit for a line of name=value.
+
+    It is printable ASCII, in quotation marks where it holds a space.
     """
     text = _WORDS[value] if isinstance(value, bool) else str(value)
     if _PLAIN.fullmatch(text):

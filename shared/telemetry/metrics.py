@@ -26,8 +26,10 @@ type Event = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One thing that is measured. ``unit`` is one of UCUM, as OpenTelemetry writes them;
-    ``dimensions`` are the names of the attributes that it may be split by.
+    """One thing that is measured.
+
+    ``unit`` is one of UCUM, as OpenTelemetry writes them. ``dimensions`` are the names of the
+    attributes that it may be split by.
     """
 
     name: str
@@ -158,8 +160,10 @@ class Metrics:
         confirmed: bool,
         replayed: bool,
     ) -> None:
-        """Count an answer. ``code`` is the outcome, or the problem's code; ``cause`` the class of
-        the error behind a problem, which tells apart what shares a code.
+        """Count an answer.
+
+        ``code`` is the outcome, or the problem's code. ``cause`` is the class of the error behind a
+        problem; it tells apart what shares a code.
         """
         if status == 200:
             self._meter.record(

@@ -36,7 +36,7 @@ class Sums:
                 values.append(value)
 
     def take(self) -> Iterable[tuple[Metric, Attributes, list[float]]]:
-        """Return what has come since the last time: a counter's sum, each value of a distribution."""
+        """Return what has come since: a counter's sum, each value of a distribution."""
         with self._lock:
             taken, self._waiting = self._waiting, {}
         return taken.values()

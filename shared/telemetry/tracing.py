@@ -34,15 +34,18 @@ class Span(Protocol):
 
 
 class Tracing(Protocol):
-    """Opens spans, each a child of the one that is open in the same context; an exception that
-    leaves a span marks it with its class.
+    """Opens spans, each a child of the one that is open in the same context.
+
+    An exception that leaves a span marks it with its class.
     """
 
     def request(
         self, name: str, traceparent: str | None, attributes: Attributes
     ) -> AbstractContextManager[Span]:
-        """Open the span of a whole request: a child of the caller's ``traceparent`` (W3C) where
-        that is one, else the root of a new trace.
+        """Open the span of a whole request.
+
+        It is a child of the caller's ``traceparent`` (W3C) where that is one, else the root of a
+        new trace.
         """
         ...
 
@@ -64,8 +67,10 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}"
 
 
 class LeftOut:
-    """The span of a request that is not sampled. It knows its trace, for the line of the request,
-    and marks its context, so that what hangs on it costs next to nothing.
+    """The span of a request that is not sampled.
+
+    It knows its trace, for the line of the request. It marks its context, so that what hangs on it
+    costs next to nothing.
     """
 
     def __init__(self, traceparent: str | None) -> None:

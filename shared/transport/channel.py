@@ -1,11 +1,12 @@
-"""One request and its answer over a connection that is kept: the shortest way that still says
-whether a request was sent.
+"""One request and its answer over a connection that is kept.
 
 Owns the line between "never sent" and "sent, no answer": what fails while connecting is before it,
-all else behind it. Does *not* know what is said over it. Left out is what stands between in
-``requests`` and ``urllib3`` (sessions, retries, redirects, proxies, cookies, addresses parsed anew)
-and the standard library's way to read a head as if it were mail: together they cost three times the
-exchange (``make bench``).
+all else behind it. Does *not* know what is said over it.
+
+It is the shortest way that still says whether a request was sent. It has none of the layers of
+``requests`` and ``urllib3`` (sessions, retries, redirects, proxies, cookies, addresses parsed
+anew), and does not read a head as if it were mail, as the standard library does. Together these
+cost three times the exchange (``make bench``).
 """
 
 import contextlib
@@ -21,30 +22,19 @@ from urllib3.exceptions import HTTPError
 from shared.transport.connections import Trust
 from shared.transport.pool import Pool
 from shared.transport.reading import Reading
-from shared.transport.sockets import Connection, NotConnected, connect
+from shared.transport.sockets import Connection, NotConnected, WireFailed, connect
 
 _CHUNK_BYTES = 64 * 1024
 _WARM_S = 3.0
 _PORTS = {"http": 80, "https": 443}
 
 
-class NotSent(Exception):
-    """No byte of the request has left. ``cause`` is the name of what happened."""
-
-    def __init__(self, cause: str) -> None:
-        super().__init__(cause)
-        self.cause = cause
+class NotSent(WireFailed):
+    """No byte of the request has left."""
 
 
-class Unanswered(Exception):
-    """The request may have arrived, and no answer that can be read has.
-
-    ``cause`` is the name of what happened.
-    """
-
-    def __init__(self, cause: str) -> None:
-        super().__init__(cause)
-        self.cause = cause
+class Unanswered(WireFailed):
+    """The request may have arrived, and no answer that can be read has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +51,11 @@ class Answer:
 
 
 class Channel:
-    """Exchanges requests and answers with ``origin``, e.g. ``https://graph.microsoft.com``; an
-    ``http`` origin is spoken to plainly. Safe for all threads: each uses a connection of its own.
+    """Exchanges requests and answers with ``origin``, e.g. ``https://graph.microsoft.com``.
 
-    It opens no connection before it has to, and then as many as are used at the same time; at most
-    ``keep`` are kept.
+    An ``http`` origin is spoken to plainly. Safe for all threads: each uses a connection of its
+    own. It opens no connection before it has to, and then as many as are used at the same time; at
+    most ``keep`` are kept.
     """
 
     def __init__(self, origin: str, trust: Trust | None, *, keep: int) -> None:
@@ -92,14 +82,16 @@ class Channel:
         fresh: bool = False,
         echo: str | None = None,
     ) -> Answer:
-        """Send a request and read its answer, of the body at most ``limit_bytes`` and one;
-        ``total_s`` bounds it all, ``connect_s`` the connecting.
+        """Send a request and read its answer.
 
-        ``target`` is the path with its query, quoted; ``method`` has an answer with a body (not
-        HEAD). Host and Content-Length are added to ``headers``. ``fresh`` takes a new connection.
-        ``echo`` names a header of the request, in lower case, that the answer repeats, if it has it
-        at all: else it is the answer to another. After a call without an answer, as with ``fresh``,
-        all that was idle is dropped: it may be as dead. Errors: NotSent, Unanswered.
+        ``total_s`` bounds it all, ``connect_s`` the connecting. Of the body at most ``limit_bytes``
+        and one are read. ``target`` is the path with its query, quoted. ``method`` has an answer
+        with a body (not HEAD). Host and Content-Length are added to ``headers``. ``fresh`` takes a
+        new connection. ``echo`` names a header of the request, in lower case. Where the answer has
+        that header with another value, it is the answer to another request.
+
+        After a call without an answer, as with ``fresh``, all idle connections are dropped: they
+        may be as dead. Errors: NotSent, Unanswered.
         """
         ends_at = time.monotonic() + total_s
         request = _write(method, target, self._authority, headers, body)

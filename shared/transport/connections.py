@@ -16,10 +16,10 @@ type Trust = ssl.SSLContext
 
 
 def open_trust(ca_bundle: Path | None) -> Trust:
-    """Return the TLS context of all connections: the system's roots, and ``ca_bundle`` (PEM)
-    besides. Errors: Misconfigured.
+    """Return the TLS context of all connections.
 
-    Loading the roots costs tens of milliseconds, so there is one for all upstreams.
+    It trusts the system's roots, and ``ca_bundle`` (PEM) besides. Loading the roots costs tens of
+    milliseconds, so there is one for all upstreams. Errors: Misconfigured.
     """
     context = ssl.create_default_context(capath=_folder_of_roots())
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -35,12 +35,11 @@ def open_trust(ca_bundle: Path | None) -> Trust:
 
 
 def _folder_of_roots() -> str | None:
-    """Return the system's folder of roots if it holds whatever its file does; None: take what
-    OpenSSL takes by itself.
+    """Return the system's folder of roots if it holds whatever its file does.
 
-    From a folder, whose entries are named by a hash of their subjects, OpenSSL reads the root that
-    a certificate needs, when it needs it; of the file all, at once, which takes it 25 ms. A file of
-    the operator's own choice (SSL_CERT_FILE) is not passed over.
+    None: take what OpenSSL takes by itself. The entries of the folder are named by a hash of their
+    subjects, so OpenSSL reads a root when a certificate needs it. A file is read as a whole, which
+    takes 25 ms. A file of the operator's own choice (SSL_CERT_FILE) is not passed over.
     """
     paths = ssl.get_default_verify_paths()
     if paths.cafile is None or paths.capath is None or paths.cafile != paths.openssl_cafile:

@@ -13,8 +13,9 @@ _IDLE_S = 60.0  # load balancers forget silent flows after four minutes or more,
 
 
 class Pool:
-    """Keeps at most ``keep`` connections. The last that was used is the first to be used again, so
-    that the others may end in peace.
+    """Keeps at most ``keep`` connections.
+
+    The last that was used is the first to be used again, so that the others may end in peace.
     """
 
     def __init__(self, keep: int) -> None:

@@ -105,8 +105,9 @@ class Reading:
         self._head.clear()
 
     def _end(self) -> None:
-        """Take the end of the connection: the end of the answer where its head says nothing else
-        (RFC 9112 6.3).
+        """Take the end of the connection.
+
+        It ends the answer where its head says nothing else (RFC 9112 6.3).
         """
         if not self.status or not {"content-length", "transfer-encoding"}.isdisjoint(self.headers):
             raise httptools.HttpParserError("the connection was closed before the answer ended")
@@ -162,9 +163,8 @@ class Reading:
         promised = (
             self.headers.get("content-length", "0") != "0" or "transfer-encoding" in self.headers
         )
-        bodiless = (
-            self.status in (204, 304)
-        )  # what such an answer promises besides may still come, and would be taken for the next one
+        # What such an answer promises besides may still come, and would be taken for the next one.
+        bodiless = self.status in (204, 304)
         self.leaves_nothing = (
             self._parser.should_keep_alive() and not (bodiless and promised) and self.status != 101
         )

@@ -19,11 +19,11 @@ _BETWEEN_WAITS = re.compile(r",(?!\s*[0-9]{1,2}[ -][A-Za-z]{3})")  # not the com
 
 
 def parse_retry_after(value: str | None, now: float) -> float | None:
-    """Return the wait in seconds that a Retry-After header asks for (RFC 9110 10.2.3: seconds or a
-    date), or None where it says nothing usable.
+    """Return the wait in seconds that a Retry-After header asks for, or None.
 
-    ``now`` is in seconds since the epoch. A date in the past is no wait at all. Graph also sends
-    decimals: they are rounded up. Of several waits, in one header or in several, the longest counts.
+    RFC 9110 10.2.3: seconds or a date; None where it says nothing usable. ``now`` is in seconds
+    since the epoch. A date in the past is no wait at all. Graph also sends decimals: they are
+    rounded up. Of several waits, in one header or in several, the longest counts.
     """
     parts = _BETWEEN_WAITS.split(value or "")[:_MOST_WAITS]
     waits = [_parse_wait(part.strip(), now) for part in parts]
@@ -45,7 +45,8 @@ def _parse_wait(text: str, now: float) -> float | None:
 
 
 def backoff_s(tries: int, random: Callable[[], float]) -> float:
-    """Return a full-jitter pause in seconds before try ``tries + 1``; ``random`` gives numbers from
-    0 up to 1.
+    """Return a full-jitter pause in seconds before try ``tries + 1``.
+
+    ``random`` gives numbers from 0 up to 1.
     """
     return random() * min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(tries, 16))

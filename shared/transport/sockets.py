@@ -27,12 +27,16 @@ _OPTIONS = (
 )
 
 
-class NotConnected(Exception):
-    """There is no connection. ``cause`` is the name of what happened."""
+class WireFailed(Exception):
+    """The base of what can fail on the wire. ``cause`` is the name of what happened."""
 
     def __init__(self, cause: str) -> None:
         super().__init__(cause)
         self.cause = cause
+
+
+class NotConnected(WireFailed):
+    """There is no connection."""
 
 
 class Connection:

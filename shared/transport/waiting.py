@@ -1,4 +1,8 @@
-"""Time and chance as those who wait for something see them: passed in, so that a test decides both."""
+"""Time and chance for those who wait for something.
+
+Owns the clock, the pause and the random numbers: they are passed in, so that a test decides them.
+Does *not* decide how long to wait.
+"""
 
 import random
 import time

@@ -793,21 +793,6 @@ def test_keys_that_are_none_stop_the_service_with_a_sentence(stack: LocalStack) 
 # Real senders.
 
 
-def test_the_senders_code_of_the_readme_works_as_it_stands_there(
-    facade: Facade, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("NO_PROXY", "*")
-    _, section = (REPOSITORY / "README.md").read_text("utf-8").split("\n## Webhooks\n")
-    code = section.partition("```python\n")[2].partition("```")[0]
-    names: dict[str, Any] = {}
-    exec(compile(code, "README.md", "exec"), names)
-
-    answer = names["cancel"](
-        f"{facade.url}{PATH}", NEW, new_id(), seed.LUNCH_DELIVERY, facade.book()
-    )
-    assert outcome_of(answer).cancelled
-
-
 def send_from_javascript(deliveries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Run the sender in JavaScript, and return what it was answered."""
     home = node_packages.install("standard_webhooks")

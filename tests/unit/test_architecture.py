@@ -1,12 +1,12 @@
-"""The layout keeps its promises: who may import what, what importing costs, and how addresses are
-built.
-"""
+"""The layout keeps its promises: who may import what, how large each part may be, and so on."""
 
 import ast
+import io
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+import tokenize
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,8 +20,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 # The folders beside shared/: each is one thing that callers may ask for, and none knows another.
 CAPABILITIES = ("cancel_appointment", "list_bookings")
-# The one that describes the others: it reads what each of them publishes, and none of them knows
-# it.
+# The folder that describes the others. It reads what each of them publishes; none of them knows it.
 DESCRIBING = "describe_api"
 FOLDERS = ("shared", *CAPABILITIES, DESCRIBING)
 
@@ -45,11 +44,16 @@ class Module:
 
 @cache
 def product() -> dict[str, Module]:
-    files = [
-        REPOSITORY / "function_app.py",
-        *(file for folder in FOLDERS for file in REPOSITORY.glob(f"{folder}/**/*.py")),
-    ]
-    modules = (read(file) for file in files)
+    return {**read_all("function_app.py"), **read_all(*(f"{name}/**/*.py" for name in FOLDERS))}
+
+
+@cache
+def local_stack() -> dict[str, Module]:
+    return read_all("infra/local/**/*.py")
+
+
+def read_all(*patterns: str) -> dict[str, Module]:
+    modules = (read(file) for pattern in patterns for file in REPOSITORY.glob(pattern))
     return {module.name: module for module in modules}
 
 
@@ -127,6 +131,77 @@ def test_the_product_does_not_need_the_local_stack_or_the_tests(name: str) -> No
         assert not product()[name].uses(package)
 
 
+# The floors, from the ground up. A part imports its own modules and what lies on lower floors. It
+# does not import another part of its own floor.
+FLOORS: tuple[tuple[str, ...], ...] = (
+    tuple(f"shared.{name}" for name in ("errors", "ids", "digest", "lazy", "strict_json")),
+    # The port of telemetry: what the others tell it.
+    tuple(f"shared.telemetry.{name}" for name in ("journal", "metrics", "sums", "tracing")),
+    ("shared.transport",),
+    ("shared.identity",),
+    ("shared.settings",),
+    ("shared.entra",),
+    ("shared.graph", "shared.records"),
+    # What stands behind the port: OpenTelemetry, and the wrappers that tell of calls.
+    ("shared.telemetry", "shared.instrumented"),
+    ("shared.services",),
+    ("shared.serving",),
+    CAPABILITIES,
+    (DESCRIBING,),
+    ("function_app",),
+)
+PORT = frozenset(FLOORS[1])
+
+
+def place_of(name: str) -> tuple[int, str] | None:
+    """Return the floor of a module, and the part of it that the module belongs to."""
+    for floor, parts in enumerate(FLOORS):
+        for part in parts:
+            if name == part or name.startswith(f"{part}."):
+                return floor, "shared.telemetry port" if part in PORT else part
+    return None
+
+
+def climbing(name: str, imports: Iterable[str]) -> list[str]:
+    """Return those of the imports that lie above a module, or beside it in another part."""
+    floor, part = place_of(name) or (0, "")
+    found = ((imported, place_of(imported)) for imported in imports)
+    return [
+        imported
+        for imported, place in found
+        if place is not None and place[1] != part and place[0] >= floor
+    ]
+
+
+@pytest.mark.parametrize("name", names_of("function_app", *FOLDERS))
+def test_imports_lead_downwards(name: str) -> None:
+    """An import inside a function counts, too: it is late, and leads somewhere all the same."""
+    assert place_of(name) is not None or name == "shared"
+    assert climbing(name, product()[name].imports & product().keys()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "imported", "climbs"),
+    [
+        ("shared.errors", "shared.graph.client", True),
+        ("shared.errors", "shared.ids", True),
+        ("shared.entra.client", "shared.telemetry.journal", False),
+        ("shared.entra.client", "shared.telemetry.exporters", True),
+        ("shared.telemetry.journal", "shared.telemetry.metrics", False),
+        ("shared.telemetry.journal", "shared.telemetry.exporters", True),
+        ("shared.telemetry.exporters", "shared.telemetry.journal", False),
+        ("shared.graph.calls", "shared.graph.endings", False),
+        ("shared.graph.calls", "shared.records.rules", True),
+        ("shared.records.rules", "shared.services", True),
+        ("shared.services", "shared.serving.lanes", True),
+        ("list_bookings.operation", "cancel_appointment.operation", True),
+        ("list_bookings.operation", "shared.serving.lanes", False),
+    ],
+)
+def test_the_search_for_climbing_imports_finds_them(name: str, imported: str, climbs: bool) -> None:
+    assert bool(climbing(name, [imported])) is climbs
+
+
 # Each package below is met in the adapters that own it and nowhere else.
 TRANSPORT = {
     f"shared.transport.{name}" for name in ("channel", "connections", "reading", "sockets")
@@ -177,9 +252,12 @@ OWNERS: dict[str, set[str]] = {
     },
     "cryptography.x509": {"shared.entra.certificate"},
     "shared.entra.certificate": {"shared.entra.credentials"},
-    "opentelemetry": {"shared.telemetry.exporters"},
+    "opentelemetry": {f"shared.telemetry.{name}" for name in ("exporters", "sampling", "spans")},
     "azure.monitor": {"shared.telemetry.exporters"},
     "shared.telemetry.exporters": {"shared.services"},
+    "shared.telemetry.sampling": {"shared.telemetry.exporters", "shared.telemetry.spans"},
+    "shared.telemetry.spans": {"shared.telemetry.exporters"},
+    "shared.instrumented": {"shared.services"},
     "urllib3": TRANSPORT,
     "shared.transport.channel": SPEAK_HTTP,
     "socket": {"shared.transport.sockets"},
@@ -259,23 +337,131 @@ def test_meaning_is_pure(name: str) -> None:
     }
 
 
-def test_nothing_imports_itself_by_way_of_others() -> None:
+def circle_in(edges: Mapping[str, Iterable[str]]) -> str | None:
+    """Return a way that leads back to where it began, or None."""
     finished: set[str] = set()
 
-    def visit(name: str, path: tuple[str, ...]) -> None:
-        assert name not in path, " -> ".join((*path, name))
+    def visit(name: str, path: tuple[str, ...]) -> str | None:
+        if name in path:
+            return " -> ".join((*path, name))
         if name in finished:
-            return
-        for imported in product()[name].imports & product().keys():
-            if not imported_is_parent(imported, name):
-                visit(imported, (*path, name))
+            return None
         finished.add(name)
+        ways = (visit(other, (*path, name)) for other in edges.get(name, ()))
+        return next((way for way in ways if way), None)
 
-    def imported_is_parent(imported: str, name: str) -> bool:
-        return name.startswith(f"{imported}.")
+    return next((way for name in edges if (way := visit(name, ()))), None)
 
-    for name in product():
-        visit(name, ())
+
+def edges_of(modules: Mapping[str, Module]) -> dict[str, set[str]]:
+    """Return what each module imports of the others; a package that it lies in does not count."""
+    return {
+        name: {
+            other for other in module.imports & modules.keys() if not name.startswith(f"{other}.")
+        }
+        for name, module in modules.items()
+    }
+
+
+def test_nothing_imports_itself_by_way_of_others() -> None:
+    assert circle_in(edges_of(product())) is None
+    assert circle_in(edges_of(local_stack())) is None
+
+
+def test_the_rooms_of_the_local_stack_form_no_circle() -> None:
+    def room_of(name: str) -> str:
+        return ".".join(name.split(".")[:3])
+
+    edges: dict[str, set[str]] = {}
+    for name, others in edges_of(local_stack()).items():
+        edges.setdefault(room_of(name), set()).update(map(room_of, others))
+    assert circle_in({room: others - {room} for room, others in edges.items()}) is None
+
+
+@pytest.mark.parametrize(
+    ("edges", "found"),
+    [
+        ({"a": ["b"], "b": ["c"], "c": ["a"]}, "a -> b -> c -> a"),
+        ({"a": ["b", "c"], "b": ["c"], "c": []}, None),
+        ({"a": ["c"], "b": ["b"], "c": []}, "b -> b"),
+    ],
+)
+def test_the_search_for_circles_finds_them(edges: dict[str, list[str]], found: str | None) -> None:
+    assert circle_in(edges) == found
+
+
+# How large each part may be.
+
+MOST_LINES = 160
+MOST_MODULES = 9
+# The exceptions: the protocol of the cancel is about to get a package of its own, which takes
+# three modules out of this one and splits its table from its words. Then both lines go.
+MOST_MODULES_IN = {"cancel_appointment": 12}
+MOST_LINES_IN = {"cancel_appointment/protocol.py": 163}
+MOST_ENTRIES = 16
+
+
+def logical_lines(source: str) -> int:
+    """Count the statements of a module, as ``tokenize`` sees them; docstrings do not count."""
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    lines = sum(token.type == tokenize.NEWLINE for token in tokens)
+    documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    return lines - sum(
+        isinstance(node, documented) and ast.get_docstring(node) is not None
+        for node in ast.walk(ast.parse(source))
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "count"),
+    [
+        ("", 0),
+        ('"""Says what it owns."""\n\nimport ast\n', 1),
+        ("# why\nvalues = (\n    1,\n    2,\n)\n", 1),
+        ('def f() -> int:\n    """Return one."""\n    return 1\n', 2),
+        ("one = 1; two = 2\n", 1),
+    ],
+)
+def test_statements_are_counted_whatever_the_layout(source: str, count: int) -> None:
+    assert logical_lines(source) == count
+
+
+def test_no_module_of_the_product_has_two_jobs() -> None:
+    counts = {
+        str(file.relative_to(REPOSITORY)): logical_lines(file.read_text("utf-8"))
+        for pattern in ("function_app.py", *(f"{folder}/**/*.py" for folder in FOLDERS))
+        for file in REPOSITORY.glob(pattern)
+    }
+    too_long = {
+        name: count for name, count in counts.items() if count > MOST_LINES_IN.get(name, MOST_LINES)
+    }
+    assert too_long == {}
+
+
+def test_no_package_has_more_modules_than_one_can_keep_in_mind() -> None:
+    folders = [
+        folder
+        for root in (*FOLDERS, "infra/local")
+        for folder in (REPOSITORY / root, *(REPOSITORY / root).glob("**/"))
+    ]
+    counts = {
+        str(folder.relative_to(REPOSITORY)): len(
+            {file.name for file in folder.glob("*.py")} - {"__init__.py"}
+        )
+        for folder in folders
+    }
+    assert len(counts) > 15
+    too_many = {
+        name: count
+        for name, count in counts.items()
+        if count > MOST_MODULES_IN.get(name, MOST_MODULES)
+    }
+    assert too_many == {}
+
+
+def test_shared_can_be_seen_at_a_glance() -> None:
+    entries = {entry.name for entry in (REPOSITORY / "shared").iterdir()}
+    assert len(entries - {"__init__.py", "__pycache__"}) <= MOST_ENTRIES
 
 
 # Acting for a user, and acting as the application: two ways that never meet.
@@ -394,14 +580,20 @@ def note(name):
 def audit(event, arguments):
     if not watching:
         return
-    if event.startswith(("socket.", "subprocess.", "_thread.start", "os.system", "os.exec", "os.fork", "os.posix_spawn", "urllib.", "http.client.")):
+    if event.startswith(forbidden):
         seen.append(event)
     if event == "open" and isinstance(arguments[0], str) and not arguments[0].startswith(roots):
         seen.append(f"opens {arguments[0]}")
 
 
+forbidden = (
+    *("socket.", "subprocess.", "urllib.", "http.client."),
+    *("_thread.start", "os.system", "os.exec", "os.fork", "os.posix_spawn"),
+)
 # What is Python's own or installed beside it may be opened: it is where modules are loaded from.
-roots = tuple({os.path.realpath(root) + os.sep for root in (sys.prefix, sys.base_prefix, os.getcwd())} | {sys.prefix + os.sep, sys.base_prefix + os.sep})
+given = (sys.prefix, sys.base_prefix)
+real = map(os.path.realpath, (*given, os.getcwd()))
+roots = tuple({root + os.sep for root in (*given, *real)})
 os.environ = Watched({**os.environ, **dict.fromkeys(ours, "set")})
 sys.addaudithook(audit)
 watching = True

@@ -39,6 +39,8 @@ LATE = (
         "shared.entra.certificate",
         "shared.records.table_store",
         "shared.telemetry.exporters",
+        "shared.telemetry.sampling",
+        "shared.telemetry.spans",
         "shared.instrumented",
     ),
     *("jwt", "cryptography.x509", "standardwebhooks", "azure.data", "azure.core", "opentelemetry"),

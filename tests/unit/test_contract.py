@@ -134,7 +134,7 @@ def _all_causes() -> list[type[FacadeError]]:
         waiting += cause.__subclasses__()
         if cause.__module__.partition(".")[0] in ("shared", "cancel_appointment", "list_bookings"):
             found.append(cause)
-    return sorted(set(found), key=lambda cause: cause.__qualname__)
+    return sorted(set(found) - {errors.Later}, key=lambda cause: cause.__qualname__)
 
 
 def _made(cause: type[FacadeError]) -> FacadeError:

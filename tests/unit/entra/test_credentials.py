@@ -33,9 +33,9 @@ from infra.local.faults import Fault
 from infra.local.server import LocalServer
 from infra.local.stack import LocalStack
 from shared.entra import credentials
-from shared.entra.credentials import Credential, IdentityAnswer, IdentityEndpoint, load_credential
+from shared.entra.credentials import Credential, IdentityEndpoint, load_credential
 from shared.entra.graph_token import GraphToken
-from shared.entra.http import EntraHttp
+from shared.entra.http import EntraAnswer, EntraHttp
 from shared.entra.refusals import CredentialRefused
 from shared.errors import Misconfigured, TokenRejected, UpstreamUnavailable
 from shared.settings import Settings
@@ -585,7 +585,7 @@ def test_many_threads_at_once_ask_the_platform_once(
     with gate_for_all_but_one(monkeypatch) as gate:
 
         class Gated(IdentityEndpoint):
-            def get(self, url: str, **request: Any) -> IdentityAnswer:
+            def get(self, url: str, **request: Any) -> EntraAnswer:
                 assert gate.wait(PATIENCE_S)
                 return super().get(url, **request)
 

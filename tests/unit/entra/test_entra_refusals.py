@@ -1,4 +1,4 @@
-"""Entra's refusals, each from the real HTTP answer through MSAL to the named error that it becomes."""
+"""Entra's refusals: each from the real HTTP answer through MSAL to its named error."""
 
 import json
 import logging
@@ -307,8 +307,8 @@ def test_the_error_alone_is_enough(
     assert type(error) is ERRORS[error_word]
     assert error.upstream == UpstreamAnswer("entra", 400, error_word, "b1f4-trace")
     assert (
-        f"status=400 code={error_word} error={error_word} trace_id=b1f4-trace correlation_id=c2e5-correlation"
-        in log.text
+        f"status=400 code={error_word} error={error_word} trace_id=b1f4-trace "
+        "correlation_id=c2e5-correlation" in log.text
     )
     assert_keeps_quiet(log, error)
 

@@ -631,7 +631,8 @@ class CacheMachine(RuleBasedStateMachine):
     @rule(key=keys, outcome=outcomes, meanwhile=meanwhile, replace=st.booleans())
     def ask_for(self, key: bytes, outcome: object, meanwhile: str, replace: bool) -> None:
         if replace and meanwhile.startswith("replace"):
-            meanwhile = "nothing"  # a replacement joins the one under way: that needs threads, and has tests of its own
+            # A replacement joins the one under way: that needs threads, and has its own tests.
+            meanwhile = "nothing"
         self.call(key, outcome, meanwhile, replace=replace)
 
     @rule(key=keys)

@@ -500,7 +500,9 @@ def test_an_answer_beyond_all_bounds_is_broken_however_good_it_begins(
     stack.entra.faults.add(
         Fault(
             step="token",
-            raw=f"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n{body}",
+            raw=(
+                f"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+            ),
         )
     )
     assert type(worker.refusal(make_caller(stack.entra))) is UpstreamBroken
@@ -517,7 +519,10 @@ UNANSWERED = {
     "not HTTP": Fault(step="token", raw="Contoso must not be told\r\n\r\n"),
     "corrupt gzip": Fault(
         step="token",
-        raw="HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nnope",
+        raw=(
+            "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Encoding: "
+            "gzip\r\nContent-Length: 4\r\n\r\nnope"
+        ),
     ),
 }
 

@@ -291,7 +291,10 @@ def b64(text: str) -> str:
 
 CHALLENGES: dict[str, tuple[str | None, str | None]] = {
     "as Graph sends it": (
-        f'Bearer realm="", authorization_uri="https://a/b", client_id="c", error="insufficient_claims", claims="{STANDARD}"',
+        (
+            'Bearer realm="", authorization_uri="https://a/b", client_id="c", '
+            f'error="insufficient_claims", claims="{STANDARD}"'
+        ),
         CLAIMS,
     ),
     "url-safe": (f'Bearer claims="{URL_SAFE}"', CLAIMS),

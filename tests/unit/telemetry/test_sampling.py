@@ -10,12 +10,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
 from opentelemetry.trace import SpanKind
 
-from shared.telemetry.exporters import (
-    BelowTheHost,
-    OneInTwenty,
-    OpenTelemetryTracing,
-    choose_sampler,
-)
+from shared.telemetry.sampling import OneInTwenty, choose_sampler
+from shared.telemetry.spans import BelowTheHost, OpenTelemetryTracing
 from shared.telemetry.tracing import NO_SPAN, Tracing
 
 OTHERWISE = OneInTwenty(random.random)

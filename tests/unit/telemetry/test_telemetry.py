@@ -65,7 +65,8 @@ def test_a_request_is_one_line_of_names_and_values(
     level, line = only_line(caplog)
     assert level == logging.INFO
     assert line == (
-        "event=request status=200 code=not_found ms=1234.6 requestId=0f8f correlationId=flow-7 tenant=t confirmed=true attempts=2 "
+        "event=request status=200 code=not_found ms=1234.6 requestId=0f8f "
+        "correlationId=flow-7 tenant=t confirmed=true attempts=2 "
         "graph=cancel:-:unanswered:-:500ms,look:404:answered:7b2e:31ms"
     )
 

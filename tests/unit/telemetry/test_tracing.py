@@ -41,9 +41,10 @@ from shared.instrumented import (
 from shared.records.memory_store import MemoryStore
 from shared.records.rules import Begun, Doubt, Finished, Granted, StoreUnavailable, Wanted
 from shared.services import start_telemetry
-from shared.telemetry.exporters import OpenTelemetryMeter, OpenTelemetryTracing
+from shared.telemetry.exporters import OpenTelemetryMeter
 from shared.telemetry.journal import OFF, Journal, Telemetry, tell
 from shared.telemetry.metrics import ACTIVE, DURATION, METRICS, PROBLEMS, Metric, Metrics
+from shared.telemetry.spans import OpenTelemetryTracing
 from shared.telemetry.sums import Sums
 from shared.telemetry.tracing import Attributes
 
@@ -63,11 +64,17 @@ import function_app
 import shared.records.table_store
 
 def foreign():
-    return sorted(name for name in sys.modules if name.startswith(("opentelemetry", "azure.monitor", "google.protobuf")))
+    known = ("opentelemetry", "azure.monitor", "google.protobuf")
+    return sorted(name for name in sys.modules if name.startswith(known))
 
 imported = foreign()
 functions = {f.get_function_name(): f.get_user_function() for f in function_app.app.get_functions()}
-req = func.HttpRequest(method="POST", url="/api/v1/cancel-appointment", headers={"traceparent": sys.argv[1]}, body=b"{}")
+req = func.HttpRequest(
+    method="POST",
+    url="/api/v1/cancel-appointment",
+    headers={"traceparent": sys.argv[1]},
+    body=b"{}",
+)
 context = SimpleNamespace(trace_context=SimpleNamespace(trace_parent=sys.argv[1]))
 answer = asyncio.run(functions["cancel_appointment"](req, context))
 print(json.dumps([json.loads(answer.get_body())["code"], imported, foreign()]))
@@ -344,7 +351,6 @@ def test_a_store_does_what_it_did_and_tells_of_it(world: World) -> None:
     assert store.settle(begun.claim, [Finished("payload")], keep_s=9.0)
     assert world.spans["store settle"].attributes == {"facade.end": "Finished"}
     assert store.settle(begun.claim, [Doubt()], keep_s=9.0) is False
-    store.close()
 
     told = {name: dict(span.attributes or {}) for name, span in world.spans.items()}
     assert told == {

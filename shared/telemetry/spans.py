@@ -1,0 +1,163 @@
+"""Spans through OpenTelemetry.
+
+Owns how spans are opened, and whose trace they belong to. Does *not* decide which requests are
+traced (``sampling.py``), nor where spans go (``exporters.py``).
+
+No library is instrumented: instrumentation would record the addresses of Graph, which hold mail
+addresses, and would hand traces on to everybody. Of the headers of a caller only ``traceparent`` is
+read, by the propagator of the API. Baggage and tracestate are ignored: they are free text, and a
+reader may drop what it does not know (W3C Trace Context, section 6.1).
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Final
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.sdk.trace.sampling import Decision, Sampler
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+    Tracer,
+    format_trace_id,
+    get_current_span,
+    use_span,
+)
+from opentelemetry.trace import Span as OtelSpan
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from shared.telemetry.sampling import OneInTwenty
+from shared.telemetry.tracing import NO_SPAN, Attributes, LeftOut, Span, left_out
+
+_NONE: Final[Attributes] = {}
+_PROPAGATOR: Final = TraceContextTextMapPropagator()
+_IDS: Final = RandomIdGenerator()
+
+
+class OpenTelemetryTracing:
+    """``Tracing`` over a tracer. ``request_kind`` is the kind of the spans of requests.
+
+    What hangs on a request that is not sampled costs no more than with telemetry off.
+    """
+
+    def __init__(self, tracer: Tracer, request_kind: SpanKind) -> None:
+        self._tracer = tracer
+        self._request_kind = request_kind
+
+    def request(
+        self, name: str, traceparent: str | None, attributes: Attributes
+    ) -> AbstractContextManager[Span]:
+        """See ``Tracing.request``.
+
+        What the runtime has attached to the context does not count: it attaches nothing for
+        functions that are not async.
+        """
+        return self._open(name, self._request_kind, attributes, _read(traceparent))
+
+    def span(self, name: str, attributes: Attributes = _NONE) -> AbstractContextManager[Span]:
+        """See ``Tracing.span``."""
+        return NO_SPAN if left_out.get() else self._open(name, SpanKind.INTERNAL, attributes)
+
+    def call(self, name: str, attributes: Attributes = _NONE) -> AbstractContextManager[Span]:
+        """See ``Tracing.call``."""
+        return NO_SPAN if left_out.get() else self._open(name, SpanKind.CLIENT, attributes)
+
+    def headers(self) -> dict[str, str]:
+        """See ``Tracing.headers``."""
+        carrier: dict[str, str] = {}
+        if not left_out.get():
+            _PROPAGATOR.inject(carrier)
+        return {"traceparent": carrier["traceparent"]} if "traceparent" in carrier else {}
+
+    @contextmanager
+    def _open(
+        self, name: str, kind: SpanKind, attributes: Attributes, parent: Context | None = None
+    ) -> Iterator["OpenTelemetrySpan"]:
+        with self._tracer.start_as_current_span(
+            name, parent, kind, attributes, record_exception=False, set_status_on_exception=False
+        ) as started:
+            span = OpenTelemetrySpan(started)
+            token = left_out.set(not started.is_recording())
+            try:
+                yield span
+            except BaseException as error:
+                span.fail(type(error).__name__)
+                raise
+            finally:
+                left_out.reset(token)
+
+
+class BelowTheHost(OpenTelemetryTracing):
+    """Tracing where the Functions host reports each request itself.
+
+    A second report from here would double every count, and the line of the request says the rest.
+    What a request does hangs on the span of the host.
+    """
+
+    def __init__(self, tracer: Tracer, sampler: Sampler) -> None:
+        super().__init__(tracer, SpanKind.INTERNAL)
+        self._sampler = sampler
+
+    def request(
+        self, name: str, traceparent: str | None, attributes: Attributes
+    ) -> AbstractContextManager[Span]:
+        """See ``Tracing.request``."""
+        del attributes
+        if not isinstance(self._sampler, OneInTwenty):
+            return self._hang_on(_read(traceparent), name, by_chance=False)
+        if self._sampler.picks():
+            return self._hang_on(_read(traceparent), name, by_chance=True)
+        return LeftOut(traceparent)
+
+    @contextmanager
+    def _hang_on(self, parent: Context, name: str, *, by_chance: bool) -> Iterator[Span]:
+        given = get_current_span(parent).get_span_context()
+        trace_id = given.trace_id or _IDS.generate_trace_id()  # there is no host on a desk
+        sampled = by_chance or (
+            self._sampler.should_sample(parent, trace_id, name).decision
+            is Decision.RECORD_AND_SAMPLE
+        )
+        hosts = NonRecordingSpan(
+            SpanContext(
+                trace_id,
+                given.span_id or _IDS.generate_span_id(),
+                is_remote=False,
+                trace_flags=TraceFlags(sampled),
+            )
+        )
+        token = left_out.set(not sampled)
+        try:
+            with use_span(hosts):
+                yield OpenTelemetrySpan(hosts)
+        finally:
+            left_out.reset(token)
+
+
+class OpenTelemetrySpan:
+    """``Span`` over a span."""
+
+    def __init__(self, span: OtelSpan) -> None:
+        self._span = span
+
+    @property
+    def trace_id(self) -> str | None:
+        """See ``Span.trace_id``."""
+        return format_trace_id(self._span.get_span_context().trace_id)
+
+    def note(self, attributes: Attributes) -> None:
+        """See ``Span.note``."""
+        self._span.set_attributes(attributes)
+
+    def fail(self, error: str) -> None:
+        """See ``Span.fail``."""
+        self._span.set_attribute("error.type", error)
+        self._span.set_status(Status(StatusCode.ERROR))
+
+
+def _read(traceparent: str | None) -> Context:
+    return _PROPAGATOR.extract({"traceparent": traceparent} if traceparent else {}, Context())
