@@ -9,8 +9,9 @@ import azure.functions as func
 
 @contextmanager
 def _nothing_is_garbage() -> Iterator[None]:
-    """Keep the collector out while modules are imported, and from looking through them ever after:
-    they live as long as the worker.
+    """Keep the collector out while modules are imported.
+
+    It never looks through them afterwards, either: they live as long as the worker.
     """
     enabled = gc.isenabled()
     gc.disable()

@@ -1,5 +1,6 @@
-"""The records of one worker, in memory: their promise ends with the process. Owns what is dropped
-when there is no room. Does *not* own what a record means (``rules.py``).
+"""The records of one worker, in memory: their promise ends with the process.
+
+Owns what is dropped when there is no room. Does *not* own what a record means (``rules.py``).
 """
 
 import itertools
@@ -26,7 +27,7 @@ class MemoryStore:
         self._lock, self._owners = threading.Lock(), itertools.count(1)
         self._held: dict[str, tuple[OrderedDict[str, Record], OrderedDict[str, Record]]] = {}
         self._by_count: defaultdict[int, OrderedDict[str, None]] = defaultdict(OrderedDict)
-        # By keep, oldest first. A table of them all would move each time it is full, and leave holes.
+        # By keep, oldest first. One table of them all would move when it is full, and leave holes.
         self._ages: dict[float, deque[tuple[str, str, Record]]] = {}
         self._forgot: dict[str, float] = {}  # until when, by caller
 

@@ -44,7 +44,7 @@ _KINDS = {
     "bad body": 1,
 }
 _REMEMBERED = 2_000
-# A key that the store has dropped is a new one. Between so many with a key lie half as many requests
+# A key that the store has dropped is a new one. Between so many with a key lie half as many calls
 # as it has room for.
 _KEYED = 800
 _TOLD_AGAIN = {"cancelled": "cancelled+", "not_found": "not_found+", "not_found?": "not_found?+"}

@@ -1,8 +1,8 @@
-"""What the deployment template makes, as Microsoft's compiler evaluates it, and the files around it.
+"""What the deployment template makes, as Microsoft's compiler evaluates it, and what is around it.
 
-The rules stand by subject in ``bicep_posture`` and ``bicep_agreement``. A rule says in words what it
-finds wrong, and nothing where all is well. What is judged are the snapshots in infra/snapshots, which
-needs no compiler; that they are what the template makes is a test of its own, which does.
+The rules stand by subject in ``bicep_posture`` and ``bicep_agreement``. A rule says in words what
+it finds wrong, and nothing where all is well. What is judged are the snapshots in infra/snapshots,
+which needs no compiler; that they are what the template makes is a test of its own, which does.
 """
 
 import copy

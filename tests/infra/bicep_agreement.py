@@ -61,7 +61,7 @@ _NEEDED = frozenset(
 
 
 def settings_are_those_that_are_read(deployment: Deployment) -> Iterator[str]:
-    """Every app setting is read by the service or the platform, and none that is needed is missing."""
+    """Each app setting is read by the service or the platform, and none that is needed is left out."""
     given = deployment.settings
     read = {name.upper() for name in Settings.model_fields}
     for name in given:
@@ -199,7 +199,8 @@ def every_alert_watches_something_real(deployment: Deployment) -> Iterator[str]:
         if window < 2 * every:
             yield f"{name} misses what comes late"
         threshold = f"{at(alert, 'criteria.allOf.0.threshold'):,}"
-        row = rf"^\| `{name}` \| {at(alert, 'severity')} \| [^|]*\b{threshold}\b[^|]* in {window} min \|"
+        severity = at(alert, "severity")
+        row = rf"^\| `{name}` \| {severity} \| [^|]*\b{threshold}\b[^|]* in {window} min \|"
         if not re.search(row, sources()["docs/operations.md"], re.MULTILINE):
             yield f"docs/operations.md does not say when {name} fires, and what to do then"
     crashed = deployment.of("metricAlerts")
@@ -252,7 +253,7 @@ def azd_finds_its_way(files: Sources) -> Iterator[str]:
 
 
 def the_parameters_file_agrees(files: Sources) -> Iterator[str]:
-    """Each parameter comes from one variable of azd, with the template's default, and is explained."""
+    """Each parameter comes from one variable of azd, with the template's default and a word."""
     given = json.loads(files["infra/main.parameters.json"])["parameters"]
     declared = declarations(files[MAIN], "param")
     yield from (f"{name} is in one of the two alone" for name in sorted(set(given) ^ set(declared)))

@@ -76,7 +76,7 @@ def what_is_needed_is_made(deployment: Deployment) -> Iterator[str]:
 
 
 def a_network_closes_the_rest(deployment: Deployment) -> Iterator[str]:
-    """Inside a network everything that holds data answers there alone, and has an endpoint there."""
+    """In a network everything that holds data answers there alone, and has an endpoint there."""
     if not deployment.all("virtualNetworks"):
         return
     closed = {"publicNetworkAccess": "Disabled", "networkAcls.defaultAction": "Deny"}
