@@ -61,7 +61,7 @@ _NEEDED = frozenset(
 
 
 def settings_are_those_that_are_read(deployment: Deployment) -> Iterator[str]:
-    """Each app setting is read by the service or the platform, and none that is needed is left out."""
+    """Each app setting is read by the service or the platform; none that is needed is left out."""
     given = deployment.settings
     read = {name.upper() for name in Settings.model_fields}
     for name in given:
