@@ -13,7 +13,7 @@ from cancel_appointment.protocol.outcome import CancelOutcome
 from cancel_appointment.records import Records
 from cancel_appointment.request import CancelRequest
 from shared.entra.graph_token import GraphToken, GraphTokens
-from shared.errors import FacadeError
+from shared.errors import FacadeError, OutcomeUnknown
 from shared.graph.calls import SHORTEST_CALL_S, Calls
 from shared.graph.endings import Ending, GraphAnswer, Seen, ending
 from shared.identity.principal import Principal
@@ -31,13 +31,17 @@ _LATE_PAUSE_S = 1.0  # at least, after a cancel that may still be under way, bef
 
 @dataclass(slots=True)
 class _Attempt[P: Principal]:
-    """One request under way, used by one thread. ``last_cancel`` is how the last one ended."""
+    """One request under way, used by one thread.
+
+    ``last_cancel`` is how the last one ended; ``asked_s`` the longest wait that Graph asked for.
+    """
 
     request: CancelRequest
     calls: Calls[P]
     known: Known
     last_cancel: Seen | None = None
     unanswered: int = 0
+    asked_s: float = 0.0
 
 
 class Cancellation[P: Principal]:
@@ -92,7 +96,8 @@ class Cancellation[P: Principal]:
             if isinstance(move, CancelOutcome):
                 return move
             if isinstance(move, FacadeError):
-                raise move
+                self._hear(seen, attempt)
+                raise _patient(move, attempt)
             attempt.known = move.known
             step = move.step
             self._make_room(step, seen, attempt, pause=move.pause)
@@ -134,7 +139,7 @@ class Cancellation[P: Principal]:
                 seen = calls.send(step, look, success=200, fresh=True)
         except FacadeError as error:  # of the exchange: what was sent before it was refused
             attempt.known = before
-            raise what_can_be_said(error, before) from error
+            raise _patient(what_can_be_said(error, before), attempt) from error
         # The lease may be over, and another worker may have taken the request.
         overdue = calls.deadline.remaining_s() <= 0
         attempt.known = replace(before, unsure=before.unsure or overdue, renewed=calls.renewed)
@@ -144,20 +149,30 @@ class Cancellation[P: Principal]:
         """Wait before the next call, if it still fits. Errors: what ``give_up`` says."""
         calls, known = attempt.calls, attempt.known
         in_the_way = attempt.last_cancel if step is Step.CANCEL and attempt.last_cancel else seen
-        asked_s = (
-            parse_retry_after(in_the_way.retry_after, self._waiting.now())
-            if isinstance(in_the_way, GraphAnswer)
-            else None
-        )
-        pause_s = (
-            max(asked_s or 0.0, backoff_s(calls.count, self._waiting.random)) if pause else 0.0
-        )
+        asked_s = self._hear(in_the_way, attempt)
+        pause_s = max(asked_s, backoff_s(calls.count, self._waiting.random)) if pause else 0.0
         if step is Step.CANCEL and known.under_way:
             pause_s = max(_LATE_PAUSE_S, pause_s)
         exhausted = calls.count >= _MAX_CALLS or (
             step is Step.CANCEL and attempt.unanswered >= _MAX_UNANSWERED
         )
         if exhausted or calls.deadline.remaining_s() < pause_s + SHORTEST_CALL_S:
-            raise give_up(in_the_way, known, retry_after_s=max(1.0, asked_s or pause_s))
+            told_s = max(1.0, attempt.asked_s or pause_s)
+            raise give_up(in_the_way, known, retry_after_s=told_s)
         if pause_s:
             self._waiting.sleep(pause_s)
+
+    def _hear(self, seen: Seen, attempt: _Attempt[P]) -> float:
+        """Return the wait in seconds that an answer asks for, and keep the longest of all."""
+        if not isinstance(seen, GraphAnswer):
+            return 0.0
+        asked_s = parse_retry_after(seen.retry_after, self._waiting.now()) or 0.0
+        attempt.asked_s = max(attempt.asked_s, asked_s)
+        return asked_s
+
+
+def _patient[P: Principal](error: FacadeError, attempt: _Attempt[P]) -> FacadeError:
+    """Return the error; an outcome that is not known names the longest wait that Graph named."""
+    if isinstance(error, OutcomeUnknown):
+        error.retry_after_s = max(error.retry_after_s, attempt.asked_s)
+    return error

@@ -34,7 +34,7 @@ TABLE: Mapping[Left, Verdict] = {
     Left.BROKEN: Verdict(UpstreamBroken, doubt=True),
     Left.UNDER_WAY: Verdict(OutcomeUnknown, doubt=True),
 }
-_SETTLED = frozenset({404, 410, 409, 412, 423})
+_SETTLED = frozenset({404, 409, 412, 423})
 _BROKEN = frozenset({500, *range(300, 500)}) - {408, 425, 499}
 
 
@@ -86,7 +86,7 @@ def left_by(seen: Seen) -> Left:
     """
     if not isinstance(seen, GraphAnswer):
         return Left.UNDER_WAY
-    if what_is_gone(seen) is not None:
+    if what_is_gone(seen) is not None and seen.status != 410:
         return Left.SETTLED
     if seen.body is Body.PAGE:
         return Left.UNDER_WAY

@@ -37,17 +37,17 @@ def give_up(seen: Seen, known: Known, retry_after_s: float) -> FacadeError:
             )
     if known.left or known.carried:
         return _unknown(upstream, retry_after_s)
-    if isinstance(seen, GraphAnswer):
+    if not isinstance(seen, GraphAnswer):
+        words = "Microsoft Graph could not be reached; nothing was changed."
+    elif seen.status == 429:
         return Throttled(
             "Microsoft Graph asks for fewer requests to this booking business.",
             retry_after_s=retry_after_s,
             upstream=upstream,
         )
-    return UpstreamUnavailable(
-        "Microsoft Graph could not be reached; nothing was changed.",
-        retry_after_s=retry_after_s,
-        upstream=upstream,
-    )
+    else:  # the path was refused, and no time is left for the other spelling of the id
+        words = "There was no time left to ask Microsoft Graph again; nothing was changed."
+    return UpstreamUnavailable(words, retry_after_s=retry_after_s, upstream=upstream)
 
 
 def what_can_be_said(error: FacadeError, known: Known) -> FacadeError:

@@ -27,9 +27,11 @@ def read_claims(value: object) -> str | None:
         parsed = json.loads(value, parse_constant=refuse_constant)
     except (ValueError, RecursionError):
         return None
-    return (
-        json.dumps(parsed, separators=(",", ":")) if isinstance(parsed, dict) and parsed else None
-    )
+    if not isinstance(parsed, dict) or not parsed:
+        return None
+    if not isinstance(parsed.get("access_token", {}), dict):  # MSAL would fail at it
+        return None
+    return json.dumps(parsed, separators=(",", ":"))
 
 
 def explain_challenge(error: InteractionRequired, caller: Caller) -> InteractionRequired:

@@ -136,8 +136,9 @@ class Lanes:
                 ticket.lane.inside.drop(caller)
                 self._all.inside.drop(caller)
                 self._call_next()
-            if not ticket.lane.inside.count + ticket.lane.queue.count:
-                self._lanes.pop(lane, None)
+            empty = not ticket.lane.inside.count + ticket.lane.queue.count
+            if empty and self._lanes.get(lane) is ticket.lane:  # else a newer crowd has the name
+                del self._lanes[lane]
 
     def _enter(self, ticket: _Ticket) -> None:
         ticket.inside = True

@@ -414,6 +414,14 @@ def test_a_look_that_is_refused_beyond_the_deadline_leaves_the_outcome_unknown_u
     assert unknown.value.retry_after_s == 60.0
 
 
+@pytest.mark.parametrize("looked", [DENIED, RESET], ids=["denied", "silent"])
+def test_the_longest_wait_of_all_is_told_where_the_look_does_not_help(looked: Seen) -> None:
+    scene = Scene([GraphAnswer(503, retry_after="120"), *[looked] * 8])
+    with pytest.raises(OutcomeUnknown) as unknown:
+        scene.run()
+    assert unknown.value.retry_after_s == 120.0
+
+
 def test_backoff_grows_with_every_call() -> None:
     scene = Scene([RESET, BROKEN, BROKEN, BROKEN, GONE], chance=1.0)
     assert scene.run() == UNCONFIRMED

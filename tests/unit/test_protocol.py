@@ -147,9 +147,27 @@ OTHER_404S: list[GraphAnswer] = [
     ),
     GraphAnswer(404, Body.JSON),
     GraphAnswer(404, Body.PAGE),
-    GraphAnswer(410, Body.PAGE),
     GraphAnswer(400, codes=("ResourceNotFound",)),
 ]
+
+
+@pytest.mark.parametrize(
+    ("seen", "left"),
+    [
+        (GraphAnswer(410, Body.PAGE), Left.UNDER_WAY),
+        (GraphAnswer(410, codes=("UnknownError",)), Left.BROKEN),
+    ],
+    ids=str,
+)
+def test_a_410_that_names_no_item_is_no_settled_404(seen: GraphAnswer, left: Left) -> None:
+    move = after_cancel(seen, CLEAR)
+    assert isinstance(move, Go)
+    assert move.known.left is left
+
+
+def test_a_path_refused_at_the_end_is_not_called_throttling() -> None:
+    error = give_up(GraphAnswer(400, codes=("BadRequest",)), Known(sent=True), retry_after_s=1.0)
+    assert type(error) is UpstreamUnavailable
 
 
 @pytest.mark.parametrize("seen", OTHER_404S, ids=str)

@@ -522,3 +522,8 @@ def test_the_description_is_not_even_read() -> None:
 def test_every_meaning_has_an_error(meaning: entra_refusals.Meaning) -> None:
     error = entra_refusals._error(meaning, UpstreamAnswer("entra"), None, None, home_tenant=True)
     assert error.reason.endswith(".")
+
+
+@pytest.mark.parametrize("odd", ["null", "[]", '"x"', "1", "true"])
+def test_a_challenge_that_no_client_could_use_is_none(odd: str) -> None:
+    assert read_claims(f'{{"access_token": {odd}}}') is None
