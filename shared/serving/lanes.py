@@ -13,8 +13,8 @@ newcomer.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 from shared.errors import Overloaded
 from shared.identity.principal import Principal
@@ -39,50 +39,30 @@ def personal_lane(principal: Principal) -> Name:
     return "person", principal.tenant_id, principal.object_id
 
 
-class _Held:
-    """Who holds how many of something."""
+class _Place:
+    """A place in a lane for as long as the block runs; to enter it means to wait for it.
 
-    __slots__ = ("by", "count")
+    ``turn`` is done when the wait is over, ``inside`` tells how it ended.
+    """
 
-    def __init__(self) -> None:
-        self.by: dict[Name, int] = {}  # not a Counter, which is slower
-        self.count = 0
+    __slots__ = ("_lanes", "caller", "inside", "lane", "turn", "wait_s")
 
-    def add(self, caller: Name) -> None:
-        self.count += 1
-        self.by[caller] = self.by.get(caller, 0) + 1
-
-    def drop(self, caller: Name) -> None:
-        self.count -= 1
-        self.by[caller] -= 1
-        if not self.by[caller]:
-            del self.by[caller]
-
-    def of(self, caller: Name) -> int:
-        """Return how many one caller holds."""
-        return self.by.get(caller, 0)
-
-    def most(self) -> int:
-        """Return how many the caller holds who holds most."""
-        return max(self.by.values(), default=0)
-
-
-@dataclass(slots=True, eq=False)
-class _Crowd:
-    """Those inside and those waiting: of one lane, or of all."""
-
-    inside: _Held = field(default_factory=_Held)
-    queue: _Held = field(default_factory=_Held)
-
-
-@dataclass(slots=True, eq=False)
-class _Ticket:
-    """One who has come; ``turn`` is done when the wait is over, ``inside`` tells how it ended."""
-
-    caller: Name
-    lane: _Crowd
     turn: asyncio.Future[None]
-    inside: bool = False
+
+    def __init__(self, lanes: "Lanes", caller: Name, lane: Name, wait_s: float) -> None:
+        self._lanes = lanes
+        self.caller, self.lane, self.wait_s = caller, lane, wait_s
+        self.inside = False
+
+    async def __aenter__(self) -> None:
+        try:
+            await self._lanes.come(self)
+        except BaseException:
+            self._lanes.leave(self)
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self._lanes.leave(self)
 
 
 class Lanes:
@@ -95,11 +75,12 @@ class Lanes:
 
     def __init__(self, *, width: int, queue: int, places: int, waiting: int) -> None:
         self._width, self._queue = width, queue
-        self._places, self._waiting = places, waiting
+        self._places, self._most_waiting = places, waiting
         self._strangers = 0
-        self._all = _Crowd()
-        self._lanes: dict[Name, _Crowd] = {}
-        self._tickets: dict[_Ticket, None] = {}  # those who wait, in order of arrival
+        # Who is inside: by name, as often as they are.
+        self._inside: list[Name] = []
+        self._lanes: dict[Name, list[Name]] = {}
+        self._waiting: list[_Place] = []  # whose turn is next comes first
 
     @contextlib.contextmanager
     def stranger(self) -> Iterator[None]:
@@ -107,7 +88,7 @@ class Lanes:
 
         Errors: Overloaded, at once, when there are as many as may be inside and wait.
         """
-        if self._strangers >= self._places + self._waiting:
+        if self._strangers >= self._places + self._most_waiting:
             raise Overloaded("This service has more requests than it can finish in time.")
         self._strangers += 1
         try:
@@ -115,110 +96,103 @@ class Lanes:
         finally:
             self._strangers -= 1
 
-    @contextlib.asynccontextmanager
-    async def place(self, caller: Name, lane: Name, *, wait_s: float) -> AsyncIterator[None]:
-        """Wait for a place in the lane, which is a place among all, too.
+    def place(self, caller: Name, lane: Name, *, wait_s: float) -> _Place:
+        """Return a place in the lane, which is a place among all, too; to be used with ``async``.
 
-        Errors: Overloaded at once when a queue is full, or when the caller holds half of it; later
-        when somebody who has less needs the room, or after ``wait_s`` seconds.
+        Errors of entering it: Overloaded at once when a queue is full, or when the caller holds
+        half of it; later when somebody who has less needs the room, or after ``wait_s`` seconds.
         """
-        turn = asyncio.get_running_loop().create_future()
-        ticket = _Ticket(caller, self._lanes.setdefault(lane, _Crowd()), turn)
-        try:
-            if ticket.lane.inside.count < self._width and self._all.inside.count < self._places:
-                self._enter(ticket)
-            else:
-                await self._wait(ticket, wait_s)
-            yield
-        finally:
-            self._leave_queue(ticket)
-            if ticket.inside:
-                ticket.lane.inside.drop(caller)
-                self._all.inside.drop(caller)
-                self._call_next()
-            empty = not ticket.lane.inside.count + ticket.lane.queue.count
-            if empty and self._lanes.get(lane) is ticket.lane:  # else a newer crowd has the name
-                del self._lanes[lane]
+        return _Place(self, caller, lane, wait_s)
 
-    def _enter(self, ticket: _Ticket) -> None:
-        ticket.inside = True
-        ticket.lane.inside.add(ticket.caller)
-        self._all.inside.add(ticket.caller)
-
-    async def _wait(self, ticket: _Ticket, wait_s: float) -> None:
-        queues = (ticket.lane.queue, self._queue), (self._all.queue, self._waiting)
-        for queue, limit in queues:
-            _check_room(queue, limit, ticket.caller)
-        for queue, limit in queues:
-            if queue.count >= limit:
-                self._send_away_one_of(queue)
-        self._tickets[ticket] = None
-        for queue, _ in queues:
-            queue.add(ticket.caller)
+    async def come(self, place: _Place) -> None:
+        """Let in who finds room, and have all others wait. See ``place``."""
+        if self._has_room(place.lane):
+            self._let_in(place)
+            return
+        self._queue_up(place)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(wait_s):
-                await ticket.turn
-        if not ticket.inside:
+            async with asyncio.timeout(place.wait_s):
+                await place.turn
+        if not place.inside:
             raise Overloaded(_LANE_IS_FULL)
 
-    def _send_away_one_of(self, queue: _Held) -> None:
-        """End the wait of the latest ticket of the caller who has most in this queue."""
-        most = queue.most()
-        for ticket in reversed(self._tickets):
-            if queue in (ticket.lane.queue, self._all.queue) and queue.of(ticket.caller) == most:
-                self._end_wait(ticket)
-                return
+    def leave(self, place: _Place) -> None:
+        """Give up what was come for, wherever it has got to."""
+        if place in self._waiting:
+            self._waiting.remove(place)
+        if place.inside:
+            self._inside.remove(place.caller)
+            self._lanes[place.lane].remove(place.caller)
+            if not self._lanes[place.lane]:
+                del self._lanes[place.lane]
+            self._call_next()
+
+    def _has_room(self, lane: Name) -> bool:
+        return len(self._lanes.get(lane, ())) < self._width and len(self._inside) < self._places
+
+    def _let_in(self, place: _Place) -> None:
+        place.inside = True
+        self._inside.append(place.caller)
+        self._lanes.setdefault(place.lane, []).append(place.caller)
+
+    def _queue_up(self, place: _Place) -> None:
+        in_lane = [one for one in self._waiting if one.lane == place.lane]
+        queues = (in_lane, self._queue), (self._waiting, self._most_waiting)
+        for queue, limit in queues:
+            _check_room([one.caller for one in queue], limit, place.caller)
+        for queue, limit in queues:
+            if len(queue) >= limit:
+                self._send_away_one_of(queue)
+        place.turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(place)
+
+    def _send_away_one_of(self, queue: Sequence[_Place]) -> None:
+        """End the wait of the latest of the caller who has most in this queue."""
+        held = Counter(place.caller for place in queue)
+        most = max(held.values())
+        self._end_wait(next(one for one in reversed(queue) if held[one.caller] == most))
 
     def _call_next(self) -> None:
         """Give the free place to the caller who can use it and holds least; equals take turns."""
-        scarce = self._all.inside.count + 1 >= self._places
+        scarce = len(self._inside) + 1 >= self._places
+        held = Counter(self._inside)
+        in_lane = Counter(one.lane for one in self._waiting)
+        own = Counter((one.lane, one.caller) for one in self._waiting)
 
-        def rank(ticket: _Ticket) -> tuple[int, ...]:
-            lane, caller = ticket.lane, ticket.caller
-            here = lane.inside.of(caller)
+        def rank(place: _Place) -> tuple[int, ...]:
+            lane, caller = place.lane, place.caller
+            here = self._lanes.get(lane, []).count(caller)
             if not scarce:  # then everybody waits for this lane alone
                 return (here,)
-            has_half = here >= _half(self._width) and lane.queue.count > lane.queue.of(caller)
-            return has_half, self._all.inside.of(caller), here
+            has_half = here >= _half(self._width) and in_lane[lane] > own[lane, caller]
+            return has_half, held[caller], here
 
-        able = [
-            ticket
-            for ticket in self._tickets
-            if ticket.lane.inside.count < self._width and not ticket.turn.done()
-        ]
+        able = [one for one in self._waiting if self._has_room(one.lane) and not one.turn.done()]
         if not able:
             return
         called = min(able, key=rank)
-        self._enter(called)
+        self._let_in(called)
         self._end_wait(called)
-        for ticket in [
-            one for one in self._tickets if (one.caller, one.lane) == (called.caller, called.lane)
-        ]:
-            self._tickets[ticket] = self._tickets.pop(ticket)  # to the end
+        # The others of this caller in this lane go behind all who wait.
+        self._waiting.sort(key=lambda one: (one.caller, one.lane) == (called.caller, called.lane))
 
-    def _end_wait(self, ticket: _Ticket) -> None:
-        self._leave_queue(ticket)
-        if not ticket.turn.done():
-            ticket.turn.set_result(None)
-
-    def _leave_queue(self, ticket: _Ticket) -> None:
-        if ticket in self._tickets:
-            del self._tickets[ticket]
-            ticket.lane.queue.drop(ticket.caller)
-            self._all.queue.drop(ticket.caller)
+    def _end_wait(self, place: _Place) -> None:
+        self._waiting.remove(place)
+        if not place.turn.done():
+            place.turn.set_result(None)
 
 
-def _check_room(queue: _Held, limit: int, caller: Name) -> None:
-    """Check that the caller may wait. Errors: Overloaded.
+def _check_room(queue: Sequence[Name], limit: int, caller: Name) -> None:
+    """Check that the caller may wait with those in this queue. Errors: Overloaded.
 
     A caller may not wait who holds half of a queue in which others wait. Nobody may wait in a full
     queue in which no other holds more than they would.
     """
-    own = queue.of(caller)
-    others_wait = queue.count > own
-    if others_wait and own >= _half(limit):
+    held = Counter(queue)
+    own = held[caller]
+    if len(queue) > own >= _half(limit):
         raise Overloaded(_LANE_IS_FULL)
-    if queue.count >= limit and queue.most() <= own + 1:
+    if len(queue) >= limit and max(held.values(), default=0) <= own + 1:
         raise Overloaded(_LANE_IS_FULL)
 
 

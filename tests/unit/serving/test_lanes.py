@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -77,9 +78,7 @@ def run(
         await scene(lanes, crowd)
         while crowd.inside:
             await crowd.leave(crowd.inside[0])
-        assert lanes._lanes == {}
-        assert (lanes._all.inside.count, lanes._all.queue.count, len(lanes._tickets)) == (0, 0, 0)
-        assert not lanes._all.inside.by
+        assert (lanes._lanes, lanes._inside, lanes._waiting) == ({}, [], [])
         return lanes
 
     return asyncio.run(play())
@@ -357,10 +356,11 @@ def test_a_chaos_of_arrivals_ends_and_cancellations_loses_no_place() -> None:
                 async with lanes.place(
                     (f"{caller}",), (f"{chance.randrange(5)}",), wait_s=chance.random() / 100
                 ):
-                    assert all(lane.inside.count <= 3 for lane in lanes._lanes.values())
-                    assert all(lane.queue.count <= 4 for lane in lanes._lanes.values())
-                    assert lanes._all.inside.count <= 6
-                    assert lanes._all.queue.count <= 9
+                    assert all(len(inside) <= 3 for inside in lanes._lanes.values())
+                    waiting = Counter(place.lane for place in lanes._waiting)
+                    assert all(count <= 4 for count in waiting.values())
+                    assert len(lanes._inside) <= 6
+                    assert len(lanes._waiting) <= 9
                     await asyncio.sleep(chance.random() / 500)
 
         tasks = []
