@@ -1,33 +1,25 @@
 """One request from arrival to answer.
 
-Owns on which threads it runs, how long it may take, its lanes, and the one catch-all: there is
-always an answer of the contract. Does *not* know Azure Functions, nor what any operation does.
+Owns the order of its steps, and the one catch-all: there is always an answer of the contract, and a
+line about it. Does *not* know Azure Functions, nor what any operation does.
 """
 
-import asyncio
-import contextlib
-import contextvars
 import math
 import time
+import uuid
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from shared.errors import FacadeError, Overloaded, RequestInvalid, UpstreamUnavailable
+from shared.errors import FacadeError, RequestInvalid, UpstreamUnavailable
 from shared.identity.principal import Principal
 from shared.lazy import Lazy
-from shared.services import Services
+from shared.services import Services, build_services, start_telemetry
 from shared.serving.lanes import Lanes, Name, personal_lane
 from shared.serving.problems import Reply, problem
-from shared.telemetry.journal import OFF, Journal, Telemetry
+from shared.serving.threads import SHARE_FOR_WAITING, on_thread
+from shared.telemetry.journal import OFF, Journal, Telemetry, read_correlation_id
 from shared.transport.deadline import Deadline
-
-# How far a thread may overrun its deadline before the caller gets an answer without it. Within the
-# reserve of Services.deadline.
-_BACKSTOP_S = 0.4
-# The share of the remaining time that a request may wait for its lane, or for a thread.
-_SHARE_FOR_WAITING = 0.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,208 +74,155 @@ class Operation[W: Work](Protocol):
         ...
 
 
-async def serve[W: Work](
-    operation: Lazy[Operation[W]],
-    services: Lazy[Services],
-    lanes: Lazy[Lanes],
-    telemetry: Lazy[Telemetry],
-    incoming: Incoming,
-    journal: Journal,
-    *,
-    within_s: float = math.inf,
-) -> Reply:
-    """Answer a request; raises nothing.
+class Worker:
+    """What all requests of a worker share, each built on first use, outside the event loop."""
 
-    ``operation``, ``services`` and ``telemetry`` are built on first use, outside the event loop.
-    ``within_s`` is how long callers of this route wait, if that is less than the limit for all
-    routes. It counts from here, so the time for building comes out of it.
-    """
-    arrived_at = time.monotonic()
-    told = telemetry.if_built() or await _start(telemetry)
-    journal.metrics = told.metrics
-    told.metrics.arrived(journal.action)
-    attributes = {
-        "faas.trigger": "http",
-        "facade.action": journal.action,
-        "facade.request_id": journal.request_id,
-    }
-    with (
-        journal.collecting(),
-        told.tracing.request(f"request {journal.action}", incoming.traceparent, attributes) as span,
-    ):
-        journal.note(trace=span.trace_id)
-        reply = await _reply(operation, services, lanes, incoming, journal, arrived_at, within_s)
-        span.note({"http.response.status_code": reply.status, "facade.code": reply.code})
-        if reply.status >= 500:
-            span.fail(reply.code)
-    return reply
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        self.telemetry: Lazy[Telemetry] = Lazy(lambda: start_telemetry(environment))
+        self.services: Lazy[Services] = Lazy(self._start)
+        self.lanes: Lazy[Lanes] = Lazy(self._open_lanes)
 
+    def _start(self) -> Services:
+        services = build_services(self._environment, self.telemetry.get())
+        services.warm()
+        return services
 
-async def _start(telemetry: Lazy[Telemetry]) -> Telemetry:
-    """Start telemetry.
-
-    The services need it, too, and report what keeps it from starting.
-    """
-    try:
-        return await telemetry.aside()
-    except Exception:  # noqa: BLE001 - raised again where the services are built
-        return OFF
-
-
-async def _reply[W: Work](
-    operation: Lazy[Operation[W]],
-    services: Lazy[Services],
-    lanes: Lazy[Lanes],
-    incoming: Incoming,
-    journal: Journal,
-    arrived_at: float,
-    within_s: float,
-) -> Reply:
-    accept = incoming.headers.get("accept")
-    authorization_uri: str | None = None
-    try:
-        built = await services.aside()
-        authorization_uri = built.authorization_uri
-        deadline = built.deadline(within_s, arrived_at=arrived_at)
-        return await _answer(
-            await operation.aside(), built, lanes.get(), incoming, journal, deadline
+    def _open_lanes(self) -> Lanes:
+        """As many may wait for one mailbox as there are threads, and three times as many in all."""
+        settings = self.services.get().settings
+        return Lanes(
+            width=settings.max_concurrency_per_business,
+            queue=settings.max_concurrency,
+            places=settings.max_concurrency,
+            waiting=settings.max_concurrency * 3,
         )
-    except FacadeError as error:
-        journal.cause = type(error).__name__
-        fields = error.fields if isinstance(error, RequestInvalid) else None
-        journal.note(reason=error.reason, fields=fields, entra=_entra_said(error))
+
+
+class Route[W: Work]:
+    """Answers the requests of one route.
+
+    ``action`` names it in the log. ``build`` makes its operation once per worker, on first use.
+    ``within_s`` is how long its callers wait at most, in seconds, if that may be less than
+    REQUEST_DEADLINE_SECONDS.
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        action: str,
+        build: Callable[[Services], Operation[W]],
+        *,
+        within_s: float = math.inf,
+    ) -> None:
+        self._worker = worker
+        self._action = action
+        self._within_s = within_s
+        self._operation: Lazy[Operation[W]] = Lazy(lambda: build(worker.services.get()))
+
+    async def answer(self, incoming: Incoming) -> Reply:
+        """Answer a request; raises nothing. Its time begins here, before anything is built."""
+        correlation_id = read_correlation_id(incoming.headers.get("x-correlation-id"))
+        journal = Journal(str(uuid.uuid4()), time.monotonic, correlation_id, self._action)
+        told = self._worker.telemetry.if_built() or await self._start_telemetry()
+        journal.metrics = told.metrics
+        told.metrics.arrived(self._action)
+        attributes = {
+            "faas.trigger": "http",
+            "facade.action": self._action,
+            "facade.request_id": journal.request_id,
+        }
+        with (
+            journal.collecting(),
+            told.tracing.request(
+                f"request {self._action}", incoming.traceparent, attributes
+            ) as span,
+        ):
+            journal.note(trace=span.trace_id)
+            reply = await self._reply(incoming, journal)
+            span.note({"http.response.status_code": reply.status, "facade.code": reply.code})
+            if reply.status >= 500:
+                span.fail(reply.code)
+        journal.write(reply.status, reply.code)
+        if correlation_id is None:
+            return reply
+        return replace(reply, headers={**reply.headers, "x-correlation-id": correlation_id})
+
+    async def _start_telemetry(self) -> Telemetry:
+        try:
+            return await self._worker.telemetry.aside()
+        except Exception:  # noqa: BLE001 - raised again where the services are built
+            return OFF
+
+    async def _reply(self, incoming: Incoming, journal: Journal) -> Reply:
+        authorization_uri: str | None = None
+        failure: FacadeError | None = None
+        try:
+            services = await self._worker.services.aside()
+            authorization_uri = services.authorization_uri
+            operation = await self._operation.aside()
+            deadline = services.deadline(self._within_s, arrived_at=journal.started_at)
+            work = await self._admit(operation, services, incoming, journal, deadline)
+            return await self._carry_out(operation, services, work, journal, deadline)
+        except FacadeError as error:
+            failure = error
+            journal.cause = type(error).__name__
+            fields = error.fields if isinstance(error, RequestInvalid) else None
+            journal.note(reason=error.reason, fields=fields, entra=_entra_said(error))
+        except Exception as error:  # noqa: BLE001
+            # The one catch-all: a bug of ours gets an answer of the contract, too.
+            journal.bug(error)
         return problem(
-            error, journal.request_id, accept=accept, authorization_uri=authorization_uri
-        )
-    except Exception as error:  # noqa: BLE001
-        # The one catch-all: a bug of ours gets an answer of the contract, too.
-        journal.bug(error)
-        return problem(None, journal.request_id, accept=accept, authorization_uri=authorization_uri)
-
-
-def open_lanes(services: Services) -> Lanes:
-    """Return the lanes that the settings ask for.
-
-    As many requests as there are threads may wait for one mailbox, and three times as many in all.
-    """
-    settings = services.settings
-    return Lanes(
-        width=settings.max_concurrency_per_business,
-        queue=settings.max_concurrency,
-        places=settings.max_concurrency,
-        waiting=settings.max_concurrency * 3,
-    )
-
-
-async def _answer[W: Work](
-    operation: Operation[W],
-    services: Services,
-    lanes: Lanes,
-    incoming: Incoming,
-    journal: Journal,
-    deadline: Deadline,
-) -> Reply:
-    work = await _admit(operation, services, lanes, incoming, journal, deadline)
-    caller, wait_s = personal_lane(work.caller), deadline.remaining_s() * _SHARE_FOR_WAITING
-    async with lanes.place(caller, work.lane, wait_s=wait_s):
-        return await _on_thread(
-            services.threads,
-            lambda: operation.carry_out(work, deadline, journal),
-            deadline,
-            journal,
-            too_late=operation.too_late,
+            failure,
+            journal.request_id,
+            accept=incoming.headers.get("accept"),
+            authorization_uri=authorization_uri,
         )
 
+    async def _admit(
+        self,
+        operation: Operation[W],
+        services: Services,
+        incoming: Incoming,
+        journal: Journal,
+        deadline: Deadline,
+    ) -> W:
+        with services.telemetry.tracing.span("admit"):
+            # A known caller costs less here than the way to a thread and back.
+            work = operation.admit_at_once(incoming, journal)
+            if work is not None:
+                return work
+            with self._worker.lanes.get().stranger():
+                return await on_thread(
+                    services.doorkeepers,
+                    lambda: operation.admit(incoming, journal),
+                    deadline,
+                    journal,
+                    too_late=lambda: UpstreamUnavailable("Entra could not be reached in time."),
+                )
 
-async def _admit[W: Work](
-    operation: Operation[W],
-    services: Services,
-    lanes: Lanes,
-    incoming: Incoming,
-    journal: Journal,
-    deadline: Deadline,
-) -> W:
-    with services.telemetry.tracing.span("admit"):
-        # A known caller costs less here than the way to a thread and back.
-        work = operation.admit_at_once(incoming, journal)
-        if work is not None:
-            return work
-        with lanes.stranger():
-            return await _on_thread(
-                services.doorkeepers,
-                lambda: operation.admit(incoming, journal),
+    async def _carry_out(
+        self,
+        operation: Operation[W],
+        services: Services,
+        work: W,
+        journal: Journal,
+        deadline: Deadline,
+    ) -> Reply:
+        caller, wait_s = personal_lane(work.caller), deadline.remaining_s() * SHARE_FOR_WAITING
+        async with self._worker.lanes.get().place(caller, work.lane, wait_s=wait_s):
+            return await on_thread(
+                services.threads,
+                lambda: operation.carry_out(work, deadline, journal),
                 deadline,
                 journal,
-                too_late=lambda: UpstreamUnavailable("Entra could not be reached in time."),
+                too_late=operation.too_late,
             )
-
-
-async def _on_thread[T](
-    threads: ThreadPoolExecutor,
-    work: Callable[[], T],
-    deadline: Deadline,
-    journal: Journal,
-    *,
-    too_late: Callable[[], FacadeError],
-) -> T:
-    """Run on the service's own threads.
-
-    Errors: those of ``work``; Overloaded when no thread was free in time, and then the work never
-    begins. After the deadline the caller gets ``too_late`` and the thread goes on: its records stay
-    true, and a metric tells how it ended.
-    """
-    job = threads.submit(contextvars.copy_context().run, work)
-    try:
-        await _end_of(job, deadline.remaining_s() * _SHARE_FOR_WAITING)
-    finally:
-        never_begun = job.cancel()  # False once it runs: a thread cannot be stopped
-    if never_begun:
-        raise Overloaded("This service has more requests than it can finish in time.")
-    if not job.done():
-        await _end_of(job, deadline.remaining_s() + _BACKSTOP_S)
-    if not job.done():
-        job.add_done_callback(
-            lambda late: journal.metrics.ended_late(journal.action, _ending_of(late))
-        )
-        raise too_late()
-    return job.result()
-
-
-async def _end_of[T](job: Future[T], within_s: float) -> None:
-    """Wait until the job has ended or ``within_s`` (seconds) are over.
-
-    ``asyncio.wait`` on a wrapped future does the same at three times the cost.
-    """
-    loop = asyncio.get_running_loop()
-    woken = loop.create_future()
-
-    def tell(_: Future[T]) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed, so nobody waits any more
-            loop.call_soon_threadsafe(_wake, woken)
-
-    timer = loop.call_later(within_s, _wake, woken)
-    job.add_done_callback(tell)
-    try:
-        await woken
-    finally:
-        timer.cancel()
-
-
-def _wake(woken: asyncio.Future[None]) -> None:
-    if not woken.done():
-        woken.set_result(None)
-
-
-def _ending_of[T](late: Future[T]) -> str:
-    error = late.exception()
-    return "done" if error is None else type(error).__name__
 
 
 def _entra_said(error: FacadeError) -> str | None:
     """Name what Entra answered, for the log; each call of Graph has its own note."""
     said = error.upstream
-    return (
-        f"{said.status}:{said.code}:{said.request_id}"
-        if said is not None and said.service == "entra"
-        else None
-    )
+    if said is None or said.service != "entra":
+        return None
+    return f"{said.status}:{said.code}:{said.request_id}"

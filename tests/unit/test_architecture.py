@@ -265,7 +265,7 @@ OWNERS: dict[str, set[str]] = {
     "http.HTTPStatus": {"shared.serving.problems"},
     "os": {"shared.serving.endpoint"},
     "random": {"shared.transport.waiting"},
-    "asyncio": {"shared.serving.requests", "shared.serving.lanes", "shared.lazy"},
+    "asyncio": {"shared.serving.threads", "shared.serving.lanes", "shared.lazy"},
     "shared.serving.endpoint": {f"{folder}.triggers" for folder in (*CAPABILITIES, DESCRIBING)},
     "cancel_appointment.contract": {"cancel_appointment.operation", "cancel_appointment.published"},
     "list_bookings.contract": {"list_bookings.operation", "list_bookings.published"},

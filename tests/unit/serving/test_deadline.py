@@ -15,7 +15,7 @@ from shared.services import Services, build_services
 from shared.serving import requests
 from shared.serving.lanes import Name
 from shared.serving.problems import Reply
-from shared.serving.requests import Incoming, open_lanes, serve
+from shared.serving.requests import Incoming, Route, Worker
 from shared.telemetry.journal import OFF, Journal
 from shared.transport.deadline import Deadline
 
@@ -77,18 +77,12 @@ def test_what_is_built_first_is_built_at_the_expense_of_the_deadline(
         clock[0] += build_s if name == slow else 0.0
         return what
 
+    worker = Worker({})
     services: Lazy[Services] = Lazy(lambda: built("services", build_services(ENVIRONMENT)))
-    reply = asyncio.run(
-        serve(
-            Lazy(lambda: built("operation", operation)),
-            services,
-            Lazy(lambda: open_lanes(services.get())),
-            Lazy(lambda: built("telemetry", OFF)),
-            Incoming({}),
-            Journal("r-0", lambda: 0.0, None, "cancel"),
-            within_s=within_s,
-        )
-    )
+    monkeypatch.setattr(worker, "services", services)
+    monkeypatch.setattr(worker, "telemetry", Lazy(lambda: built("telemetry", OFF)))
+    route = Route(worker, "cancel", lambda _: built("operation", operation), within_s=within_s)
+    reply = asyncio.run(route.answer(Incoming({})))
     assert reply.status == 200
     assert operation.given_s == pytest.approx(given_s)
     services.get().threads.shutdown()
