@@ -5,7 +5,9 @@ The grammar is RFC 9110's (5.6.6, 8.3.1 and 12.5.1). Owns how to take such a hea
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 _LONGEST = 2000  # characters; no client needs more, and a longer header is not read at all
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - a rule of HTTP's grammar
@@ -30,15 +32,18 @@ class MediaType:
         return [value.lower() for name, value in self.parameters if name == parameter]
 
 
-def read_media_types(header: str | None) -> list[MediaType | None]:
+def read_media_types(header: str | None) -> Sequence[MediaType | None]:
     """Return the entries of a header, None for each that is not of RFC 9110's form.
 
     Empty entries and empty parameters are ignored, as the RFC asks of a reader.
     """
-    if header is None or len(header) > _LONGEST:
-        return []
+    return () if header is None or len(header) > _LONGEST else _read(header)
+
+
+@lru_cache(maxsize=64)  # a few clients say the same again and again
+def _read(header: str) -> tuple[MediaType | None, ...]:
     entries = (entry.strip(" \t") for entry in _ENTRIES.findall(header))
-    return [_media_type(entry) for entry in entries if entry]
+    return tuple(_media_type(entry) for entry in entries if entry)
 
 
 def _media_type(entry: str) -> MediaType | None:
