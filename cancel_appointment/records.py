@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from cancel_appointment.protocol.outcome import CancelOutcome, Missing, Outcome
 from cancel_appointment.request import CancelRequest
@@ -93,7 +94,7 @@ class Records:
         Errors: IdempotencyKeyReused; RequestInProgress when the same request is still running after
         a short wait.
         """
-        who = digest("caller", caller.tenant_id, caller.object_id).hex()
+        who = _who(caller.tenant_id, caller.object_id)
         nature = _nature_of(caller, request)
         # By nature there is one request only: another message does not make it another.
         wanted = [Wanted(nature, fingerprint="")]
@@ -224,6 +225,11 @@ class Unrecorded:
             [(most, _)] = Counter(caller for caller, _ in self._until).most_common(1)
             self._forgotten_until[most] = now + self._keep_s
             self._until = {what: until for what, until in self._until.items() if what[0] != most}
+
+
+@lru_cache(maxsize=1024)  # callers come again
+def _who(tenant_id: str, object_id: str) -> str:
+    return digest("caller", tenant_id, object_id).hex()
 
 
 def _nature_of(caller: Principal, request: CancelRequest) -> str:

@@ -11,6 +11,7 @@ worker died: it is in doubt, too. A request may want several records; they are b
 together, all or none.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -19,6 +20,7 @@ from typing import Protocol
 # How soon it pays to ask again about a running record. A cancel takes well under a second, a lease
 # lasts much longer.
 POLL_HINT_S = 1.0
+_HASH = re.compile(r"[0-9a-f]{64}")
 
 
 class StoreUnavailable(Exception):
@@ -300,11 +302,8 @@ def require_hashes(caller: str, wanted: Sequence[Wanted]) -> None:
     Errors: ValueError.
     """
     for text in (caller, *(want.key for want in wanted)):
-        if len(text) != 64 or not _HEX.issuperset(text):
+        if not _HASH.fullmatch(text):
             raise ValueError("a caller and a key must each be a SHA-256 in lower-case hex")
-
-
-_HEX = frozenset("0123456789abcdef")
 
 
 def _alive(record: Record | None, now: float) -> Record | None:
