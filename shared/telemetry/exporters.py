@@ -12,7 +12,8 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Meter, Observation
+from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Observation
+from opentelemetry.metrics import Meter as OtelMeter
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 from opentelemetry.sdk.metrics.export import (
     ConsoleMetricExporter,
@@ -32,7 +33,7 @@ from opentelemetry.trace import SpanKind
 from shared.errors import Misconfigured
 from shared.settings import TelemetrySettings
 from shared.telemetry.journal import Telemetry
-from shared.telemetry.metrics import ACTIVE, METRICS, Metric, Metrics
+from shared.telemetry.metrics import ACTIVE, METRICS, Meter, Metric, Metrics
 from shared.telemetry.sampling import OneInTwenty, choose_sampler
 from shared.telemetry.spans import BelowTheHost, OpenTelemetryTracing
 from shared.telemetry.sums import Sums
@@ -77,14 +78,14 @@ def open_telemetry(settings: TelemetrySettings, environment: Mapping[str, str]) 
     )
 
 
-class OpenTelemetryMeter:
-    """``Meter`` over a meter.
+class OpenTelemetryMeter(Meter):
+    """``Meter`` over a meter of OpenTelemetry.
 
     A request adds its numbers up (``Sums``); OpenTelemetry is given them when it collects, on its
     own thread, because there each of them costs as much as ten of these.
     """
 
-    def __init__(self, meter: Meter) -> None:
+    def __init__(self, meter: OtelMeter) -> None:
         self._sums = Sums()
         self._instruments = {
             metric.name: _make(meter, metric) for metric in METRICS if metric is not ACTIVE
@@ -108,7 +109,7 @@ class OpenTelemetryMeter:
         return (Observation(level, attributes) for attributes, level in self._sums.levels())
 
 
-def _make(meter: Meter, metric: Metric) -> Counter | Histogram:
+def _make(meter: OtelMeter, metric: Metric) -> Counter | Histogram:
     if metric.kind == "counter":
         return meter.create_counter(metric.name, metric.unit, metric.description)
     return meter.create_histogram(

@@ -20,8 +20,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
-from shared.telemetry.metrics import Event, Metrics, NoMeter
-from shared.telemetry.tracing import NoTracing, Tracing
+from shared.telemetry.metrics import Event, Meter, Metrics
+from shared.telemetry.tracing import Tracing
 
 _log = logging.getLogger("facade.request")
 _WORDS = {True: "true", False: "false"}
@@ -42,7 +42,7 @@ class Telemetry:
     metrics: Metrics
 
 
-OFF = Telemetry(NoTracing(), Metrics(NoMeter()))
+OFF = Telemetry(Tracing(), Metrics(Meter()))
 
 
 @dataclass(slots=True)

@@ -1,12 +1,12 @@
 """Metrics: what is counted and timed, under which names, and by what it can be split.
 
 Owns names, units and attributes, so that a dashboard has one place to look them up. Does *not* know
-OpenTelemetry (``open_telemetry.py``). Every attribute has few values: no id, no person, no mailbox,
+OpenTelemetry (``exporters.py``). Every attribute has few values: no id, no person, no mailbox,
 no text of anybody.
 """
 
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Final, Literal
 
 from shared.telemetry.tracing import Attributes
 
@@ -124,19 +124,11 @@ METRICS: Final = (
 )
 
 
-class Meter(Protocol):
-    """Takes measurements; safe for all threads, raises nothing."""
+class Meter:
+    """Takes measurements; safe for all threads, raises nothing. This one keeps nothing."""
 
     def record(self, metric: Metric, value: float, attributes: Attributes) -> None:
         """Count ``value``, or add it to a distribution."""
-        ...
-
-
-class NoMeter:
-    """Telemetry is off: nothing is kept."""
-
-    def record(self, metric: Metric, value: float, attributes: Attributes) -> None:
-        """See ``Meter.record``."""
 
 
 class Metrics:

@@ -9,9 +9,11 @@ read, by the propagator of the API. Baggage and tracestate are ignored: they are
 reader may drop what it does not know (W3C Trace Context, section 6.1).
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Final
+from contextvars import ContextVar
+from typing import Final, Self
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
@@ -32,14 +34,15 @@ from opentelemetry.trace import Span as OtelSpan
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from shared.telemetry.sampling import OneInTwenty
-from shared.telemetry.tracing import NO_SPAN, Attributes, LeftOut, Span, left_out
+from shared.telemetry.tracing import NO_SPAN, Attributes, Span, Tracing
 
-_NONE: Final[Attributes] = {}
+_left_out: ContextVar[bool] = ContextVar("left_out", default=False)
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
 _IDS: Final = RandomIdGenerator()
 
 
-class OpenTelemetryTracing:
+class OpenTelemetryTracing(Tracing):
     """``Tracing`` over a tracer. ``request_kind`` is the kind of the spans of requests.
 
     What hangs on a request that is not sampled costs no more than with telemetry off.
@@ -59,18 +62,18 @@ class OpenTelemetryTracing:
         """
         return self._open(name, self._request_kind, attributes, _read(traceparent))
 
-    def span(self, name: str, attributes: Attributes = _NONE) -> AbstractContextManager[Span]:
+    def span(self, name: str) -> AbstractContextManager[Span]:
         """See ``Tracing.span``."""
-        return NO_SPAN if left_out.get() else self._open(name, SpanKind.INTERNAL, attributes)
+        return NO_SPAN if _left_out.get() else self._open(name, SpanKind.INTERNAL, {})
 
-    def call(self, name: str, attributes: Attributes = _NONE) -> AbstractContextManager[Span]:
+    def call(self, name: str, attributes: Attributes) -> AbstractContextManager[Span]:
         """See ``Tracing.call``."""
-        return NO_SPAN if left_out.get() else self._open(name, SpanKind.CLIENT, attributes)
+        return NO_SPAN if _left_out.get() else self._open(name, SpanKind.CLIENT, attributes)
 
     def headers(self) -> dict[str, str]:
         """See ``Tracing.headers``."""
         carrier: dict[str, str] = {}
-        if not left_out.get():
+        if not _left_out.get():
             _PROPAGATOR.inject(carrier)
         return {"traceparent": carrier["traceparent"]} if "traceparent" in carrier else {}
 
@@ -82,14 +85,14 @@ class OpenTelemetryTracing:
             name, parent, kind, attributes, record_exception=False, set_status_on_exception=False
         ) as started:
             span = OpenTelemetrySpan(started)
-            token = left_out.set(not started.is_recording())
+            token = _left_out.set(not started.is_recording())
             try:
                 yield span
             except BaseException as error:
                 span.fail(type(error).__name__)
                 raise
             finally:
-                left_out.reset(token)
+                _left_out.reset(token)
 
 
 class BelowTheHost(OpenTelemetryTracing):
@@ -112,7 +115,7 @@ class BelowTheHost(OpenTelemetryTracing):
             return self._hang_on(_read(traceparent), name, by_chance=False)
         if self._sampler.picks():
             return self._hang_on(_read(traceparent), name, by_chance=True)
-        return LeftOut(traceparent)
+        return _LeftOut(traceparent)
 
     @contextmanager
     def _hang_on(self, parent: Context, name: str, *, by_chance: bool) -> Iterator[Span]:
@@ -130,15 +133,15 @@ class BelowTheHost(OpenTelemetryTracing):
                 trace_flags=TraceFlags(sampled),
             )
         )
-        token = left_out.set(not sampled)
+        token = _left_out.set(not sampled)
         try:
             with use_span(hosts):
                 yield OpenTelemetrySpan(hosts)
         finally:
-            left_out.reset(token)
+            _left_out.reset(token)
 
 
-class OpenTelemetrySpan:
+class OpenTelemetrySpan(Span):
     """``Span`` over a span."""
 
     def __init__(self, span: OtelSpan) -> None:
@@ -157,6 +160,30 @@ class OpenTelemetrySpan:
         """See ``Span.fail``."""
         self._span.set_attribute("error.type", error)
         self._span.set_status(Status(StatusCode.ERROR))
+
+
+class _LeftOut(Span):
+    """The span of a request that is not sampled.
+
+    It knows its trace, for the line of the request. It marks its context, so that what hangs on it
+    costs next to nothing.
+    """
+
+    def __init__(self, traceparent: str | None) -> None:
+        given = _TRACEPARENT.fullmatch(traceparent or "")
+        self._trace_id = given[1] if given else None
+
+    @property
+    def trace_id(self) -> str | None:
+        """See ``Span.trace_id``."""
+        return self._trace_id
+
+    def __enter__(self) -> Self:
+        self._token = _left_out.set(True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _left_out.reset(self._token)
 
 
 def _read(traceparent: str | None) -> Context:

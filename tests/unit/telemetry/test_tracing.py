@@ -43,7 +43,7 @@ from shared.records.rules import Begun, Doubt, Finished, Granted, StoreUnavailab
 from shared.services import start_telemetry
 from shared.telemetry.exporters import OpenTelemetryMeter
 from shared.telemetry.journal import OFF, Journal, Telemetry, tell
-from shared.telemetry.metrics import ACTIVE, DURATION, METRICS, PROBLEMS, Metric, Metrics
+from shared.telemetry.metrics import ACTIVE, DURATION, METRICS, PROBLEMS, Meter, Metric, Metrics
 from shared.telemetry.spans import OpenTelemetryTracing
 from shared.telemetry.sums import Sums
 from shared.telemetry.tracing import Attributes
@@ -112,7 +112,7 @@ def test_off_is_the_default_and_hands_nothing_on() -> None:
     with (
         tracing.request("request", f"00-{TRACE}-{SPAN}-01", {}) as request,
         tracing.span("a") as step,
-        tracing.call("b") as call,
+        tracing.call("b", {}) as call,
     ):
         for span in (request, step, call):
             span.note({"a": 1})
@@ -217,7 +217,7 @@ def id_of(span: ReadableSpan) -> str:
 
 
 def test_spans_hang_on_one_another_and_the_first_on_the_caller(world: World) -> None:
-    with world.request(), world.tracing.span("step"), world.tracing.call("call"):
+    with world.request(), world.tracing.span("step"), world.tracing.call("call", {}):
         handed_on = world.tracing.headers()
 
     request, step, call = (world.spans[name] for name in ("request", "step", "call"))
@@ -263,7 +263,7 @@ def test_threads_that_trace_at_the_same_time_stay_apart(world: World) -> None:
         trace_id = f"{number + 1:032x}"
         with world.tracing.request("request", f"00-{trace_id}-{SPAN}-01", {}):
             start.wait(10)
-            with world.tracing.call("call"):
+            with world.tracing.call("call", {}):
                 return world.tracing.headers()["traceparent"].split("-")[1] == trace_id
 
     with ThreadPoolExecutor(64) as threads:
@@ -422,7 +422,7 @@ def test_no_id_of_any_kind_is_in_a_template(ids: list[str]) -> None:
 # The journal measures what it writes.
 
 
-class Meter:
+class Recorder(Meter):
     def __init__(self) -> None:
         self.recorded: list[tuple[str, float, Attributes]] = []
 
@@ -433,14 +433,14 @@ class Meter:
         return [attributes for name, _, attributes in self.recorded if name == metric]
 
 
-def journal(meter: Meter) -> Journal:
+def journal(meter: Recorder) -> Journal:
     return Journal(
         "rid", iter((1.0, *[3.5] * 20)).__next__, action="cancel", metrics=Metrics(meter)
     )
 
 
 def test_an_outcome_is_counted_with_how_sure_it_is() -> None:
-    meter = Meter()
+    meter = Recorder()
     written = journal(meter)
     written.note(confirmed=True, replayed=False)
     written.write(200, "cancelled")
@@ -456,7 +456,7 @@ def test_an_outcome_is_counted_with_how_sure_it_is() -> None:
 
 
 def test_a_problem_is_counted_by_its_code() -> None:
-    meter = Meter()
+    meter = Recorder()
     journal(meter).write(503, "overloaded")
     assert meter.of("facade.problems") == [
         {"action": "cancel", "code": "overloaded", "status": 503}
@@ -465,7 +465,7 @@ def test_a_problem_is_counted_by_its_code() -> None:
 
 
 def test_what_an_operator_is_told_is_counted_also_after_the_answer() -> None:
-    meter = Meter()
+    meter = Recorder()
     written = journal(meter)
     with written.collecting():
         tell(logging.getLogger("facade.test"), logging.ERROR, "credential_refused")
@@ -478,7 +478,7 @@ def test_what_an_operator_is_told_is_counted_also_after_the_answer() -> None:
 
 
 def test_a_problem_says_which_error_is_behind_its_code() -> None:
-    meter = Meter()
+    meter = Recorder()
     written = journal(meter)
     written.cause = "KeyNotDue"
     written.write(503, "upstream_unavailable")
@@ -488,7 +488,7 @@ def test_a_problem_says_which_error_is_behind_its_code() -> None:
 
 
 def test_a_request_that_took_too_long_is_marked_as_slow() -> None:
-    meter = Meter()
+    meter = Recorder()
     Journal("rid", iter((1.0, 6.5)).__next__, action="cancel", metrics=Metrics(meter)).write(
         200, "cancelled"
     )
@@ -521,7 +521,7 @@ def test_a_request_that_took_too_long_is_marked_as_slow() -> None:
 def test_a_retry_is_a_call_that_repeats_one_without_a_final_answer(
     calls: list[tuple[str, str]], retries: list[str]
 ) -> None:
-    meter = Meter()
+    meter = Recorder()
     written = journal(meter)
     for step, ending in calls:
         written.graph_call(step, ending, status=None, graph_request_id=None, seconds=0.1)
@@ -550,7 +550,7 @@ def test_every_metric_is_documented_with_its_unit_and_its_dimensions() -> None:
 
 
 def test_nothing_is_split_by_what_its_metric_does_not_name() -> None:
-    meter = Meter()
+    meter = Recorder()
     metrics = Metrics(meter)
     metrics.arrived("cancel")
     for status in (200, 503):
