@@ -26,6 +26,7 @@ from shared.transport.sockets import Connection, NotConnected, WireFailed, conne
 
 _CHUNK_BYTES = 64 * 1024
 _WARM_S = 3.0
+_PRINTABLE = bytes(range(0x20, 0x7F))
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -177,7 +178,7 @@ def _write(
     ]
     if body is not None:
         lines.append(f"Content-Length: {len(body)}")
-    head = "\r\n".join(lines)
-    if " " in target or not ("".join(lines).isprintable() and head.isascii()):
+    head = "\r\n".join([*lines, "", ""]).encode("utf-8", "surrogatepass")
+    if " " in target or head.translate(None, _PRINTABLE) != b"\r\n" * (len(lines) + 1):
         raise NotSent("InvalidHeader")
-    return f"{head}\r\n\r\n".encode("ascii") + (body or b"")
+    return head + (body or b"")
