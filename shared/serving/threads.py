@@ -35,24 +35,18 @@ async def on_thread[T](
     true, and a metric tells how it ended.
     """
     job = threads.submit(contextvars.copy_context().run, work)
-    try:
-        await _end_of(job, deadline.remaining_s() * SHARE_FOR_WAITING)
-    finally:
-        never_begun = job.cancel()  # False once it runs: a thread cannot be stopped
-    if never_begun:
+    if await _ends(job, deadline.remaining_s() * SHARE_FOR_WAITING):
+        return job.result()
+    if job.cancel():  # False once it runs: a thread cannot be stopped
         raise Overloaded("This service has more requests than it can finish in time.")
-    if not job.done():
-        await _end_of(job, deadline.remaining_s() + _BACKSTOP_S)
-    if not job.done():
-        job.add_done_callback(
-            lambda late: journal.metrics.ended_late(journal.action, _ending_of(late))
-        )
-        raise too_late()
-    return job.result()
+    if await _ends(job, deadline.remaining_s() + _BACKSTOP_S):
+        return job.result()
+    job.add_done_callback(lambda late: journal.metrics.ended_late(journal.action, _ending_of(late)))
+    raise too_late()
 
 
-async def _end_of[T](job: Future[T], within_s: float) -> None:
-    """Wait until the job has ended or ``within_s`` (seconds) are over.
+async def _ends[T](job: Future[T], within_s: float) -> bool:
+    """Wait until the job has ended or ``within_s`` (seconds) are over; say whether it has.
 
     ``asyncio.wait`` on a wrapped future does the same at three times the cost.
     """
@@ -67,8 +61,12 @@ async def _end_of[T](job: Future[T], within_s: float) -> None:
     job.add_done_callback(tell)
     try:
         await woken
+    except asyncio.CancelledError:  # nobody waits any more, so what has not begun need not begin
+        job.cancel()
+        raise
     finally:
         timer.cancel()
+    return job.done()
 
 
 def _wake(woken: asyncio.Future[None]) -> None:
