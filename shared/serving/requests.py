@@ -43,12 +43,10 @@ class Work(Protocol):
     @property
     def caller(self) -> Principal:
         """Who asks; the one who shares places with others."""
-        ...
 
     @property
     def lane(self) -> Name:
         """What the work must not crowd: a mailbox, or a person."""
-        ...
 
 
 class Operation[W: Work](Protocol):
@@ -56,22 +54,18 @@ class Operation[W: Work](Protocol):
 
     def admit(self, incoming: Incoming, journal: Journal) -> W:
         """Prove the caller, then read the request. Errors: FacadeError."""
-        ...
 
     def admit_at_once(self, incoming: Incoming, journal: Journal) -> W | None:
         """Do the same at once if the caller is known; None if that could take a trip or a while.
 
         It runs on the event loop: what waits here, everybody waits for. Errors: FacadeError.
         """
-        ...
 
     def carry_out(self, work: W, deadline: Deadline, journal: Journal) -> Reply:
         """Do the work. Errors: FacadeError."""
-        ...
 
     def too_late(self) -> FacadeError:
         """Say what is true of work that has not ended when its caller needs an answer."""
-        ...
 
 
 class Worker:

@@ -31,7 +31,6 @@ _PLAIN_LINE = re.compile(
 )  # and with no empty value at its end
 _NOT_PLAIN = re.compile(r"[^\x20\x21\x23-\x7e]")
 _CORRELATION_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_CODE = re.compile(r"[A-Za-z0-9_.-]{1,80}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +61,7 @@ class Journal:
     events: list[tuple[logging.Logger, int, str]] = field(default_factory=list)
     cause: str | None = None
     started_at: float = field(init=False)
-    unfinished: set[str] = field(default_factory=set)
+    endings: dict[str, str] = field(default_factory=dict)  # of the last call of each step
 
     def __post_init__(self) -> None:
         self.started_at = self.now()
@@ -86,18 +85,15 @@ class Journal:
     ) -> None:
         """Add one exchange with Graph: its step, and how it ended.
 
-        ``graph_request_id`` is the id that Microsoft's support asks for, ``code`` is Graph's own,
-        and ``call_id`` is the client-request-id of this call.
+        ``graph_request_id`` is the id that Microsoft's support asks for, ``code`` is a word of
+        Graph's own (``endings.py``), and ``call_id`` is the client-request-id of this call.
         """
-        if step in self.unfinished:
+        if self.endings.get(step, "answered") != "answered":
             self.metrics.upstream_retry("graph", step)
-        if ending == "answered":
-            self.unfinished.discard(step)
-        else:
-            self.unfinished.add(step)
+        self.endings[step] = ending
         shown = "-" if status is None else status
         told = f"{step}:{shown}:{ending}:{graph_request_id or '-'}:{seconds * 1000:.0f}ms"
-        self.calls.append((told, _code(code), call_id or "-"))
+        self.calls.append((told, code or "-", call_id or "-"))
 
     def bug(self, error: BaseException) -> None:
         """Note where a bug of ours struck.
@@ -201,11 +197,6 @@ def pseudonym(*parts: str) -> str:
     They can be followed through the log without being named.
     """
     return hashlib.sha256("\0".join(parts).encode("utf-8", "replace")).hexdigest()[:12]
-
-
-def _code(said: str | None) -> str:
-    """Return what Graph called it, where that is a code: anything else may quote a person."""
-    return "-" if said is None else said if _CODE.fullmatch(said) else "other"
 
 
 def _in_one_line(fields: Mapping[str, object]) -> str:
