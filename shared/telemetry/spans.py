@@ -77,22 +77,10 @@ class OpenTelemetryTracing(Tracing):
             _PROPAGATOR.inject(carrier)
         return {"traceparent": carrier["traceparent"]} if "traceparent" in carrier else {}
 
-    @contextmanager
     def _open(
         self, name: str, kind: SpanKind, attributes: Attributes, parent: Context | None = None
-    ) -> Iterator["OpenTelemetrySpan"]:
-        with self._tracer.start_as_current_span(
-            name, parent, kind, attributes, record_exception=False, set_status_on_exception=False
-        ) as started:
-            span = OpenTelemetrySpan(started)
-            token = _left_out.set(not started.is_recording())
-            try:
-                yield span
-            except BaseException as error:
-                span.fail(type(error).__name__)
-                raise
-            finally:
-                _left_out.reset(token)
+    ) -> AbstractContextManager[Span]:
+        return _within(self._tracer.start_span(name, parent, kind, attributes), ends=True)
 
 
 class BelowTheHost(OpenTelemetryTracing):
@@ -117,28 +105,40 @@ class BelowTheHost(OpenTelemetryTracing):
             return self._hang_on(_read(traceparent), name, by_chance=True)
         return _LeftOut(traceparent)
 
-    @contextmanager
-    def _hang_on(self, parent: Context, name: str, *, by_chance: bool) -> Iterator[Span]:
+    def _hang_on(
+        self, parent: Context, name: str, *, by_chance: bool
+    ) -> AbstractContextManager[Span]:
         given = get_current_span(parent).get_span_context()
         trace_id = given.trace_id or _IDS.generate_trace_id()  # there is no host on a desk
         sampled = by_chance or (
             self._sampler.should_sample(parent, trace_id, name).decision
             is Decision.RECORD_AND_SAMPLE
         )
-        hosts = NonRecordingSpan(
-            SpanContext(
-                trace_id,
-                given.span_id or _IDS.generate_span_id(),
-                is_remote=False,
-                trace_flags=TraceFlags(sampled),
-            )
+        hosts = SpanContext(
+            trace_id,
+            given.span_id or _IDS.generate_span_id(),
+            is_remote=False,
+            trace_flags=TraceFlags(sampled),
         )
-        token = _left_out.set(not sampled)
-        try:
-            with use_span(hosts):
-                yield OpenTelemetrySpan(hosts)
-        finally:
-            _left_out.reset(token)
+        return _within(NonRecordingSpan(hosts), ends=False)
+
+
+@contextmanager
+def _within(opened: OtelSpan, *, ends: bool) -> Iterator[Span]:
+    """Have what is told meanwhile hang on this span, and end it afterwards if it ``ends`` here."""
+    span = OpenTelemetrySpan(opened)
+    token = _left_out.set(not opened.get_span_context().trace_flags.sampled)
+    try:
+        with use_span(
+            opened, end_on_exit=ends, record_exception=False, set_status_on_exception=False
+        ):
+            try:
+                yield span
+            except BaseException as error:
+                span.fail(type(error).__name__)
+                raise
+    finally:
+        _left_out.reset(token)
 
 
 class OpenTelemetrySpan(Span):
@@ -146,11 +146,7 @@ class OpenTelemetrySpan(Span):
 
     def __init__(self, span: OtelSpan) -> None:
         self._span = span
-
-    @property
-    def trace_id(self) -> str | None:
-        """See ``Span.trace_id``."""
-        return format_trace_id(self._span.get_span_context().trace_id)
+        self.trace_id = format_trace_id(span.get_span_context().trace_id)
 
     def note(self, attributes: Attributes) -> None:
         """See ``Span.note``."""
@@ -171,12 +167,7 @@ class _LeftOut(Span):
 
     def __init__(self, traceparent: str | None) -> None:
         given = _TRACEPARENT.fullmatch(traceparent or "")
-        self._trace_id = given[1] if given else None
-
-    @property
-    def trace_id(self) -> str | None:
-        """See ``Span.trace_id``."""
-        return self._trace_id
+        self.trace_id = given[1] if given else None
 
     def __enter__(self) -> Self:
         self._token = _left_out.set(True)

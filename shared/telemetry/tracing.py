@@ -14,12 +14,12 @@ type Attributes = Mapping[str, str | int | float | bool]
 
 
 class Span:
-    """One stretch of a request."""
+    """One stretch of a request.
 
-    @property
-    def trace_id(self) -> str | None:
-        """The trace that it belongs to, in hex; None while telemetry is off."""
-        return None
+    ``trace_id`` is the trace that it belongs to, in hex; None while telemetry is off.
+    """
+
+    trace_id: str | None = None
 
     def note(self, attributes: Attributes) -> None:
         """Say more about it."""
