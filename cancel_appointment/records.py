@@ -227,14 +227,14 @@ class Unrecorded:
             self._until = {what: until for what, until in self._until.items() if what[0] != most}
 
 
-@lru_cache(maxsize=1024)  # callers come again
-def _who(tenant_id: str, object_id: str) -> str:
-    return digest("caller", tenant_id, object_id).hex()
-
-
 def _nature_of(caller: Principal, request: CancelRequest) -> str:
     """Bind an appointment to whoever asks, in one spelling of its ids."""
     return digest("nature", caller.tenant_id, caller.object_id, *_ids_of(request)).hex()
+
+
+@lru_cache(maxsize=1024)  # callers come again
+def _who(tenant_id: str, object_id: str) -> str:
+    return digest("caller", tenant_id, object_id).hex()
 
 
 def _key_of(caller: Principal, idempotency_key: str) -> str:

@@ -71,6 +71,8 @@ _REFUSED: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (rf"(?:\A|[/\\]){_STEP}(?:[/\\]|\Z)", "is not an id"),  # a step of a path
     )
 )
+# What nearly all ids look like. None of the rules above can hold for one, so they are not asked.
+_PLAIN = re.compile(r"[0-9A-Za-z][0-9A-Za-z@._=+-]*")
 # The rules above in the words of JSON Schema, for the published documents. A test holds the two
 # together. The point stands for any character here: line ends come around an id only.
 PUBLISHED_PATTERN = (
@@ -85,10 +87,6 @@ def without_controls(value: str) -> str:
     if _REFUSED[0][0].search(value):
         raise ValueError(_REFUSED[0][1])
     return value
-
-
-# What nearly all ids look like. None of the rules above can hold for one, so they are not asked.
-_PLAIN = re.compile(r"[0-9A-Za-z][0-9A-Za-z@._=+-]*")
 
 
 def _stripped(value: object) -> object:

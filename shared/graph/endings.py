@@ -114,7 +114,7 @@ def read_answer(status: int, headers: Mapping[str, str], raw: bytes, *, whole: b
     ``headers`` have lower-case names. ``whole`` is False where the body is larger than what was
     read of it.
     """
-    parsed = _parse(raw) if raw and whole else None
+    parsed = _parse(raw) if whole else None
     error = parsed.get("error") if isinstance(parsed, dict) else None
     return GraphAnswer(
         status,
