@@ -16,7 +16,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 from cancel_appointment.protocol.outcome import CancelOutcome, Missing, Outcome
 from cancel_appointment.request import CancelRequest
@@ -94,7 +93,7 @@ class Records:
         Errors: IdempotencyKeyReused; RequestInProgress when the same request is still running after
         a short wait.
         """
-        who = _who(caller.tenant_id, caller.object_id)
+        who = digest("caller", caller.tenant_id, caller.object_id).hex()
         nature = _nature_of(caller, request)
         # By nature there is one request only: another message does not make it another.
         wanted = [Wanted(nature, fingerprint="")]
@@ -230,11 +229,6 @@ class Unrecorded:
 def _nature_of(caller: Principal, request: CancelRequest) -> str:
     """Bind an appointment to whoever asks, in one spelling of its ids."""
     return digest("nature", caller.tenant_id, caller.object_id, *_ids_of(request)).hex()
-
-
-@lru_cache(maxsize=1024)  # callers come again
-def _who(tenant_id: str, object_id: str) -> str:
-    return digest("caller", tenant_id, object_id).hex()
 
 
 def _key_of(caller: Principal, idempotency_key: str) -> str:
