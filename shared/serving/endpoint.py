@@ -52,24 +52,11 @@ class Endpoint[W: Work]:
 
         ``context`` is what the platform says about the invocation.
         """
+        # The parent of the request's trace is the host's own span of it, a child of the caller's;
+        # without one, what the caller sent. What the runtime may have attached to this thread does
+        # not count: that depends on settings, and happens only for async functions.
+        traceparent = context.trace_context.trace_parent or req.headers.get("traceparent")
         reply = await self._route.answer(
-            Incoming(
-                req.headers,
-                req.get_body(),
-                req.route_params,
-                req.params,
-                _traceparent(req, context),
-            )
+            Incoming(req.headers, req.get_body(), req.route_params, req.params, traceparent)
         )
         return func.HttpResponse(reply.body, status_code=reply.status, headers=dict(reply.headers))
-
-
-def _traceparent(req: func.HttpRequest, context: func.Context) -> str | None:
-    """Return the parent of the request's trace.
-
-    It is the host's own span of the request, a child of the caller's; without one, what the caller
-    sent. It comes from the request and not from what the runtime may have attached to this thread:
-    that depends on settings, and happens only for async functions.
-    """
-    given: str | None = context.trace_context.trace_parent or req.headers.get("traceparent")
-    return given

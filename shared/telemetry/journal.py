@@ -126,8 +126,7 @@ class Journal:
         for log, event_level, event in events:
             log.log(event_level, "%s requestId=%s", event, self.request_id)
         level = logging.ERROR if code in ("misconfigured", "internal_error") else logging.INFO
-        if _log.isEnabledFor(level):
-            _log.log(level, "event=request %s", self._line(status=status, code=code))
+        _log.log(level, "event=request %s", self._line(status, code))
         confirmed, replayed = (self.facts.get(name) is True for name in ("confirmed", "replayed"))
         self.metrics.answered(
             self.action,
@@ -139,9 +138,10 @@ class Journal:
             replayed=replayed,
         )
 
-    def _line(self, **first: str | int) -> str:
+    def _line(self, status: int, code: str) -> str:
         fields: dict[str, object] = {
-            **first,
+            "status": status,
+            "code": code,
             "ms": round((self.now() - self.started_at) * 1000, 1),
             "requestId": self.request_id,
         }
