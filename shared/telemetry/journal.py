@@ -125,24 +125,25 @@ class Journal:
         events, self.events = self.events, []  # what comes from now on is counted, and not written
         for log, event_level, event in events:
             log.log(event_level, "%s requestId=%s", event, self.request_id)
+        seconds = self.now() - self.started_at
         level = logging.ERROR if code in ("misconfigured", "internal_error") else logging.INFO
-        _log.log(level, "event=request %s", self._line(status, code))
+        _log.log(level, "event=request %s", self._line(status, code, seconds))
         confirmed, replayed = (self.facts.get(name) is True for name in ("confirmed", "replayed"))
         self.metrics.answered(
             self.action,
             status,
             code,
-            self.now() - self.started_at,
+            seconds,
             cause=self.cause,
             confirmed=confirmed,
             replayed=replayed,
         )
 
-    def _line(self, status: int, code: str) -> str:
+    def _line(self, status: int, code: str, seconds: float) -> str:
         fields: dict[str, object] = {
             "status": status,
             "code": code,
-            "ms": round((self.now() - self.started_at) * 1000, 1),
+            "ms": round(seconds * 1000, 1),
             "requestId": self.request_id,
         }
         if self.correlation_id:
