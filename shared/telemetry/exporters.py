@@ -12,8 +12,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Observation
-from opentelemetry.metrics import Meter as OtelMeter
+from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Meter, Observation
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 from opentelemetry.sdk.metrics.export import (
     ConsoleMetricExporter,
@@ -33,11 +32,10 @@ from opentelemetry.trace import SpanKind
 from shared.errors import Misconfigured
 from shared.settings import TelemetrySettings
 from shared.telemetry.journal import Telemetry
-from shared.telemetry.metrics import ACTIVE, METRICS, Meter, Metric, Metrics
+from shared.telemetry.metrics import ACTIVE, METRICS, Metric, Metrics
 from shared.telemetry.sampling import OneInTwenty, choose_sampler
 from shared.telemetry.spans import BelowTheHost, OpenTelemetryTracing
 from shared.telemetry.sums import Sums
-from shared.telemetry.tracing import Attributes
 from shared.transport.waiting import SystemWaiting
 
 _NAME: Final = "bookings-cancel-facade"
@@ -70,46 +68,37 @@ def open_telemetry(settings: TelemetrySettings, environment: Mapping[str, str]) 
         resource=resource,
         exemplar_filter=AlwaysOffExemplarFilter(),
     )
+    sums = Sums()
+    offer(sums, meters.get_meter(_NAME))
     return Telemetry(
         BelowTheHost(tracer, sampler)
         if in_azure
         else OpenTelemetryTracing(tracer, SpanKind.SERVER),
-        Metrics(OpenTelemetryMeter(meters.get_meter(_NAME))),
+        Metrics(sums),
     )
 
 
-class OpenTelemetryMeter(Meter):
-    """``Meter`` over a meter of OpenTelemetry.
+def offer(sums: Sums, meter: Meter) -> None:
+    """Let OpenTelemetry have what a worker has added up, each time that it collects.
 
-    A request adds its numbers up (``Sums``); OpenTelemetry is given them when it collects, on its
-    own thread, because there each of them costs as much as ten of these.
+    It does so on its own thread: there each measurement costs as much as ten of those.
     """
+    instruments = {metric.name: _make(meter, metric) for metric in METRICS if metric is not ACTIVE}
 
-    def __init__(self, meter: OtelMeter) -> None:
-        self._sums = Sums()
-        self._instruments = {
-            metric.name: _make(meter, metric) for metric in METRICS if metric is not ACTIVE
-        }
-        meter.create_observable_up_down_counter(
-            ACTIVE.name, [self._collect], ACTIVE.unit, ACTIVE.description
-        )
-
-    def record(self, metric: Metric, value: float, attributes: Attributes) -> None:
-        """See ``Meter.record``."""
-        self._sums.add(metric, value, attributes)
-
-    def _collect(self, _: CallbackOptions) -> Iterator[Observation]:
-        for metric, attributes, values in self._sums.take():
-            instrument = self._instruments[metric.name]
+    def collect(_: CallbackOptions) -> Iterator[Observation]:
+        for metric, attributes, values in sums.take():
+            instrument = instruments[metric.name]
             for value in values:
                 if isinstance(instrument, Histogram):
                     instrument.record(value, attributes)
                 else:
                     instrument.add(value, attributes)
-        return (Observation(level, attributes) for attributes, level in self._sums.levels())
+        return (Observation(level, attributes) for attributes, level in sums.levels())
+
+    meter.create_observable_up_down_counter(ACTIVE.name, [collect], ACTIVE.unit, ACTIVE.description)
 
 
-def _make(meter: OtelMeter, metric: Metric) -> Counter | Histogram:
+def _make(meter: Meter, metric: Metric) -> Counter | Histogram:
     if metric.kind == "counter":
         return meter.create_counter(metric.name, metric.unit, metric.description)
     return meter.create_histogram(

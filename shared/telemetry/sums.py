@@ -8,13 +8,13 @@ import threading
 from collections.abc import Iterable
 from typing import Final
 
-from shared.telemetry.metrics import Metric
+from shared.telemetry.metrics import Meter, Metric
 from shared.telemetry.tracing import Attributes
 
 _MOST_VALUES: Final = 100_000  # of one distribution: more than a worker can measure in a minute
 
 
-class Sums:
+class Sums(Meter):
     """Adds measurements up until somebody takes them; safe for all threads."""
 
     def __init__(self) -> None:
@@ -22,8 +22,8 @@ class Sums:
         self._waiting: dict[tuple[object, ...], tuple[Metric, Attributes, list[float]]] = {}
         self._levels: dict[tuple[object, ...], tuple[Attributes, float]] = {}
 
-    def add(self, metric: Metric, value: float, attributes: Attributes) -> None:
-        """Add one. Where nobody takes them any more, a distribution stops growing."""
+    def record(self, metric: Metric, value: float, attributes: Attributes) -> None:
+        """See ``Meter.record``. Where nobody takes them any more, a distribution stops growing."""
         key = (metric.name, *attributes.items())
         with self._lock:
             if metric.kind == "up_down_counter":

@@ -41,7 +41,7 @@ from shared.instrumented import (
 from shared.records.memory_store import MemoryStore
 from shared.records.rules import Begun, Doubt, Finished, Granted, StoreUnavailable, Wanted
 from shared.services import start_telemetry
-from shared.telemetry.exporters import OpenTelemetryMeter
+from shared.telemetry.exporters import offer
 from shared.telemetry.journal import OFF, Journal, Telemetry, tell
 from shared.telemetry.metrics import ACTIVE, DURATION, METRICS, PROBLEMS, Meter, Metric, Metrics
 from shared.telemetry.spans import OpenTelemetryTracing
@@ -158,9 +158,9 @@ class World:
         tracers.add_span_processor(SimpleSpanProcessor(self.exported))
         meters = MeterProvider([self.reader], shutdown_on_exit=False)
         self.tracing = OpenTelemetryTracing(tracers.get_tracer("test"), SpanKind.SERVER)
-        self.telemetry = Telemetry(
-            self.tracing, Metrics(OpenTelemetryMeter(meters.get_meter("test")))
-        )
+        sums = Sums()
+        offer(sums, meters.get_meter("test"))
+        self.telemetry = Telemetry(self.tracing, Metrics(sums))
 
     @contextmanager
     def request(self) -> Iterator[None]:
@@ -576,8 +576,8 @@ def test_a_distribution_that_nobody_collects_does_not_grow_without_end(
     monkeypatch.setattr("shared.telemetry.sums._MOST_VALUES", 3)
     sums = Sums()
     for number in range(5):
-        sums.add(DURATION, number, {"action": "cancel"})
-        sums.add(PROBLEMS, 1, {"code": "overloaded"})
+        sums.record(DURATION, number, {"action": "cancel"})
+        sums.record(PROBLEMS, 1, {"code": "overloaded"})
     assert {metric: values for metric, _, values in sums.take()} == {
         DURATION: [0, 1, 2],
         PROBLEMS: [5],
@@ -588,9 +588,9 @@ def test_a_distribution_that_nobody_collects_does_not_grow_without_end(
 def test_what_is_back_at_zero_is_told_once() -> None:
     sums = Sums()
     for value in (1, 1, -1):
-        sums.add(ACTIVE, value, {"action": "cancel"})
+        sums.record(ACTIVE, value, {"action": "cancel"})
     assert sums.levels() == sums.levels() == [({"action": "cancel"}, 1)]
-    sums.add(ACTIVE, -1, {"action": "cancel"})
+    sums.record(ACTIVE, -1, {"action": "cancel"})
     assert (sums.levels(), sums.levels()) == ([({"action": "cancel"}, 0)], [])
 
 
@@ -599,7 +599,7 @@ def test_no_measurement_is_lost_or_counted_twice_among_threads() -> None:
 
     def measure() -> None:
         for _ in range(2_000):
-            sums.add(PROBLEMS, 1, {"code": "overloaded"})
+            sums.record(PROBLEMS, 1, {"code": "overloaded"})
 
     with ThreadPoolExecutor(9) as threads:
         busy = [threads.submit(measure) for _ in range(8)]
