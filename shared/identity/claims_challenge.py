@@ -8,7 +8,7 @@ import json
 
 from shared.errors import InteractionRequired
 from shared.identity.caller import Caller
-from shared.strict_json import refuse_constant
+from shared.strict_json import read_json
 
 _MAX_CLAIMS_CHARS = 4096
 _FOR_MAKERS = (
@@ -24,12 +24,15 @@ def read_claims(value: object) -> str | None:
     if not isinstance(value, str) or len(value) > _MAX_CLAIMS_CHARS:
         return None
     try:
-        parsed = json.loads(value, parse_constant=refuse_constant)
-    except (ValueError, RecursionError):
+        parsed = read_json(value)
+    except ValueError:
         return None
-    if not isinstance(parsed, dict) or not parsed:
-        return None
-    if not isinstance(parsed.get("access_token", {}), dict):  # MSAL would fail at it
+    # MSAL would fail at an access_token of another kind.
+    if (
+        not isinstance(parsed, dict)
+        or not parsed
+        or not isinstance(parsed.get("access_token", {}), dict)
+    ):
         return None
     return json.dumps(parsed, separators=(",", ":"))
 
