@@ -14,7 +14,7 @@ from infra.local.entra.documents import key_set
 from infra.local.entra.simulator import EntraSimulator
 from shared.errors import FacadeError, TokenRejected, UpstreamUnavailable
 from shared.identity import caller, proved
-from shared.identity.caller import Caller, read_bearer_token
+from shared.identity.caller import Caller, Proof, read_bearer_token
 from shared.identity.key_sets import KeysUnavailable, SigningKey, read_signing_keys
 from shared.identity.proved import ProvedCallers
 from shared.identity.signing_keys import SigningKeys
@@ -73,7 +73,7 @@ def proofs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
     real = caller.authenticate
 
-    def authenticate(token: str, *arguments: object) -> Caller:
+    def authenticate(token: str, *arguments: object) -> Proof:
         seen.append(token)
         return real(token, *arguments)  # type: ignore[arg-type]
 
