@@ -27,6 +27,15 @@ from shared.identity.claims_challenge import read_claims
 
 _DEFAULT_WAIT_S = 5.0
 _LOOP_WAIT_S = 60.0
+# What Entra says about the one a token is asked for, and would say again. Everything else
+# (throttled, unreachable, our own credential or set-up) is about the moment or about us.
+ABOUT_THE_CALLER = (
+    TokenRejected,
+    InteractionRequired,
+    ConsentRequired,
+    AccessDenied,
+    UserTokenRequired,
+)
 
 
 class CredentialRefused(Misconfigured):
@@ -152,7 +161,9 @@ def read_refusal(
         # What one foreign tenant says must not stop everybody. Only a number that names the
         # credential may.
         meaning = Meaning.NOT_ONBOARDED
-    return _error(meaning, upstream, claims, retry_after_s, home_tenant=home_tenant)
+    elif meaning is Meaning.NOT_ONBOARDED and home_tenant:
+        meaning = Meaning.OUR_SETUP
+    return _error(meaning, upstream, claims, retry_after_s)
 
 
 def describe_refusal(status: int, body: Mapping[str, Any]) -> str:
@@ -212,17 +223,19 @@ _SENTENCES: Mapping[Meaning, tuple[type[FacadeError], str]] = {
         Misconfigured,
         "Entra does not accept this service's registration or permissions.",
     ),
+    Meaning.NOT_ONBOARDED: (
+        ConsentRequired,
+        (
+            "This service is not set up in the user's tenant; an administrator there has to "
+            "consent first."
+        ),
+    ),
     Meaning.BROKEN: (UpstreamBroken, "Entra answered something that cannot be used."),
 }
 
 
 def _error(
-    meaning: Meaning,
-    upstream: UpstreamAnswer,
-    claims: str | None,
-    retry_after_s: float | None,
-    *,
-    home_tenant: bool,
+    meaning: Meaning, upstream: UpstreamAnswer, claims: str | None, retry_after_s: float | None
 ) -> FacadeError:
     match meaning:
         case Meaning.CHALLENGE:
@@ -230,17 +243,6 @@ def _error(
                 "Entra asks this user for more than the token proves, for example multi-factor "
                 "authentication.",
                 claims=claims,
-                upstream=upstream,
-            )
-        case Meaning.NOT_ONBOARDED if home_tenant:
-            return Misconfigured(
-                "Entra does not know this service's registration in its own tenant.",
-                upstream=upstream,
-            )
-        case Meaning.NOT_ONBOARDED:
-            return ConsentRequired(
-                "This service is not set up in the user's tenant; an administrator there has to "
-                "consent first.",
                 upstream=upstream,
             )
         case Meaning.THROTTLED:

@@ -520,7 +520,7 @@ def test_the_description_is_not_even_read() -> None:
 
 @pytest.mark.parametrize("meaning", entra_refusals.Meaning)
 def test_every_meaning_has_an_error(meaning: entra_refusals.Meaning) -> None:
-    error = entra_refusals._error(meaning, UpstreamAnswer("entra"), None, None, home_tenant=True)
+    error = entra_refusals._error(meaning, UpstreamAnswer("entra"), None, None)
     assert error.reason.endswith(".")
 
 
