@@ -86,7 +86,9 @@ _BY_ERROR: Mapping[str, Meaning] = {
     "server_error": Meaning.BROKEN,
 }
 
-# MSAL.NET, MsalServiceExceptionFactory and MsalError: what a suberror of invalid_grant asks for.
+# The words with which Entra sends a person somewhere; a suberror says where to.
+_ASKS_A_PERSON = ("invalid_grant", "interaction_required")
+# MSAL.NET, MsalServiceExceptionFactory and MsalError: what a suberror of these asks for.
 _BY_SUBERROR: Mapping[str, Meaning] = {
     "basic_action": Meaning.CHALLENGE,
     "additional_action": Meaning.CHALLENGE,
@@ -183,11 +185,11 @@ def _meaning(
 ) -> Meaning:
     if status == 429:
         return Meaning.THROTTLED
-    if challenged and error in ("invalid_grant", "interaction_required"):
+    if challenged and error in _ASKS_A_PERSON:
         return Meaning.CHALLENGE
     if number is not None and number in _BY_NUMBER:
         return _BY_NUMBER[number]
-    if error == "invalid_grant" and suberror is not None and suberror in _BY_SUBERROR:
+    if error in _ASKS_A_PERSON and suberror is not None and suberror in _BY_SUBERROR:
         return _BY_SUBERROR[suberror]
     if status == 408 or (status >= 500 and error != "server_error"):
         return Meaning.TRANSIENT
@@ -270,9 +272,14 @@ def _error(
 
 
 def _number(body: Mapping[str, Any]) -> int | None:
-    numbers = body.get("error_codes")
-    number = numbers[0] if isinstance(numbers, list) and numbers else None
-    return number if type(number) is int and 0 < number < 10**9 else None
+    """Return the AADSTS number: of several the first that the table knows."""
+    listed = body.get("error_codes")
+    numbers = [
+        number
+        for number in (listed if isinstance(listed, list) else [])
+        if type(number) is int and 0 < number < 10**9
+    ]
+    return next((number for number in numbers if number in _BY_NUMBER), next(iter(numbers), None))
 
 
 def _code(body: Mapping[str, Any]) -> str | None:

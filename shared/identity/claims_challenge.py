@@ -25,7 +25,8 @@ def read_claims(value: object) -> str | None:
         return None
     try:
         parsed = read_json(value)
-    except ValueError:
+        minified = json.dumps(parsed, separators=(",", ":"), allow_nan=False)
+    except (ValueError, RecursionError):
         return None
     # MSAL would fail at an access_token of another kind.
     if (
@@ -34,7 +35,7 @@ def read_claims(value: object) -> str | None:
         or not isinstance(parsed.get("access_token", {}), dict)
     ):
         return None
-    return json.dumps(parsed, separators=(",", ":"))
+    return minified
 
 
 def explain_challenge(error: InteractionRequired, caller: Caller) -> InteractionRequired:
