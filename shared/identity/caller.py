@@ -111,7 +111,7 @@ def read_bearer_token(authorization: str | None) -> str:
 
 def fingerprint(token: str) -> bytes:
     """Return what a token is known by: its SHA-256. Only that very token has it."""
-    return hashlib.sha256(token.encode()).digest()
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
 def authenticate(

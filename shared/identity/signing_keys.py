@@ -195,21 +195,15 @@ class SigningKeys:
 
 
 def _refuse(entry: _Entry, now: float, *, knows_keys: bool, young: bool) -> Never:
-    if not knows_keys:
-        raise UpstreamUnavailable(
-            "Entra's signing keys cannot be loaded.", retry_after_s=max(1.0, entry.load_at - now)
-        )
-    if entry.failed:
-        raise UpstreamUnavailable(
-            "Entra's signing keys cannot be refreshed.",
-            retry_after_s=max(1.0, entry.refetch_at - now),
-        )
+    wait_s = max(1.0, (entry.refetch_at if knows_keys else entry.load_at) - now)
+    if entry.failed or not knows_keys:
+        raise UpstreamUnavailable("Entra's signing keys cannot be loaded.", retry_after_s=wait_s)
     if young:  # the list is older than the token, so the key may be a new one
         raise KeyNotYetKnown(
             (
                 "The token's signing key is not known yet, and Entra's keys may not be fetched "
                 "again yet."
             ),
-            retry_after_s=max(1.0, entry.refetch_at - now),
+            retry_after_s=wait_s,
         )
     raise TokenRejected("The token's signing key is not one that Entra publishes.")

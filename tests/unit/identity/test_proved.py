@@ -90,6 +90,12 @@ def test_a_token_proves_its_caller_once(bench: Bench, proofs: list[str]) -> None
     assert proofs == [token]
 
 
+@pytest.mark.parametrize("token", ["\ud800", "a.b.\udfff", "\u00e9", "\U0001f511", "\0"])
+def test_what_no_token_can_hold_is_refused_like_any_forgery(bench: Bench, token: str) -> None:
+    with pytest.raises(TokenRejected, match="not a signed JWT"):
+        bench.callers.prove(token)
+
+
 def test_a_token_that_differs_in_any_one_character_is_a_stranger(bench: Bench) -> None:
     token = bench.entra.user_token()
     bench.callers.prove(token)
