@@ -46,9 +46,6 @@ class _NoTokenCache(msal.TokenCache):  # type: ignore[misc]  # msal ships no typ
     def add(self, event: Any, now: Any = None) -> None:
         """Forget."""
 
-    def modify(self, *_: Any, **__: Any) -> None:
-        """Forget."""
-
 
 class _NoHttpCache(dict[Any, Any]):
     """Keeps nothing.

@@ -117,10 +117,8 @@ class CredentialInUse:
 
     def accepted(self, credential: Credential) -> None:
         """Note that Entra took it."""
-        if self._refusal is None:
-            return
         with self._lock:
-            if self._current is credential:
+            if self._refusal is not None and self._current is credential:
                 self._refusal = None
                 tell(_log, logging.WARNING, "credential_accepted_again")
 

@@ -47,8 +47,6 @@ class _Flight[V]:
     try.
     """
 
-    __slots__ = ("done", "error", "fresh", "replaces")
-
     def __init__(self, *, replaces: bool) -> None:
         self.done = Event()
         self.replaces = replaces
