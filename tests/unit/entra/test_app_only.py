@@ -37,8 +37,10 @@ from tests.property.exchanging import (
     start_worker,
 )
 
-SENDER = WebhookSender(seed.TENANT_ID, "partner", frozenset())
-ANOTHER = WebhookSender(seed.TENANT_ID, "another", frozenset())
+SENDER, ANOTHER = (
+    WebhookSender(seed.TENANT_ID, f"webhook:{key}", f"webhook:{key}", key, frozenset())
+    for key in ("partner", "another")
+)
 HOUR_S = 3600.0
 CHALLENGE = '{"access_token":{"nbf":{"essential":true,"value":"1"}}}'
 

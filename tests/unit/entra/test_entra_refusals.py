@@ -296,6 +296,32 @@ def test_the_suberror_decides_and_claims_outrank_it(
     assert error.upstream == UpstreamAnswer("entra", 400, "AADSTS99999", "b1f4-trace")
 
 
+@pytest.mark.parametrize("suberror", SUBERRORS)
+def test_the_suberror_decides_whichever_word_asks_for_a_person(suberror: str) -> None:
+    body = {"error": "interaction_required", "suberror": suberror}
+    expected = InteractionRequired if suberror == "something_new" else SUBERRORS[suberror]
+    assert type(read_refusal(400, body, retry_after_s=None, home_tenant=True)) is expected
+
+
+@pytest.mark.parametrize(
+    ("codes", "expected", "quoted"),
+    [
+        ([99999, 65001], ConsentRequired, "AADSTS65001"),
+        (["65001", None, 53003], AccessDenied, "AADSTS53003"),
+        ([50076, 65001], InteractionRequired, "AADSTS50076"),
+        ([99999, 99998], TokenRejected, "AADSTS99999"),
+        ([0, -1, True, 65001.0, 10**9], TokenRejected, "invalid_grant"),
+        ("65001", TokenRejected, "invalid_grant"),
+    ],
+)
+def test_of_several_numbers_the_first_known_one_decides(
+    codes: object, expected: type[FacadeError], quoted: str
+) -> None:
+    body = {"error": "invalid_grant", "error_codes": codes}
+    error = read_refusal(400, body, retry_after_s=None, home_tenant=True)
+    assert (type(error), error.upstream) == (expected, UpstreamAnswer("entra", 400, quoted))
+
+
 @pytest.mark.parametrize("error_word", ERRORS)
 def test_the_error_alone_is_enough(
     stack: LocalStack, worker: Worker, log: pytest.LogCaptureFixture, error_word: str
@@ -520,8 +546,23 @@ def test_the_description_is_not_even_read() -> None:
 
 @pytest.mark.parametrize("meaning", entra_refusals.Meaning)
 def test_every_meaning_has_an_error(meaning: entra_refusals.Meaning) -> None:
-    error = entra_refusals._error(meaning, UpstreamAnswer("entra"), None, None, home_tenant=True)
+    error = entra_refusals._error(meaning, UpstreamAnswer("entra"), None, None)
     assert error.reason.endswith(".")
+
+
+@pytest.mark.parametrize(
+    "challenge",
+    [
+        '{"a":1e999}',
+        '{"access_token":{"a":[-1e999]}}',
+        '{"a":NaN}',
+        '{"a":1,"a":2}',
+        '{"a":' + "[" * 4000,
+        "\ufeff{}",
+    ],
+)
+def test_a_challenge_that_is_not_json_is_none(challenge: str) -> None:
+    assert read_claims(challenge) is None
 
 
 @pytest.mark.parametrize("odd", ["null", "[]", '"x"', "1", "true"])
