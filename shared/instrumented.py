@@ -38,19 +38,15 @@ class _Call:
     """One call that is under way: its span, and the status that it was answered with."""
 
     def __init__(self, span: Span) -> None:
-        self._span = span
+        self.span = span
         self.status: int | None = None
 
     def answered(self, status: int) -> None:
         """Note the answer. A 404 is no failure: it is one of the two outcomes."""
         self.status = status
-        self._span.note({"http.response.status_code": status})
+        self.span.note({"http.response.status_code": status})
         if status >= 300 and status != 404:
-            self._span.fail(str(status))
-
-    def unanswered(self, cause: str) -> None:
-        """Note that no answer came. ``cause`` is the name of what happened."""
-        self._span.fail(cause)
+            self.span.fail(str(status))
 
 
 @contextmanager
@@ -125,7 +121,7 @@ class InstrumentedGraph:
             if isinstance(seen, GraphAnswer):
                 call.answered(seen.status)
             else:
-                call.unanswered(seen.cause)
+                call.span.fail(seen.cause)
             return seen
 
 

@@ -18,13 +18,10 @@ class Lazy[T]:
 
     def get(self) -> T:
         """Return what was built, building it if nobody has. Errors: what ``build`` raises."""
-        built = self._built
-        if built is None:
-            with self._lock:
-                if self._built is None:
-                    self._built = self._build()
-                built = self._built
-        return built
+        with self._lock:
+            if self._built is None:
+                self._built = self._build()
+            return self._built
 
     async def aside(self) -> T:
         """Do the same from an event loop.

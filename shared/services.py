@@ -4,7 +4,6 @@ Owns who is given what. Importing it builds nothing and reads no environment.
 """
 
 import contextlib
-import math
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -88,16 +87,15 @@ class Services:
             f"{self.settings.entra_authority_host}/{self.settings.tenant_id}/oauth2/v2.0/authorize"
         )
 
-    def deadline(self, within_s: float = math.inf, *, arrived_at: float | None = None) -> Deadline:
+    def deadline(self, within_s: float, arrived_at: float) -> Deadline:
         """Return the deadline of one request.
 
         It ends a little before the caller's patience does, so that an answer is written in time.
         ``within_s`` bounds that patience, in seconds. ``arrived_at`` is the moment of the monotonic
-        clock at which it began; None is now.
+        clock at which it began.
         """
-        began_at = time.monotonic() if arrived_at is None else arrived_at
         patience_s = min(within_s, self.settings.request_deadline_seconds) - _RESERVE_S
-        return Deadline(began_at + patience_s, time.monotonic)
+        return Deadline(arrived_at + patience_s, time.monotonic)
 
     def warm(self) -> None:
         """Start what the first request will want, in the background.

@@ -18,6 +18,7 @@ from shared.services import Services, build_services, start_telemetry
 from shared.serving.lanes import Lanes, Name, personal_lane
 from shared.serving.problems import Reply, problem
 from shared.serving.threads import SHARE_FOR_WAITING, on_thread
+from shared.settings import Settings
 from shared.telemetry.journal import OFF, Journal, Telemetry, read_correlation_id
 from shared.transport.deadline import Deadline
 
@@ -72,25 +73,25 @@ class Worker:
     """What all requests of a worker share, each built on first use, outside the event loop."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        self._environment = environment
         self.telemetry: Lazy[Telemetry] = Lazy(lambda: start_telemetry(environment))
-        self.services: Lazy[Services] = Lazy(self._start)
-        self.lanes: Lazy[Lanes] = Lazy(self._open_lanes)
+        self.services: Lazy[Services] = Lazy(lambda: _start(environment, self.telemetry.get()))
+        self.lanes: Lazy[Lanes] = Lazy(lambda: _open_lanes(self.services.get().settings))
 
-    def _start(self) -> Services:
-        services = build_services(self._environment, self.telemetry.get())
-        services.warm()
-        return services
 
-    def _open_lanes(self) -> Lanes:
-        """As many may wait for one mailbox as there are threads, and three times as many in all."""
-        settings = self.services.get().settings
-        return Lanes(
-            width=settings.max_concurrency_per_business,
-            queue=settings.max_concurrency,
-            places=settings.max_concurrency,
-            waiting=settings.max_concurrency * 3,
-        )
+def _start(environment: Mapping[str, str], telemetry: Telemetry) -> Services:
+    services = build_services(environment, telemetry)
+    services.warm()
+    return services
+
+
+def _open_lanes(settings: Settings) -> Lanes:
+    """As many may wait for one mailbox as there are threads, and three times as many in all."""
+    return Lanes(
+        width=settings.max_concurrency_per_business,
+        queue=settings.max_concurrency,
+        places=settings.max_concurrency,
+        waiting=settings.max_concurrency * 3,
+    )
 
 
 class Route[W: Work]:
@@ -155,7 +156,7 @@ class Route[W: Work]:
             services = await self._worker.services.aside()
             authorization_uri = services.authorization_uri
             operation = await self._operation.aside()
-            deadline = services.deadline(self._within_s, arrived_at=journal.started_at)
+            deadline = services.deadline(self._within_s, journal.started_at)
             work = await self._admit(operation, services, incoming, journal, deadline)
             return await self._carry_out(operation, services, work, journal, deadline)
         except FacadeError as error:

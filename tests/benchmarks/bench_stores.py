@@ -148,7 +148,9 @@ def cancel_once(
         **({"idempotency-key": key} if key else {}),
     }
     work = operation.admit(Incoming(headers, body), journal)
-    answer = json.loads(operation.carry_out(work, services.deadline(), journal).body)
+    answer = json.loads(
+        operation.carry_out(work, services.deadline(10.0, journal.started_at), journal).body
+    )
     assert (answer["outcome"], answer["confirmed"], answer["replayed"]) == (
         "cancelled",
         True,

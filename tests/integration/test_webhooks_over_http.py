@@ -497,7 +497,9 @@ def test_a_delivery_is_remembered_for_a_week(entra_with_role: LocalStack) -> Non
         journal = Journal(new_id(), time.monotonic)
         headers = {"content-type": "application/json", **signed(body, webhook_id=webhook_id)}
         work = operation.admit(Incoming(headers, body), journal)
-        said = json.loads(operation.carry_out(work, services.deadline(), journal).body)
+        said = json.loads(
+            operation.carry_out(work, services.deadline(10.0, journal.started_at), journal).body
+        )
         return said["outcome"], said["replayed"]
 
     assert deliver() == ("cancelled", False)
