@@ -1,12 +1,8 @@
-"""The lists as the published documents describe them to callers."""
+"""The lists as callers read of them."""
 
 from collections.abc import Sequence
 
-from list_bookings.contract import AppointmentsAnswer, BusinessesAnswer
-from list_bookings.request import AppointmentsRequest, BusinessesRequest
-from shared import errors
-from shared.errors import FacadeError
-from shared.serving.published import (
+from infra.contract.operations.published import (
     CAUSES_OF_IDENTITY,
     CAUSES_OF_SERVICE,
     CAUSES_OF_UPSTREAMS,
@@ -16,6 +12,10 @@ from shared.serving.published import (
     Published,
     picked_from,
 )
+from list_bookings.contract import AppointmentsAnswer, BusinessesAnswer
+from list_bookings.request import AppointmentsRequest, BusinessesRequest
+from shared import errors
+from shared.errors import FacadeError
 
 _CAUSES: Sequence[type[FacadeError]] = (
     errors.RequestInvalid,

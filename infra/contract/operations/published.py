@@ -1,8 +1,7 @@
 """What the published documents say of an operation: the words and the types. Pure.
 
-Owns the form of such a description, and the causes that all operations share. Each capability
-describes its own operations in its ``published.py``, and ``describe_api`` collects them. Does *not*
-know any format of documents.
+Owns the form of such a description, and the causes that operations share. Does *not* know any
+format of documents.
 """
 
 from collections.abc import Mapping, Sequence

@@ -2,14 +2,7 @@
 
 from cancel_appointment.contract import CancelAnswer
 from cancel_appointment.request import IDEMPOTENCY_KEY_PATTERN, CancelRequest
-from shared import errors
-from shared.identity.webhooks import (
-    ID_PATTERN,
-    LONGEST_SIGNATURES,
-    SIGNATURES_PATTERN,
-    TIMESTAMP_PATTERN,
-)
-from shared.serving.published import (
+from infra.contract.operations.published import (
     CAUSES_OF_IDENTITY,
     CAUSES_OF_SERVICE,
     CAUSES_OF_UPSTREAMS,
@@ -20,6 +13,13 @@ from shared.serving.published import (
     Published,
     RequestHeader,
     picked_from,
+)
+from shared import errors
+from shared.identity.webhooks import (
+    ID_PATTERN,
+    LONGEST_SIGNATURES,
+    SIGNATURES_PATTERN,
+    TIMESTAMP_PATTERN,
 )
 
 _CAUSES_OF_CANCELS = (
