@@ -8,14 +8,14 @@ import azure.functions as func
 # looks through it afterwards.
 gc.disable()
 try:
-    import cancel_appointment
-    import describe_api
-    import list_bookings
+    import cancel_appointment.triggers
+    import describe_api.triggers
+    import list_bookings.triggers
 finally:
     gc.freeze()
     gc.enable()
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
-app.register_functions(cancel_appointment.blueprint)
-app.register_functions(list_bookings.blueprint)
-app.register_functions(describe_api.blueprint)
+app.register_functions(cancel_appointment.triggers.blueprint)
+app.register_functions(list_bookings.triggers.blueprint)
+app.register_functions(describe_api.triggers.blueprint)

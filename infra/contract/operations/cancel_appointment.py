@@ -3,6 +3,7 @@
 from cancel_appointment.contract import CancelAnswer
 from cancel_appointment.request import IDEMPOTENCY_KEY_PATTERN, CancelRequest
 from infra.contract.operations.published import (
+    BUSINESS_ID,
     CAUSES_OF_IDENTITY,
     CAUSES_OF_SERVICE,
     CAUSES_OF_UPSTREAMS,
@@ -86,14 +87,7 @@ CANCEL_APPOINTMENT = Published(
             "x-ms-api-annotation": {"family": "CancelAppointment", "revision": 1},
         },
         members={
-            "businessId": {
-                "description": (
-                    "Choose from the list, or enter the mailbox address of the booking page."
-                ),
-                "x-ms-visibility": "important",
-                "x-ms-test-value": "Contosolunchdelivery@M365B489948.onmicrosoft.com",
-                **picked_from("ListBusinesses", "businesses", "businessId", "displayName"),
-            },
+            "businessId": BUSINESS_ID,
             "appointmentId": {
                 "description": (
                     "Choose from the list, or enter the Appointment ID that List appointments "

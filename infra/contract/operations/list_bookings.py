@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from infra.contract.operations.published import (
+    BUSINESS_ID,
     CAUSES_OF_IDENTITY,
     CAUSES_OF_SERVICE,
     CAUSES_OF_UPSTREAMS,
@@ -10,7 +11,6 @@ from infra.contract.operations.published import (
     TRACKING_ID,
     ForMakers,
     Published,
-    picked_from,
 )
 from list_bookings.contract import AppointmentsAnswer, BusinessesAnswer
 from list_bookings.request import AppointmentsRequest, BusinessesRequest
@@ -82,14 +82,7 @@ LIST_APPOINTMENTS = Published(
             "x-ms-api-annotation": {"family": "ListAppointments", "revision": 1},
         },
         members={
-            "businessId": {
-                "description": (
-                    "Choose from the list, or enter the mailbox address of the booking page."
-                ),
-                "x-ms-visibility": "important",
-                "x-ms-test-value": "Contosolunchdelivery@M365B489948.onmicrosoft.com",
-                **picked_from("ListBusinesses", "businesses", "businessId", "displayName"),
-            },
+            "businessId": BUSINESS_ID,
             "x-correlation-id": TRACKING_ID,
         },
     ),

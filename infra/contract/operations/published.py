@@ -145,7 +145,13 @@ CORRELATION_ID = RequestHeader(
     {"type": "string"},
 )
 
-# The same, in the words of a maker.
+# In the words of a maker.
+BUSINESS_ID: Mapping[str, Any] = {
+    "description": "Choose from the list, or enter the mailbox address of the booking page.",
+    "x-ms-visibility": "important",
+    "x-ms-test-value": "Contosolunchdelivery@M365B489948.onmicrosoft.com",
+    **picked_from("ListBusinesses", "businesses", "businessId", "displayName"),
+}
 TRACKING_ID: Mapping[str, Any] = {
     "x-ms-summary": "Tracking ID",
     "description": "Leave it empty, or enter an id of your own. The operator finds it in the log.",
