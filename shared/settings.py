@@ -6,7 +6,6 @@ sentence that names it; its value is never repeated.
 """
 
 import contextlib
-import re
 import urllib.parse
 from collections.abc import Mapping
 from enum import StrEnum
@@ -86,13 +85,6 @@ def _words(value: str) -> tuple[str, ...]:
     return words
 
 
-def _path_segments(value: str) -> str:
-    value = value.strip("/")
-    if not re.fullmatch(r"[A-Za-z0-9.]+(/[A-Za-z0-9.]+)*", value) or ".." in value:
-        raise ValueError("must be plain path segments, e.g. solutions/bookingBusinesses")
-    return value
-
-
 def _existing_file(value: Path) -> Path:
     with contextlib.suppress(OSError):  # e.g. a folder that may not be entered
         if value.is_file():
@@ -167,7 +159,7 @@ class Settings(TelemetrySettings):
         default_factory=lambda earlier: _CLOUD_HOSTS[earlier["cloud"]][1]
     )
     graph_api_version: Literal["v1.0", "beta"] = "v1.0"
-    graph_bookings_root: Annotated[str, AfterValidator(_path_segments)] = (
+    graph_bookings_root: Annotated[str, Field(pattern=r"^/?[A-Za-z0-9]+(/[A-Za-z0-9]+)*/?$")] = (
         "solutions/bookingBusinesses"
     )
     graph_scope: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = (
@@ -206,7 +198,7 @@ class Settings(TelemetrySettings):
     @property
     def bookings_segments(self) -> tuple[str, ...]:
         """The path segments below the API version that lead to the booking businesses."""
-        return tuple(self.graph_bookings_root.split("/"))
+        return tuple(self.graph_bookings_root.strip("/").split("/"))
 
     @property
     def graph_scope_uri(self) -> str:
