@@ -50,6 +50,8 @@ def _fault(fault: Mapping[str, Any]) -> FieldFault:
             return FieldFault(name, "is not a member of this request", known=False)
         case "string_type":
             return FieldFault(name, "must be a text")
+        case "string_pattern_mismatch":
+            return FieldFault(name, "holds characters that are not allowed")
         case "string_unicode":
             return FieldFault(name, "must not hold half of a surrogate pair")
         case _:
