@@ -21,6 +21,7 @@ _BUSINESS_ID: TypeAdapter[str] = TypeAdapter(BusinessId)
 _APPOINTMENT_ID: TypeAdapter[str] = TypeAdapter(AppointmentId)
 _LONGEST_NAME = 256
 _LONGEST_PART = 80
+_MOST_ATTENDEES = 1_000_000
 _GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
@@ -190,7 +191,7 @@ def _customers(entry: Mapping[str, Any]) -> tuple[str | None, int]:
     )
     name = next(filter(None, names), None) or _line(entry.get("customerName"), _LONGEST_NAME)
     filled = entry.get("filledAttendeesCount")
-    counted = filled if type(filled) is int else 0
+    counted = filled if type(filled) is int and 0 <= filled < _MOST_ATTENDEES else 0
     return name, max(len(customers), counted, 1 if name else 0)
 
 

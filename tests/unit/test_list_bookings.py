@@ -288,6 +288,7 @@ ABSENT: dict[str, Any] = {}
         ),
         pytest.param({"customers": [], "filledAttendeesCount": True}, ABSENT, id="a truth value"),
         pytest.param({"customers": [], "filledAttendeesCount": -1}, ABSENT, id="less than none"),
+        pytest.param({"customers": [], "filledAttendeesCount": 2**80}, ABSENT, id="no number"),
         pytest.param(
             {"customers": [{"name": "x" * 200}]},
             {"customerName": "x" * 200, "attendees": 1},
