@@ -7,15 +7,13 @@ import azure.functions as func
 import pytest
 
 from describe_api import triggers
-from function_app import app
 from shared.lazy import Lazy
-
-FUNCTIONS = {function.get_function_name(): function for function in app.get_functions()}
 
 
 def ask(**headers: str) -> func.HttpResponse:
     request = func.HttpRequest("GET", "/api/v1/openapi.json", headers=headers, body=b"")
-    answer: func.HttpResponse = asyncio.run(FUNCTIONS["openapi_json"].get_user_function()(request))
+    function = triggers.openapi_json._function.get_user_function()
+    answer: func.HttpResponse = asyncio.run(function(request))
     return answer
 
 
