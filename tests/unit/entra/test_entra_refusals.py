@@ -1,7 +1,6 @@
 """Entra's refusals: each from the real HTTP answer through MSAL to its named error."""
 
 import json
-import logging
 from typing import Any
 
 import pytest
@@ -31,7 +30,6 @@ from shared.errors import (
     UserTokenRequired,
 )
 from shared.identity.claims_challenge import read_claims
-from shared.transport.connections import Trust, open_trust
 from tests.property.exchanging import (
     OTHER_TENANT,
     Worker,
@@ -39,7 +37,6 @@ from tests.property.exchanging import (
     entra_says,
     everything_said,
     make_caller,
-    start_worker,
 )
 
 # What each AADSTS number means for this service, where Entra words it as it usually does.
@@ -130,22 +127,6 @@ ROWS = [
     for meaning, codes in MEANINGS.items()
     for code in codes
 ]
-
-
-@pytest.fixture(scope="module")
-def trust(running_stack: LocalStack) -> Trust:
-    return open_trust(running_stack.bundle)
-
-
-@pytest.fixture
-def worker(stack: LocalStack, trust: Trust) -> Worker:
-    return start_worker(stack.environment, trust)
-
-
-@pytest.fixture(autouse=True)
-def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    caplog.set_level(logging.DEBUG)
-    return caplog
 
 
 # Every row

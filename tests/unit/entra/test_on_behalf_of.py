@@ -45,23 +45,6 @@ from tests.property.exchanging import (
     start_worker,
 )
 
-
-@pytest.fixture(scope="module")
-def trust(running_stack: LocalStack) -> Trust:
-    return open_trust(running_stack.bundle)
-
-
-@pytest.fixture
-def worker(stack: LocalStack, trust: Trust) -> Worker:
-    return start_worker(stack.environment, trust)
-
-
-@pytest.fixture(autouse=True)
-def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    caplog.set_level(logging.DEBUG)
-    return caplog
-
-
 # What is asked
 
 
