@@ -12,17 +12,10 @@ from collections.abc import Callable
 
 import azure.functions as func
 
-from shared.lazy import Lazy
 from shared.services import Services
 from shared.serving.requests import Incoming, Operation, Route, Work, Worker
 
 _worker = Worker(os.environ)
-
-
-def _start_warming() -> threading.Thread:
-    thread = threading.Thread(target=_warm, name="warm-up", daemon=True)
-    thread.start()
-    return thread
 
 
 def _warm() -> None:
@@ -30,13 +23,13 @@ def _warm() -> None:
         _worker.services.get()
 
 
-_warming = Lazy(_start_warming)
+_warmer = threading.Thread(target=_warm, name="warm-up", daemon=True)
 
 
 def warm_up() -> None:
     """Start in the background what the first request would wait for. Raises nothing."""
-    with contextlib.suppress(RuntimeError):  # no thread is free: the first request does it itself
-        _warming.get()
+    with contextlib.suppress(RuntimeError):  # it began before, or no thread is free
+        _warmer.start()
 
 
 class Endpoint[W: Work]:
