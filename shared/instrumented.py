@@ -54,7 +54,7 @@ def _call(
     telemetry: Telemetry, upstream: Literal["entra", "graph"], step: str, attributes: Attributes
 ) -> Iterator[_Call]:
     started_at = time.monotonic()
-    with telemetry.tracing.call(f"{upstream} {step}", {"facade.step": step, **attributes}) as span:
+    with telemetry.tracing.span(f"{upstream} {step}", {"facade.step": step, **attributes}) as span:
         call = _Call(span)
         try:
             yield call

@@ -5,7 +5,6 @@ The grammar is RFC 9110's (5.6.6, 8.3.1 and 12.5.1). Owns how to take such a hea
 """
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -32,7 +31,7 @@ class MediaType:
         return [value.lower() for name, value in self.parameters if name == parameter]
 
 
-def read_media_types(header: str | None) -> Sequence[MediaType | None]:
+def read_media_types(header: str | None) -> tuple[MediaType | None, ...]:
     """Return the entries of a header, None for each that is not of RFC 9110's form.
 
     Empty entries and empty parameters are ignored, as the RFC asks of a reader.

@@ -62,13 +62,12 @@ class OpenTelemetryTracing(Tracing):
         """
         return self._open(name, self._request_kind, attributes, _read(traceparent))
 
-    def span(self, name: str) -> AbstractContextManager[Span]:
+    def span(self, name: str, call: Attributes | None = None) -> AbstractContextManager[Span]:
         """See ``Tracing.span``."""
-        return NO_SPAN if _left_out.get() else self._open(name, SpanKind.INTERNAL, {})
-
-    def call(self, name: str, attributes: Attributes) -> AbstractContextManager[Span]:
-        """See ``Tracing.call``."""
-        return NO_SPAN if _left_out.get() else self._open(name, SpanKind.CLIENT, attributes)
+        if _left_out.get():
+            return NO_SPAN
+        kind = SpanKind.INTERNAL if call is None else SpanKind.CLIENT
+        return self._open(name, kind, call or {})
 
     def headers(self) -> dict[str, str]:
         """See ``Tracing.headers``."""

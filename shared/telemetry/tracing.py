@@ -48,14 +48,9 @@ class Tracing:
         del name, traceparent, attributes
         return NO_SPAN
 
-    def span(self, name: str) -> AbstractContextManager[Span]:
-        """Open the span of a step of our own."""
-        del name
-        return NO_SPAN
-
-    def call(self, name: str, attributes: Attributes) -> AbstractContextManager[Span]:
-        """Open the span of a call to somebody else."""
-        del name, attributes
+    def span(self, name: str, call: Attributes | None = None) -> AbstractContextManager[Span]:
+        """Open the span of a step of our own, or of a ``call`` to somebody else, as described."""
+        del name, call
         return NO_SPAN
 
     def headers(self) -> dict[str, str]:
