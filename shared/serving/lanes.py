@@ -154,6 +154,9 @@ class Lanes:
 
     def _call_next(self) -> None:
         """Give the free place to the caller who can use it and holds least; equals take turns."""
+        able = [one for one in self._waiting if self._has_room(one.lane) and not one.turn.done()]
+        if not able:
+            return
         scarce = len(self._inside) + 1 >= self._places
         held = Counter(self._inside)
         in_lane = Counter(one.lane for one in self._waiting)
@@ -167,9 +170,6 @@ class Lanes:
             has_half = here >= _half(self._width) and in_lane[lane] > own[lane, caller]
             return has_half, held[caller], here
 
-        able = [one for one in self._waiting if self._has_room(one.lane) and not one.turn.done()]
-        if not able:
-            return
         called = min(able, key=rank)
         self._let_in(called)
         self._end_wait(called)
