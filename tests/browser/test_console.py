@@ -418,7 +418,7 @@ def test_a_cancel_that_is_under_way_cannot_be_closed(site: Site, open_page: Open
     expect(dialog).to_contain_text("Simulating: Graph throttles for a second")
     page.get_by_role("button", name="Cancel appointment").click()
     expect(page.get_by_role("button", name="Sending …")).to_be_visible()
-    expect(dialog).to_contain_text("closing this would not take the cancel back")
+    expect(dialog).to_contain_text("Closing this would not take the cancel back")
     for _ in range(3):
         page.keyboard.press("Escape")
     page.get_by_role("button", name="Keep it").click(force=True)

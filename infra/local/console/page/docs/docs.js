@@ -1,4 +1,7 @@
-/* Shows openapi.json, the file beside this one. Asks no other host: no validator, no analytics; and sends no request of the API, for which the console is the place. */
+/*
+ * Shows openapi.json, the file beside this one. It asks no other host: no validator, no analytics.
+ * It sends no request of the API: the console does that.
+ */
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const follow = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
