@@ -136,6 +136,12 @@ function nameOf({ serviceName, customerName, title }) {
   return [serviceName, customerName].filter(Boolean).join(", ") || title;
 }
 
+function nameAndTime(appointment) {
+  const { start, end } = appointment;
+  const name = nameOf(appointment);
+  return start && end ? `${name}, ${localSpan(start, end)}` : name;
+}
+
 function appointmentRow(appointment) {
   const { title, start, end, attendees } = appointment;
   const button = node("button", { type: "button", ariaLabel: `Cancel ${title}` }, "Cancel …");
@@ -153,9 +159,8 @@ function appointmentRow(appointment) {
 
 function ask(appointment) {
   chosen = appointment;
-  const { start, end, attendees } = appointment;
-  $("dialog-what").textContent =
-    start && end ? `${nameOf(appointment)}, ${localSpan(start, end)}` : nameOf(appointment);
+  const { attendees } = appointment;
+  $("dialog-what").textContent = nameAndTime(appointment);
   $("dialog-group").hidden = !(attendees > 1);
   $("dialog-group").textContent =
     `This is a group of ${attendees}: it is cancelled for all of them.`;
@@ -256,7 +261,7 @@ function facts({ status, body, milliseconds }) {
     found.push([term, words, wide]);
   };
   add("Outcome", body?.outcome);
-  add("Code", body?.code);
+  add("Code", body?.code, true);
   add("Cancelled", body?.cancelled);
   add("Confirmed", body?.confirmed);
   add("Replayed", body?.replayed);
@@ -368,7 +373,11 @@ function mailRow({ to, kind, message, at }) {
 function offerToWebhook(businessId, appointments) {
   const offered = businessId === settings.stack.webhook.businessId ? appointments : [];
   $("webhook-appointment").replaceChildren(
-    ...offered.map((one) => node("option", { value: one.appointmentId }, one.title)),
+    ...offered.map((one) => {
+      const option = node("option", { value: one.appointmentId }, nameAndTime(one));
+      option.dataset.name = nameOf(one);
+      return option;
+    }),
   );
   const advice = "Choose the business that the key allows, and days with an appointment.";
   say($("webhook-status"), offered.length ? "" : advice);
@@ -380,7 +389,7 @@ async function sendWebhook() {
   const body = { businessId: settings.stack.webhook.businessId, appointmentId: choice.value };
   await sendAndShow({
     intent: null,
-    name: choice.textContent,
+    name: choice.dataset.name,
     request: await webhookRequest(settings.stack, body),
   });
   $("answer-title").focus();
