@@ -16,6 +16,7 @@ usage() { echo "Missing: $1" >&2; sed -n '2,/^set /{/^set /!s/^# \{0,1\}//p}' "$
 [ -n "${API:-}" ] || usage API
 [ -n "${TOKEN:-}${SCOPE:-}" ] || usage "SCOPE or TOKEN"
 [ ! -t 0 ] || usage "the request, on standard input"
+[ -n "${TOKEN:-}" ] || command -v az > /dev/null || usage "TOKEN, or the Azure CLI (az)"
 TOKEN=${TOKEN:-$(az account get-access-token --scope "${SCOPE:-}" --query accessToken --output tsv)}
 # One key for all attempts: they are one request.
 KEY=${IDEMPOTENCY_KEY:-$(cat /proc/sys/kernel/random/uuid 2>/dev/null || uuidgen)}

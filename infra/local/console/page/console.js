@@ -13,7 +13,18 @@ import {
   send,
   signIn,
 } from "./partner.js";
-import { curlOf, during, localSpan, node, repeatLater, say, show, tabs, textOf } from "./parts.js";
+import {
+  breakable,
+  curlOf,
+  during,
+  localSpan,
+  node,
+  repeatLater,
+  say,
+  show,
+  tabs,
+  textOf,
+} from "./parts.js";
 import {
   FAULTS,
   book,
@@ -231,7 +242,12 @@ function showAnswer(answer) {
   $("answer-text").textContent = describe(answer);
   $("answer-facts").replaceChildren(
     ...facts(answer).map(([term, value, wide]) =>
-      node("div", { className: wide ? "wide" : "" }, node("dt", {}, term), node("dd", {}, value)),
+      node(
+        "div",
+        { className: wide ? "wide" : "" },
+        node("dt", {}, term),
+        node("dd", {}, ...breakable(value)),
+      ),
     ),
   );
   const errors = answer.body?.errors ?? [];
@@ -261,7 +277,7 @@ function facts({ status, body, milliseconds }) {
     found.push([term, words, wide]);
   };
   add("Outcome", body?.outcome);
-  add("Code", body?.code, true);
+  add("Code", body?.code);
   add("Cancelled", body?.cancelled);
   add("Confirmed", body?.confirmed);
   add("Replayed", body?.replayed);

@@ -80,6 +80,13 @@ export function curlOf(facade, { path, method, headers, body }) {
   ].join(" \\\n  ");
 }
 
+/** A text that may be broken after each `_`, as codes are long and a phone is narrow. */
+export function breakable(text) {
+  return String(text)
+    .split(/(?<=_)/)
+    .flatMap((part) => [part, node("wbr", {})]);
+}
+
 export function node(name, properties, ...children) {
   const made = Object.assign(document.createElement(name), properties);
   made.append(...children);
