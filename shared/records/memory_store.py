@@ -70,7 +70,10 @@ class MemoryStore:
             return left is not None
 
     def _find(self, caller: str, key: str) -> Record | None:
-        return next((part[key] for part in self._held.get(caller, ()) if key in part), None)
+        for part in self._held.get(caller, ()):
+            if key in part:
+                return part[key]
+        return None
 
     def _put(self, caller: str, key: str, record: Record | None, keep_s: float = 0.0) -> None:
         """Write a record as the newest of its kind; None removes it."""

@@ -182,17 +182,19 @@ type Verdict = Free | Replay | Running | Mismatch
 def judge(found: Sequence[Record | None], wanted: Sequence[Wanted], now: float) -> Verdict:
     """Say what a request meets; ``found`` has what is kept for each record that is wanted."""
     there = [_alive(record, now) for record in found]
+    kept = [record for record in there if record is not None]
+    if not kept:
+        return Free(doubt=False)
     for record, want in zip(there, wanted, strict=True):
         if record is not None and record.fingerprint != want.fingerprint:
             return Mismatch()
-    kept = [record for record in there if record is not None]
     for record in reversed(kept):  # the answer by key goes before the one by nature
         if record.state is State.FINISHED:
             return Replay(record.payload)
     leases = [record.lease_until for record in kept if record.is_worked_on(now)]
     if leases:
         return Running(min(max(leases) - now, POLL_HINT_S))
-    return Free(doubt=bool(kept))
+    return Free(doubt=True)
 
 
 def new_records(
@@ -301,7 +303,7 @@ def require_hashes(caller: str, wanted: Sequence[Wanted]) -> None:
 
     Errors: ValueError.
     """
-    for text in (caller, *(want.key for want in wanted)):
+    for text in [caller, *[want.key for want in wanted]]:
         if not _HASH.fullmatch(text):
             raise ValueError("a caller and a key must each be a SHA-256 in lower-case hex")
 
