@@ -65,10 +65,9 @@ class CarriesOut[P: Principal]:
         deadline_s = min(within_s, settings.request_deadline_seconds)
         self._services = services
         self._cancellation = Cancellation(
+            services.graph,
             tokens,
-            Appointments(
-                services.graph, settings.bookings_segments, settings.default_cancellation_message
-            ),
+            Appointments(settings.bookings_segments, settings.default_cancellation_message),
             Records(services.records, services.waiting.sleep, deadline_s=deadline_s, keep_s=keep_s),
             services.waiting,
         )
@@ -129,4 +128,4 @@ class CancelOperation(CarriesOut[Caller]):
         try:
             return super().carry_out(work, deadline, journal)
         except InteractionRequired as error:
-            raise explain_challenge(error, work.caller) from error
+            raise explain_challenge(error, work.caller) from error.__cause__

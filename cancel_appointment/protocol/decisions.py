@@ -19,7 +19,7 @@ from shared.graph.endings import (
     Seen,
     cannot_parse_path,
     ending,
-    refuses_path,
+    may_refuse_path,
     says_malformed,
     what_is_gone,
 )
@@ -110,13 +110,17 @@ def _gone(seen: GraphAnswer, gone: Gone, known: Known, *, confirmed: bool) -> Ca
 
 
 def _refuse(step: Step, seen: GraphAnswer, known: Known) -> FacadeError | Go:
-    """Decide what a refusal means that is final, or would be under the other spelling."""
-    bad_id = says_malformed(seen) or cannot_parse_path(seen)
-    if known.slashed and refuses_path(seen):
-        if not known.respelled:
-            return Go(step, replace(known, respelled=True), pause=False)
-        bad_id = True
-    if bad_id:
+    """Decide what a refusal means that is final, or would be under the other spelling.
+
+    A look that saw the appointment standing has shown that its path is good: what is then refused
+    with the generic code is not the path.
+    """
+    bad_path = cannot_parse_path(seen) or (
+        known.slashed and not known.stood and may_refuse_path(seen)
+    )
+    if bad_path and known.slashed and not known.respelled:
+        return Go(step, replace(known, respelled=True), pause=False)
+    if bad_path or says_malformed(seen):
         error: FacadeError = malformed(seen, "appointmentId", "; it may also be businessId")
     elif seen.status != 400:
         error = read_refusal(seen, renewed=known.renewed)
@@ -124,7 +128,7 @@ def _refuse(step: Step, seen: GraphAnswer, known: Known) -> FacadeError | Go:
         return Go(Step.LOOK, known, pause=True)
     else:
         error = RefusedByBookings(
-            "Microsoft Bookings refused the cancel by one of its rules; nothing was changed. "
+            "Microsoft Bookings refused the cancel by one of its rules. "
             "Most likely the appointment begins sooner than the minimum lead time allows.",
             upstream=quote(seen),
         )

@@ -12,6 +12,7 @@ from cancel_appointment.records import LEASE_MARGIN_S, Records
 from cancel_appointment.request import CancelRequest
 from shared.entra.graph_token import GraphToken
 from shared.errors import FacadeError, IdempotencyKeyReused, RequestInProgress
+from shared.graph.client import GraphRequest
 from shared.graph.endings import Seen
 from shared.identity.caller import Caller
 from shared.telemetry.journal import Journal
@@ -145,7 +146,8 @@ class Simulation:
         if worker is None:
             worker = self._workers[ask.instance] = Cancellation(
                 self,
-                Appointments(self, (), ""),
+                self,
+                Appointments((), ""),
                 Records(self._store, self.sleep, deadline_s=DEADLINE_S),
                 self,
             )
@@ -225,18 +227,15 @@ class Simulation:
 
     def call(
         self,
-        method: str,
-        segments: tuple[str, ...],
+        request: GraphRequest,
         token: GraphToken,
         *,
-        request_id: str,
+        call_id: str,
         timeout_s: float,
-        step: str,
-        body: dict[str, str] | None = None,
-        fresh: bool = False,
+        fresh: bool,
     ) -> Seen:
         """Carry out a cancel or a look."""
-        return self._cancel(timeout_s) if step == "cancel" else self._look(timeout_s)
+        return self._cancel(timeout_s) if request.step == "cancel" else self._look(timeout_s)
 
     def _cancel(self, timeout_s: float) -> Seen:
         """Cancel, in one of the ways of the alphabet."""

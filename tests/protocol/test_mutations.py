@@ -1,6 +1,6 @@
 """The check can fail: each way of making the protocol worse breaks a rule in some schedule."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,10 +15,10 @@ import shared.graph.calls as calls
 import shared.graph.endings as endings
 import shared.records.rules as rules
 from cancel_appointment.protocol.decisions import Go, Move, Step
-from cancel_appointment.protocol.doubt import Known, Left, Verdict
+from cancel_appointment.protocol.doubt import Known, Left
 from cancel_appointment.protocol.outcome import CancelOutcome, Outcome
 from cancel_appointment.records import Entry, Records, Unrecorded
-from shared.errors import FacadeError, Throttled, UpstreamBroken
+from shared.errors import FacadeError, Throttled
 from shared.graph.endings import Body, Ending, Gone, GraphAnswer, NoAnswer, Seen, ending
 from shared.records.rules import Finished, Record
 from tests.protocol.alphabet import (
@@ -184,17 +184,21 @@ def believe_that_a_business_is_missing_which_was_there(patch: Patch) -> None:
 # What unanswered cancels leave behind.
 
 
-def _table(patch: Patch, changes: Mapping[Left, Verdict]) -> None:
-    for module in (doubt, failures):
-        patch.setattr(module, "TABLE", {**doubt.TABLE, **changes})
+def _settle_with_a_look(patch: Patch, over: Left) -> None:
+    def in_doubt(known: Known) -> bool:
+        return known.left > (Left.SETTLED if known.looked else Left.NOTHING) and not (
+            known.looked and known.left is over
+        )
+
+    _doubt_as(patch, in_doubt)
 
 
 def think_that_a_500_has_no_late_effect(patch: Patch) -> None:
-    _table(patch, {Left.BROKEN: Verdict(UpstreamBroken, doubt=False)})
+    _settle_with_a_look(patch, Left.BROKEN)
 
 
 def think_that_a_look_ends_what_is_under_way(patch: Patch) -> None:
-    _table(patch, {Left.UNDER_WAY: Verdict(UpstreamBroken, doubt=False)})
+    _settle_with_a_look(patch, Left.UNDER_WAY)
 
 
 def think_that_a_503_is_over(patch: Patch) -> None:
