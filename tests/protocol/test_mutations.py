@@ -53,6 +53,24 @@ HANDED_ON: Letters = (
     ),
     _pick(ALL_LOOKS, "true", "403 ErrorAccessDenied"),
 )
+# A repeat whose cancel arrives with a token that has ended, and Entra gives no other.
+SIGNED_OUT: Letters = (
+    _pick(
+        ALL_CANCELS,
+        "reset, effect late, between the next look and the next cancel",
+        "401, and no other token",
+    ),
+    HANDED_ON[1],
+)
+RENEWED: Letters = (
+    _pick(ALL_CANCELS, "401 InvalidAuthenticationToken", "404 ErrorNonExistentMailbox"),
+    _pick(ALL_LOOKS, "true"),
+)
+# Every try of a repeat is used up, and the store has forgotten that the first one landed.
+FORGOTTEN: Letters = (
+    _pick(ALL_CANCELS, "reset, effect late, after the run", "not sent"),
+    _pick(ALL_LOOKS, "403 ErrorAccessDenied"),
+)
 SEVERAL: Letters = (
     _pick(ALL_CANCELS, "reset, effect late, after the run", "404 ResourceNotFound"),
     _pick(ALL_LOOKS, "true"),
@@ -87,6 +105,10 @@ def take_every_4xx_for_final(patch: Patch) -> None:
 
 def take_another_form_for_graphs_own(patch: Patch) -> None:
     _read_as(patch, lambda seen: (seen.status, seen.body) == (403, Body.JSON), Ending.ANSWERED)
+
+
+def take_a_malformed_id_for_final_with_whatever_status(patch: Patch) -> None:
+    _read_as(patch, lambda seen: seen.codes == ("ErrorInvalidIdMalformed",), Ending.ANSWERED)
 
 
 def take_a_mail_limit_for_a_missing_right(patch: Patch) -> None:
@@ -225,6 +247,24 @@ def let_the_last_cancel_count(patch: Patch) -> None:
 def say_a_refusal_as_it_is(patch: Patch) -> None:
     for module in (decisions, driver):
         patch.setattr(module, "what_can_be_said", lambda error, known: error)
+
+
+def think_that_a_cancel_answered_with_401_was_not_sent(patch: Patch) -> None:
+    right = driver._after
+    patch.setattr(
+        driver,
+        "_after",
+        lambda before, step, calls: replace(right(before, step, calls), sent=before.sent),
+    )
+
+
+def say_nothing_was_changed_whatever_was_forgotten(patch: Patch) -> None:
+    right = failures.give_up
+
+    def give_up(seen: Seen, known: Known, retry_after_s: float) -> FacadeError:
+        return right(seen, replace(known, unsure=False), retry_after_s)
+
+    patch.setattr(driver, "give_up", give_up)
 
 
 def say_what_passes_as_it_is(patch: Patch) -> None:
@@ -437,6 +477,7 @@ AS_IF_BEFORE = "as if nothing had been sent before"
 UNSEEN = "nobody had looked since"
 FIRST_LOOK = "on an abandoned record was not the look"
 ANOTHER_ANSWER = "something else than its first answer"
+ONLY_CALL = "confirmed by more than the only call"
 LATE = "a call was sent that may last beyond the deadline"
 DEATH, DUPLICATE = Interference.DEATH, Interference.DUPLICATE
 DOWN, FULL = Interference.STORE_DOWN, Interference.STORE_FULL
@@ -445,6 +486,9 @@ MUTATIONS = [
     Mutation(take_no_answer_for_not_sent, UNSEEN),
     Mutation(take_every_4xx_for_final, CONFIRMED, letters=ALL, exchanges=2),
     Mutation(take_another_form_for_graphs_own, CONFIRMED, letters=ALL, exchanges=2),
+    Mutation(
+        take_a_malformed_id_for_final_with_whatever_status, CONFIRMED, letters=ALL, exchanges=2
+    ),
     Mutation(take_a_mail_limit_for_a_missing_right, CONFIRMED, letters=ALL, exchanges=2),
     Mutation(take_a_throttled_answer_for_silence, UNSEEN, letters=ALL, exchanges=2),
     Mutation(take_every_404_for_the_items, CONFIRMED),
@@ -468,6 +512,20 @@ MUTATIONS = [
         AS_IF_BEFORE,
         letters=HANDED_ON,
         exchanges=4,
+    ),
+    Mutation(
+        think_that_a_cancel_answered_with_401_was_not_sent,
+        AS_IF_BEFORE,
+        letters=SIGNED_OUT,
+        exchanges=4,
+    ),
+    Mutation(think_that_a_cancel_answered_with_401_was_not_sent, ONLY_CALL, letters=RENEWED),
+    Mutation(
+        say_nothing_was_changed_whatever_was_forgotten,
+        "where nobody could know",
+        FULL,
+        letters=FORGOTTEN,
+        exchanges=10,
     ),
     Mutation(let_a_429_decide_before_the_table, AS_IF, letters=MANY),
     Mutation(drop_the_first_look_at_an_abandoned_record, CONFIRMED, DEATH),
