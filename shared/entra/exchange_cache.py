@@ -37,6 +37,8 @@ _REFUSALS = (
     UserTokenRequired,
 )
 
+_LONGER_S = 1.0  # what makes another try worth it
+
 
 @dataclass(frozen=True, slots=True)
 class Fresh[V]:
@@ -54,14 +56,15 @@ class _Flight[V]:
     """One exchange under way.
 
     Neither ``fresh`` nor ``error`` is set when it is ``done``: its leader died, and the next may
-    try.
+    try. ``gives_up_at`` is when its leader's patience ends, on the monotonic clock.
     """
 
-    __slots__ = ("done", "error", "fresh", "replaces")
+    __slots__ = ("done", "error", "fresh", "gives_up_at", "replaces")
 
-    def __init__(self, *, replaces: bool) -> None:
+    def __init__(self, *, replaces: bool, gives_up_at: float) -> None:
         self.done = Event()
         self.replaces = replaces
+        self.gives_up_at = gives_up_at
         self.fresh: Fresh[V] | None = None
         self.error: FacadeError | None = None
 
@@ -100,7 +103,8 @@ class ExchangeCache[V]:
 
         Errors: what ``exchange`` raises, each thread its own copy; UpstreamUnavailable when its end
         had come before the answer, or after ``wait_s`` (seconds of real time) of waiting for
-        another thread's exchange.
+        another thread's exchange. Who has notably more time than the leader of an exchange that
+        found Entra unavailable asks again.
         """
         give_up_at = time.monotonic() + wait_s
         while True:
@@ -114,11 +118,15 @@ class ExchangeCache[V]:
                 leads = flight is None or (replace and not flight.replaces)
                 if flight is None or leads:
                     self._drop(key)
-                    flight = self._flights[key] = _Flight(replaces=replace)
+                    flight = self._flights[key] = _Flight(replaces=replace, gives_up_at=give_up_at)
             if leads:
                 return self._lead(key, flight, exchange)
             if not flight.done.wait(max(0.0, give_up_at - time.monotonic())):
                 raise UpstreamUnavailable("Entra has not answered in time.")
+            # Not its subclass: Entra has then named a wait, which no patience shortens.
+            hurried = type(flight.error) is UpstreamUnavailable
+            if hurried and give_up_at > flight.gives_up_at + _LONGER_S:
+                continue
             if flight.error is not None:
                 raise _copy_of(flight.error)
             if flight.fresh is not None and self._now() < flight.fresh.ends_at:
