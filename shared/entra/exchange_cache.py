@@ -68,6 +68,14 @@ class _Flight[V]:
         self.fresh: Fresh[V] | None = None
         self.error: FacadeError | None = None
 
+    def error_for(self, gives_up_at: float) -> FacadeError | None:
+        """Return the error, unless it may have come of the leader's patience alone.
+
+        Where Entra named a wait (a subclass), no patience shortens it.
+        """
+        hurried = type(self.error) is UpstreamUnavailable
+        return None if hurried and gives_up_at > self.gives_up_at + _LONGER_S else self.error
+
 
 class ExchangeCache[V]:
     """A bounded, least recently used cache with one exchange at a time per key.
@@ -123,12 +131,8 @@ class ExchangeCache[V]:
                 return self._lead(key, flight, exchange)
             if not flight.done.wait(max(0.0, give_up_at - time.monotonic())):
                 raise UpstreamUnavailable("Entra has not answered in time.")
-            # Not its subclass: Entra has then named a wait, which no patience shortens.
-            hurried = type(flight.error) is UpstreamUnavailable
-            if hurried and give_up_at > flight.gives_up_at + _LONGER_S:
-                continue
-            if flight.error is not None:
-                raise _copy_of(flight.error)
+            if (error := flight.error_for(give_up_at)) is not None:
+                raise _copy_of(error)
             if flight.fresh is not None and self._now() < flight.fresh.ends_at:
                 return flight.fresh.value
 
