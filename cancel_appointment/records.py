@@ -11,9 +11,7 @@ Owns keys, payloads, what is kept of an outcome, and what this worker did withou
 
 import json
 import logging
-import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -23,6 +21,7 @@ from shared.digest import digest
 from shared.errors import IdempotencyKeyReused, RequestInProgress
 from shared.identity.principal import Principal
 from shared.ids import folded, url_safe
+from shared.records.memory_store import MemoryStore
 from shared.records.rules import (
     Claim,
     Doubt,
@@ -53,8 +52,6 @@ class Entry:
     ``doubt``: an earlier attempt may have taken effect. ``unsure``: one may have been forgotten.
     """
 
-    caller: str
-    nature: str
     claim: Claim | None
     doubt: bool
     unsure: bool
@@ -79,7 +76,8 @@ class Records:
         self._sleep = sleep
         self._lease_s = deadline_s + LEASE_MARGIN_S
         self._keep_s = keep_s
-        self._unrecorded = Unrecorded(keep_s)
+        # What this worker carries out while the store is down, kept like doubts in a store.
+        self._unrecorded = MemoryStore(time.monotonic)
 
     def open(
         self,
@@ -105,11 +103,12 @@ class Records:
                 return _read(begun)
         except StoreUnavailable as error:
             tell(_log, logging.ERROR, "store_unavailable", "step=begin reason=%r", str(error))
-            doubt = self._unrecorded.add(who, nature)
-            return Entry(who, nature, None, doubt=doubt, unsure=True)
-        doubt = begun.doubt or self._unrecorded.has(who, nature)
-        unsure = begun.forgot or self._unrecorded.forgot(who)
-        return Entry(who, nature, begun.claim, doubt=doubt, unsure=unsure)
+            return Entry(None, doubt=self._remember(who, wanted[0]), unsure=True)
+        return Entry(
+            begun.claim,
+            doubt=begun.doubt or self._unrecorded.keeps(who, nature),
+            unsure=begun.forgot or self._unrecorded.forgot(who),
+        )
 
     def settle(self, entry: Entry, outcome: CancelOutcome, *, doubt: bool) -> CancelOutcome:
         """Write an outcome down and return it, as far as it still can be said.
@@ -127,7 +126,7 @@ class Records:
         if outcome.outcome is Outcome.CANCELLED:
             self._settle(entry.claim, end, end)
             return outcome
-        alone = not self._unrecorded.has(entry.caller, entry.nature)
+        alone = not self._unrecorded.keeps(entry.claim.caller, entry.claim.wanted[0].key)
         outcome = replace(outcome, confirmed=outcome.confirmed and alone)
         if outcome.missing is Missing.BUSINESS:
             nature = end = Doubt() if doubt or not alone else Removed()
@@ -164,6 +163,13 @@ class Records:
             self._sleep(poll_s)
             poll_s = min(_LONGEST_POLL_S, poll_s * 2)
 
+    def _remember(self, caller: str, wanted: Wanted) -> bool:
+        """Remember what begins without the store; say whether the same did before."""
+        begun = self._unrecorded.begin(caller, [wanted], lease_s=0.0, keep_s=self._keep_s)
+        assert isinstance(begun, Granted)  # noqa: S101 - nobody holds a lease of no time
+        self._unrecorded.settle(begun.claim, [Doubt()], keep_s=self._keep_s)
+        return begun.doubt
+
     def _settle(self, claim: Claim, nature: End, key: End) -> bool:
         """Settle a claim; False where it may no longer be ours.
 
@@ -176,54 +182,6 @@ class Records:
         except StoreUnavailable as error:
             tell(_log, logging.ERROR, "store_unavailable", "step=settle reason=%r", str(error))
             return False
-
-
-class Unrecorded:
-    """What this worker carried out while the store was down, for as long as a record would live.
-
-    Bounded: above ``capacity`` all of the caller who has most is dropped. For as long as a record
-    would live, anything of that caller may then have been carried out. Nobody else pays.
-    """
-
-    def __init__(
-        self, keep_s: float, now: Callable[[], float] = time.monotonic, capacity: int = 20_000
-    ) -> None:
-        self._keep_s = keep_s
-        self._now = now
-        self._capacity = capacity
-        self._lock = threading.Lock()
-        self._until: dict[tuple[str, str], float] = {}  # by caller and nature
-        self._forgotten_until: dict[str, float] = {}  # by caller
-
-    def has(self, caller: str, nature: str) -> bool:
-        """Say whether this was carried out."""
-        with self._lock:
-            return self._until.get((caller, nature), 0.0) > self._now()
-
-    def forgot(self, caller: str) -> bool:
-        """Say whether something of this caller was carried out, and nobody knows what."""
-        with self._lock:
-            return self._forgotten_until.get(caller, 0.0) > self._now()
-
-    def add(self, caller: str, nature: str) -> bool:
-        """Remember what begins now; say whether it was carried out before."""
-        with self._lock:
-            before = self._until.pop((caller, nature), 0.0) > self._now()
-            if len(self._until) >= self._capacity:
-                self._make_room()
-            self._until[caller, nature] = self._now() + self._keep_s
-            return before
-
-    def _make_room(self) -> None:
-        now = self._now()
-        self._until = {what: until for what, until in self._until.items() if until > now}
-        self._forgotten_until = {
-            caller: until for caller, until in self._forgotten_until.items() if until > now
-        }
-        if len(self._until) >= self._capacity:
-            [(most, _)] = Counter(caller for caller, _ in self._until).most_common(1)
-            self._forgotten_until[most] = now + self._keep_s
-            self._until = {what: until for what, until in self._until.items() if what[0] != most}
 
 
 def _nature_of(caller: Principal, request: CancelRequest) -> str:

@@ -111,9 +111,9 @@ class Simulation:
         Then the same repeats would follow, and they were played.
         """
         memories = frozenset(
-            (number, *worker._records._unrecorded._until)
+            (number, *(key for key, _ in worker._records._unrecorded))
             for number, worker in self._workers.items()
-            if worker._records._unrecorded._until
+            if len(worker._records._unrecorded)
         )
         outside = (
             self._scripted,

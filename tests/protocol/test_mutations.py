@@ -17,9 +17,10 @@ import shared.records.rules as rules
 from cancel_appointment.protocol.decisions import Go, Move, Step
 from cancel_appointment.protocol.doubt import Known, Left
 from cancel_appointment.protocol.outcome import CancelOutcome, Outcome
-from cancel_appointment.records import Entry, Records, Unrecorded
+from cancel_appointment.records import Entry, Records
 from shared.errors import FacadeError, Throttled
 from shared.graph.endings import Body, Ending, Gone, GraphAnswer, NoAnswer, Seen, ending
+from shared.records.memory_store import MemoryStore
 from shared.records.rules import Finished, Record
 from tests.protocol.alphabet import (
     ALL_CANCELS,
@@ -430,7 +431,7 @@ def take_store_down_for_a_new_request(patch: Patch) -> None:
 
 
 def forget_what_was_done_without_the_store(patch: Patch) -> None:
-    patch.setattr(Unrecorded, "add", lambda self, caller, nature: False)
+    patch.setattr(Records, "_remember", lambda self, caller, wanted: False)
 
 
 def ask_what_was_done_without_the_store_at_the_beginning_alone(patch: Patch) -> None:
@@ -440,7 +441,7 @@ def ask_what_was_done_without_the_store_at_the_beginning_alone(patch: Patch) -> 
         self: Records, entry: Entry, outcome: CancelOutcome, *, doubt: bool
     ) -> CancelOutcome:
         with pytest.MonkeyPatch.context() as during:
-            during.setattr(Unrecorded, "has", lambda self, caller, nature: False)
+            during.setattr(MemoryStore, "keeps", lambda self, caller, key: False)
             return right(self, entry, outcome, doubt=doubt)
 
     patch.setattr(Records, "settle", settle)
