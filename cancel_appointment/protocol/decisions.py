@@ -5,7 +5,6 @@ Owns ``after_cancel`` and ``after_look``. Does *not* send, wait or record.
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import assert_never
 
 from cancel_appointment.protocol.doubt import Known, left_by
 from cancel_appointment.protocol.failures import what_can_be_said
@@ -16,6 +15,7 @@ from shared.graph.endings import (
     Ending,
     Gone,
     GraphAnswer,
+    NoAnswer,
     Seen,
     cannot_parse_path,
     ending,
@@ -50,49 +50,38 @@ type Move = CancelOutcome | FacadeError | Go
 def after_cancel(seen: Seen, known: Known) -> Move:
     """Decide what a cancel's end means."""
     how = ending(seen, success=204)
-    match how:
-        case Ending.REFUSED | Ending.NOT_SENT:
-            sent = known.sent or how is Ending.REFUSED
-            return Go(Step.CANCEL, replace(known, sent=sent), pause=True)
-        case Ending.UNANSWERED:
-            return _in_doubt(seen, known)
-        case Ending.ANSWERED:
-            assert isinstance(seen, GraphAnswer)  # noqa: S101 - only an answer is answered
-            if seen.status == 204:
-                return CancelOutcome(Outcome.CANCELLED, confirmed=True)
-            gone = what_is_gone(seen)
-            if gone is Gone.BUSINESS and known.stood:  # it was there a moment ago
-                return _in_doubt(seen, known)
-            if gone is not None:
-                first = not (known.sent and gone is Gone.BUSINESS)
-                sure = not (known.carried or known.left or known.unsure)
-                return _gone(seen, gone, known, confirmed=sure and first)
-            return _refuse(Step.CANCEL, seen, replace(known, sent=True))
-        case _:
-            assert_never(how)
+    if how in (Ending.REFUSED, Ending.NOT_SENT):
+        sent = known.sent or how is Ending.REFUSED
+        return Go(Step.CANCEL, replace(known, sent=sent), pause=True)
+    if how is Ending.UNANSWERED or isinstance(seen, NoAnswer):
+        return _in_doubt(seen, known)
+    if seen.status == 204:
+        return CancelOutcome(Outcome.CANCELLED, confirmed=True)
+    gone = what_is_gone(seen)
+    if gone is Gone.BUSINESS and known.stood:  # it was there a moment ago
+        return _in_doubt(seen, known)
+    if gone is not None:
+        first = not (known.sent and gone is Gone.BUSINESS)
+        sure = not (known.carried or known.left or known.unsure)
+        return _gone(seen, gone, known, confirmed=sure and first)
+    return _refuse(Step.CANCEL, seen, replace(known, sent=True))
 
 
 def after_look(seen: Seen, known: Known, appointment_id: str) -> Move:
     """Decide what a look's end means; it asked for ``appointment_id``, in whichever spelling."""
-    how = ending(seen, success=200)
     again = Go(Step.LOOK, known, pause=True)
-    match how:
-        case Ending.REFUSED | Ending.NOT_SENT | Ending.UNANSWERED:
+    if ending(seen, success=200) is not Ending.ANSWERED or isinstance(seen, NoAnswer):
+        return again
+    if seen.status == 200:
+        if not _is_of(seen, appointment_id):
             return again
-        case Ending.ANSWERED:
-            assert isinstance(seen, GraphAnswer)  # noqa: S101 - only an answer is answered
-            if seen.status == 200:
-                if not _is_of(seen, appointment_id):
-                    return again
-                return Go(Step.CANCEL, replace(known, looked=True, stood=True), pause=True)
-            gone = what_is_gone(seen)
-            if gone is Gone.BUSINESS and known.stood:
-                return again
-            if gone is not None:
-                return _gone(seen, gone, known, confirmed=False)
-            return _refuse(Step.LOOK, seen, known)
-        case _:
-            assert_never(how)
+        return Go(Step.CANCEL, replace(known, looked=True, stood=True), pause=True)
+    gone = what_is_gone(seen)
+    if gone is Gone.BUSINESS and known.stood:
+        return again
+    if gone is not None:
+        return _gone(seen, gone, known, confirmed=False)
+    return _refuse(Step.LOOK, seen, known)
 
 
 def _in_doubt(seen: Seen, known: Known) -> Go:
