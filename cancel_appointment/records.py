@@ -91,12 +91,17 @@ class Records:
         Errors: IdempotencyKeyReused; RequestInProgress when the same request is still running after
         a short wait.
         """
-        who = digest("caller", caller.tenant_id, caller.object_id).hex()
-        nature = _nature_of(caller, request)
+        person = (caller.tenant_id, caller.object_id)
+        ids = (folded(request.business_id), url_safe(request.appointment_id))  # in one spelling
+        who = digest("caller", *person).hex()
+        nature = digest("nature", *person, *ids).hex()
         # By nature there is one request only: another message does not make it another.
         wanted = [Wanted(nature, fingerprint="")]
-        if idempotency_key is not None:
-            wanted.append(Wanted(_key_of(caller, idempotency_key), _fingerprint(request)))
+        if idempotency_key is not None:  # two applications may make up the same
+            key = digest("key", *person, caller.client_id, idempotency_key).hex()
+            message = request.cancellation_message
+            fingerprint = digest(*ids, "" if message is None else f"={message}").hex()
+            wanted.append(Wanted(key, fingerprint))
         try:
             begun = self._begin(who, wanted, deadline)
             if isinstance(begun, Replay):
@@ -120,20 +125,19 @@ class Records:
         gone on without it. Those may have cancelled the appointment, so a ``not_found`` is then not
         confirmed; nor is it where nobody can tell.
         """
-        if entry.claim is None:
+        claim = entry.claim
+        if claim is None:
             return outcome
-        end: End = Finished(_write(outcome))
         if outcome.outcome is Outcome.CANCELLED:
-            self._settle(entry.claim, end, end)
+            self._settle(claim, _written(outcome), _written(outcome))
             return outcome
-        alone = not self._unrecorded.keeps(entry.claim.caller, entry.claim.wanted[0].key)
+        alone = not self._unrecorded.keeps(claim.caller, claim.wanted[0].key)
         outcome = replace(outcome, confirmed=outcome.confirmed and alone)
+        nature: End = Removed() if outcome.confirmed else Doubt()
+        key: End = _written(outcome)
         if outcome.missing is Missing.BUSINESS:
-            nature = end = Doubt() if doubt or not alone else Removed()
-        else:
-            nature = Removed() if outcome.confirmed else Doubt()
-            end = Finished(_write(outcome))
-        still_ours = self._settle(entry.claim, nature, end)
+            nature = key = Doubt() if doubt or not alone else Removed()
+        still_ours = self._settle(claim, nature, key)
         return replace(outcome, confirmed=outcome.confirmed and still_ours)
 
     def give_up(self, entry: Entry, *, doubt: bool) -> None:
@@ -184,33 +188,9 @@ class Records:
             return False
 
 
-def _nature_of(caller: Principal, request: CancelRequest) -> str:
-    """Bind an appointment to whoever asks, in one spelling of its ids."""
-    return digest("nature", caller.tenant_id, caller.object_id, *_ids_of(request)).hex()
-
-
-def _key_of(caller: Principal, idempotency_key: str) -> str:
-    """Bind a key to whoever asks *and* to the client application that made it up.
-
-    Two applications may make up the same key.
-    """
-    return digest(
-        "key", caller.tenant_id, caller.object_id, caller.client_id, idempotency_key
-    ).hex()
-
-
-def _fingerprint(request: CancelRequest) -> str:
-    message = request.cancellation_message
-    return digest(*_ids_of(request), "" if message is None else f"={message}").hex()
-
-
-def _ids_of(request: CancelRequest) -> tuple[str, str]:
-    return folded(request.business_id), url_safe(request.appointment_id)
-
-
-def _write(outcome: CancelOutcome) -> str:
-    said = {"outcome": outcome.outcome, "confirmed": outcome.confirmed}
-    return json.dumps(said if outcome.missing is None else {**said, "missing": outcome.missing})
+def _written(outcome: CancelOutcome) -> Finished:
+    said = {"outcome": outcome.outcome, "confirmed": outcome.confirmed, "missing": outcome.missing}
+    return Finished(json.dumps(said))
 
 
 def _read(replay: Replay) -> CancelOutcome:

@@ -76,7 +76,10 @@ class Calls[P: Principal]:
                 or self.deadline.remaining_s() < SHORTEST_CALL_S
             ):
                 return seen
-            self._token = self._renew(seen.claims)
+            self.renewed = True
+            if seen.claims is None:
+                self.tokens.forget(self.caller)
+            self._token = self.tokens.exchange(self.caller, self.deadline, claims=seen.claims)
         return NoAnswer(sent=False, cause="DeadlineOver")
 
     def _call(
@@ -108,9 +111,3 @@ class Calls[P: Principal]:
             call_id=call_id,
         )
         return seen
-
-    def _renew(self, claims: str | None) -> GraphToken:
-        self.renewed = True
-        if claims is None:
-            self.tokens.forget(self.caller)
-        return self.tokens.exchange(self.caller, self.deadline, claims=claims)

@@ -370,7 +370,7 @@ def keep_a_missing_business(patch: Patch) -> None:
     ) -> CancelOutcome:
         if outcome.missing is None or entry.claim is None:
             return right(self, entry, outcome, doubt=doubt)
-        self._settle(entry.claim, rules.Doubt(), Finished(records._write(outcome)))
+        self._settle(entry.claim, rules.Doubt(), records._written(outcome))
         return outcome
 
     patch.setattr(Records, "settle", settle)
