@@ -129,7 +129,8 @@ class Records:
         if claim is None:
             return outcome
         if outcome.outcome is Outcome.CANCELLED:
-            self._settle(claim, _written(outcome), _written(outcome))
+            end = _written(outcome)
+            self._settle(claim, end, end)
             return outcome
         alone = not self._unrecorded.keeps(claim.caller, claim.wanted[0].key)
         outcome = replace(outcome, confirmed=outcome.confirmed and alone)
