@@ -116,37 +116,33 @@ def read_answer(status: int, headers: Mapping[str, str], raw: bytes, *, whole: b
     ``headers`` have lower-case names. ``whole`` is False where the body is larger than what was
     read of it.
     """
-    parsed = _parse(raw) if whole else _UNREADABLE
+    parsed = _parse(raw) if raw and whole else _UNREADABLE
     error = parsed.get("error") if isinstance(parsed, dict) else None
+    claims = _claims(headers.get("www-authenticate", "")) if status in (401, 403) else None
     return GraphAnswer(
         status,
-        _body(status, headers, raw, parsed),
+        _body(status, headers, raw, parsed, challenged=claims is not None),
         codes=tuple(_codes(error)),
         request_id=_word(headers.get("request-id")),
         retry_after=headers.get("retry-after"),
-        claims=_claims(headers.get("www-authenticate", "")) if status in (401, 403) else None,
+        claims=claims,
         resource=parsed if status == 200 and isinstance(parsed, dict) else None,
     )
 
 
-def _body(status: int, headers: Mapping[str, str], raw: bytes, parsed: object) -> Body:
+def _body(
+    status: int, headers: Mapping[str, str], raw: bytes, parsed: object, *, challenged: bool
+) -> Body:
     if status == 204:
         nothing = not raw and headers.get("content-length", "0") == "0"
         return Body.FITTING if nothing else Body.PAGE
-    if not raw:
-        return Body.FITTING if _challenges(status, headers) else Body.NOTHING
+    if not raw:  # the words of RFC 6750 need no body
+        bearer = _CHALLENGE.search(headers.get("www-authenticate", ""))
+        return Body.FITTING if challenged or (status == 401 and bearer) else Body.NOTHING
     if parsed is _UNREADABLE:
         return Body.PAGE
     promised = isinstance(parsed, dict) and (status < 400 or isinstance(parsed.get("error"), dict))
     return Body.FITTING if promised else Body.JSON
-
-
-def _challenges(status: int, headers: Mapping[str, str]) -> bool:
-    """Tell whether this refuses a token in the words of RFC 6750, which need no body."""
-    challenge = headers.get("www-authenticate", "")
-    if status == 401:
-        return _CHALLENGE.search(challenge) is not None
-    return status == 403 and _claims(challenge) is not None
 
 
 def _parse(raw: bytes) -> object:
