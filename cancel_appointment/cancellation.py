@@ -174,6 +174,8 @@ def _after[P: Principal](before: Known, step: Step, calls: Calls[P]) -> Known:
     refused = step is Step.CANCEL and calls.renewed and not before.renewed
     # After the deadline the lease may be over, and another worker may have taken the request.
     overdue = calls.deadline.remaining_s() <= 0
+    if not (refused or overdue or calls.renewed):
+        return before
     return replace(
         before,
         sent=before.sent or refused,

@@ -14,6 +14,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from cancel_appointment.protocol.outcome import CancelOutcome, Missing, Outcome
 from cancel_appointment.request import CancelRequest
@@ -93,7 +94,7 @@ class Records:
         """
         person = (caller.tenant_id, caller.object_id)
         ids = (folded(request.business_id), url_safe(request.appointment_id))  # in one spelling
-        who = digest("caller", *person).hex()
+        who = _who(*person)
         nature = digest("nature", *person, *ids).hex()
         # By nature there is one request only: another message does not make it another.
         wanted = [Wanted(nature, fingerprint="")]
@@ -187,6 +188,11 @@ class Records:
         except StoreUnavailable as error:
             tell(_log, logging.ERROR, "store_unavailable", "step=settle reason=%r", str(error))
             return False
+
+
+@lru_cache(maxsize=1024)  # callers come again
+def _who(tenant_id: str, object_id: str) -> str:
+    return digest("caller", tenant_id, object_id).hex()
 
 
 def _written(outcome: CancelOutcome) -> Finished:
