@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from shared.errors import word
 from shared.identity.claims_challenge import read_claims
 
 _CLAIMS = re.compile(r'claims="([A-Za-z0-9+/=_-]{1,8192})"')
 _CHALLENGE = re.compile(r"(^|,)\s*bearer\b", re.IGNORECASE)
-_WORD = re.compile(r"[A-Za-z0-9_.-]{1,80}")
 _MAX_CODES = 5
 
 # Graph and the Exchange store behind it name "not there, or not visible to you" in several ways.
@@ -123,7 +123,7 @@ def read_answer(status: int, headers: Mapping[str, str], raw: bytes, *, whole: b
         status,
         _body(status, headers, raw, parsed, challenged=claims is not None),
         codes=tuple(_codes(error)),
-        request_id=_word(headers.get("request-id")),
+        request_id=word(headers.get("request-id")),
         retry_after=headers.get("retry-after"),
         claims=claims,
         resource=parsed if status == 200 and isinstance(parsed, dict) else None,
@@ -164,7 +164,7 @@ def _codes(level: object) -> Iterator[str]:
             return
         code = level.get("code")
         if code is not None and code != "":
-            yield _word(code) or "other"
+            yield word(code) or "other"
         level = level.get("innerError", level.get("innererror"))
 
 
@@ -181,14 +181,6 @@ def _claims(header: str) -> str | None:
         return read_claims(base64.b64decode(encoded + "=" * (-len(encoded) % 4)).decode("utf-8"))
     except (binascii.Error, ValueError):
         return None
-
-
-def _word(value: object) -> str | None:
-    """Return a short machine word of Graph's answer, or None where it is anything else.
-
-    Prose never passes.
-    """
-    return value if isinstance(value, str) and _WORD.fullmatch(value) else None
 
 
 class Ending(StrEnum):

@@ -223,7 +223,7 @@ def test_what_is_not_whole_is_a_page() -> None:
     assert read_answer(404, {}, OWN, whole=False).body is Body.PAGE
 
 
-@pytest.mark.parametrize("code", ["Resource could not be discovered", " ", "a" * 81, 404, {}, True])
+@pytest.mark.parametrize("code", ["Resource could not be discovered", " ", "a" * 65, 404, {}, True])
 def test_a_code_that_is_no_word_is_a_code_all_the_same(code: object) -> None:
     raw = json.dumps({"error": {"code": code}}).encode()
     answer = read_answer(404, {}, raw, whole=True)
