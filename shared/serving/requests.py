@@ -122,15 +122,16 @@ class Route[W: Work]:
         told = self._worker.telemetry.if_built() or await self._start_telemetry()
         journal.metrics = told.metrics
         told.metrics.arrived(self._action)
-        attributes = {
-            "faas.trigger": "http",
-            "facade.action": self._action,
-            "facade.request_id": journal.request_id,
-        }
         with (
             journal.collecting(),
             told.tracing.request(
-                f"request {self._action}", incoming.traceparent, attributes
+                f"request {self._action}",
+                incoming.traceparent,
+                {
+                    "faas.trigger": "http",
+                    "facade.action": self._action,
+                    "facade.request_id": journal.request_id,
+                },
             ) as span,
         ):
             journal.note(trace=span.trace_id)
