@@ -117,8 +117,8 @@ CANCEL_APPOINTMENT = Published(
                 "x-ms-summary": "Key for Repeats",
                 "description": (
                     "Leave it empty, or enter a text of your own for this one cancel. "
-                    "For 24 hours the same key gets the same cancelled or not_found again. "
-                    "A failure, or a business that is missing, is looked at again. "
+                    "For 24 hours the same key gets the same Outcome again. "
+                    "After a failure, or where the booking page was not found, it is tried again. "
                     "In a loop, add the Appointment ID to it."
                 ),
                 "x-ms-visibility": "advanced",
