@@ -263,23 +263,23 @@ def _open_records(settings: Settings, waiting: SystemWaiting, trust: Trust) -> I
     """
     if settings.idempotency_store == "memory":
         return MemoryStore(waiting.now)
-    from shared.records.table_calls import Patience
+    from shared.records.account import Account
     from shared.records.table_store import TableStore
+    from shared.records.wire import ChannelTransport
 
-    # A table that is down must leave the cancel most of its deadline.
-    patience = Patience(connect_s=1.0, read_s=1.5, operation_s=2.0)
-    name = settings.idempotency_table_name
-    if settings.idempotency_table_connection_string is not None:
-        secret = settings.idempotency_table_connection_string.get_secret_value()
-        try:
-            return TableStore.from_connection_string(secret, name, trust=trust, patience=patience)
-        except ValueError:
-            raise Misconfigured(
-                "The setting IDEMPOTENCY_TABLE_CONNECTION_STRING is not a connection string."
-            ) from None
-    from shared.records.credential import ManagedIdentityCredential
+    try:
+        if settings.idempotency_table_connection_string is not None:
+            account = Account.from_connection_string(
+                settings.idempotency_table_connection_string.get_secret_value()
+            )
+        else:
+            from shared.records.credential import ManagedIdentityCredential
 
-    identity = ManagedIdentityCredential(settings.managed_identity_client_id)
-    return TableStore.from_endpoint(
-        settings.idempotency_table_endpoint or "", name, identity, trust=trust, patience=patience
-    )
+            identity = ManagedIdentityCredential(settings.managed_identity_client_id)
+            account = Account.of(identity, settings.idempotency_table_endpoint or "")
+        wire = ChannelTransport(account.endpoint, trust)
+    except ValueError:
+        raise Misconfigured(
+            "The setting IDEMPOTENCY_TABLE_CONNECTION_STRING is not a connection string."
+        ) from None
+    return TableStore(account, settings.idempotency_table_name, wire)

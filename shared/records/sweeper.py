@@ -1,6 +1,6 @@
 """Old records are removed here, for a table has no expiry of its own.
 
-Owns when, where and how many. Does *not* know what a record means; ``table_calls.py`` removes.
+Owns when, where and how many. Does *not* know what a record means, nor how a row is removed.
 """
 
 import itertools
@@ -32,14 +32,12 @@ def start_daemon_thread(work: Callable[[], None]) -> None:
 class Surroundings:
     """What the store takes from the world around it.
 
-    These are clocks (seconds), randomness (0..1), an id that no other claim ever has, and a way to
-    work beside requests.
+    These are clocks (seconds), randomness (0..1), and a way to work beside requests.
     """
 
     now: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
     random: Callable[[], float] = secrets.SystemRandom().random
-    new_owner: Callable[[], str] = lambda: secrets.token_hex(16)
     run_in_background: Callable[[Callable[[], None]], None] = start_daemon_thread
 
 
@@ -54,8 +52,6 @@ class Sweeper:
         self._patience = patience
         self._around = around
         self._at_work = threading.Lock()
-        self.removed = 0
-        self.failed = 0
 
     def now_and_then(self) -> None:
         """Start a sweep if it is time for one and none is at work."""
@@ -65,7 +61,6 @@ class Sweeper:
         try:
             self._around.run_in_background(self._sweep)
         except RuntimeError:  # no thread to be had
-            self.failed += 1
             self._at_work.release()
 
     def _sweep(self) -> None:
@@ -76,14 +71,10 @@ class Sweeper:
             end = f"{chosen + 1:02x}" if chosen + 1 < _RANGES else "g"  # after every hash
             before = self._around.now() - SWEEP_MARGIN_S
             rows = self._calls.expired(first, end, before, until)
-            for _, group in itertools.groupby(rows, key=lambda row: row["PartitionKey"]):
-                old = list(group)
-                if self._calls.remove(old, until):
-                    self.removed += len(old)
-                else:
-                    self.failed += 1  # one of them has been renewed; there will be another time
+            for caller, group in itertools.groupby(rows, key=lambda row: row[0]):
+                # All or none: where one of them has been renewed there will be another time.
+                self._calls.write(caller, [delete for _, delete in group], until)
         except StoreUnavailable as exc:
-            self.failed += 1
             _log.info("sweep failed: %s", exc)
         finally:
             self._at_work.release()

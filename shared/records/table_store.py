@@ -13,14 +13,15 @@ Leases and keeps are compared by the wall clocks of the instances that read them
 is what those may differ by.
 """
 
+import secrets
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
-from azure.core.credentials import TokenCredential
 from azure.core.pipeline.transport import HttpTransport
-from azure.data.tables import TableClient
 
 from shared.records import rules
+from shared.records.account import Account
+from shared.records.entities import Change, Row, Unanswered
 from shared.records.rules import (
     Begun,
     Claim,
@@ -34,78 +35,33 @@ from shared.records.rules import (
     Wanted,
 )
 from shared.records.sweeper import Surroundings, Sweeper
-from shared.records.table_calls import Change, Patience, Row, TableCalls, Unanswered
-from shared.records.transactions import TransactingClient
-from shared.records.wire import ChannelTransport
-from shared.transport.connections import Trust, open_trust
+from shared.records.table_calls import Patience, TableCalls
 
 # Instances in Azure keep their clocks within a fraction of a second of each other.
 CLOCK_MARGIN_S = 2.0
 _TURNS = 4  # in each turn that does not settle it somebody else won, so a second one is rare
 
-type _Transport = HttpTransport[Any, Any]
-
 
 class TableStore:
     """Keeps the records of all instances in one table, which is created when it is missing.
 
-    See ``IdempotencyStore`` for the methods. Make it with ``from_connection_string`` or
-    ``from_endpoint``: a client that retries or follows redirects by itself would undo what is
-    promised here.
+    See ``IdempotencyStore`` for the methods. It opens no connection before it is used. ``wire``
+    must not retry nor follow redirects by itself: that would undo what is promised here.
     """
 
     def __init__(
         self,
-        client: TableClient,
+        account: Account,
+        table: str,
+        wire: HttpTransport[Any, Any],
         *,
         patience: Patience | None = None,
         surroundings: Surroundings | None = None,
     ) -> None:
         self._patience = patience or Patience()
         self._around = surroundings or Surroundings()
-        self._calls = TableCalls(client, self._patience, self._around.monotonic)
+        self._calls = TableCalls(account, table, wire, self._patience, self._around.monotonic)
         self.sweeper = Sweeper(self._calls, self._patience, self._around)
-
-    @classmethod
-    def from_connection_string(
-        cls,
-        connection_string: str,
-        table_name: str,
-        *,
-        trust: Trust | None = None,
-        patience: Patience | None = None,
-        surroundings: Surroundings | None = None,
-        transport: _Transport | None = None,
-    ) -> Self:
-        """Use an account by its key or shared access signature; ``trust`` as in ``open_trust``.
-
-        Opens no connection; ``ValueError`` when the string is not one.
-        """
-        address = TableClient.from_connection_string(connection_string, table_name)
-        client = TransactingClient.from_connection_string(
-            connection_string, table_name, **_client_options(address.url, trust, transport)
-        )
-        return cls(client, patience=patience, surroundings=surroundings)
-
-    @classmethod
-    def from_endpoint(
-        cls,
-        endpoint: str,
-        table_name: str,
-        credential: TokenCredential,
-        *,
-        trust: Trust | None = None,
-        patience: Patience | None = None,
-        surroundings: Surroundings | None = None,
-        transport: _Transport | None = None,
-    ) -> Self:
-        """Use an account as ``credential``, over https only.
-
-        The credential needs the role Storage Table Data Contributor. Opens no connection.
-        """
-        options = _client_options(endpoint, trust, transport)
-        client = TransactingClient(endpoint, table_name, credential=credential, **options)
-        return cls(client, patience=patience, surroundings=surroundings)
 
     def begin(
         self, caller: str, wanted: Sequence[Wanted], *, lease_s: float, keep_s: float
@@ -146,7 +102,7 @@ class TableStore:
         self, caller: str, wanted: Sequence[Wanted], *, lease_s: float, keep_s: float
     ) -> Begun:
         until = self._around.monotonic() + self._patience.operation_s
-        owner = self._around.new_owner()
+        owner = secrets.token_hex(16)
         # Most requests are new: try the insert before any read.
         found: list[Row | None] = [None for _ in wanted]
         missed = 0
@@ -201,12 +157,3 @@ def _changes(
         for want, row in zip(wanted, found, strict=True)
         if want.key in new
     ]
-
-
-def _client_options(
-    address: str, trust: Trust | None, transport: _Transport | None
-) -> dict[str, Any]:
-    return {
-        "transport": transport or ChannelTransport(address, trust or open_trust(None)),
-        "retry_total": 0,  # a blind retry of an insert meets itself: TableStore reads back instead
-    }

@@ -1,4 +1,4 @@
-"""The wire beneath Azure's table client: the service's own channel in the place of requests.
+"""The wire beneath azure-core: the service's own channel in the place of requests.
 
 Owns how a request of azure-core travels and how its answer comes back. Does *not* know tables. What
 fails before the first byte has left is ``NotSent``, all else ``Unanswered``: the channel's own line
@@ -12,25 +12,21 @@ from urllib.parse import urlsplit
 
 from azure.core.pipeline.transport import HttpResponse, HttpTransport
 from azure.core.rest import HttpRequest
-from azure.core.utils import case_insensitive_dict
 
 from shared.transport.channel import Answer, Channel, NotSent
 from shared.transport.connections import Trust
 
 _KEPT = 64
 _LIMIT_BYTES = 4 * 1024 * 1024  # a page of a table holds at most that
-_NOT_OURS = frozenset({"content-length", "host"})  # the channel says these itself
 
 
 class WireResponse(HttpResponse):
-    """An answer that is there as a whole."""
+    """An answer that is there as a whole. ``headers`` have lower-case names."""
 
     def __init__(self, request: Any, answer: Answer) -> None:
         super().__init__(request, answer)
         self.status_code = answer.status
-        self.headers = case_insensitive_dict(answer.headers)
-        self.reason = str(answer.status)
-        self.content_type = answer.headers.get("content-type")
+        self.headers = dict(answer.headers)
         self._content = answer.body
 
     def body(self) -> bytes:
@@ -53,16 +49,13 @@ class ChannelTransport(HttpTransport[HttpRequest, WireResponse]):
         if self._closed:
             raise NotSent("Closed")
         address = urlsplit(request.url)
-        content = request.content
+        headers = dict(request.headers)
+        headers.pop("Content-Length", None)  # the channel says it itself
         answer = self._channel.exchange(
             request.method,
             f"{address.path}?{address.query}" if address.query else address.path,
-            {
-                name: value
-                for name, value in request.headers.items()
-                if name.lower() not in _NOT_OURS
-            },
-            content.encode() if isinstance(content, str) else content,
+            headers,
+            request.content,
             connect_s=options["connect_s"],
             total_s=options["until"] - time.monotonic(),
             limit_bytes=_LIMIT_BYTES,

@@ -25,9 +25,11 @@ from multiprocessing.connection import Connection
 from cancel_appointment.operation import CancelOperation
 from infra.local import seed
 from infra.local.stack import LocalStack
+from shared.records.account import Account
 from shared.records.memory_store import MemoryStore
 from shared.records.rules import Begun, Claim, End, Finished, Granted, IdempotencyStore, Wanted
 from shared.records.table_store import TableStore
+from shared.records.wire import ChannelTransport
 from shared.services import Services, build_services
 from shared.serving.requests import Incoming
 from shared.telemetry.journal import Journal
@@ -172,9 +174,9 @@ def measure() -> list[Figure]:
     Each cancel is measured with and without an Idempotency-Key.
     """
     with Azurite() as azurite:
-        table = TableStore.from_connection_string(
-            azurite.connection_string, f"t{secrets.token_hex(8)}"
-        )
+        account = Account.from_connection_string(azurite.connection_string)
+        wire = ChannelTransport(account.endpoint, None)
+        table = TableStore(account, f"t{secrets.token_hex(8)}", wire)
         stores: Mapping[str, IdempotencyStore] = {
             "no": NoRecords(),
             "memory": MemoryStore(time.time),

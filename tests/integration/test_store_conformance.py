@@ -14,6 +14,7 @@ from functools import partial
 
 import pytest
 
+from shared.records.account import Account
 from shared.records.memory_store import MemoryStore
 from shared.records.rules import (
     Begun,
@@ -32,6 +33,7 @@ from shared.records.rules import (
 from shared.records.sweeper import Surroundings
 from shared.records.table_calls import Patience
 from shared.records.table_store import CLOCK_MARGIN_S, TableStore
+from shared.records.wire import ChannelTransport
 from tests.integration.azurite import Azurite
 
 CALLER = hashlib.sha256(b"one caller").hexdigest()
@@ -110,8 +112,12 @@ def instance(request: pytest.FixtureRequest) -> Iterator[Instance]:
         connect_s=20, read_s=20, operation_s=60
     )  # 64 racers may be slow on a busy machine: that is no failure of the store
     stores = [
-        TableStore.from_connection_string(
-            emulator.connection_string, table, patience=patience, surroundings=around
+        TableStore(
+            Account.from_connection_string(emulator.connection_string),
+            table,
+            ChannelTransport(emulator.endpoint, None),
+            patience=patience,
+            surroundings=around,
         )
         for _ in range(2)
     ]

@@ -28,6 +28,7 @@ from azure.core.pipeline.transport import HttpTransport
 from azure.data.tables import TableClient, TableServiceClient, UpdateMode
 
 from shared.entra import credentials
+from shared.records.account import Account
 from shared.records.credential import ManagedIdentityCredential
 from shared.records.rules import (
     Begun,
@@ -46,7 +47,6 @@ from shared.records.rules import (
 from shared.records.sweeper import SWEEP_MARGIN_S, Surroundings
 from shared.records.table_calls import SWEEP_ROWS, Patience
 from shared.records.table_store import CLOCK_MARGIN_S, TableStore
-from shared.records.transactions import TransactingClient
 from shared.records.wire import ChannelTransport
 from shared.transport.channel import NotSent, Unanswered
 from shared.transport.connections import open_trust
@@ -179,12 +179,12 @@ class Bench:
     def instance(
         self, transport: HttpTransport[Any, Any] | None = None, patience: Patience = PATIENT
     ) -> TableStore:
-        return TableStore.from_connection_string(
-            self.emulator.connection_string,
+        return TableStore(
+            Account.from_connection_string(self.emulator.connection_string),
             self.table,
+            transport or ChannelTransport(self.emulator.endpoint, None),
             patience=patience,
             surroundings=self.surroundings(),
-            transport=transport,
         )
 
     def surroundings(self) -> Surroundings:
@@ -415,9 +415,9 @@ def store_at(
         "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=c2VjcmV0;"
         f"TableEndpoint=http://127.0.0.1:{port}/a;"
     )
-    return TableStore.from_connection_string(
-        connection_string, "records", patience=patience, transport=transport
-    )
+    account = Account.from_connection_string(connection_string)
+    wire = transport or ChannelTransport(account.endpoint, None)
+    return TableStore(account, "records", wire, patience=patience)
 
 
 @contextlib.contextmanager
@@ -462,15 +462,16 @@ def test_all_calls_of_an_operation_together_keep_to_its_time(call: str) -> None:
 
     network = Endless("http://127.0.0.1:1")
     patience = Patience(connect_s=2, read_s=2, operation_s=5)
-    store = TableStore.from_connection_string(
-        (
-            "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=c2VjcmV0;"
-            "TableEndpoint=http://127.0.0.1:1/a;"
-        ),
+    account = Account.from_connection_string(
+        "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=c2VjcmV0;"
+        "TableEndpoint=http://127.0.0.1:1/a;"
+    )
+    store = TableStore(
+        account,
         "records",
+        network,
         patience=patience,
         surroundings=Surroundings(monotonic=lambda: network.now),
-        transport=network,
     )
     with contextlib.closing(store), pytest.raises(StoreUnavailable):
         EVERY_CALL[call](store)
@@ -609,7 +610,9 @@ def test_a_wrong_account_key_is_unavailable_and_stays_out_of_the_message(azurite
         f"DefaultEndpointsProtocol=http;AccountName=testaccount;AccountKey={wrong};"
         f"TableEndpoint={azurite.endpoint};"
     )
-    store = TableStore.from_connection_string(connection_string, "records", patience=PATIENT)
+    account = Account.from_connection_string(connection_string)
+    wire = ChannelTransport(account.endpoint, None)
+    store = TableStore(account, "records", wire, patience=PATIENT)
     with contextlib.closing(store), pytest.raises(StoreUnavailable, match="refused: 403") as caught:
         EVERY_CALL["begin"](store)
     assert wrong not in f"{caught.value} {caught.value.__cause__}"
@@ -617,7 +620,7 @@ def test_a_wrong_account_key_is_unavailable_and_stays_out_of_the_message(azurite
 
 def test_a_connection_string_that_is_none_is_refused_at_once() -> None:
     with pytest.raises(ValueError, match=r"[Cc]onnection string"):
-        TableStore.from_connection_string("nonsense", "records")
+        Account.from_connection_string("nonsense")
 
 
 @pytest.mark.parametrize(
@@ -815,36 +818,6 @@ def test_what_was_never_sent_is_not_read_back(each: Bench) -> None:
     assert each.network.seen == ["POST", "POST", "PUT"]
 
 
-def test_a_transaction_says_what_azures_own_client_would(
-    warm: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The packing is ours. This compares it with the SDK's own."""
-    ours: list[bytes] = []
-    theirs: list[bytes] = []
-    warm.records = 2
-    warm.network.before_send = lambda request: ours.append(request.content)
-    inserted = claim(warm.begin())
-    warm.settle(inserted, Finished("p"))
-    monkeypatch.setattr(TransactingClient, "_batch_send", TableClient._batch_send)
-    warm.network.before_send = lambda request: theirs.append(request.content)
-    inserted = claim(warm.begin(key("again")))
-    warm.settle(inserted, Finished("p"))
-    assert [shape(one) for one in ours] == [shape(one) for one in theirs]
-
-
-VARIES = re.compile(
-    rb"(?i)^(date|x-ms-date|etag|if-match): [^\r]+|(batch|changeset)_[0-9a-f-]+|[0-9a-f]{32,64}"
-    rb"|(?<=_until\": )[0-9.]+|(?<=_at\": )[0-9.]+",
-    re.MULTILINE,
-)
-
-
-def shape(content: bytes) -> list[list[bytes]]:
-    """Return the lines of each part, sorted where order does not matter."""
-    parts = VARIES.sub(b"~", content).split(b"--~")
-    return [sorted(line for line in part.split(b"\r\n") if line and line != b"~") for part in parts]
-
-
 def test_nothing_is_logged_but_warnings(warm: Bench, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         warm.settle(claim(warm.begin()), Finished("PAYLOAD"))
@@ -901,9 +874,9 @@ def identified(
     emulator, authority = secured
     credential = ManagedIdentityCredential(client_id, **options)
     table = f"t{secrets.token_hex(8)}"
-    return TableStore.from_endpoint(
-        emulator.endpoint, table, credential, patience=PATIENT, trust=open_trust(authority)
-    )
+    account = Account.of(credential, emulator.endpoint)
+    wire = ChannelTransport(account.endpoint, open_trust(authority))
+    return TableStore(account, table, wire, patience=PATIENT)
 
 
 def test_a_managed_identity_reaches_the_table_and_asks_for_its_token_once(
@@ -1044,7 +1017,7 @@ def test_a_token_that_ends_soon_is_renewed_beside_the_requests(
 
 def test_a_token_is_never_sent_in_the_clear() -> None:
     with pytest.raises(ValueError, match="HTTPS"):
-        TableStore.from_endpoint("http://127.0.0.1:1/a", "records", ManagedIdentityCredential())
+        Account.of(ManagedIdentityCredential(), "http://127.0.0.1:1/a")
 
 
 # Old records.
@@ -1078,7 +1051,6 @@ def test_a_sweep_removes_what_is_over_and_nothing_else(warm: Bench) -> None:
         key(4),
         key("elsewhere"),
     }
-    assert (warm.store.sweeper.removed, warm.store.sweeper.failed) == (3, 0)
 
 
 @pytest.mark.parametrize("chosen", [0, 255])
@@ -1099,9 +1071,45 @@ def test_a_record_is_swept_only_once_every_clock_agrees_that_it_is_over(warm: Be
     assert len(warm.rows()) == 1
 
 
-def test_a_sweep_of_nothing_is_no_failure(warm: Bench) -> None:
+def test_a_sweep_of_nothing_is_no_failure(warm: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        sweep(warm)
+    assert warm.network.seen == ["GET"]
+    assert caplog.records == []
+
+
+def test_a_sweep_goes_on_where_a_page_is_empty(warm: Bench) -> None:
+    finish(warm, KEY, keep_s=10)
+    warm.now += 10 + SWEEP_MARGIN_S + 1
+    asked: list[str] = []
+
+    def empty(network: FaultyNetwork, request: Any, options: dict[str, Any]) -> Any:
+        answer = network.inner.send(request, **options)
+        answer._content = b'{"value": []}'
+        answer.headers = {
+            "x-ms-continuation-nextpartitionkey": "1!8!YQ--",
+            "x-ms-continuation-nextrowkey": "1!8!Yg--",
+        }
+        return answer
+
+    def following(network: FaultyNetwork, request: Any, options: dict[str, Any]) -> Any:
+        asked.append(request.url)
+        request.url = request.url.split("&Next")[0]  # the emulator has never named a next page
+        return network.inner.send(request, **options)
+
+    warm.network.next("GET", empty, following)
     sweep(warm)
-    assert (warm.store.sweeper.removed, warm.store.sweeper.failed) == (0, 0)
+    assert asked[0].endswith("&NextPartitionKey=1%218%21YQ--&NextRowKey=1%218%21Yg--")
+    assert warm.rows() == []
+
+
+@pytest.mark.parametrize("odd", ["it's", "a b", "100%41", "q?r=1&s", "x/y", "é"])
+def test_a_row_of_any_name_is_swept(warm: Bench, odd: str) -> None:
+    names = {"PartitionKey": CALLER[:2], "RowKey": odd.replace("/", "-").replace("?", "-")}
+    with warm.client() as client:
+        client.create_entity({**names, "expires_at": NOW - KEEP_S})
+    sweep(warm)
+    assert warm.rows() == []
 
 
 def test_a_sweep_takes_one_transaction_at_most(warm: Bench) -> None:
@@ -1112,7 +1120,6 @@ def test_a_sweep_takes_one_transaction_at_most(warm: Bench) -> None:
                 [("create", {**expired, "RowKey": key(n)}) for n in range(start, start + 50)]
             )
     sweep(warm)
-    assert warm.store.sweeper.removed == SWEEP_ROWS
     assert len(warm.rows()) == 50
     sweep(warm)
     assert warm.rows() == []
@@ -1130,19 +1137,22 @@ def test_a_record_that_is_renewed_during_the_sweep_survives(warm: Bench) -> None
     warm.network.before_send = renew_before_the_removal
     sweep(warm)
     assert isinstance(warm.begin_elsewhere(key(2)), Running)
-    assert (warm.store.sweeper.removed, warm.store.sweeper.failed) == (0, 1)
+    assert {row["RowKey"] for row in warm.rows()} == {key(1), key(2)}
     warm.network.before_send = lambda _: None
     sweep(warm)
     assert {row["RowKey"] for row in warm.rows()} == {key(2)}
 
 
-def test_a_sweep_that_fails_is_counted_and_disturbs_nobody(warm: Bench) -> None:
+def test_a_sweep_that_fails_says_so_and_disturbs_nobody(
+    warm: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
     warm.network.next("GET", lost)
-    sweep(warm)
-    assert warm.store.sweeper.failed == 1
-    claim(warm.begin())
-    sweep(warm)
-    assert warm.store.sweeper.failed == 1
+    with caplog.at_level(logging.INFO):
+        sweep(warm)
+        assert [record.getMessage()[:13] for record in caplog.records] == ["sweep failed:"]
+        claim(warm.begin())
+        sweep(warm)
+    assert len(caplog.records) == 1
 
 
 def test_one_begin_in_64_starts_a_sweep_and_only_one_runs_at_a_time(warm: Bench) -> None:
@@ -1164,13 +1174,12 @@ def test_a_worker_without_a_thread_to_spare_does_not_sweep(warm: Bench) -> None:
         raise RuntimeError("can't start new thread")
 
     around = Surroundings(now=lambda: warm.now, random=lambda: 0.0, run_in_background=no_thread)
-    store = TableStore.from_connection_string(
-        warm.emulator.connection_string, warm.table, patience=PATIENT, surroundings=around
-    )
+    account = Account.from_connection_string(warm.emulator.connection_string)
+    wire = ChannelTransport(account.endpoint, None)
+    store = TableStore(account, warm.table, wire, patience=PATIENT, surroundings=around)
     with contextlib.closing(store):
         assert isinstance(EVERY_CALL["begin"](store), Granted)
         assert isinstance(EVERY_CALL["begin"](store), Running)
-    assert store.sweeper.failed == 2
 
 
 def test_sweeps_run_in_a_daemon_thread_of_their_own() -> None:

@@ -226,10 +226,7 @@ OWNERS: dict[str, set[str]] = {
     },
     "azure.core": {
         f"shared.records.{name}"
-        for name in ("credential", "table_calls", "table_store", "transactions", "wire")
-    },
-    "azure.data": {
-        f"shared.records.{name}" for name in ("table_calls", "table_store", "transactions")
+        for name in ("account", "credential", "table_calls", "table_store", "wire")
     },
     "msal": {"shared.entra.client", "shared.entra.credentials"},
     "standardwebhooks": {"shared.identity.webhooks"},
