@@ -257,29 +257,25 @@ def _open_exchanges(
 
 
 def _open_records(settings: Settings, waiting: SystemWaiting, trust: Trust) -> IdempotencyStore:
-    """Open the store that is chosen; Azure's client is imported only where it is used.
-
-    Errors: Misconfigured.
-    """
+    """Open the store that is chosen. Errors: Misconfigured."""
     if settings.idempotency_store == "memory":
         return MemoryStore(waiting.now)
-    from shared.records.account import Account
+    from shared.records.account import by_connection_string, by_token
     from shared.records.table_store import TableStore
-    from shared.records.wire import ChannelTransport
 
     try:
         if settings.idempotency_table_connection_string is not None:
-            account = Account.from_connection_string(
+            account = by_connection_string(
                 settings.idempotency_table_connection_string.get_secret_value()
             )
         else:
-            from shared.records.credential import ManagedIdentityCredential
+            from shared.records.credential import StorageTokens
 
-            identity = ManagedIdentityCredential(settings.managed_identity_client_id)
-            account = Account.of(identity, settings.idempotency_table_endpoint or "")
-        wire = ChannelTransport(account.endpoint, trust)
+            tokens = StorageTokens(settings.managed_identity_client_id)
+            account = by_token(settings.idempotency_table_endpoint or "", tokens.get)
+        channel = Channel(account.endpoint, trust, keep=settings.max_concurrency)
     except ValueError:
         raise Misconfigured(
             "The setting IDEMPOTENCY_TABLE_CONNECTION_STRING is not a connection string."
         ) from None
-    return TableStore(account, settings.idempotency_table_name, wire)
+    return TableStore(account, settings.idempotency_table_name, channel)

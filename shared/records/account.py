@@ -1,40 +1,16 @@
 """The storage account that has the table: where it is, and how a request shows who sends it.
 
-Owns the reading of a connection string, and the signature with an account's key. Tokens and shared
-access signatures are azure-core's own policies. Does *not* send anything (``wire.py``).
+Owns the reading of a connection string, and what goes with each request: the signature with the
+account's key, a shared access signature, or a token. Does *not* send anything (``table_calls.py``).
 """
 
 import base64
 import hmac
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
-from urllib.parse import urlsplit
 
-from azure.core.credentials import AzureSasCredential, TokenCredential
-from azure.core.pipeline import PipelineRequest, policies
-from azure.core.utils import parse_connection_string
-
-_SCOPE = "https://storage.azure.com/.default"
-
-
-class SharedKey(policies.SansIOHTTPPolicy[Any, Any]):
-    """Signs each request with the key of the account.
-
-    It is the scheme "Shared Key" of the Table service: verb, MD5 (none), type, date and path.
-    Errors: ValueError where ``key`` is not Base64.
-    """
-
-    def __init__(self, account: str, key: str) -> None:
-        self._account = account
-        self._key = base64.b64decode(key, validate=True)
-
-    def on_request(self, request: PipelineRequest[Any]) -> None:
-        """Add the signature; ``x-ms-date`` is there already."""
-        sent = request.http_request
-        kind, date = sent.headers.get("Content-Type", ""), sent.headers["x-ms-date"]
-        signed = f"{sent.method}\n\n{kind}\n{date}\n/{self._account}{urlsplit(sent.url).path}"
-        proof = base64.b64encode(hmac.digest(self._key, signed.encode(), "sha256")).decode()
-        sent.headers["Authorization"] = f"SharedKey {self._account}:{proof}"
+# Given a method, a target and headers with the date, adds to the headers and returns the target.
+type Prove = Callable[[str, str, dict[str, str]], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,36 +18,62 @@ class Account:
     """The address of the account's tables, without a slash at its end, and the proof to send."""
 
     endpoint: str
-    proof: Any = field(repr=False)
+    prove: Prove = field(repr=False)
 
-    @classmethod
-    def of(cls, credential: TokenCredential, endpoint: str) -> "Account":
-        """Use an account with tokens, over https only.
 
-        They need the role Storage Table Data Contributor. Errors: ValueError.
-        """
-        if not endpoint.lower().startswith("https://"):
-            raise ValueError("a token is sent over HTTPS only")
-        proof = policies.BearerTokenCredentialPolicy(credential, _SCOPE)
-        return cls(endpoint.rstrip("/"), proof)
+def by_token(endpoint: str, token: Callable[[], str]) -> Account:
+    """Use an account with tokens for Azure Storage.
 
-    @classmethod
-    def from_connection_string(cls, text: str) -> "Account":
-        """Use an account by its key, or by a shared access signature.
+    They need the role Storage Table Data Contributor. Errors: ValueError.
+    """
+    if not endpoint.startswith("https://"):
+        raise ValueError("a token is sent over HTTPS only")
 
-        Errors: ValueError where the string is not one.
-        """
-        said = parse_connection_string(text)
-        name, key = said.get("accountname"), said.get("accountkey")
-        endpoint, signature = said.get("tableendpoint"), said.get("sharedaccesssignature")
-        if endpoint is None and name is not None:
-            scheme = said.get("defaultendpointsprotocol", "https")
-            endpoint = f"{scheme}://{name}.table.{said.get('endpointsuffix', 'core.windows.net')}"
-        if endpoint is None or not endpoint.lower().startswith(("http://", "https://")):
-            raise ValueError("the connection string names no account")
-        if name is not None and key is not None:
-            return cls(endpoint.rstrip("/"), SharedKey(name, key))
-        if signature is None:
-            raise ValueError("the connection string holds neither key nor signature")
-        proof = policies.AzureSasCredentialPolicy(AzureSasCredential(signature))
-        return cls(endpoint.rstrip("/"), proof)
+    def prove(_method: str, target: str, headers: dict[str, str]) -> str:
+        headers["Authorization"] = f"Bearer {token()}"
+        return target
+
+    return Account(endpoint.rstrip("/"), prove)
+
+
+def by_connection_string(text: str) -> Account:
+    """Use an account by its key, or by a shared access signature.
+
+    Errors: ValueError where the string is not one.
+    """
+    pairs = [pair.split("=", 1) for pair in text.strip().rstrip(";").split(";")]
+    said = {name.lower(): value for name, value in pairs}
+    endpoint, account = said.get("tableendpoint"), said.get("accountname")
+    key, signature = said.get("accountkey"), said.get("sharedaccesssignature")
+    if not endpoint and account:
+        scheme = said.get("defaultendpointsprotocol", "https")
+        endpoint = f"{scheme}://{account}.table.{said.get('endpointsuffix', 'core.windows.net')}"
+    if not endpoint or not endpoint.startswith(("http://", "https://")):
+        raise ValueError("the connection string names no account")
+    if account and key:
+        prove = _with_key(account, base64.b64decode(key, validate=True))
+    elif signature:
+        prove = _with_signature(signature.lstrip("?"))
+    else:
+        raise ValueError("the connection string holds neither key nor signature")
+    return Account(endpoint.rstrip("/"), prove)
+
+
+def _with_key(name: str, key: bytes) -> Prove:
+    """Sign as "Shared Key" of the Table service: verb, MD5 (none), type, date and path."""
+
+    def prove(method: str, target: str, headers: dict[str, str]) -> str:
+        kind, date = headers.get("Content-Type", ""), headers["x-ms-date"]
+        signed = f"{method}\n\n{kind}\n{date}\n/{name}{target.partition('?')[0]}"
+        proof = base64.b64encode(hmac.digest(key, signed.encode(), "sha256")).decode()
+        headers["Authorization"] = f"SharedKey {name}:{proof}"
+        return target
+
+    return prove
+
+
+def _with_signature(signature: str) -> Prove:
+    def prove(_method: str, target: str, _headers: dict[str, str]) -> str:
+        return f"{target}{'&' if '?' in target else '?'}{signature}"
+
+    return prove

@@ -2,7 +2,7 @@
 
 Owns how long a call may take, and what an answer that never came means. Does *not* own the form of
 a row (``entities.py``), what a record means (``rules.py``), nor the order of calls
-(``table_store.py``). Import it only where the table is chosen: it loads azure-core.
+(``table_store.py``).
 
 A caller's records are one partition, named by the hash of the caller, so that they can be written
 together. Atomic are an insert (one wins, the others see a conflict) and a replace or delete under
@@ -14,13 +14,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from email.utils import formatdate
-from typing import Any
-from urllib.parse import quote, urlencode
-
-from azure.core.exceptions import ClientAuthenticationError
-from azure.core.pipeline import Pipeline
-from azure.core.pipeline.transport import HttpTransport
-from azure.core.rest import HttpRequest
+from urllib.parse import quote, urlencode, urlsplit
 
 from shared.records.account import Account
 from shared.records.entities import (
@@ -36,11 +30,11 @@ from shared.records.entities import (
     unpack,
 )
 from shared.records.rules import StoreUnavailable
-from shared.records.wire import WireResponse
-from shared.transport.channel import NotSent
+from shared.transport.channel import Answer, Channel, NotSent
 
 SWEEP_ROWS = 100  # the most that one transaction holds
 
+_LIMIT_BYTES = 4 * 1024 * 1024  # a page of a table holds at most that
 _HEADERS = {
     "x-ms-version": "2019-02-02",
     "DataServiceVersion": "3.0",
@@ -82,13 +76,12 @@ class TableCalls:
         self,
         account: Account,
         table: str,
-        wire: HttpTransport[Any, Any],
+        channel: Channel,
         patience: Patience,
         monotonic: Callable[[], float],
     ) -> None:
-        self._account, self._table = account.endpoint, table
-        self._wire = wire
-        self._pipeline: Pipeline[Any, Any] = Pipeline(wire, [account.proof])
+        self._account, self._table, self._channel = account, table, channel
+        self._root = urlsplit(account.endpoint).path
         self._patience = patience
         self._monotonic = monotonic
         self._creating = threading.Lock()
@@ -101,11 +94,11 @@ class TableCalls:
         nothing was changed.
         """
         times_created = self._times_created
-        kind, content = pack(f"{self._account}/{self._table}", caller, changes)
+        kind, content = pack(f"{self._account.endpoint}/{self._table}", caller, changes)
         try:
             return self._ask(
                 until,
-                lambda answer: unpack(answer.body(), changes),
+                lambda answer: unpack(answer.body, changes),
                 "POST",
                 "$batch",
                 {"Content-Type": kind, "Accept": "application/json"},
@@ -148,15 +141,11 @@ class TableCalls:
                 return found
             query |= following
 
-    def close(self) -> None:
-        """Close the connections."""
-        self._wire.close()
-
     def _read(self, caller: str, key: str, until: float) -> Row | None:
         try:
             return self._ask(
                 until,
-                lambda answer: read_row(answer.body()),
+                lambda answer: read_row(answer.body),
                 "GET",
                 f"{self._table}{path(caller, key)}",
             )
@@ -184,7 +173,7 @@ class TableCalls:
     def _ask[T](
         self,
         until: float,
-        read: Callable[[WireResponse], T],
+        read: Callable[[Answer], T],
         method: str,
         target: str,
         headers: dict[str, str] | None = None,
@@ -199,31 +188,34 @@ class TableCalls:
         if until <= now:
             raise StoreUnavailable("the table took too long")
         within_s = min(self._patience.connect_s + self._patience.read_s, (until - now) / 2)
-        connect_s = min(self._patience.connect_s, within_s)
         told = {**_HEADERS, "x-ms-date": formatdate(usegmt=True), **(headers or {})}
-        request = HttpRequest(method, f"{self._account}/{target}", headers=told, content=content)
         try:
-            answer = self._pipeline.run(
-                request, until=now + within_s, connect_s=connect_s
-            ).http_response
-            check(answer.status_code, answer.body())
+            proved = self._account.prove(method, f"{self._root}/{target}", told)
+            answer = self._channel.exchange(
+                method,
+                proved,
+                told,
+                content,
+                connect_s=self._patience.connect_s,
+                total_s=now + within_s - self._monotonic(),
+                limit_bytes=_LIMIT_BYTES,
+            )
+            check(answer.status, answer.body)
             return read(answer)
         except StoreUnavailable:
             raise
         except NotSent as exc:
             raise StoreUnavailable(f"the table cannot be reached: {exc.cause}") from exc
-        except ClientAuthenticationError as exc:
-            raise StoreUnavailable("no token for the table") from exc
         except Exception as exc:  # whatever is read in an answer that is none
             cause = getattr(exc, "cause", type(exc).__name__)
             raise Unanswered(f"the table gave no usable answer: {cause}") from exc
 
 
-def _read_page(answer: WireResponse) -> tuple[list[tuple[str, Change]], dict[str, str]]:
+def _read_page(answer: Answer) -> tuple[list[tuple[str, Change]], dict[str, str]]:
     """Return callers and deletes, and what to ask for next."""
     found = [
         (entity["PartitionKey"], Change(entity["RowKey"], None, etag_of(entity)))
-        for entity in json.loads(answer.body())["value"]
+        for entity in json.loads(answer.body)["value"]
     ]
     following = {
         name: answer.headers[f"x-ms-continuation-{name.lower()}"]

@@ -1,8 +1,7 @@
 """Records in Azure Table Storage: one promise for all instances, and one that outlives a worker.
 
 Owns the order of calls: insert first, read where another was quicker, read back what got no answer.
-Does *not* own what a record means (``rules.py``) nor the calls (``table_calls.py``). Import it only
-where the table is chosen.
+Does *not* own what a record means (``rules.py``) nor the calls (``table_calls.py``).
 
 A write that got no answer may have happened, or may still happen: it is read back, and the
 ``owner`` in the records says whether it was ours. Writes that come late hurt nobody, for they carry
@@ -15,9 +14,6 @@ is what those may differ by.
 
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-from azure.core.pipeline.transport import HttpTransport
 
 from shared.records import rules
 from shared.records.account import Account
@@ -36,6 +32,7 @@ from shared.records.rules import (
 )
 from shared.records.sweeper import Surroundings, Sweeper
 from shared.records.table_calls import Patience, TableCalls
+from shared.transport.channel import Channel
 
 # Instances in Azure keep their clocks within a fraction of a second of each other.
 CLOCK_MARGIN_S = 2.0
@@ -45,22 +42,21 @@ _TURNS = 4  # in each turn that does not settle it somebody else won, so a secon
 class TableStore:
     """Keeps the records of all instances in one table, which is created when it is missing.
 
-    See ``IdempotencyStore`` for the methods. It opens no connection before it is used. ``wire``
-    must not retry nor follow redirects by itself: that would undo what is promised here.
+    See ``IdempotencyStore`` for the methods. It opens no connection before it is used.
     """
 
     def __init__(
         self,
         account: Account,
         table: str,
-        wire: HttpTransport[Any, Any],
+        channel: Channel,
         *,
         patience: Patience | None = None,
         surroundings: Surroundings | None = None,
     ) -> None:
         self._patience = patience or Patience()
         self._around = surroundings or Surroundings()
-        self._calls = TableCalls(account, table, wire, self._patience, self._around.monotonic)
+        self._calls = TableCalls(account, table, channel, self._patience, self._around.monotonic)
         self.sweeper = Sweeper(self._calls, self._patience, self._around)
 
     def begin(
@@ -93,10 +89,6 @@ class TableStore:
                 return False
             changes = _changes(left, claim.wanted, found)
         return True
-
-    def close(self) -> None:
-        """Close the connections; the store cannot be used afterwards."""
-        self._calls.close()
 
     def _begin(
         self, caller: str, wanted: Sequence[Wanted], *, lease_s: float, keep_s: float

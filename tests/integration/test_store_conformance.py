@@ -14,7 +14,7 @@ from functools import partial
 
 import pytest
 
-from shared.records.account import Account
+from shared.records.account import by_connection_string
 from shared.records.memory_store import MemoryStore
 from shared.records.rules import (
     Begun,
@@ -33,7 +33,7 @@ from shared.records.rules import (
 from shared.records.sweeper import Surroundings
 from shared.records.table_calls import Patience
 from shared.records.table_store import CLOCK_MARGIN_S, TableStore
-from shared.records.wire import ChannelTransport
+from shared.transport.channel import Channel
 from tests.integration.azurite import Azurite
 
 CALLER = hashlib.sha256(b"one caller").hexdigest()
@@ -113,9 +113,9 @@ def instance(request: pytest.FixtureRequest) -> Iterator[Instance]:
     )  # 64 racers may be slow on a busy machine: that is no failure of the store
     stores = [
         TableStore(
-            Account.from_connection_string(emulator.connection_string),
+            by_connection_string(emulator.connection_string),
             table,
-            ChannelTransport(emulator.endpoint, None),
+            Channel(emulator.endpoint, None, keep=64),
             patience=patience,
             surroundings=around,
         )
@@ -123,8 +123,6 @@ def instance(request: pytest.FixtureRequest) -> Iterator[Instance]:
     ]
     made.append(Instance(stores[0], stores[1], margin_s=CLOCK_MARGIN_S))
     yield made[0]
-    for one in stores:
-        one.close()
 
 
 def new(begun: Begun) -> Claim:

@@ -224,10 +224,6 @@ OWNERS: dict[str, set[str]] = {
         "shared.serving.endpoint",
         *(f"{capability}.triggers" for capability in (*CAPABILITIES, DESCRIBING)),
     },
-    "azure.core": {
-        f"shared.records.{name}"
-        for name in ("account", "credential", "table_calls", "table_store", "wire")
-    },
     "msal": {"shared.entra.client", "shared.entra.credentials"},
     "standardwebhooks": {"shared.identity.webhooks"},
     "shared.entra.client": {

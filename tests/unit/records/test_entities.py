@@ -9,7 +9,6 @@ from azure.core import MatchConditions
 from azure.core.pipeline.transport import HttpTransport
 from azure.data.tables import TableClient, UpdateMode
 
-from shared.records.account import Account, SharedKey
 from shared.records.entities import (
     Change,
     Refused,
@@ -245,99 +244,3 @@ def test_an_etag_that_was_given_goes_before_the_timestamp() -> None:
 def test_what_is_no_record_is_not_read_as_one(body: bytes) -> None:
     with pytest.raises(StoreUnavailable, match="no record"):
         read_row(body)
-
-
-# The account.
-
-
-def sent_by(connection_string: str, method: str, target: str, kind: str) -> Any:
-    """Return the request as its account's proof leaves it."""
-    from azure.core.pipeline import Pipeline
-    from azure.core.rest import HttpRequest
-
-    account = Account.from_connection_string(connection_string)
-    headers = {"x-ms-date": "Sat, 28 Nov 2026 20:30:45 GMT", "Content-Type": kind}
-    request = HttpRequest(method, f"{account.endpoint}/{target}", headers=headers)
-    with pytest.raises(Sent) as sent:
-        Pipeline(NoWire(), [account.proof]).run(request)
-    return sent.value.args[0]
-
-
-EMULATED = "AccountName=acc;AccountKey=c2VjcmV0;TableEndpoint=http://127.0.0.1:10002/acc;"
-
-
-@pytest.mark.parametrize("account", [STRINGS, EMULATED])
-@pytest.mark.parametrize(
-    "request_",
-    [
-        ("POST", "$batch", "multipart/mixed; boundary=batch_1"),
-        ("GET", "records(PartitionKey='it%27%27s',RowKey='b')", ""),
-        ("GET", "records()?$top=100&$filter=PartitionKey%20ge%20%2700%27", ""),
-        ("POST", "Tables", "application/json"),
-    ],
-    ids=str,
-)
-def test_a_request_is_signed_as_azures_own_client_signs_it(
-    account: str, request_: tuple[str, str, str]
-) -> None:
-    from azure.core.credentials import AzureNamedKeyCredential
-    from azure.core.pipeline import PipelineContext, PipelineRequest
-    from azure.data.tables._authentication import SharedKeyCredentialPolicy
-
-    ours = sent_by(account, *request_)
-    signed = ours.headers.pop("Authorization")
-    credential = AzureNamedKeyCredential("acc", "c2VjcmV0")
-    theirs: Any = SharedKeyCredentialPolicy
-    theirs(credential).sign_request(PipelineRequest(ours, PipelineContext(NoWire())))
-    assert ours.headers["Authorization"] == signed
-
-
-@pytest.mark.parametrize("mark", ["", "?"])
-def test_a_shared_access_signature_goes_with_the_address(mark: str) -> None:
-    text = f"AccountName=acc;SharedAccessSignature={mark}sv=2020&sig=a%2Fb%3D"
-    sent = sent_by(text, "GET", "records()?$top=1", "")
-    assert sent.url == f"{TABLE}()?$top=1&sv=2020&sig=a%2Fb%3D"
-    assert sent_by(text, "POST", "$batch", "").url.endswith("/$batch?sv=2020&sig=a%2Fb%3D")
-
-
-@pytest.mark.parametrize(
-    ("text", "endpoint"),
-    [
-        (STRINGS, "https://acc.table.core.windows.net"),
-        (f"DefaultEndpointsProtocol=http;{STRINGS}", "http://acc.table.core.windows.net"),
-        (
-            "AccountName=acc;AccountKey=c2VjcmV0;EndpointSuffix=core.usgovcloudapi.net",
-            "https://acc.table.core.usgovcloudapi.net",
-        ),
-        ("accountname=acc;ACCOUNTKEY=c2VjcmV0", "https://acc.table.core.windows.net"),
-        (EMULATED, "http://127.0.0.1:10002/acc"),
-        ("TableEndpoint=https://t.example/;SharedAccessSignature=sv=1", "https://t.example"),
-    ],
-)
-def test_a_connection_string_names_the_address_of_the_tables(text: str, endpoint: str) -> None:
-    assert Account.from_connection_string(text).endpoint == endpoint
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "nonsense",
-        "AccountName=acc",
-        "AccountKey=c2VjcmV0",
-        "AccountName=acc;AccountKey=not base64",
-        "AccountName=acc;AccountKey=c2VjcmV0;AccountName=b",
-        "SharedAccessSignature=sv=1",
-        "TableEndpoint=ftp://t.example;SharedAccessSignature=sv=1",
-        "TableEndpoint=t.example;AccountName=acc;AccountKey=c2VjcmV0",
-    ],
-)
-def test_what_is_no_connection_string_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"[Cc]onnection string|base64|Base64|padding"):
-        Account.from_connection_string(text)
-
-
-def test_a_key_does_not_show_itself() -> None:
-    account = Account.from_connection_string(STRINGS)
-    assert "c2VjcmV0" not in repr((account, account.proof))
-    assert isinstance(account.proof, SharedKey)
