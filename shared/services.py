@@ -31,7 +31,7 @@ from shared.telemetry.journal import OFF, Journal, Telemetry, pseudonym
 from shared.transport.channel import Channel
 from shared.transport.connections import Trust, open_trust
 from shared.transport.deadline import Deadline
-from shared.transport.waiting import SystemWaiting
+from shared.transport.waiting import Waiting
 
 if TYPE_CHECKING:
     from shared.entra.app_only import AppOnly
@@ -76,7 +76,7 @@ class Services:
     webhooks: Webhooks | None
     graph: Graph
     records: IdempotencyStore
-    waiting: SystemWaiting
+    waiting: Waiting
     telemetry: Telemetry
     doorkeepers: ThreadPoolExecutor
     threads: ThreadPoolExecutor
@@ -158,7 +158,7 @@ def build_services(environment: Mapping[str, str], telemetry: Telemetry = OFF) -
     up.
     """
     settings = Settings.read(environment)
-    waiting = SystemWaiting()
+    waiting = Waiting()
     trust = open_trust(settings.ca_bundle)
     entra = Channel(settings.entra_authority_host, trust, keep=settings.max_concurrency)
     http = EntraHttp(entra, settings.entra_authority_host, settings.tenant_id, waiting.now)
@@ -232,7 +232,7 @@ def caller_rules(settings: Settings) -> CallerRules:
 
 
 def _open_webhooks(
-    settings: Settings, client: EntraClient, waiting: SystemWaiting, telemetry: Telemetry
+    settings: Settings, client: EntraClient, waiting: Waiting, telemetry: Telemetry
 ) -> Webhooks | None:
     if not settings.webhook_keys:
         return None
@@ -247,7 +247,7 @@ def _open_webhooks(
 
 
 def _open_exchanges(
-    capacity: int, waiting: SystemWaiting, telemetry: Telemetry
+    capacity: int, waiting: Waiting, telemetry: Telemetry
 ) -> ExchangeCache[GraphToken]:
     if telemetry is OFF:
         return ExchangeCache(capacity=capacity, now=waiting.now)
@@ -256,7 +256,7 @@ def _open_exchanges(
     return InstrumentedExchangeCache(capacity=capacity, now=waiting.now, telemetry=telemetry)
 
 
-def _open_records(settings: Settings, waiting: SystemWaiting, trust: Trust) -> IdempotencyStore:
+def _open_records(settings: Settings, waiting: Waiting, trust: Trust) -> IdempotencyStore:
     """Open the store that is chosen. Errors: Misconfigured."""
     if settings.idempotency_store == "memory":
         return MemoryStore(waiting.now)
@@ -278,4 +278,4 @@ def _open_records(settings: Settings, waiting: SystemWaiting, trust: Trust) -> I
         raise Misconfigured(
             "The setting IDEMPOTENCY_TABLE_CONNECTION_STRING is not a connection string."
         ) from None
-    return TableStore(account, settings.idempotency_table_name, channel)
+    return TableStore(account, settings.idempotency_table_name, channel, waiting)

@@ -7,7 +7,7 @@ identity: it loads MSAL.
 
 import threading
 import time
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from shared.entra.credentials import ManagedIdentity
 from shared.entra.refusals import CredentialRefused
@@ -31,43 +31,27 @@ class StorageTokens:
         self._wait_s = wait_s
         self._lock = threading.Lock()
         self._token, self._ends_at = "", 0.0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="storage-token")
         self._asking: Future[str] | None = None
         self._asked_at = 0.0
 
     def get(self) -> str:
         """Return a token for Azure Storage. Errors: StoreUnavailable."""
-        with self._lock:
-            left_s = self._ends_at - time.time()
-            if left_s < _RENEW_S and self._asking is None:
-                self._start()
-            if left_s > _MARGIN_S:
-                return self._token
-            asking, until = self._asking, self._asked_at + self._wait_s
         try:
-            if asking is None:
-                raise RuntimeError("there was no thread to ask with")
+            with self._lock:
+                left_s = self._ends_at - time.time()
+                if left_s < _RENEW_S and (self._asking is None or self._asking.done()):
+                    self._asking = self._thread.submit(self._ask)
+                    self._asked_at = time.monotonic()
+                if self._asking is None or left_s > _MARGIN_S:
+                    return self._token
+                asking, until = self._asking, self._asked_at + self._wait_s
             return asking.result(max(0.0, until - time.monotonic()))
         except (CredentialRefused, TimeoutError, RuntimeError) as exc:
             raise StoreUnavailable("no token for the table") from exc
 
-    def _start(self) -> None:
-        asking: Future[str] = Future()
-
-        def ask() -> None:
-            try:
-                token, lives_s = self._identity.ask(_RESOURCE)
-            except CredentialRefused as exc:
-                with self._lock:
-                    self._asking = None
-                asking.set_exception(exc)
-            else:
-                with self._lock:
-                    self._asking = None
-                    self._token, self._ends_at = token, time.time() + lives_s
-                asking.set_result(token)
-
-        self._asking, self._asked_at = asking, time.monotonic()
-        try:
-            threading.Thread(target=ask, name="storage-token", daemon=True).start()
-        except RuntimeError:
-            self._asking = None
+    def _ask(self) -> str:
+        token, lives_s = self._identity.ask(_RESOURCE)
+        with self._lock:
+            self._token, self._ends_at = token, time.time() + lives_s
+        return token

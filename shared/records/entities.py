@@ -13,7 +13,6 @@ import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import quote
 
 from shared.records.rules import Record, State, StoreUnavailable
@@ -39,15 +38,11 @@ class Unanswered(StoreUnavailable):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A record as it was read, and the ETag under which it may be replaced."""
+    """A record under its key: as it was read, or as it is to be.
 
-    record: Record
-    etag: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A write: an insert where there is no ETag, else a replace; without a record a delete."""
+    Where nothing is kept under the key it has no record and no ETag. Written without an ETag it is
+    inserted, with one it replaces what was read under it, and without a record removes that.
+    """
 
     key: str
     record: Record | None
@@ -60,28 +55,28 @@ def path(caller: str, key: str) -> str:
     return "(PartitionKey='{}',RowKey='{}')".format(*names)
 
 
-def pack(table_url: str, caller: str, changes: Sequence[Change]) -> tuple[str, bytes]:
-    """Return the media type and the body of a transaction that makes these changes."""
+def pack(table_url: str, caller: str, rows: Sequence[Row]) -> tuple[str, bytes]:
+    """Return the media type and the body of a transaction that writes these rows."""
     boundary = secrets.token_hex(16)
     lines = [
         f"--batch_{boundary}",
         f"Content-Type: multipart/mixed; boundary=changeset_{boundary}",
         "",
     ]
-    for change in changes:
+    for row in rows:
         lines += [
             f"--changeset_{boundary}",
             "Content-Type: application/http",
             "Content-Transfer-Encoding: binary",
             "",
-            *_write(table_url, caller, change),
+            *_write(table_url, caller, row),
         ]
     lines += [f"--changeset_{boundary}--", "", f"--batch_{boundary}--", ""]
     return f"multipart/mixed; boundary=batch_{boundary}", "\r\n".join(lines).encode()
 
 
-def unpack(body: bytes, changes: Sequence[Change]) -> list[str]:
-    """Return the new ETag of each change, "" for a delete.
+def unpack(body: bytes, rows: Sequence[Row]) -> list[str]:
+    """Return the new ETag of each row, "" for a delete.
 
     Errors: Refused, Unanswered; ValueError where the answer does not speak of each.
     """
@@ -89,9 +84,9 @@ def unpack(body: bytes, changes: Sequence[Change]) -> list[str]:
     for status, _, content in parts:
         check(int(status), content)
     etags = []
-    for (_, head, _), change in zip(parts, changes, strict=True):
+    for (_, head, _), row in zip(parts, rows, strict=True):
         etag = _ETAG.search(head)
-        if etag is None and change.record is not None:
+        if etag is None and row.record is not None:
             raise Unanswered("the table gave no ETag")
         etags.append(etag[1].decode() if etag else "")
     return etags
@@ -110,18 +105,15 @@ def check(status: int, body: bytes) -> None:
     raise Unanswered(f"the table gave no usable answer: {status} {code}")
 
 
-def etag_of(entity: Mapping[str, Any]) -> str:
+def etag_of(entity: Mapping[str, str]) -> str:
     """Return the ETag of an entity that was read.
 
     Azure may leave it out: then it is made from the Timestamp, as its own client does it.
     """
-    etag = entity.get("odata.etag") or f"W/\"datetime'{quote(entity['Timestamp'])}'\""
-    if not isinstance(etag, str):
-        raise Unanswered("the table gave no ETag")
-    return etag
+    return entity.get("odata.etag") or f"W/\"datetime'{quote(entity['Timestamp'])}'\""
 
 
-def read_row(body: bytes) -> Row:
+def read_row(key: str, body: bytes) -> Row:
     """Read a record. Errors: StoreUnavailable; ValueError and its like for what is no entity."""
     match entity := json.loads(body):
         case {
@@ -133,21 +125,21 @@ def read_row(body: bytes) -> Row:
             "payload": str(payload),
         }:
             record = Record(State(state), owner, fingerprint, lease_until, expires_at, payload)
-            return Row(record, etag_of(entity))
+            return Row(key, record, etag_of(entity))
     raise StoreUnavailable("the table holds something that is no record of ours")
 
 
-def _write(table_url: str, caller: str, change: Change) -> list[str]:
+def _write(table_url: str, caller: str, row: Row) -> list[str]:
     """Return one write, as the lines of a request of its own."""
-    place = f"{table_url}{path(caller, change.key)} HTTP/1.1"
-    if change.record is None:
-        return [f"DELETE {place}", f"If-Match: {change.etag}", *_SAID, "", ""]
-    entity = _entity(caller, change.key, change.record)
+    place = f"{table_url}{path(caller, row.key)} HTTP/1.1"
+    if row.record is None:
+        return [f"DELETE {place}", f"If-Match: {row.etag}", *_SAID, "", ""]
+    entity = _entity(caller, row.key, row.record)
     kind = "Content-Type: application/json"
-    if change.etag is None:
+    if row.etag is None:
         head = [f"POST {table_url} HTTP/1.1", kind, "Prefer: return-no-content"]
     else:
-        head = [f"PUT {place}", kind, f"If-Match: {change.etag}"]
+        head = [f"PUT {place}", kind, f"If-Match: {row.etag}"]
     return [*head, *_SAID, "", entity]
 
 

@@ -11,6 +11,7 @@ the ETag that was read (the same). A transaction has several of them, all or non
 
 import json
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -18,7 +19,6 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from shared.records.account import Account
 from shared.records.entities import (
-    Change,
     Refused,
     Row,
     Unanswered,
@@ -42,8 +42,9 @@ _HEADERS = {
     "Accept": "application/json;odata=minimalmetadata",
 }
 _NO_TABLE = "TableNotFound"
-_CONFLICTS = frozenset(
+_NOT_AS_READ = frozenset(
     {
+        _NO_TABLE,
         "EntityAlreadyExists",
         "UpdateConditionNotSatisfied",
         "ConditionNotMet",
@@ -69,7 +70,7 @@ class Patience:
 class TableCalls:
     """The calls of one table. They raise ``StoreUnavailable`` only, or a child of it.
 
-    ``until`` is when the operation that a call belongs to has to be over, on ``monotonic``.
+    ``until`` is when the operation that a call belongs to has to be over, on the monotonic clock.
     """
 
     def __init__(
@@ -78,52 +79,46 @@ class TableCalls:
         table: str,
         channel: Channel,
         patience: Patience,
-        monotonic: Callable[[], float],
     ) -> None:
         self._account, self._table, self._channel = account, table, channel
         self._root = urlsplit(account.endpoint).path
         self._patience = patience
-        self._monotonic = monotonic
         self._creating = threading.Lock()
         self._times_created = 0
 
-    def write(self, caller: str, changes: Sequence[Change], until: float) -> list[str] | None:
-        """Make all changes to a caller's records, and give their new ETags.
+    def write(self, caller: str, rows: Sequence[Row], until: float) -> list[str] | None:
+        """Write all rows of a caller, or none, and give their new ETags.
 
         The ETag of a delete is "". A missing table is made first. None: another was quicker, and
         nothing was changed.
         """
         times_created = self._times_created
-        kind, content = pack(f"{self._account.endpoint}/{self._table}", caller, changes)
+        kind, content = pack(f"{self._account.endpoint}/{self._table}", caller, rows)
         try:
             return self._ask(
                 until,
-                lambda answer: unpack(answer.body, changes),
+                lambda answer: unpack(answer.body, rows),
                 "POST",
                 "$batch",
                 {"Content-Type": kind, "Accept": "application/json"},
                 content,
             )
         except Refused as refused:
-            if refused.code == _NO_TABLE:
-                if all(change.etag for change in changes):
-                    return None
+            if refused.code == _NO_TABLE and not all(row.etag for row in rows):
                 self._create(times_created, until)
-                return self.write(caller, changes, until)
-            if refused.code in _CONFLICTS:
+                return self.write(caller, rows, until)
+            if refused.code in _NOT_AS_READ:
                 return None
             raise
 
-    def read(self, caller: str, key: str, until: float) -> Row | None:
+    def read(self, caller: str, key: str, until: float) -> Row:
         """Read a record; asks again once, for reading changes nothing."""
         try:
             return self._read(caller, key, until)
         except Unanswered:
             return self._read(caller, key, until)
 
-    def expired(
-        self, first: str, end: str, before: float, until: float
-    ) -> list[tuple[str, Change]]:
+    def expired(self, first: str, end: str, before: float, until: float) -> list[tuple[str, Row]]:
         """List some records that were over ``before``, as their callers and their deletes.
 
         They lie in the partitions from ``first`` up to ``end``.
@@ -141,21 +136,21 @@ class TableCalls:
                 return found
             query |= following
 
-    def _read(self, caller: str, key: str, until: float) -> Row | None:
+    def _read(self, caller: str, key: str, until: float) -> Row:
         try:
             return self._ask(
                 until,
-                lambda answer: read_row(answer.body),
+                lambda answer: read_row(key, answer.body),
                 "GET",
                 f"{self._table}{path(caller, key)}",
             )
         except Refused as refused:
-            if refused.code == _NO_TABLE or refused.code in _CONFLICTS:
-                return None
+            if refused.code in _NOT_AS_READ:
+                return Row(key, None, None)
             raise
 
     def _create(self, times_created: int, until: float) -> None:
-        if not self._creating.acquire(timeout=max(0.0, until - self._monotonic())):
+        if not self._creating.acquire(timeout=max(0.0, until - time.monotonic())):
             raise StoreUnavailable("the table took too long to be made")
         try:
             if self._times_created == times_created:  # else another thread has just done it
@@ -184,7 +179,7 @@ class TableCalls:
         It takes half of the time that is left. The other half is for reading back what got no
         answer.
         """
-        now = self._monotonic()
+        now = time.monotonic()
         if until <= now:
             raise StoreUnavailable("the table took too long")
         within_s = min(self._patience.connect_s + self._patience.read_s, (until - now) / 2)
@@ -197,7 +192,7 @@ class TableCalls:
                 told,
                 content,
                 connect_s=self._patience.connect_s,
-                total_s=now + within_s - self._monotonic(),
+                total_s=now + within_s - time.monotonic(),
                 limit_bytes=_LIMIT_BYTES,
             )
             check(answer.status, answer.body)
@@ -211,10 +206,10 @@ class TableCalls:
             raise Unanswered(f"the table gave no usable answer: {cause}") from exc
 
 
-def _read_page(answer: Answer) -> tuple[list[tuple[str, Change]], dict[str, str]]:
+def _read_page(answer: Answer) -> tuple[list[tuple[str, Row]], dict[str, str]]:
     """Return callers and deletes, and what to ask for next."""
     found = [
-        (entity["PartitionKey"], Change(entity["RowKey"], None, etag_of(entity)))
+        (entity["PartitionKey"], Row(entity["RowKey"], None, etag_of(entity)))
         for entity in json.loads(answer.body)["value"]
     ]
     following = {

@@ -13,11 +13,12 @@ is what those may differ by.
 """
 
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 
 from shared.records import rules
 from shared.records.account import Account
-from shared.records.entities import Change, Row, Unanswered
+from shared.records.entities import Row, Unanswered
 from shared.records.rules import (
     Begun,
     Claim,
@@ -30,9 +31,10 @@ from shared.records.rules import (
     StoreUnavailable,
     Wanted,
 )
-from shared.records.sweeper import Surroundings, Sweeper
+from shared.records.sweeper import Sweeper
 from shared.records.table_calls import Patience, TableCalls
 from shared.transport.channel import Channel
+from shared.transport.waiting import Waiting
 
 # Instances in Azure keep their clocks within a fraction of a second of each other.
 CLOCK_MARGIN_S = 2.0
@@ -50,14 +52,14 @@ class TableStore:
         account: Account,
         table: str,
         channel: Channel,
+        waiting: Waiting,
         *,
         patience: Patience | None = None,
-        surroundings: Surroundings | None = None,
     ) -> None:
         self._patience = patience or Patience()
-        self._around = surroundings or Surroundings()
-        self._calls = TableCalls(account, table, channel, self._patience, self._around.monotonic)
-        self.sweeper = Sweeper(self._calls, self._patience, self._around)
+        self._waiting = waiting
+        self._calls = TableCalls(account, table, channel, self._patience)
+        self._sweeper = Sweeper(self._calls, self._patience, waiting)
 
     def begin(
         self, caller: str, wanted: Sequence[Wanted], *, lease_s: float, keep_s: float
@@ -65,15 +67,15 @@ class TableStore:
         """Claim the request, or say who has it: one call to the table when the request is new."""
         rules.require_hashes(caller, wanted)
         begun = self._begin(caller, wanted, lease_s=lease_s + CLOCK_MARGIN_S, keep_s=keep_s)
-        self.sweeper.now_and_then()
+        self._sweeper.now_and_then()
         return begun
 
     def settle(self, claim: Claim, ends: Sequence[End], *, keep_s: float) -> bool:
         """Settle the claim: one call to the table."""
-        until = self._around.monotonic() + self._patience.operation_s
-        aims = rules.end_records(claim, ends, self._around.now(), keep_s=keep_s)
+        until = time.monotonic() + self._patience.operation_s
+        aims = rules.end_records(claim, ends, self._waiting.now(), keep_s=keep_s)
         named = zip(claim.wanted, aims, claim.versions, strict=True)
-        changes = [Change(want.key, aim, etag) for want, aim, etag in named]
+        changes = [Row(want.key, aim, etag) for want, aim, etag in named]
         missed = 0
         while changes:
             try:
@@ -84,29 +86,29 @@ class TableStore:
                 if missed > 1:
                     raise
             found = self._read(claim.caller, claim.wanted, until)
-            left = rules.settle(claim, _records(found), aims)
+            left = rules.settle(claim, [row.record for row in found], aims)
             if left is None:
                 return False
-            changes = _changes(left, claim.wanted, found)
+            changes = _changes(left, found)
         return True
 
     def _begin(
         self, caller: str, wanted: Sequence[Wanted], *, lease_s: float, keep_s: float
     ) -> Begun:
-        until = self._around.monotonic() + self._patience.operation_s
+        until = time.monotonic() + self._patience.operation_s
         owner = secrets.token_hex(16)
         # Most requests are new: try the insert before any read.
-        found: list[Row | None] = [None for _ in wanted]
+        found = [Row(want.key, None, None) for want in wanted]
         missed = 0
         for _ in range(_TURNS):
-            now, before = self._around.now(), _records(found)
+            now, before = self._waiting.now(), [row.record for row in found]
             met = rules.judge(before, wanted, now)
             new = rules.new_records(met, owner, wanted, before, now, lease_s=lease_s, keep_s=keep_s)
             if not isinstance(met, Free) and not new:
                 return met
             etags: list[str] | None = None
             try:
-                etags = self._calls.write(caller, _changes(new, wanted, found), until)
+                etags = self._calls.write(caller, _changes(new, found), until)
             except StoreUnavailable as error:
                 if isinstance(met, Replay):
                     return met  # it is known all the same
@@ -115,9 +117,9 @@ class TableStore:
                     raise
             if etags is None:
                 found = self._read(caller, wanted, until)
-                if not all(row and row.record.owner == owner for row in found):
+                if not all(row.record and row.record.owner == owner for row in found):
                     continue
-                etags = [row.etag for row in found if row]  # ours, whose answer got lost
+                etags = [row.etag or "" for row in found]  # ours, whose answer got lost
             if not isinstance(met, Free):
                 return met
             expiries = tuple(record.expires_at for record in new.values())
@@ -125,27 +127,17 @@ class TableStore:
             return Granted(claim, met.doubt)
         return Running(rules.POLL_HINT_S)
 
-    def _read(self, caller: str, wanted: Sequence[Wanted], until: float) -> list[Row | None]:
+    def _read(self, caller: str, wanted: Sequence[Wanted], until: float) -> list[Row]:
         """Read all records.
 
         Those of one owner were written at once: where only some of them are seen, the others came
         between two reads.
         """
         found = [self._calls.read(caller, want.key, until) for want in wanted]
-        if len({row.record.owner if row else None for row in found}) > 1:
+        if len({row.record and row.record.owner for row in found}) > 1:
             found = [self._calls.read(caller, want.key, until) for want in wanted]
         return found
 
 
-def _records(found: Sequence[Row | None]) -> list[Record | None]:
-    return [row.record if row else None for row in found]
-
-
-def _changes(
-    new: Mapping[str, Record | None], wanted: Sequence[Wanted], found: Sequence[Row | None]
-) -> list[Change]:
-    return [
-        Change(want.key, new[want.key], row.etag if row else None)
-        for want, row in zip(wanted, found, strict=True)
-        if want.key in new
-    ]
+def _changes(new: Mapping[str, Record | None], found: Sequence[Row]) -> list[Row]:
+    return [Row(row.key, new[row.key], row.etag) for row in found if row.key in new]

@@ -33,6 +33,7 @@ from shared.services import Services, build_services
 from shared.serving.requests import Incoming
 from shared.telemetry.journal import Journal
 from shared.transport.channel import Channel
+from shared.transport.waiting import Waiting
 from tests.benchmarks import Figure, figure
 from tests.integration.azurite import Azurite
 
@@ -173,7 +174,7 @@ def measure() -> list[Figure]:
     with Azurite() as azurite:
         account = by_connection_string(azurite.connection_string)
         channel = Channel(account.endpoint, None, keep=1)
-        table = TableStore(account, f"t{secrets.token_hex(8)}", channel)
+        table = TableStore(account, f"t{secrets.token_hex(8)}", channel, Waiting())
         stores: Mapping[str, IdempotencyStore] = {
             "no": NoRecords(),
             "memory": MemoryStore(time.time),

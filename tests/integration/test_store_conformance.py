@@ -30,10 +30,10 @@ from shared.records.rules import (
     Running,
     Wanted,
 )
-from shared.records.sweeper import Surroundings
 from shared.records.table_calls import Patience
 from shared.records.table_store import CLOCK_MARGIN_S, TableStore
 from shared.transport.channel import Channel
+from shared.transport.waiting import Waiting
 from tests.integration.azurite import Azurite
 
 CALLER = hashlib.sha256(b"one caller").hexdigest()
@@ -107,7 +107,7 @@ def instance(request: pytest.FixtureRequest) -> Iterator[Instance]:
         return
     emulator: Azurite = request.getfixturevalue("azurite")
     table = f"t{secrets.token_hex(8)}"
-    around = Surroundings(now=now, random=lambda: 0.999)  # no sweeps here
+    waiting = Waiting(now=now, random=lambda: 0.999)  # no sweeps here
     patience = Patience(
         connect_s=20, read_s=20, operation_s=60
     )  # 64 racers may be slow on a busy machine: that is no failure of the store
@@ -116,8 +116,8 @@ def instance(request: pytest.FixtureRequest) -> Iterator[Instance]:
             by_connection_string(emulator.connection_string),
             table,
             Channel(emulator.endpoint, None, keep=64),
+            waiting,
             patience=patience,
-            surroundings=around,
         )
         for _ in range(2)
     ]

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jwt
@@ -27,6 +28,7 @@ import urllib3
 from azure.data.tables import TableClient, TableServiceClient, UpdateMode
 
 from shared.entra import credentials
+from shared.records import sweeper, table_calls, table_store
 from shared.records.account import by_connection_string, by_token
 from shared.records.credential import StorageTokens
 from shared.records.rules import (
@@ -43,11 +45,12 @@ from shared.records.rules import (
     StoreUnavailable,
     Wanted,
 )
-from shared.records.sweeper import SWEEP_MARGIN_S, Surroundings
+from shared.records.sweeper import SWEEP_MARGIN_S
 from shared.records.table_calls import SWEEP_ROWS, Patience
 from shared.records.table_store import CLOCK_MARGIN_S, TableStore
 from shared.transport.channel import Answer, Channel, NotSent, Unanswered
 from shared.transport.connections import open_trust
+from shared.transport.waiting import Waiting
 from tests.integration.azurite import Azurite
 
 NOW = 1_760_000_000.0
@@ -188,14 +191,13 @@ class Bench:
             by_connection_string(self.emulator.connection_string),
             self.table,
             network or Channel(self.emulator.endpoint, None, keep=64),
+            Waiting(now=lambda: self.now, random=self.chance),
             patience=patience,
-            surroundings=self.surroundings(),
         )
 
-    def surroundings(self) -> Surroundings:
-        return Surroundings(
-            now=lambda: self.now, random=self.chance, run_in_background=self.background.append
-        )
+    def later(self, *, target: Callable[[], None], **_: object) -> SimpleNamespace:
+        """Make a thread that does not run before it is told to."""
+        return SimpleNamespace(start=lambda: self.background.append(target))
 
     def chance(self) -> float:
         return self.chances.pop(0) if self.chances else 0.999
@@ -227,8 +229,10 @@ class Bench:
 
 
 @pytest.fixture
-def bench(azurite: Azurite) -> Bench:
-    return Bench(azurite)
+def bench(azurite: Azurite, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    made = Bench(azurite)
+    monkeypatch.setattr(sweeper, "Thread", made.later)
+    return made
 
 
 @pytest.fixture
@@ -417,7 +421,7 @@ def store_at(port: int, patience: Patience = HASTY, network: Channel | None = No
     )
     account = by_connection_string(connection_string)
     channel = network or Channel(account.endpoint, None, keep=64)
-    return TableStore(account, "records", channel, patience=patience)
+    return TableStore(account, "records", channel, Waiting(), patience=patience)
 
 
 @contextlib.contextmanager
@@ -451,7 +455,9 @@ def test_a_store_that_is_down_is_unavailable_within_the_time_out(
 
 
 @pytest.mark.parametrize("call", EVERY_CALL)
-def test_all_calls_of_an_operation_together_keep_to_its_time(call: str) -> None:
+def test_all_calls_of_an_operation_together_keep_to_its_time(
+    call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Endless(FaultyNetwork):
         """Every request takes as long as it may: a slow connection, then no answer."""
 
@@ -467,13 +473,9 @@ def test_all_calls_of_an_operation_together_keep_to_its_time(call: str) -> None:
         "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=c2VjcmV0;"
         "TableEndpoint=http://127.0.0.1:1/a;"
     )
-    store = TableStore(
-        account,
-        "records",
-        network,
-        patience=patience,
-        surroundings=Surroundings(monotonic=lambda: network.now),
-    )
+    for module in (table_store, table_calls):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: network.now))
+    store = TableStore(account, "records", network, Waiting(), patience=patience)
     with pytest.raises(StoreUnavailable):
         EVERY_CALL[call](store)
     assert network.now <= patience.operation_s
@@ -601,7 +603,7 @@ def test_a_wrong_account_key_is_unavailable_and_stays_out_of_the_message(azurite
     )
     account = by_connection_string(connection_string)
     channel = Channel(account.endpoint, None, keep=64)
-    store = TableStore(account, "records", channel, patience=PATIENT)
+    store = TableStore(account, "records", channel, Waiting(), patience=PATIENT)
     with pytest.raises(StoreUnavailable, match="refused: 403") as caught:
         EVERY_CALL["begin"](store)
     assert wrong not in f"{caught.value} {caught.value.__cause__}"
@@ -863,7 +865,7 @@ def identified(
     table = f"t{secrets.token_hex(8)}"
     account = by_token(emulator.endpoint, tokens.get)
     channel = Channel(account.endpoint, open_trust(authority), keep=64)
-    return TableStore(account, table, channel, patience=PATIENT)
+    return TableStore(account, table, channel, Waiting(), patience=PATIENT)
 
 
 def test_a_managed_identity_reaches_the_table_and_asks_for_its_token_once(
@@ -1008,7 +1010,7 @@ def finish(bench: Bench, name: str, *, keep_s: float, caller: str = CALLER) -> N
 def sweep(bench: Bench) -> None:
     """Sweep the range of CALLER: the chance that starts a sweep also picks the range."""
     bench.chances = [0.0, (int(CALLER[:2], 16) + 0.5) / 256]
-    bench.store.sweeper.now_and_then()
+    bench.store._sweeper.now_and_then()
     bench.background.pop()()
 
 
@@ -1036,7 +1038,7 @@ def test_every_partition_is_in_a_range(warm: Bench, chosen: int) -> None:
         finish(warm, KEY, keep_s=10, caller=f"{chosen:02x}{rest}")
     warm.now += 10 + SWEEP_MARGIN_S + 1
     warm.chances = [0.0, (chosen + 0.5) / 256]
-    warm.store.sweeper.now_and_then()
+    warm.store._sweeper.now_and_then()
     warm.background.pop()()
     assert warm.rows() == []
 
@@ -1144,27 +1146,33 @@ def test_one_begin_in_64_starts_a_sweep_and_only_one_runs_at_a_time(warm: Bench)
     assert len(warm.background) == 1
 
 
-def test_a_worker_without_a_thread_to_spare_does_not_sweep(warm: Bench) -> None:
-    def no_thread(_: Callable[[], None]) -> None:
+def test_a_worker_without_a_thread_to_spare_does_not_sweep(
+    warm: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_thread(**_: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    around = Surroundings(now=lambda: warm.now, random=lambda: 0.0, run_in_background=no_thread)
-    account = by_connection_string(warm.emulator.connection_string)
-    channel = Channel(account.endpoint, None, keep=64)
-    store = TableStore(account, warm.table, channel, patience=PATIENT, surroundings=around)
-    assert isinstance(EVERY_CALL["begin"](store), Granted)
-    assert isinstance(EVERY_CALL["begin"](store), Running)
+    monkeypatch.setattr(sweeper, "Thread", no_thread)
+    warm.chances = [0.0, 0.0]
+    assert isinstance(warm.begin(), Granted)
+    assert isinstance(warm.begin(), Running)
+    assert warm.chances == []
 
 
-def test_sweeps_run_in_a_daemon_thread_of_their_own() -> None:
+def test_sweeps_run_in_a_daemon_thread_of_their_own(
+    warm: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ran: list[threading.Thread] = []
     done = threading.Event()
 
-    def work() -> None:
+    def note(_: Request) -> None:
         ran.append(threading.current_thread())
         done.set()
 
-    Surroundings().run_in_background(work)
+    monkeypatch.setattr(sweeper, "Thread", threading.Thread)
+    warm.network.before_send = note
+    warm.chances = [0.0, 0.5]
+    warm.store._sweeper.now_and_then()
     assert done.wait(5)
     assert ran[0].daemon
     assert ran[0] is not threading.current_thread()

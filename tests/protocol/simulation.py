@@ -16,6 +16,7 @@ from shared.graph.endings import Seen
 from shared.identity.caller import Caller
 from shared.telemetry.journal import Journal
 from shared.transport.deadline import Deadline
+from shared.transport.waiting import Waiting
 from tests.protocol.alphabet import APPOINTMENT, TRUE, Landing, Letter
 from tests.protocol.choices import Choices, every_path
 from tests.protocol.setting import Death, Interference, Outage, Setting, Visit
@@ -147,7 +148,7 @@ class Simulation:
                 self,
                 Appointments(self, (), ""),
                 Records(self._store, self.sleep, deadline_s=DEADLINE_S),
-                self,
+                Waiting(self.now, self.sleep, self.random),
             )
         try:
             run.answer = worker.run(

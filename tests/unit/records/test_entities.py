@@ -10,8 +10,8 @@ from azure.core.pipeline.transport import HttpTransport
 from azure.data.tables import TableClient, UpdateMode
 
 from shared.records.entities import (
-    Change,
     Refused,
+    Row,
     Unanswered,
     check,
     etag_of,
@@ -30,10 +30,10 @@ RECORD = Record(
 TABLE = "https://acc.table.core.windows.net/records"
 NAMES = {"PartitionKey": CALLER, "RowKey": KEY}
 STRINGS = "AccountName=acc;AccountKey=c2VjcmV0;EndpointSuffix=core.windows.net"
-CHANGES = [
-    Change(KEY, RECORD, None),
-    Change(KEY, RECORD, ETAG),
-    Change(KEY, None, ETAG),
+ROWS = [
+    Row(KEY, RECORD, None),
+    Row(KEY, RECORD, ETAG),
+    Row(KEY, None, ETAG),
 ]
 
 
@@ -104,7 +104,7 @@ def parts(content: bytes) -> list[tuple[str, dict[str, str], dict[str, Any]]]:
 
 
 def test_a_transaction_says_what_azures_own_client_would() -> None:
-    kind, ours = pack(TABLE, CALLER, CHANGES)
+    kind, ours = pack(TABLE, CALLER, ROWS)
     other = theirs()
     boundary = ours.split(b"\r\n", 1)[0].removeprefix(b"--").decode()
     assert kind == f"multipart/mixed; boundary={boundary}"
@@ -152,7 +152,7 @@ SAID = f"ETag: {ETAG}\r\n"
 
 
 def test_each_write_has_its_etag() -> None:
-    assert unpack(answer((204, SAID, ""), (204, SAID, ""), (204, "", "")), CHANGES) == [
+    assert unpack(answer((204, SAID, ""), (204, SAID, ""), (204, "", "")), ROWS) == [
         ETAG,
         ETAG,
         "",
@@ -162,12 +162,12 @@ def test_each_write_has_its_etag() -> None:
 @pytest.mark.parametrize("told", [[], [(204, SAID, "")], [(204, SAID, "")] * 4], ids=len)
 def test_an_answer_that_does_not_speak_of_each_write_is_none(told: list[Any]) -> None:
     with pytest.raises(ValueError, match="zip"):
-        unpack(answer(*told), CHANGES)
+        unpack(answer(*told), ROWS)
 
 
 def test_a_write_without_an_etag_is_not_known() -> None:
     with pytest.raises(Unanswered):
-        unpack(answer((204, "", ""), (204, SAID, ""), (204, "", "")), CHANGES)
+        unpack(answer((204, "", ""), (204, SAID, ""), (204, "", "")), ROWS)
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_a_refusal_is_told_from_what_may_have_had_its_effect(
 ) -> None:
     said = json.dumps({"odata.error": {"code": code, "message": {"value": "0:no"}}})
     with pytest.raises(error, match=f"{status} {code}"):
-        unpack(answer((status, "", said)), CHANGES)
+        unpack(answer((status, "", said)), ROWS)
     with pytest.raises(error, match=f"{status} {code}"):
         check(status, said.encode())
 
@@ -232,8 +232,8 @@ def entity(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_row_is_read_as_it_was_written() -> None:
-    row = read_row(json.dumps(entity()).encode())
-    assert (row.record, row.etag) == (RECORD, ETAG)  # made of the Timestamp
+    row = read_row(KEY, json.dumps(entity()).encode())
+    assert row == Row(KEY, RECORD, ETAG)  # made of the Timestamp
 
 
 def test_an_etag_that_was_given_goes_before_the_timestamp() -> None:
@@ -243,4 +243,4 @@ def test_an_etag_that_was_given_goes_before_the_timestamp() -> None:
 @pytest.mark.parametrize("body", [b"{}", b"[]", b"null", b'{"state": "running"}'])
 def test_what_is_no_record_is_not_read_as_one(body: bytes) -> None:
     with pytest.raises(StoreUnavailable, match="no record"):
-        read_row(body)
+        read_row(KEY, body)
