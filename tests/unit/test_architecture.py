@@ -207,7 +207,8 @@ TRANSPORT = {
     f"shared.transport.{name}" for name in ("channel", "connections", "reading", "sockets")
 }
 # Those that speak HTTP to somebody: to Graph, to Entra's token endpoint (for MSAL), to where its
-# keys are published, to the platform's identity endpoint, to the table; services.py hands each its channel.
+# keys are published, to the platform's identity endpoint, to the table; services.py hands each its
+# channel.
 SPEAK_HTTP = {
     "shared.entra.credentials",
     "shared.entra.http",
