@@ -131,16 +131,15 @@ def read_row(key: str, body: bytes) -> Row:
 
 def _write(table_url: str, caller: str, row: Row) -> list[str]:
     """Return one write, as the lines of a request of its own."""
-    place = f"{table_url}{path(caller, row.key)} HTTP/1.1"
-    if row.record is None:
-        return [f"DELETE {place}", f"If-Match: {row.etag}", *_SAID, "", ""]
-    entity = _entity(caller, row.key, row.record)
-    kind = "Content-Type: application/json"
     if row.etag is None:
-        head = [f"POST {table_url} HTTP/1.1", kind, "Prefer: return-no-content"]
+        head = [f"POST {table_url} HTTP/1.1", "Prefer: return-no-content"]
     else:
-        head = [f"PUT {place}", kind, f"If-Match: {row.etag}"]
-    return [*head, *_SAID, "", entity]
+        method = "PUT" if row.record else "DELETE"
+        head = [f"{method} {table_url}{path(caller, row.key)} HTTP/1.1", f"If-Match: {row.etag}"]
+    head += _SAID
+    if row.record is None:
+        return [*head, "", ""]
+    return [*head, "Content-Type: application/json", "", _entity(caller, row.key, row.record)]
 
 
 def _entity(caller: str, key: str, record: Record) -> str:

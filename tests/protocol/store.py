@@ -54,7 +54,12 @@ class WatchedStore:
 
         Their times do not matter: no schedule lasts as long as records are kept.
         """
-        return frozenset((key, record.state, record.payload) for key, record in self._store)
+        return frozenset(
+            (key, record.state, record.payload)
+            for held in self._store._held.values()
+            for part in held
+            for key, record in part.items()
+        )
 
     def forget(self) -> None:
         """Lose every record, as a full store loses those of one caller, and say so from now on."""
