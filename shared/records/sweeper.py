@@ -9,7 +9,7 @@ import time
 from threading import Lock, Thread
 
 from shared.records.rules import StoreUnavailable
-from shared.records.table_calls import Patience, TableCalls
+from shared.records.table_calls import TableCalls
 from shared.transport.waiting import Waiting
 
 # A sweep is of one in 256 ranges of partitions. A range gains 64 rows or more between two sweeps of
@@ -17,6 +17,7 @@ from shared.transport.waiting import Waiting
 SWEEP_ONE_IN = 64
 SWEEP_MARGIN_S = 300.0  # an old row harms nobody; a row removed by a clock that is ahead would
 _RANGES = 256
+_SWEEP_S = 10.0  # nobody waits for it
 
 _log = logging.getLogger(__name__)
 
@@ -27,9 +28,8 @@ class Sweeper:
     After one ``begin`` in 64 it removes some of a range of partitions.
     """
 
-    def __init__(self, calls: TableCalls, patience: Patience, waiting: Waiting) -> None:
+    def __init__(self, calls: TableCalls, waiting: Waiting) -> None:
         self._calls = calls
-        self._patience = patience
         self._waiting = waiting
         self._at_work = Lock()
 
@@ -46,7 +46,7 @@ class Sweeper:
 
     def _sweep(self) -> None:
         try:
-            until = time.monotonic() + 2 * self._patience.operation_s
+            until = time.monotonic() + _SWEEP_S
             chosen = int(self._waiting.random() * _RANGES)
             first = f"{chosen:02x}"
             end = f"{chosen + 1:02x}" if chosen + 1 < _RANGES else "g"  # after every hash

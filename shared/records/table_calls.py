@@ -13,7 +13,6 @@ import json
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from email.utils import formatdate
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -54,35 +53,15 @@ _NOT_AS_READ = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long to wait for the table, in seconds.
-
-    It is for a connection, for an answer, and for all the calls of one ``begin`` or ``settle``, the
-    token for them included. A table that is down must leave a cancel most of its deadline.
-    """
-
-    connect_s: float = 1.0
-    read_s: float = 1.5
-    operation_s: float = 2.0
-
-
 class TableCalls:
     """The calls of one table. They raise ``StoreUnavailable`` only, or a child of it.
 
     ``until`` is when the operation that a call belongs to has to be over, on the monotonic clock.
     """
 
-    def __init__(
-        self,
-        account: Account,
-        table: str,
-        channel: Channel,
-        patience: Patience,
-    ) -> None:
+    def __init__(self, account: Account, table: str, channel: Channel) -> None:
         self._account, self._table, self._channel = account, table, channel
         self._root = urlsplit(account.endpoint).path
-        self._patience = patience
         self._creating = threading.Lock()
         self._times_created = 0
 
@@ -182,7 +161,7 @@ class TableCalls:
         now = time.monotonic()
         if until <= now:
             raise StoreUnavailable("the table took too long")
-        within_s = min(self._patience.connect_s + self._patience.read_s, (until - now) / 2)
+        within_s = (until - now) / 2
         told = {**_HEADERS, "x-ms-date": formatdate(usegmt=True), **(headers or {})}
         try:
             proved = self._account.prove(method, f"{self._root}/{target}", told)
@@ -191,7 +170,7 @@ class TableCalls:
                 proved,
                 told,
                 content,
-                connect_s=self._patience.connect_s,
+                connect_s=within_s,
                 total_s=now + within_s - time.monotonic(),
                 limit_bytes=_LIMIT_BYTES,
             )

@@ -32,7 +32,7 @@ from shared.records.rules import (
     Wanted,
 )
 from shared.records.sweeper import Sweeper
-from shared.records.table_calls import Patience, TableCalls
+from shared.records.table_calls import TableCalls
 from shared.transport.channel import Channel
 from shared.transport.waiting import Waiting
 
@@ -45,6 +45,8 @@ class TableStore:
     """Keeps the records of all instances in one table, which is created when it is missing.
 
     See ``IdempotencyStore`` for the methods. It opens no connection before it is used.
+    ``patience_s`` bounds all the calls of one ``begin`` or ``settle``, the token for them included:
+    a table that is down must leave a cancel most of its deadline.
     """
 
     def __init__(
@@ -54,12 +56,12 @@ class TableStore:
         channel: Channel,
         waiting: Waiting,
         *,
-        patience: Patience | None = None,
+        patience_s: float = 2.0,
     ) -> None:
-        self._patience = patience or Patience()
+        self._patience_s = patience_s
         self._waiting = waiting
-        self._calls = TableCalls(account, table, channel, self._patience)
-        self._sweeper = Sweeper(self._calls, self._patience, waiting)
+        self._calls = TableCalls(account, table, channel)
+        self._sweeper = Sweeper(self._calls, waiting)
 
     def begin(
         self, caller: str, wanted: Sequence[Wanted], *, lease_s: float, keep_s: float
@@ -72,7 +74,7 @@ class TableStore:
 
     def settle(self, claim: Claim, ends: Sequence[End], *, keep_s: float) -> bool:
         """Settle the claim: one call to the table."""
-        until = time.monotonic() + self._patience.operation_s
+        until = time.monotonic() + self._patience_s
         aims = rules.end_records(claim, ends, self._waiting.now(), keep_s=keep_s)
         named = zip(claim.wanted, aims, claim.versions, strict=True)
         changes = [Row(want.key, aim, etag) for want, aim, etag in named]
@@ -95,7 +97,7 @@ class TableStore:
     def _begin(
         self, caller: str, wanted: Sequence[Wanted], *, lease_s: float, keep_s: float
     ) -> Begun:
-        until = time.monotonic() + self._patience.operation_s
+        until = time.monotonic() + self._patience_s
         owner = secrets.token_hex(16)
         # Most requests are new: try the insert before any read.
         found = [Row(want.key, None, None) for want in wanted]

@@ -30,7 +30,6 @@ from shared.records.rules import (
     Running,
     Wanted,
 )
-from shared.records.table_calls import Patience
 from shared.records.table_store import CLOCK_MARGIN_S, TableStore
 from shared.transport.channel import Channel
 from shared.transport.waiting import Waiting
@@ -108,16 +107,14 @@ def instance(request: pytest.FixtureRequest) -> Iterator[Instance]:
     emulator: Azurite = request.getfixturevalue("azurite")
     table = f"t{secrets.token_hex(8)}"
     waiting = Waiting(now=now, random=lambda: 0.999)  # no sweeps here
-    patience = Patience(
-        connect_s=20, read_s=20, operation_s=60
-    )  # 64 racers may be slow on a busy machine: that is no failure of the store
     stores = [
         TableStore(
             by_connection_string(emulator.connection_string),
             table,
             Channel(emulator.endpoint, None, keep=64),
             waiting,
-            patience=patience,
+            # 64 racers may be slow on a busy machine: that is no failure of the store.
+            patience_s=60.0,
         )
         for _ in range(2)
     ]
