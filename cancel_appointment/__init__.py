@@ -1,8 +1,4 @@
-"""Cancel a Microsoft Bookings appointment: one capability, one folder.
+"""Cancel a Microsoft Bookings appointment, truthfully and once.
 
-Exports the blueprint that the Function App registers.
+Owns the request, the protocol, the records of a cancel and its answers. Does *not* list anything.
 """
-
-from cancel_appointment.triggers import blueprint
-
-__all__ = ["blueprint"]

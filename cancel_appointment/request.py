@@ -8,13 +8,13 @@ import json
 import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from shared.errors import BodyTooLarge, FieldFault, MediaTypeUnsupported
 from shared.ids import BLANKS, AppointmentId, BusinessId
 from shared.serving.media_types import MediaType, read_media_types
-from shared.serving.request_faults import invalid, read_faults, shown
+from shared.serving.request_faults import invalid, read_request, shown
 from shared.strict_json import refuse_constant
 
 MAX_BODY_BYTES = 64 * 1024
@@ -92,10 +92,7 @@ def parse_cancel_request(content_type: str | None, body: bytes) -> CancelRequest
         raise invalid(FieldFault("body", "must be a JSON object"))
     # Pydantic names no member at fault where one of the names holds half of a surrogate pair.
     named = {name.encode(errors="replace").decode(): value for name, value in parsed.items()}
-    try:
-        return CancelRequest.model_validate(named)
-    except ValidationError as error:
-        raise read_faults(error) from None
+    return read_request(CancelRequest, named)
 
 
 def check_size(body: bytes) -> None:

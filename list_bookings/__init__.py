@@ -1,8 +1,4 @@
 """List booking businesses and their appointments, so that a caller can pick what to cancel.
 
-Exports the blueprint that the Function App registers.
+Owns what may be asked and what is shown. Does *not* change anything.
 """
-
-from list_bookings.triggers import blueprint
-
-__all__ = ["blueprint"]

@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic import Field, TypeAdapter, ValidationError
-from pydantic.config import JsonDict
+from pydantic import Field, TypeAdapter
 
 from list_bookings.pages import Listed
 from list_bookings.request import AppointmentsRequest
@@ -24,7 +23,7 @@ _LONGEST_NAME = 256
 _LONGEST_PART = 80
 _MOST_ATTENDEES = 1_000_000
 _GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-_MOMENT: JsonDict = {"format": "date-time"}
+_NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 class BusinessEntry(Answer):
@@ -84,15 +83,13 @@ class AppointmentEntry(Answer):
         ),
         json_schema_extra={"format": "uuid"},
     )
-    start: str | None = Field(
+    start: datetime | None = Field(
         default=None,
         description="Start in UTC (RFC 3339). Absent where Microsoft Graph names none.",
-        json_schema_extra=_MOMENT,
     )
-    end: str | None = Field(
+    end: datetime | None = Field(
         default=None,
         description="End in UTC (RFC 3339). Absent where Microsoft Graph names none.",
-        json_schema_extra=_MOMENT,
     )
 
 
@@ -100,10 +97,8 @@ class AppointmentsAnswer(Answer):
     """The appointments of one booking business that overlap a span of time, the earliest first."""
 
     business_id: str = Field(description="Id of the booking business, as in the request.")
-    start: str = Field(
-        description="Start of the span in UTC (RFC 3339).", json_schema_extra=_MOMENT
-    )
-    end: str = Field(description="End of the span in UTC (RFC 3339).", json_schema_extra=_MOMENT)
+    start: datetime = Field(description="Start of the span in UTC (RFC 3339).")
+    end: datetime = Field(description="End of the span in UTC (RFC 3339).")
     appointments: tuple[AppointmentEntry, ...] = Field(
         description="The appointments, at most a thousand."
     )
@@ -132,12 +127,12 @@ def answer_appointments(
 ) -> Reply:
     """Return the answer to a request for appointments."""
     entries = sorted(
-        listed.entries, key=lambda entry: (entry.start or "9999", entry.appointment_id)
+        listed.entries, key=lambda entry: (entry.start or _NEVER, entry.appointment_id)
     )
     body = AppointmentsAnswer(
         business_id=request.business_id,
-        start=_written(request.start),
-        end=_written(request.end),
+        start=request.start,
+        end=request.end,
         appointments=tuple(entries),
         complete=listed.complete,
         request_id=request_id,
@@ -145,21 +140,23 @@ def answer_appointments(
     return success(body, "listed")
 
 
-def read_business(entry: Any) -> BusinessEntry | None:
-    """Return a business of Graph's as the list shows it; None where it has no usable id."""
-    business_id = _id(_BUSINESS_ID, entry)
-    if business_id is None:
-        return None
+def read_business(entry: Mapping[str, Any]) -> BusinessEntry:
+    """Return a business of Graph's as the list shows it.
+
+    Errors: ValidationError where it has no usable id.
+    """
+    business_id = _BUSINESS_ID.validate_python(entry.get("id"))
     return BusinessEntry(
         business_id=business_id, display_name=_line(entry.get("displayName")) or business_id
     )
 
 
-def read_appointment(entry: Any) -> AppointmentEntry | None:
-    """Return an appointment of Graph's as the list shows it; None where it has no usable id."""
-    appointment_id = _id(_APPOINTMENT_ID, entry)
-    if appointment_id is None:
-        return None
+def read_appointment(entry: Mapping[str, Any]) -> AppointmentEntry:
+    """Return an appointment of Graph's as the list shows it.
+
+    Errors: ValidationError where it has no usable id.
+    """
+    appointment_id = _APPOINTMENT_ID.validate_python(entry.get("id"))
     # The service says startDateTime and endDateTime; some of the documentation says start and end.
     start, end = (
         _read_moment(entry.get(f"{name}DateTime", entry.get(name))) for name in ("start", "end")
@@ -178,20 +175,9 @@ def read_appointment(entry: Any) -> AppointmentEntry | None:
         customer_name=customer,
         attendees=attendees or None,
         self_service_appointment_id=_self_service_id(entry),
-        start=_written(start) if start else None,
-        end=_written(end) if end else None,
+        start=start,
+        end=end,
     )
-
-
-def _id(kind: TypeAdapter[str], entry: Any) -> str | None:
-    try:
-        return (
-            kind.validate_python(entry.get("id"), strict=True)
-            if isinstance(entry, Mapping)
-            else None
-        )
-    except ValidationError:
-        return None
 
 
 def _customers(entry: Mapping[str, Any]) -> tuple[str | None, int]:
@@ -239,18 +225,10 @@ def _line(value: Any, longest: int = _LONGEST_PART) -> str | None:
 
 def _read_moment(value: Any) -> datetime | None:
     """Read a dateTimeTimeZone, which Bookings gives in UTC; None for any other form or zone."""
-    if (
-        not isinstance(value, Mapping)
-        or value.get("timeZone") != "UTC"
-        or not isinstance(value.get("dateTime"), str)
-    ):
+    if not isinstance(value, Mapping) or value.get("timeZone") != "UTC":
         return None
     try:
-        moment = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", value["dateTime"]))
+        moment = datetime.fromisoformat(value["dateTime"]).replace(microsecond=0)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
-
-
-def _written(moment: datetime) -> str:
-    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"

@@ -4,6 +4,7 @@ Owns the addresses of the lists. Does *not* know Azure Functions or threads, nor
 followed (``pages.py``).
 """
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,7 +15,6 @@ from list_bookings.request import (
     AppointmentsRequest,
     BusinessesRequest,
     parse_appointments_request,
-    parse_businesses_request,
 )
 from shared.errors import InteractionRequired, UpstreamAnswer, UpstreamUnavailable
 from shared.graph.reads import GraphReads
@@ -24,6 +24,7 @@ from shared.ids import folded
 from shared.services import Services
 from shared.serving.lanes import Name, mailbox_lane, personal_lane
 from shared.serving.problems import Reply
+from shared.serving.request_faults import read_request
 from shared.serving.requests import Incoming
 from shared.telemetry.journal import Journal, pseudonym
 from shared.transport.deadline import Deadline
@@ -34,36 +35,38 @@ _GRAPH_LISTS_AT_MOST = 500
 
 
 @dataclass(frozen=True, slots=True)
-class BusinessesWork:
-    """A request for businesses by a proved caller."""
+class ListWork[R]:
+    """A request for a list by a proved caller; ``lane`` is what the list must not crowd."""
 
     caller: Caller
-    request: BusinessesRequest
-
-    @property
-    def lane(self) -> Name:
-        """The person who asks: no mailbox is touched."""
-        return personal_lane(self.caller)
+    request: R
+    lane: Name
 
 
-@dataclass(frozen=True, slots=True)
-class AppointmentsWork:
-    """A request for appointments by a proved caller."""
+class _Lists[R]:
+    """What both lists have in common; one instance per worker, safe for all threads."""
 
-    caller: Caller
-    request: AppointmentsRequest
-
-    @property
-    def lane(self) -> Name:
-        """The mailbox that is read; its cancels share the lane."""
-        return mailbox_lane(self.request.business_id)
-
-
-class _Lists:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._root = services.settings.bookings_segments
         self._reads = GraphReads(services.tokens, services.graph, services.waiting)
+
+    def admit(self, incoming: Incoming, journal: Journal) -> ListWork[R]:
+        """Prove the caller, then read the request.
+
+        Errors: those of ``prove_user``; RequestInvalid.
+        """
+        caller = self._services.prove_user(incoming.headers.get("authorization"), journal)
+        return self._read(caller, incoming, journal)
+
+    def admit_at_once(self, incoming: Incoming, journal: Journal) -> ListWork[R] | None:
+        """See ``Operation.admit_at_once``."""
+        caller = self._services.recall_user(incoming.headers.get("authorization"), journal)
+        return None if caller is None else self._read(caller, incoming, journal)
+
+    @abstractmethod
+    def _read(self, caller: Caller, incoming: Incoming, journal: Journal) -> ListWork[R]:
+        """Read the request."""
 
     def too_late(self) -> UpstreamUnavailable:
         """Say that a read took too long."""
@@ -81,7 +84,7 @@ class _Lists:
         journal: Journal,
         *,
         step: str,
-        entry: Callable[[Any], E | None],
+        entry: Callable[[Mapping[str, Any]], E],
     ) -> Listed[E]:
         """Return the list; a challenge gets words that fit the caller's client.
 
@@ -99,27 +102,21 @@ class _Lists:
         return listed
 
 
-class ListBusinesses(_Lists):
-    """Lists booking businesses; one instance per worker, safe for all threads."""
+class ListBusinesses(_Lists[BusinessesRequest]):
+    """Lists booking businesses. No mailbox is touched, so the lane is that of the person."""
 
-    def admit(self, incoming: Incoming, journal: Journal) -> BusinessesWork:
-        """Prove the caller, then read the request.
+    def _read(
+        self,
+        caller: Caller,
+        incoming: Incoming,
+        journal: Journal,  # noqa: ARG002 - there is nothing to note
+    ) -> ListWork[BusinessesRequest]:
+        request = read_request(BusinessesRequest, incoming.query)
+        return ListWork(caller, request, personal_lane(caller))
 
-        Errors: those of ``prove_user`` and ``parse_businesses_request``.
-        """
-        caller = self._services.prove_user(incoming.headers.get("authorization"), journal)
-        return BusinessesWork(caller, parse_businesses_request(incoming.query))
-
-    def admit_at_once(self, incoming: Incoming, journal: Journal) -> BusinessesWork | None:
-        """See ``Operation.admit_at_once``."""
-        caller = self._services.recall_user(incoming.headers.get("authorization"), journal)
-        return (
-            None
-            if caller is None
-            else BusinessesWork(caller, parse_businesses_request(incoming.query))
-        )
-
-    def carry_out(self, work: BusinessesWork, deadline: Deadline, journal: Journal) -> Reply:
+    def carry_out(
+        self, work: ListWork[BusinessesRequest], deadline: Deadline, journal: Journal
+    ) -> Reply:
         """List. Errors: those of ``GraphReads.read``."""
         query = {"query": work.request.query} if work.request.query else {}
         listed = self._list(
@@ -136,36 +133,21 @@ class ListBusinesses(_Lists):
         return contract.answer_businesses(listed, journal.request_id)
 
 
-class ListAppointments(_Lists):
-    """Lists appointments; one instance per worker, safe for all threads."""
+class ListAppointments(_Lists[AppointmentsRequest]):
+    """Lists the appointments of a mailbox, whose lane its cancels share."""
 
-    def admit(self, incoming: Incoming, journal: Journal) -> AppointmentsWork:
-        """Prove the caller, then read the request.
-
-        Errors: those of ``prove_user`` and ``parse_appointments_request``.
-        """
-        return self._read(
-            self._services.prove_user(incoming.headers.get("authorization"), journal),
-            incoming,
-            journal,
+    def _read(
+        self, caller: Caller, incoming: Incoming, journal: Journal
+    ) -> ListWork[AppointmentsRequest]:
+        request = parse_appointments_request(
+            incoming.route, incoming.query, self._services.waiting.now()
         )
+        journal.note(mailbox=pseudonym(folded(request.business_id)))
+        return ListWork(caller, request, mailbox_lane(request.business_id))
 
-    def admit_at_once(self, incoming: Incoming, journal: Journal) -> AppointmentsWork | None:
-        """See ``Operation.admit_at_once``."""
-        caller = self._services.recall_user(incoming.headers.get("authorization"), journal)
-        return None if caller is None else self._read(caller, incoming, journal)
-
-    def _read(self, caller: Caller, incoming: Incoming, journal: Journal) -> AppointmentsWork:
-        work = AppointmentsWork(
-            caller,
-            parse_appointments_request(
-                incoming.route, incoming.query, self._services.waiting.now()
-            ),
-        )
-        journal.note(mailbox=pseudonym(folded(work.request.business_id)))
-        return work
-
-    def carry_out(self, work: AppointmentsWork, deadline: Deadline, journal: Journal) -> Reply:
+    def carry_out(
+        self, work: ListWork[AppointmentsRequest], deadline: Deadline, journal: Journal
+    ) -> Reply:
         """List. Errors: those of ``GraphReads.read``."""
         request = work.request
         segments = (*self._root, request.business_id, "calendarView")

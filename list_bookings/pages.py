@@ -4,10 +4,13 @@ Owns how far to follow a list. A page may have megabytes, so only its listed ent
 the next page comes. Does *not* know what a list holds, or how to read a page.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
+
+from pydantic import ValidationError
 
 from shared.errors import Throttled, UpstreamAnswer, UpstreamBroken, UpstreamUnavailable
 from shared.transport.deadline import Deadline
@@ -29,58 +32,54 @@ class Listed[E]:
     complete: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Reduced[E]:
-    """What stays of a page: its entries, whether that is all it had, and what comes next."""
-
-    entries: list[E]
-    whole: bool
-    last: bool
-    following: Mapping[str, str] | None
-
-
 def follow[E](
     read: Callable[[Mapping[str, str]], Page],
     query: Mapping[str, str],
-    entry: Callable[[Any], E | None],
+    entry: Callable[[Page], E],
     deadline: Deadline,
 ) -> Listed[E]:
     """Return all entries, or as many as there is room and time for.
 
-    ``read`` returns the page of a query. ``entry`` returns what the list shows of one entry, None
-    where it cannot be read. Errors: those of ``read`` for the first page. If a later page does not
-    come, the list ends there.
+    ``read`` returns the page of a query. ``entry`` returns what the list shows of one entry, or
+    raises ValidationError where that has no usable id. Errors: those of ``read`` for the first
+    page. If a later page does not come, the list ends there.
     """
     entries: list[E] = []
-    whole = True
+    complete = True
     for number in range(_MOST_PAGES):
         try:
-            page = _reduce(read(query), entry, _MOST_ENTRIES - len(entries))
+            kept, whole, following = _reduce(read(query), entry, _MOST_ENTRIES - len(entries))
         except (Throttled, UpstreamBroken, UpstreamUnavailable):
             if not number:
                 raise
             break
-        entries += page.entries
-        whole = whole and page.whole
-        if page.last:
-            return Listed(entries, whole)
-        if page.following is None or len(entries) >= _MOST_ENTRIES:
+        entries += kept
+        complete = complete and whole
+        if following is None:
+            return Listed(entries, complete)
+        if len(entries) >= _MOST_ENTRIES or deadline.remaining_s() < _LEAST_S:
             break
-        if deadline.remaining_s() < _LEAST_S:
-            break
-        query = page.following
+        query = following
     return Listed(entries, complete=False)
 
 
-def _reduce[E](page: Page, entry: Callable[[Any], E | None], room: int) -> _Reduced[E]:
+def _reduce[E](
+    page: Page, entry: Callable[[Page], E], room: int
+) -> tuple[list[E], bool, dict[str, str] | None]:
+    """Return what stays of a page: its entries, whether none is lost, and the next page's query."""
     found = page.get("value")
     if not isinstance(found, list):
         raise UpstreamBroken(
             "Microsoft Graph answered no list; nothing was changed.",
             upstream=UpstreamAnswer("graph", 200),
         )
-    kept = [one for one in map(entry, found[:room]) if one is not None]
-    return _Reduced(kept, len(kept) == len(found), _NEXT not in page, _next_query(page.get(_NEXT)))
+    kept: list[E] = []
+    for one in found[:room]:
+        with contextlib.suppress(ValidationError):
+            kept.append(entry(one if isinstance(one, Mapping) else {}))
+    following = _next_query(page.get(_NEXT))
+    lost = len(kept) < len(found) or (following is None and _NEXT in page)
+    return kept, not lost, following
 
 
 def _next_query(link: Any) -> dict[str, str] | None:

@@ -2,8 +2,8 @@
 
 Owns the questions, the patience and the words. Azure calls a deployment succeeded even if its
 workers find no function, and no log has an error (azure-functions-host 11915, 9458). So this asks
-the service itself: its health, and each path that docs/openapi.json publishes. Sends no token. Runs
-with any Python from 3.9 on, without a package and without the service's code.
+the service itself: its health, and each path that describe_api/openapi.json publishes. Sends no
+token. Runs with any Python from 3.9 on, without a package and without the service's code.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _json(body: bytes) -> Any:
 
 def read_published() -> dict[str, str]:
     """Return each published path, with a value in place of a parameter, and one of its methods."""
-    paths = json.loads((REPOSITORY / "docs/openapi.json").read_text("utf-8"))["paths"]
+    paths = json.loads((REPOSITORY / "describe_api/openapi.json").read_text("utf-8"))["paths"]
     return {re.sub(r"\{\w+\}", "x", path): next(iter(asks)).upper() for path, asks in paths.items()}
 
 

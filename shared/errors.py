@@ -139,10 +139,7 @@ class UserTokenRequired(FacadeError):
 
 
 class CallerNotAllowed(FacadeError):
-    """The tenant, the client application or the business is not on our list.
-
-    Or Entra does not let this user in.
-    """
+    """The tenant, the client application or the business is not on our list."""
 
 
 class ConsentRequired(FacadeError):

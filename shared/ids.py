@@ -80,13 +80,6 @@ PUBLISHED_PATTERN = (
 )
 
 
-def without_controls(value: str) -> str:
-    """Return the text. Errors: ValueError for a control character."""
-    if _REFUSED[0][0].search(value):
-        raise ValueError(_REFUSED[0][1])
-    return value
-
-
 def _stripped(value: object) -> object:
     if value is None:
         raise ValueError("is required")

@@ -140,7 +140,7 @@ class InstrumentedEntraHttp(EntraHttp):
         now: Callable[[], float],
         telemetry: Telemetry,
     ) -> None:
-        super().__init__(channel, authority_host, home_tenant, now)
+        super().__init__(channel, home_tenant, now)
         self._telemetry = telemetry
         self._attributes = _http("POST", authority_host, _TOKEN_PATH)
 

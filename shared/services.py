@@ -161,7 +161,7 @@ def build_services(environment: Mapping[str, str], telemetry: Telemetry = OFF) -
     waiting = Waiting()
     trust = open_trust(settings.ca_bundle)
     entra = Channel(settings.entra_authority_host, trust, keep=settings.max_concurrency)
-    http = EntraHttp(entra, settings.entra_authority_host, settings.tenant_id, waiting.now)
+    http = EntraHttp(entra, settings.tenant_id, waiting.now)
     fetch_keys: FetchKeys = partial(
         fetch_signing_keys, entra, settings.entra_authority_host, timeout_s=_KEYS_TIMEOUT_S
     )
@@ -201,9 +201,7 @@ def build_services(environment: Mapping[str, str], telemetry: Telemetry = OFF) -
         callers=ProvedCallers(caller_rules(settings), keys, waiting.now, _CACHED_EXCHANGES),
         entra=client,
         channel=channel,
-        tokens=OnBehalfOf(
-            client, settings.client_id, settings.graph_scope_uri, exchanges, waiting.now
-        ),
+        tokens=OnBehalfOf(client, settings.graph_scope_uri, exchanges, waiting.now),
         webhooks=_open_webhooks(settings, client, waiting, telemetry),
         graph=told_graph,
         records=records,

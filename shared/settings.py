@@ -5,7 +5,7 @@ a mapping, once per worker. A missing or contradictory setting is a ``Misconfigu
 sentence that names it; its value is never repeated.
 """
 
-import re
+import contextlib
 import urllib.parse
 from collections.abc import Mapping
 from enum import StrEnum
@@ -48,63 +48,48 @@ _CLOUD_HOSTS: Mapping[Cloud, tuple[str, str]] = {
 }
 
 
-def _cloud(value: object) -> object:
-    if isinstance(value, str) and value.strip().lower() == "china":
+def _cloud(value: str) -> str:
+    cloud = value.strip().lower()
+    if cloud == "china":
         raise ValueError(
             "is 'china', and Microsoft Bookings does not exist there; use global, usgov or dod"
         )
-    return value.strip().lower() if isinstance(value, str) else value
+    return cloud
 
 
 def _guid(value: str) -> str:
     try:
-        return str(UUID(value.strip()))
+        return str(UUID(value))
     except ValueError:
         raise ValueError("must be a GUID, e.g. 11111111-2222-3333-4444-555555555555") from None
 
 
 def _https_origin(value: str) -> str:
+    origin = value.lower().removesuffix("/")
     try:
-        parts = urllib.parse.urlsplit(value.strip())
-        usable = (
-            parts.scheme == "https"
-            and bool(parts.hostname)
-            and parts.port != 0
-            and "@" not in parts.netloc
-        )
+        parts = urllib.parse.urlsplit(origin)
+        usable = bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc
     except ValueError:  # its text may repeat the address
         usable = False
-    if not usable or parts.path not in ("", "/") or parts.query or parts.fragment:
+    if not usable or origin != f"https://{parts.netloc}":
         raise ValueError(
             "must be an https address without a path, e.g. https://graph.microsoft.com"
         )
-    return f"https://{parts.netloc.lower()}"
+    return origin
 
 
-def _words(value: object) -> object:
-    if not isinstance(value, str):
-        return value
+def _words(value: str) -> tuple[str, ...]:
     words = tuple(word for word in (part.strip() for part in value.split(",")) if word)
     if not words:  # a list that is set and empty must not turn into "any"
         raise ValueError("must be a list with at least one entry, separated by commas")
     return words
 
 
-def _path_segments(value: str) -> str:
-    value = value.strip().strip("/")
-    if not re.fullmatch(r"[A-Za-z0-9.]+(/[A-Za-z0-9.]+)*", value) or ".." in value:
-        raise ValueError("must be plain path segments, e.g. solutions/bookingBusinesses")
-    return value
-
-
 def _existing_file(value: Path) -> Path:
-    try:
-        exists = value.is_file()
-    except OSError:  # e.g. a folder that may not be entered
-        exists = False
-    if not exists:
-        raise ValueError("names a file that cannot be read")
-    return value
+    with contextlib.suppress(OSError):  # e.g. a folder that may not be entered
+        if value.is_file():
+            return value
+    raise ValueError("names a file that cannot be read")
 
 
 Guid = Annotated[str, AfterValidator(_guid)]
@@ -112,13 +97,15 @@ HttpsOrigin = Annotated[str, AfterValidator(_https_origin)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
 GuidWords = Annotated[tuple[Guid, ...], BeforeValidator(_words)]
 File = Annotated[Path, AfterValidator(_existing_file)]
-PathSegments = Annotated[str, AfterValidator(_path_segments)]
 
 _CREDENTIALS = ("CLIENT_SECRET", "CLIENT_CERTIFICATE_PATH", "MANAGED_IDENTITY_CLIENT_ID")
 
 
-class _FromEnvironment(BaseModel):
-    """Settings whose field names are the environment variables in lower case."""
+class TelemetrySettings(BaseModel):
+    """Where telemetry goes. The names of fields are the environment variables in lower case.
+
+    It can be read by itself, so that a service whose other settings are wrong is seen, too.
+    """
 
     model_config = ConfigDict(
         frozen=True,
@@ -127,6 +114,10 @@ class _FromEnvironment(BaseModel):
         alias_generator=str.upper,
         hide_input_in_errors=True,
     )
+
+    telemetry: Literal["off", "console", "otlp", "azure_monitor"] = "off"
+    # The Functions host reads it as well, so it may be set while telemetry is off.
+    applicationinsights_connection_string: SecretStr | None = None
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Self:
@@ -139,18 +130,6 @@ class _FromEnvironment(BaseModel):
             return cls.model_validate(given)
         except ValidationError as error:
             raise Misconfigured(_sentence(error)) from None
-
-
-class TelemetrySettings(_FromEnvironment):
-    """Where telemetry goes.
-
-    Can be read by itself, so that a service whose other settings are wrong is seen, too.
-    """
-
-    telemetry: Literal["off", "console", "otlp", "azure_monitor"] = "off"
-    applicationinsights_connection_string: SecretStr | None = (
-        None  # the Functions host reads it as well, so it may be set while telemetry is off
-    )
 
     @model_validator(mode="after")
     def _check_telemetry(self) -> Self:
@@ -173,16 +152,24 @@ class Settings(TelemetrySettings):
     managed_identity_client_id: Guid | None = None
 
     cloud: Annotated[Cloud, BeforeValidator(_cloud)] = Cloud.GLOBAL
-    entra_authority_host: HttpsOrigin = ""
-    graph_endpoint: HttpsOrigin = ""
+    entra_authority_host: HttpsOrigin = Field(
+        default_factory=lambda earlier: _CLOUD_HOSTS[earlier["cloud"]][0]
+    )
+    graph_endpoint: HttpsOrigin = Field(
+        default_factory=lambda earlier: _CLOUD_HOSTS[earlier["cloud"]][1]
+    )
     graph_api_version: Literal["v1.0", "beta"] = "v1.0"
-    graph_bookings_root: PathSegments = "solutions/bookingBusinesses"
+    graph_bookings_root: Annotated[str, Field(pattern=r"^/?[A-Za-z0-9]+(/[A-Za-z0-9]+)*/?$")] = (
+        "solutions/bookingBusinesses"
+    )
     graph_scope: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = (
         "BookingsAppointment.ReadWrite.All"
     )
 
-    audiences: Words = ()
-    allowed_tenants: GuidWords = ()
+    audiences: Words = Field(
+        default_factory=lambda earlier: (earlier["client_id"], f"api://{earlier['client_id']}")
+    )
+    allowed_tenants: GuidWords = Field(default_factory=lambda earlier: (earlier["tenant_id"],))
     allowed_client_ids: GuidWords = ()
     required_scope: Annotated[str, Field(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]{1,100}$")] = (
         "Appointments.Cancel"
@@ -211,7 +198,7 @@ class Settings(TelemetrySettings):
     @property
     def bookings_segments(self) -> tuple[str, ...]:
         """The path segments below the API version that lead to the booking businesses."""
-        return tuple(self.graph_bookings_root.split("/"))
+        return tuple(self.graph_bookings_root.strip("/").split("/"))
 
     @property
     def graph_scope_uri(self) -> str:
@@ -227,7 +214,7 @@ class Settings(TelemetrySettings):
         return f"{_CLOUD_HOSTS[self.cloud][1]}/.default"
 
     @model_validator(mode="after")
-    def _fill_and_compare(self) -> Self:
+    def _check_credential_and_address(self) -> Self:
         given = [name for name in _CREDENTIALS if getattr(self, name.lower()) is not None]
         if len(given) != 1:
             found = "none is" if not given else f"{' and '.join(given)} are"
@@ -243,21 +230,10 @@ class Settings(TelemetrySettings):
                 "only: set GRAPH_BOOKINGS_ROOT to solutions/bookingBusinesses, or "
                 "GRAPH_API_VERSION to beta."
             )
-        self._check_store()
-        authority, graph = _CLOUD_HOSTS[self.cloud]
-        derived: dict[str, object] = {
-            "entra_authority_host": self.entra_authority_host or authority,
-            "graph_endpoint": self.graph_endpoint or graph,
-            "audiences": self.audiences or (self.client_id, f"api://{self.client_id}"),
-            "allowed_tenants": self.allowed_tenants or (self.tenant_id,),
-        }
-        for name, value in derived.items():
-            object.__setattr__(
-                self, name, value
-            )  # frozen for everyone else; these four defaults depend on other fields
         return self
 
-    def _check_store(self) -> None:
+    @model_validator(mode="after")
+    def _check_store(self) -> Self:
         places = ("IDEMPOTENCY_TABLE_ENDPOINT", "IDEMPOTENCY_TABLE_CONNECTION_STRING")
         given = [name for name in places if getattr(self, name.lower()) is not None]
         if self.idempotency_store == "table" and len(given) != 1:
@@ -266,17 +242,18 @@ class Settings(TelemetrySettings):
             )
         if self.idempotency_store == "memory" and given:
             raise ValueError(f"{given[0]} is set, but IDEMPOTENCY_STORE is memory.")
+        return self
 
 
 def _sentence(error: ValidationError) -> str:
     """Say what is wrong with the first setting at fault, without repeating its value."""
     first = error.errors(include_url=False, include_input=False)[0]
-    name = str(first["loc"][0]) if first["loc"] else ""
-    if not name:
-        return first["msg"].removeprefix("Value error, ")
+    reason = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        return reason
+    name = first["loc"][0]
     if first["type"] == "missing":
         return f"The setting {name} is missing."
-    reason = first["msg"].removeprefix("Value error, ")
     if first["type"] != "value_error":
         reason = f"is not usable: {reason[:1].lower()}{reason[1:]}"
     return f"The setting {name} {reason}."

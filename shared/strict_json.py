@@ -1,9 +1,11 @@
-"""What Python's JSON reader takes and JSON does not allow.
+"""JSON as RFC 8259 has it, where a stranger or an upstream wrote it.
 
-Owns its refusal, wherever a stranger's JSON is read. Does *not* read JSON.
+Owns what Python's reader takes and JSON does not allow, and that whatever cannot be read is a
+ValueError. Does *not* know what a document means.
 """
 
-from typing import Never
+import json
+from typing import Any, Never
 
 
 def refuse_constant(name: str) -> Never:
@@ -12,3 +14,21 @@ def refuse_constant(name: str) -> Never:
     Errors: ValueError, always.
     """
     raise ValueError(f"{name} is not JSON")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a member occurs more than once")
+    return members
+
+
+def read_json(text: str | bytes) -> Any:
+    """Return the document.
+
+    Errors: ValueError; also for a member that occurs twice, and for a text that nests too deeply.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=refuse_constant)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None

@@ -543,6 +543,8 @@ FORGERIES: tuple[Forgery, ...] = (
             "encoding-header-of-impossible-length": _parts(
                 lambda head, payload, seal: f"{head}{'A' * ((1 - len(head)) % 4)}.{payload}.{seal}"
             ),
+            "encoding-header-other-spelling": _spelled(header=_other_spelling),
+            "encoding-payload-other-spelling": _spelled(payload=_other_spelling),
             "header-not-json": _header_bytes(lambda header: b"RS256"),
             "header-a-list": _header_bytes(lambda header: b"[" + header + b"]"),
             "header-a-text": _header_bytes(lambda header: json.dumps(header.decode()).encode()),
@@ -827,8 +829,6 @@ FORGERIES: tuple[Forgery, ...] = (
             "signature-of-one-byte": _with_signature(lambda seal: b"\0"),
             "signature-twice": _with_signature(lambda seal: seal * 2),
             "signature-of-another-token": _token(_other_signature),
-            "encoding-header-other-spelling": _spelled(header=_other_spelling),
-            "encoding-payload-other-spelling": _spelled(payload=_other_spelling),
             "signature-other-spelling": _parts(
                 lambda head, payload, seal: f"{head}.{payload}.{_other_spelling(seal)}"
             ),

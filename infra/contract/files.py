@@ -1,25 +1,20 @@
 """The files of the published contract: where each is and what stands in it."""
 
 import json
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from infra.contract.catalogue import OPERATIONS
 from infra.contract.golden import Change, Facts, compare, surface
+from infra.contract.openapi import openapi
 from infra.contract.recording import REPOSITORY, Recorded
+from infra.contract.swagger import swagger
 
 EXAMPLES = REPOSITORY / "docs" / "examples"
-RECORDED = REPOSITORY / "describe_api" / "recorded.py"
-OPENAPI = REPOSITORY / "docs" / "openapi.json"
+# The service answers with this file, so it lies in a folder that is deployed.
+OPENAPI = REPOSITORY / "describe_api" / "openapi.json"
 SWAGGER = REPOSITORY / "infra" / "connector" / "apiDefinition.swagger.json"
 GOLDEN = REPOSITORY / "tests" / "unit" / "golden" / "v1.json"
-
-_MODULE = '''"""Real exchanges, recorded from the running service by ``make contract``."""
-
-RECORDED = """{}"""
-'''
-# A piece of a long line, up to a space if it has one. An escaped backslash stays whole.
-_PIECE = re.compile(r"(?:\\\\|[^\\]){1,94}(?: |$)|(?:\\\\|[^\\]){1,94}")
 
 
 class ContractBroken(Exception):
@@ -34,39 +29,22 @@ def examples(recorded: Iterable[Recorded]) -> dict[Path, str]:
     }
 
 
-def recorded_module(recorded: Iterable[Recorded]) -> str:
-    """Return the module that brings the recorded exchanges into the service, which reads no file.
-
-    Lines of more than 100 columns go on in the next line, after a backslash.
-    """
-    exchanges = {
-        one.name: {"request": one.request, "response": one.response}
-        for one in sorted(recorded, key=lambda one: one.name)
-    }
-    text = json.dumps(exchanges, indent=1, ensure_ascii=False)
-    if '"""' in text:
-        raise ValueError("a body that ends its own quotation")
-    return _MODULE.format("\n".join(map(_wrapped, text.replace("\\", "\\\\").split("\n"))))
-
-
-def _wrapped(line: str) -> str:
-    return line if len(line) <= 100 else "\\\n".join(_PIECE.findall(line))
-
-
 def documents() -> dict[Path, str]:
-    """Return the documents that are made from the models and from what was recorded."""
-    from describe_api.documents import openapi_document, swagger_document
-
-    return {OPENAPI: openapi_document(), SWAGGER: swagger_document()}
+    """Return the documents that are made from the models and from the example files."""
+    recorded = {path.stem: json.loads(path.read_text()) for path in EXAMPLES.glob("*.json")}
+    return {
+        OPENAPI: written(openapi(OPERATIONS, recorded)),
+        SWAGGER: written(swagger(OPERATIONS, recorded)),
+    }
 
 
 def write_recorded(recorded: list[Recorded]) -> Iterator[str]:
-    """Write the recorded exchanges and remove old ones; yield the names of files that changed."""
+    """Write the example files and remove old ones; yield the names of files that changed."""
     files = examples(recorded)
     for stale in set(EXAMPLES.glob("*.json")) - files.keys():
         stale.unlink()
         yield f"{stale.relative_to(REPOSITORY)} (removed)"
-    yield from _write({**files, RECORDED: recorded_module(recorded)})
+    yield from _write(files)
 
 
 def golden() -> Facts:

@@ -329,7 +329,7 @@ _WITH_A_SERVICE_OF_THEIR_OWN: list[tuple[Mapping[str, str], Callable[[Service], 
 
 _BROKEN = """
 import azure.functions as func
-import cancel_appointment
+import cancel_appointment.triggers
 from cancel_appointment.operation import CancelOperation
 
 def fail(*_):
@@ -337,7 +337,7 @@ def fail(*_):
 
 CancelOperation.carry_out = fail
 app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
-app.register_functions(cancel_appointment.blueprint)
+app.register_functions(cancel_appointment.triggers.blueprint)
 """
 
 

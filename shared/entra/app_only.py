@@ -8,25 +8,11 @@ users does not know it.
 from shared.entra.client import EntraClient
 from shared.entra.exchange_cache import ExchangeCache, Fresh
 from shared.entra.graph_token import GraphToken
-from shared.errors import (
-    AccessDenied,
-    ConsentRequired,
-    InteractionRequired,
-    Misconfigured,
-    TokenRejected,
-    UserTokenRequired,
-)
+from shared.entra.refusals import ABOUT_THE_CALLER
+from shared.errors import Misconfigured
 from shared.identity.webhooks import WebhookSender
 from shared.transport.deadline import Deadline
 
-# What these ask of a user, or say of one, only an operator can mend here.
-_MEANT_FOR_A_USER = (
-    TokenRejected,
-    InteractionRequired,
-    ConsentRequired,
-    AccessDenied,
-    UserTokenRequired,
-)
 _THE_ONE = b"app-only"
 
 
@@ -60,7 +46,9 @@ class AppOnly:
                 wait_s=deadline.remaining_s(),
                 replace=claims is not None,
             )
-        except _MEANT_FOR_A_USER as error:  # here, because the cache keeps such refusals
+        # Only an operator can mend here what is asked of a user. Outside of the cache, because the
+        # cache keeps such refusals.
+        except ABOUT_THE_CALLER as error:
             raise Misconfigured(
                 "Entra does not let this service act as itself; an administrator can tell why.",
                 upstream=error.upstream,
@@ -71,11 +59,10 @@ class AppOnly:
         self._cache.forget(_THE_ONE)
 
     def _ask(self, deadline: Deadline, claims: str | None) -> Fresh[GraphToken]:
-        granted = self._entra.ask(
+        return self._entra.ask(
             self._tenant_id,
             lambda app: app.acquire_token_for_client(
                 [self._graph_scope], claims_challenge=claims, deadline=deadline
             ),
             deadline,
         )
-        return Fresh(GraphToken(None, self._tenant_id, granted.token), granted.ends_at)

@@ -8,24 +8,17 @@ and what makes an answer usable. Does *not* know for whom a token is asked (``on
 import contextlib
 import logging
 import re
-import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import msal
 
 from shared.entra.credentials import Credential, CredentialInUse
+from shared.entra.exchange_cache import Fresh
+from shared.entra.graph_token import GraphToken
 from shared.entra.http import EntraHttp
-from shared.entra.refusals import AskedToWait, CredentialRefused
-from shared.errors import (
-    FacadeError,
-    Misconfigured,
-    Throttled,
-    UpstreamAnswer,
-    UpstreamBroken,
-    UpstreamUnavailable,
-)
+from shared.entra.refusals import ABOUT_THE_CALLER, AskedToWait, CredentialRefused
+from shared.errors import FacadeError, UpstreamAnswer, UpstreamBroken, UpstreamUnavailable
 from shared.telemetry.journal import tell
 from shared.transport.deadline import Deadline
 from shared.transport.retry_after import backoff_s
@@ -36,26 +29,11 @@ _SKEW_S = 300.0
 _LONGEST_LIFE_S = 86_400.0 * 2
 _RETRY_NEEDS_S = 3.0
 _BEARER_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750 section 2.1
-_SAY_NOTHING_OF_THE_CREDENTIAL = (Misconfigured, Throttled, UpstreamBroken, UpstreamUnavailable)
 
 type Request = Callable[[Any], Mapping[str, Any]]
 """One call of a method of MSAL's ConfidentialClientApplication; it has to hand ``deadline`` on to
 ``EntraHttp``. MSAL ships no types.
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Granted:
-    """A usable answer.
-
-    ``ends_at`` (epoch seconds) is its end, counted from when it was asked for, less a margin.
-
-    ``identity`` are the object id and the tenant id of the ID token that came with it, if one did.
-    """
-
-    token: str = field(repr=False)
-    ends_at: float
-    identity: tuple[str, str] | None
 
 
 class _NoTokenCache(msal.TokenCache):  # type: ignore[misc]  # msal ships no types
@@ -66,9 +44,6 @@ class _NoTokenCache(msal.TokenCache):  # type: ignore[misc]  # msal ships no typ
     """
 
     def add(self, event: Any, now: Any = None) -> None:
-        """Forget."""
-
-    def modify(self, *_: Any, **__: Any) -> None:
         """Forget."""
 
 
@@ -102,14 +77,15 @@ class EntraClient:
         self._credential = CredentialInUse(load_credential, waiting.now)
         self._http = http
         self._waiting = waiting
-        self._lock = threading.Lock()
-        self._apps: dict[tuple[str, bytes], msal.ConfidentialClientApplication] = {}
 
-    def ask(self, tenant_id: str, request: Request, deadline: Deadline) -> Granted:
+    def ask(self, tenant_id: str, request: Request, deadline: Deadline) -> Fresh[GraphToken]:
         """Ask with the credential in use.
 
-        Where it is refused and has changed meanwhile, ask once more with the new one. Errors: what
-        ``read_refusal`` names; UpstreamUnavailable, UpstreamBroken; Misconfigured.
+        The token's end (epoch seconds) counts from when it was asked for, less a margin. Whom it
+        acts for is read from the ID token that came with it.
+
+        Where the credential is refused and has changed meanwhile, ask once more with the new one.
+        Errors: what ``read_refusal`` names; UpstreamUnavailable, UpstreamBroken; Misconfigured.
         """
         asked_at = self._waiting.now()
         credential = self._credential.take()
@@ -122,7 +98,7 @@ class EntraClient:
             except CredentialRefused as again:
                 self._credential.refused(changed, again)
                 raise
-        return _read(answer, asked_at)
+        return _read(answer, tenant_id, asked_at)
 
     def warm(self, tenant_id: str) -> None:
         """Read the credential and build MSAL's application before they are needed.
@@ -156,9 +132,7 @@ class EntraClient:
         try:
             answer = request(self._app(credential, tenant_id))
         except FacadeError as error:
-            if not isinstance(
-                error, _SAY_NOTHING_OF_THE_CREDENTIAL
-            ):  # it is about whom the token is for, so Entra has let us in
+            if isinstance(error, ABOUT_THE_CALLER):  # so Entra has let us in
                 self._credential.accepted(credential)
             raise
         # MSAL raises IndexError, ValueError, RuntimeError and more on answers it did not expect.
@@ -182,8 +156,9 @@ class EntraClient:
 
         Guests are exchanged in the tenant where they are guests (MSAL.NET, on-behalf-of flow).
         Building one costs no call (``EntraHttp.get``), so threads may build the same one at once.
+        Tenants are on an allow-list, so there are few.
         """
-        known = self._apps.get((tenant_id, credential.fingerprint))
+        known = credential.apps.get(tenant_id)
         if known is not None:
             return known
         built = msal.ConfidentialClientApplication(
@@ -198,16 +173,10 @@ class EntraClient:
             http_cache=_NoHttpCache(),
             http_client=self._http,
         )
-        with self._lock:
-            # Tenants are on an allow-list, so there are few; a credential that is no longer used
-            # takes its applications with it.
-            self._apps = {
-                key: app for key, app in self._apps.items() if key[1] == credential.fingerprint
-            }
-            return self._apps.setdefault((tenant_id, credential.fingerprint), built)
+        return credential.apps.setdefault(tenant_id, built)
 
 
-def _read(answer: Mapping[str, Any], asked_at: float) -> Granted:
+def _read(answer: Mapping[str, Any], tenant_id: str, asked_at: float) -> Fresh[GraphToken]:
     """Take the token out of Entra's answer, if it is one.
 
     ``asked_at`` (epoch seconds) is when its life began at the earliest.
@@ -223,13 +192,11 @@ def _read(answer: Mapping[str, Any], asked_at: float) -> Granted:
         raise UpstreamBroken(
             "Entra answered without a usable token.", upstream=UpstreamAnswer("entra", 200)
         )
+    token = GraphToken(None, tenant_id, value)
     claims = answer.get("id_token_claims")
-    identity = (
-        (str(claims.get("oid")).lower(), str(claims.get("tid")).lower())
-        if isinstance(claims, dict)
-        else None
-    )
-    return Granted(value, asked_at + lifetime_s - min(_SKEW_S, lifetime_s / 10), identity)
+    if isinstance(claims, dict):
+        token = GraphToken(str(claims.get("oid")).lower(), str(claims.get("tid")).lower(), value)
+    return Fresh(token, asked_at + lifetime_s - min(_SKEW_S, lifetime_s / 10))
 
 
 def _lifetime_s(value: object) -> float | None:

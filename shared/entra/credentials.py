@@ -46,11 +46,13 @@ _EXCHANGE_AUDIENCES = {
 class Credential:
     """What MSAL takes as ``client_credential``.
 
-    The fingerprint changes exactly when the credential does.
+    The fingerprint changes exactly when the credential does. ``apps`` are MSAL's applications that
+    ask with it, by tenant: they go when it goes.
     """
 
     for_msal: Any = field(repr=False)
     fingerprint: bytes = field(repr=False)
+    apps: dict[str, Any] = field(repr=False, compare=False, default_factory=dict)
 
 
 class CredentialInUse:
@@ -82,17 +84,14 @@ class CredentialInUse:
                 return self._current
             now = self._now()
             if now >= self._rests_until:
-                self._rests_until = (
-                    now + _REST_S
-                )  # this request finds out; the others are told at once
+                # This request finds out; the others are told at once.
+                self._rests_until = now + _REST_S
                 return self._current
-            changed = None
             if now >= self._read_again_at:
                 self._read_again_at = now + _READ_AGAIN_S
-                changed = self._read_changed()
-            if changed is None:
-                raise _copy_of(self._refusal)
-            return changed
+                if self._has_changed():
+                    return self._current
+            raise _copy_of(self._refusal)
 
     def refused(self, credential: Credential, refusal: CredentialRefused) -> Credential:
         """Return what has taken the place of a refused credential.
@@ -100,51 +99,40 @@ class CredentialInUse:
         Errors: CredentialRefused, if nothing has; Entra is then left alone for a while.
         """
         with self._lock:
-            if (
-                self._current is not None and self._current.fingerprint != credential.fingerprint
-            ):  # another thread has read the new one
-                if self._refusal is None:
-                    return self._current
-                raise _copy_of(self._refusal)
-            changed = self._read_changed()
-            if changed is not None:
-                return changed
-            if (
-                self._refusal is None
-            ):  # one line to alert on, for all threads and until it works again
-                code = refusal.upstream.code if refusal.upstream else None
-                tell(
-                    _log,
-                    logging.ERROR,
-                    "credential_refused",
-                    "code=%s retry_in_s=%d reason=%r",
-                    code,
-                    _REST_S,
-                    refusal.reason,
-                )
-            self._refusal = _copy_of(refusal)
-            self._rests_until = self._now() + _REST_S
-            raise refusal
+            if self._current is credential and not self._has_changed():
+                if self._refusal is None:  # one line to alert on, for all until it works again
+                    tell(
+                        _log,
+                        logging.ERROR,
+                        "credential_refused",
+                        "code=%s retry_in_s=%d reason=%r",
+                        refusal.upstream.code if refusal.upstream else None,
+                        _REST_S,
+                        refusal.reason,
+                    )
+                self._refusal = _copy_of(refusal)
+                self._rests_until = self._now() + _REST_S
+                raise refusal
+        return self.take()
 
     def accepted(self, credential: Credential) -> None:
         """Note that Entra took it."""
-        if self._refusal is None:
-            return
         with self._lock:
-            if self._current is not None and self._current.fingerprint == credential.fingerprint:
+            if self._refusal is not None and self._current is credential:
                 self._refusal = None
                 tell(_log, logging.WARNING, "credential_accepted_again")
 
-    def _read_changed(self) -> Credential | None:
+    def _has_changed(self) -> bool:
+        """Read the credential again, and take it into use if it is another one."""
         try:
             fresh = self._load()
         except Misconfigured:  # for example half written; there will be another time
-            return None
+            return False
         if self._current is not None and fresh.fingerprint == self._current.fingerprint:
-            return None
+            return False
         self._current, self._refusal = fresh, None
         tell(_log, logging.WARNING, "credential_changed")
-        return fresh
+        return True
 
 
 def _copy_of(refusal: CredentialRefused) -> CredentialRefused:
@@ -212,7 +200,7 @@ class ManagedIdentity:
             msal.UserAssignedManagedIdentity(client_id=client_id)
             if client_id
             else msal.SystemAssignedManagedIdentity(),
-            http_client=IdentityEndpoint(_IDENTITY_S),
+            http_client=IdentityEndpoint(),
         )
 
     def ask(self, resource: str) -> tuple[str, float]:
@@ -241,12 +229,9 @@ class IdentityEndpoint:
     """The HTTP client for the platform's identity endpoint (App Service: IDENTITY_ENDPOINT).
 
     The endpoint speaks plain http on the machine itself. It is asked about once an hour, each time
-    over a new connection. MSAL sets no time limit: ``within_s`` (seconds) bounds each answer as a
-    whole. Errors: ValueError, NotSent, Unanswered.
+    over a new connection. MSAL sets no time limit, so each answer has one as a whole. Errors:
+    ValueError, NotSent, Unanswered.
     """
-
-    def __init__(self, within_s: float = _IDENTITY_S) -> None:
-        self._within_s = within_s
 
     def get(
         self, url: str, *, params: Mapping[str, str], headers: Mapping[str, str]
@@ -259,8 +244,8 @@ class IdentityEndpoint:
             f"{parts.path}?{urlencode(params)}",
             headers,
             None,
-            connect_s=min(_IDENTITY_CONNECT_S, self._within_s),
-            total_s=self._within_s,
+            connect_s=_IDENTITY_CONNECT_S,
+            total_s=_IDENTITY_S,
             limit_bytes=_MAX_IDENTITY_BYTES,
         )
         text = answer.body.decode("utf-8")

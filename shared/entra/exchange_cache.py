@@ -8,34 +8,16 @@ reads its own cache in this flow.
 """
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Event, Lock
 
-from cachetools import TLRUCache, TTLCache
+from cachetools import TLRUCache
 
-from shared.digest import digest
-from shared.errors import (
-    AccessDenied,
-    CallerNotAllowed,
-    ConsentRequired,
-    FacadeError,
-    InteractionRequired,
-    TokenRejected,
-    UpstreamUnavailable,
-    UserTokenRequired,
-)
+from shared.entra.refusals import ABOUT_THE_CALLER
+from shared.errors import FacadeError, UpstreamUnavailable
 
-# What Entra says about this assertion, and would say again. Everything else (throttled,
-# unreachable, our own set-up) is about the moment.
-_REFUSALS = (
-    TokenRejected,
-    InteractionRequired,
-    ConsentRequired,
-    CallerNotAllowed,
-    AccessDenied,
-    UserTokenRequired,
-)
+_REFUSED_FOR_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +32,20 @@ class Fresh[V]:
     ends_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """What Entra refuses, and until when it is not asked again."""
+
+    error: FacadeError
+    ends_at: float
+
+
 class _Flight[V]:
     """One exchange under way.
 
     Neither ``fresh`` nor ``error`` is set when it is ``done``: its leader died, and the next may
     try.
     """
-
-    __slots__ = ("done", "error", "fresh", "replaces")
 
     def __init__(self, *, replaces: bool) -> None:
         self.done = Event()
@@ -78,14 +66,11 @@ class ExchangeCache[V]:
     exchange.
     """
 
-    def __init__(
-        self, *, capacity: int, now: Callable[[], float], refused_for_s: float = 3.0
-    ) -> None:
+    def __init__(self, *, capacity: int, now: Callable[[], float]) -> None:
         self._now = now
         self._lock = Lock()
-        self._fresh: TLRUCache[bytes, Fresh[V]] = TLRUCache(capacity, ttu=_end_of, timer=now)
-        self._refused: TTLCache[bytes, FacadeError] = TTLCache(
-            capacity, ttl=refused_for_s, timer=now
+        self._kept: TLRUCache[bytes, Fresh[V] | _Refusal] = TLRUCache(
+            capacity, ttu=_end_of, timer=now
         )
         self._flights: dict[bytes, _Flight[V]] = {}
 
@@ -105,11 +90,11 @@ class ExchangeCache[V]:
         give_up_at = time.monotonic() + wait_s
         while True:
             with self._lock:
-                if not replace:
-                    if (fresh := _look_up(self._fresh, key)) is not None:
-                        return fresh.value
-                    if (refusal := _look_up(self._refused, key)) is not None:
-                        raise _copy_of(refusal)
+                kept = None if replace else self._look_up(key)
+                if isinstance(kept, Fresh):
+                    return kept.value
+                if kept is not None:
+                    raise _copy_of(kept.error)
                 flight = self._flights.get(key)
                 leads = flight is None or (replace and not flight.replaces)
                 if flight is None or leads:
@@ -132,15 +117,25 @@ class ExchangeCache[V]:
         with self._lock:
             self._drop(key)
 
+    def _look_up(self, key: bytes) -> Fresh[V] | _Refusal | None:
+        """Return what is kept and has not ended.
+
+        Half the cost of cachetools' own ``get``, which looks twice.
+        """
+        try:
+            return self._kept[key]
+        except KeyError:
+            return None
+
     def _drop(self, key: bytes) -> None:
-        self._fresh.pop(key, None)
-        self._refused.pop(key, None)
+        self._kept.pop(key, None)
         self._flights.pop(key, None)
 
     def _lead(self, key: bytes, flight: _Flight[V], exchange: Callable[[], Fresh[V]]) -> V:
         try:
             fresh = exchange()
-            _check_end(fresh, self._now())
+            if not self._now() < fresh.ends_at:  # so that a not-a-number end counts as over
+                raise UpstreamUnavailable("Entra's answer came after its own end.")
             flight.fresh = fresh
         except FacadeError as error:
             flight.error = _copy_of(error)
@@ -158,37 +153,13 @@ class ExchangeCache[V]:
                 return
             del self._flights[key]
             if flight.fresh is not None:
-                self._fresh[key] = flight.fresh
-            elif isinstance(flight.error, _REFUSALS):
-                self._refused[key] = flight.error
+                self._kept[key] = flight.fresh
+            elif isinstance(flight.error, ABOUT_THE_CALLER):
+                self._kept[key] = _Refusal(flight.error, self._now() + _REFUSED_FOR_S)
 
 
-def assertion_key(tenant_id: str, client_id: str, scopes: Collection[str], assertion: str) -> bytes:
-    """Return the cache key of an exchange.
-
-    It is SHA-256 over its parts, each behind its length, the scopes in order.
-    """
-    return digest(tenant_id, client_id, *sorted(set(scopes)), assertion)
-
-
-def _end_of[V](_key: bytes, fresh: Fresh[V], _now: float) -> float:
-    return fresh.ends_at
-
-
-def _check_end[V](fresh: Fresh[V], now: float) -> None:
-    if not now < fresh.ends_at:  # written so that a not-a-number end counts as over
-        raise UpstreamUnavailable("Entra's answer came after its own end.")
-
-
-def _look_up[T](cache: TLRUCache[bytes, T] | TTLCache[bytes, T], key: bytes) -> T | None:
-    """Return what is kept and has not ended.
-
-    Half the cost of cachetools' own ``get``, which looks twice.
-    """
-    try:
-        return cache[key]
-    except KeyError:
-        return None
+def _end_of[V](_key: bytes, kept: Fresh[V] | _Refusal, _now: float) -> float:
+    return kept.ends_at
 
 
 def _copy_of[E: FacadeError](error: E) -> E:

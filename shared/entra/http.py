@@ -15,6 +15,7 @@ from urllib.parse import urlencode, urlsplit
 
 from shared.entra.refusals import describe_refusal, read_refusal
 from shared.errors import UpstreamAnswer, UpstreamBroken, UpstreamUnavailable
+from shared.strict_json import read_json
 from shared.telemetry.journal import tell
 from shared.transport.channel import Answer, Channel, NotSent, Unanswered
 from shared.transport.connections import USER_AGENT
@@ -45,20 +46,13 @@ class EntraAnswer:
 
 
 class EntraHttp:
-    """Talks to one authority host only, for one home tenant.
+    """Talks to one authority only, ``channel``'s, whatever address MSAL names; for one home tenant.
 
     Errors: every FacadeError that ``read_refusal`` names, UpstreamUnavailable, UpstreamBroken.
     """
 
-    def __init__(
-        self,
-        channel: Channel,
-        authority_host: str,
-        home_tenant: str,
-        now: Callable[[], float],
-    ) -> None:
+    def __init__(self, channel: Channel, home_tenant: str, now: Callable[[], float]) -> None:
         self._channel = channel
-        self._authority_host = urlsplit(authority_host).netloc
         self._home_tenant = home_tenant
         self._now = now
 
@@ -88,14 +82,9 @@ class EntraHttp:
 
         ``deadline`` arrives through MSAL, which hands unknown arguments on.
         """
-        parts = urlsplit(url)
-        if parts.scheme != "https" or parts.netloc != self._authority_host:
-            raise UpstreamBroken(
-                "Entra was to be asked at an address outside the authority.",
-                upstream=UpstreamAnswer("entra"),
-            )
-        tenant = parts.path.lstrip("/").partition("/")[0]
-        answer = self._send(parts.path, data, headers, deadline)
+        path = urlsplit(url).path
+        tenant = path.lstrip("/").partition("/")[0]
+        answer = self._send(path, data, headers, deadline)
         parsed = _parse_object(answer.body)
         if answer.status != 200 or parsed is None or "error" in parsed:
             tell(
@@ -139,7 +128,7 @@ def _parse_object(body: bytes) -> dict[str, Any] | None:
     if len(body) > _MAX_BODY_BYTES:
         return None
     try:
-        parsed = json.loads(body.decode("utf-8"))
-    except (ValueError, RecursionError):
+        parsed = read_json(body.decode("utf-8"))
+    except ValueError:
         return None
     return parsed if isinstance(parsed, dict) else None

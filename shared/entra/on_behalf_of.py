@@ -1,14 +1,14 @@
 """Caller -> GraphToken: the OAuth 2.0 on-behalf-of exchange.
 
 Owns when Entra is asked for a caller, and that what comes back belongs to who asked. Does *not*
-validate callers (``caller.py``) or speak to Entra (``entra_client.py``).
+validate callers (``caller.py``) or speak to Entra (``client.py``).
 """
 
 import logging
 from collections.abc import Callable
 
-from shared.entra.client import EntraClient, Granted
-from shared.entra.exchange_cache import ExchangeCache, Fresh, assertion_key
+from shared.entra.client import EntraClient
+from shared.entra.exchange_cache import ExchangeCache, Fresh
 from shared.entra.graph_token import GraphToken
 from shared.errors import TokenRejected, UpstreamAnswer, UpstreamBroken
 from shared.identity.caller import Caller
@@ -27,13 +27,11 @@ class OnBehalfOf:
     def __init__(
         self,
         entra: EntraClient,
-        client_id: str,
         graph_scope: str,
         cache: ExchangeCache[GraphToken],
         now: Callable[[], float],
     ) -> None:
         self._entra = entra
-        self._client_id = client_id
         self._graph_scope = graph_scope
         self._cache = cache
         self._now = now
@@ -48,7 +46,7 @@ class OnBehalfOf:
         caller's token has ended.
         """
         return self._cache.get_or_exchange(
-            self._key(caller),
+            caller.fingerprint,
             lambda: self._ask(caller, deadline, claims),
             wait_s=deadline.remaining_s(),
             replace=claims is not None,
@@ -56,40 +54,30 @@ class OnBehalfOf:
 
     def forget(self, caller: Caller) -> None:
         """Drop what is cached for this caller's token, because Graph no longer takes it."""
-        self._cache.forget(self._key(caller))
-
-    def _key(self, caller: Caller) -> bytes:
-        return assertion_key(
-            caller.tenant_id, self._client_id, (self._graph_scope,), caller.assertion
-        )
+        self._cache.forget(caller.fingerprint)
 
     def _ask(self, caller: Caller, deadline: Deadline, claims: str | None) -> Fresh[GraphToken]:
         self._check_end(caller)
-        granted = self._entra.ask(
+        fresh = self._entra.ask(
             caller.tenant_id,
             lambda app: app.acquire_token_on_behalf_of(
                 caller.assertion, [self._graph_scope], claims_challenge=claims, deadline=deadline
             ),
             deadline,
         )
-        fresh = _read(granted, caller)
+        _check_owner(fresh.value, caller)
         self._check_end(caller)
-        return fresh
+        return Fresh(fresh.value, min(fresh.ends_at, caller.expires_at))
 
     def _check_end(self, caller: Caller) -> None:
         if self._now() >= caller.expires_at:
             raise TokenRejected("The token has expired.")
 
 
-def _read(granted: Granted, caller: Caller) -> Fresh[GraphToken]:
-    """Take the token, if it is the caller's own."""
-    if granted.identity != (caller.object_id, caller.tenant_id):
+def _check_owner(token: GraphToken, caller: Caller) -> None:
+    if (token.object_id, token.tenant_id) != (caller.object_id, caller.tenant_id):
         tell(_log, logging.ERROR, "exchange_identity_mismatch", "tenant=%s", caller.tenant_id)
         raise UpstreamBroken(
             "Entra answered with a token for somebody else; it was thrown away.",
             upstream=UpstreamAnswer("entra", 200),
         )
-    return Fresh(
-        GraphToken(caller.object_id, caller.tenant_id, granted.token),
-        min(granted.ends_at, caller.expires_at),
-    )

@@ -27,6 +27,15 @@ from shared.identity.claims_challenge import read_claims
 
 _DEFAULT_WAIT_S = 5.0
 _LOOP_WAIT_S = 60.0
+# What Entra says about the one a token is asked for, and would say again. Everything else
+# (throttled, unreachable, our own credential or set-up) is about the moment or about us.
+ABOUT_THE_CALLER = (
+    TokenRejected,
+    InteractionRequired,
+    ConsentRequired,
+    AccessDenied,
+    UserTokenRequired,
+)
 
 
 class CredentialRefused(Misconfigured):
@@ -77,7 +86,9 @@ _BY_ERROR: Mapping[str, Meaning] = {
     "server_error": Meaning.BROKEN,
 }
 
-# MSAL.NET, MsalServiceExceptionFactory and MsalError: what a suberror of invalid_grant asks for.
+# The words with which Entra sends a person somewhere; a suberror says where to.
+_ASKS_A_PERSON = ("invalid_grant", "interaction_required")
+# MSAL.NET, MsalServiceExceptionFactory and MsalError: what a suberror of these asks for.
 _BY_SUBERROR: Mapping[str, Meaning] = {
     "basic_action": Meaning.CHALLENGE,
     "additional_action": Meaning.CHALLENGE,
@@ -152,7 +163,9 @@ def read_refusal(
         # What one foreign tenant says must not stop everybody. Only a number that names the
         # credential may.
         meaning = Meaning.NOT_ONBOARDED
-    return _error(meaning, upstream, claims, retry_after_s, home_tenant=home_tenant)
+    elif meaning is Meaning.NOT_ONBOARDED and home_tenant:
+        meaning = Meaning.OUR_SETUP
+    return _error(meaning, upstream, claims, retry_after_s)
 
 
 def describe_refusal(status: int, body: Mapping[str, Any]) -> str:
@@ -172,11 +185,11 @@ def _meaning(
 ) -> Meaning:
     if status == 429:
         return Meaning.THROTTLED
-    if challenged and error in ("invalid_grant", "interaction_required"):
+    if challenged and error in _ASKS_A_PERSON:
         return Meaning.CHALLENGE
     if number is not None and number in _BY_NUMBER:
         return _BY_NUMBER[number]
-    if error == "invalid_grant" and suberror is not None and suberror in _BY_SUBERROR:
+    if error in _ASKS_A_PERSON and suberror is not None and suberror in _BY_SUBERROR:
         return _BY_SUBERROR[suberror]
     if status == 408 or (status >= 500 and error != "server_error"):
         return Meaning.TRANSIENT
@@ -212,17 +225,19 @@ _SENTENCES: Mapping[Meaning, tuple[type[FacadeError], str]] = {
         Misconfigured,
         "Entra does not accept this service's registration or permissions.",
     ),
+    Meaning.NOT_ONBOARDED: (
+        ConsentRequired,
+        (
+            "This service is not set up in the user's tenant; an administrator there has to "
+            "consent first."
+        ),
+    ),
     Meaning.BROKEN: (UpstreamBroken, "Entra answered something that cannot be used."),
 }
 
 
 def _error(
-    meaning: Meaning,
-    upstream: UpstreamAnswer,
-    claims: str | None,
-    retry_after_s: float | None,
-    *,
-    home_tenant: bool,
+    meaning: Meaning, upstream: UpstreamAnswer, claims: str | None, retry_after_s: float | None
 ) -> FacadeError:
     match meaning:
         case Meaning.CHALLENGE:
@@ -230,17 +245,6 @@ def _error(
                 "Entra asks this user for more than the token proves, for example multi-factor "
                 "authentication.",
                 claims=claims,
-                upstream=upstream,
-            )
-        case Meaning.NOT_ONBOARDED if home_tenant:
-            return Misconfigured(
-                "Entra does not know this service's registration in its own tenant.",
-                upstream=upstream,
-            )
-        case Meaning.NOT_ONBOARDED:
-            return ConsentRequired(
-                "This service is not set up in the user's tenant; an administrator there has to "
-                "consent first.",
                 upstream=upstream,
             )
         case Meaning.THROTTLED:
@@ -268,9 +272,14 @@ def _error(
 
 
 def _number(body: Mapping[str, Any]) -> int | None:
-    numbers = body.get("error_codes")
-    number = numbers[0] if isinstance(numbers, list) and numbers else None
-    return number if type(number) is int and 0 < number < 10**9 else None
+    """Return the AADSTS number: of several the first that the table knows."""
+    listed = body.get("error_codes")
+    numbers = [
+        number
+        for number in (listed if isinstance(listed, list) else [])
+        if type(number) is int and 0 < number < 10**9
+    ]
+    return next((number for number in numbers if number in _BY_NUMBER), next(iter(numbers), None))
 
 
 def _code(body: Mapping[str, Any]) -> str | None:

@@ -6,11 +6,12 @@ Owns the rules for access tokens of Entra ID
 beyond the allow-lists. ``jws.py`` does the cryptography.
 """
 
+import hashlib
 import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from shared.errors import (
     AuthorizationMalformed,
@@ -22,6 +23,8 @@ from shared.errors import (
 )
 from shared.identity.jws import is_signed_with, read_guid, read_part, read_seconds, read_text
 from shared.identity.key_sets import SigningKey
+from shared.identity.principal import Principal
+from shared.identity.signing_keys import SigningKeys
 
 # Entra limits groups, so an access token stays far smaller. The Functions host limits all headers
 # together to 32 KiB.
@@ -33,35 +36,37 @@ _COMPACT_JWS = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 # RFC 8725 3.1, 3.10: a token does not choose how it is checked.
 _MISLEADING_HEADERS = frozenset({"crit", "b64", "zip", "enc", "cty", "jku", "jwk", "x5u", "x5c"})
 _V1_ISSUER = "https://sts.windows.net/{}/"
+_FOR_GRAPH = (
+    "The token was issued for Microsoft Graph, not for this API: ask for a token for this API's "
+    "own scope."
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(Principal):
     """A person, proved by a validated token, and the client application that acts for them.
 
     ``expires_at`` is the token's end, in seconds since the epoch. ``assertion`` is the token
-    itself, for the on-behalf-of exchange and nothing else.
+    itself, for the on-behalf-of exchange and nothing else; ``fingerprint`` is its SHA-256.
     """
 
-    tenant_id: str
-    object_id: str
-    client_id: str
     expires_at: float
     can_answer_challenges: bool
     assertion: str = field(repr=False)
+    fingerprint: bytes = field(repr=False)
 
 
-class KeyRing(Protocol):
-    """Where published signing keys come from."""
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What was proved at ``proved_at`` (epoch seconds), and with which key.
 
-    def find(
-        self, tenant_id: str, version: str, kid: str, issued_s_ago: float = math.inf
-    ) -> SigningKey:
-        """Return the key; ``issued_s_ago`` is the age that the token claims, in seconds.
+    ``listed_for`` are the tenant and the token version in whose list the key stands.
+    """
 
-        Errors: TokenRejected (no such key), UpstreamUnavailable (no keys to judge with).
-        """
-        ...
+    caller: Caller
+    proved_at: float
+    key: SigningKey
+    listed_for: tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +109,14 @@ def read_bearer_token(authorization: str | None) -> str:
     return token
 
 
-def authenticate(token: str, rules: CallerRules, keys: KeyRing, now: Callable[[], float]) -> Caller:
+def fingerprint(token: str) -> bytes:
+    """Return what a token is known by: its SHA-256. Only that very token has it."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+
+
+def authenticate(
+    token: str, rules: CallerRules, keys: SigningKeys, now: Callable[[], float]
+) -> Proof:
     """Prove the caller; ``now`` gives seconds since the epoch.
 
     Errors: TokenRejected, ScopeMissing, UserTokenRequired, CallerNotAllowed; UpstreamUnavailable
@@ -122,10 +134,11 @@ def authenticate(token: str, rules: CallerRules, keys: KeyRing, now: Callable[[]
     key = keys.find(keys_tenant, version, kid, _claimed_age_s(unproved, now()))
     if not is_signed_with(key.public_key, token):
         raise TokenRejected("The token's signature is not valid.")
-    claims = unproved  # proved from here on
+    claims, proved_at = unproved, now()  # proved from here on
     _check_key(key, keys_tenant, version, rules)
-    _check_issuer(claims, tenant_id, version, rules)
-    _check_times(claims, now())
+    if claims.get("iss") != _issuer(tenant_id, version, rules):
+        raise TokenRejected("The token's issuer is not the one of its tenant and version.")
+    _check_times(claims, proved_at)
     _check_audience(claims, rules)
     if tenant_id not in rules.tenants:
         raise CallerNotAllowed("This tenant is not on the list of callers.")
@@ -139,7 +152,7 @@ def authenticate(token: str, rules: CallerRules, keys: KeyRing, now: Callable[[]
     if rules.clients and client_id not in rules.clients:
         raise CallerNotAllowed("This client application is not on the list of callers.")
     capabilities = claims.get("xms_cc")
-    return Caller(
+    caller = Caller(
         tenant_id=tenant_id,
         object_id=read_guid(claims, "oid"),
         client_id=client_id,
@@ -147,7 +160,9 @@ def authenticate(token: str, rules: CallerRules, keys: KeyRing, now: Callable[[]
         can_answer_challenges=isinstance(capabilities, list)
         and any(isinstance(word, str) and word.lower() == "cp1" for word in capabilities),
         assertion=token,
+        fingerprint=fingerprint(token),
     )
+    return Proof(caller, proved_at, key, (keys_tenant, version))
 
 
 def _check_header(header: Mapping[str, Any]) -> str:
@@ -156,10 +171,7 @@ def _check_header(header: Mapping[str, Any]) -> str:
     if "nonce" in header:
         # Only tokens for Microsoft Graph and its like have a nonce. Nobody but their audience can
         # check them.
-        raise TokenRejected(
-            "The token was issued for Microsoft Graph, not for this API: ask for a token for "
-            "this API's own scope."
-        )
+        raise TokenRejected(_FOR_GRAPH)
     if not _MISLEADING_HEADERS.isdisjoint(header):
         raise TokenRejected("The token's header tells how to check it; such tokens are refused.")
     kind = header.get("typ", "JWT")
@@ -212,13 +224,6 @@ def _check_key(key: SigningKey, tenant_id: str, version: str, rules: CallerRules
         raise TokenRejected("The token was signed with a key that does not belong to its issuer.")
 
 
-def _check_issuer(
-    claims: Mapping[str, Any], tenant_id: str, version: str, rules: CallerRules
-) -> None:
-    if claims.get("iss") != _issuer(tenant_id, version, rules):
-        raise TokenRejected("The token's issuer is not the one of its tenant and version.")
-
-
 def _check_times(claims: Mapping[str, Any], now: float) -> None:
     if now >= read_seconds(claims, "exp"):
         raise TokenRejected("The token has expired.")
@@ -238,10 +243,7 @@ def _check_audience(claims: Mapping[str, Any], rules: CallerRules) -> None:
         "https://graph.microsoft.com/",
         "00000003-0000-0000-c000-000000000000",
     ):
-        raise TokenRejected(
-            "The token was issued for Microsoft Graph, not for this API: ask for a token for "
-            "this API's own scope."
-        )
+        raise TokenRejected(_FOR_GRAPH)
     if audience in ("https://apihub.azure.com", "https://apihub.azure.com/"):
         raise TokenRejected(
             "The token was issued for the connector platform: set the connector's resource "
@@ -256,16 +258,12 @@ def _check_user_token(claims: Mapping[str, Any], version: str) -> str:
     The claim of that id is azp in v2 tokens and appid in v1 tokens.
     """
     client_claim = "azp" if version == "2.0" else "appid"
-    if "scp" not in claims:
-        if client_claim not in claims and claims.get("idtyp") != "app":
-            # ID tokens can have roles, too: those of the user.
-            raise TokenRejected(
-                "This is an ID token or no token of ours; send an access token for this API."
-            )
-        raise UserTokenRequired(
-            "The token stands for an application; this route acts for a signed-in user."
+    if "scp" not in claims and client_claim not in claims and claims.get("idtyp") != "app":
+        # ID tokens can have roles, too: those of the user.
+        raise TokenRejected(
+            "This is an ID token or no token of ours; send an access token for this API."
         )
-    if claims.get("idtyp", "user") != "user":
+    if "scp" not in claims or claims.get("idtyp", "user") != "user":
         raise UserTokenRequired(
             "The token stands for an application; this route acts for a signed-in user."
         )

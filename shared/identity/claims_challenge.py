@@ -8,7 +8,7 @@ import json
 
 from shared.errors import InteractionRequired
 from shared.identity.caller import Caller
-from shared.strict_json import refuse_constant
+from shared.strict_json import read_json
 
 _MAX_CLAIMS_CHARS = 4096
 _FOR_MAKERS = (
@@ -24,14 +24,18 @@ def read_claims(value: object) -> str | None:
     if not isinstance(value, str) or len(value) > _MAX_CLAIMS_CHARS:
         return None
     try:
-        parsed = json.loads(value, parse_constant=refuse_constant)
+        parsed = read_json(value)
+        minified = json.dumps(parsed, separators=(",", ":"), allow_nan=False)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(parsed, dict) or not parsed:
+    # MSAL would fail at an access_token of another kind.
+    if (
+        not isinstance(parsed, dict)
+        or not parsed
+        or not isinstance(parsed.get("access_token", {}), dict)
+    ):
         return None
-    if not isinstance(parsed.get("access_token", {}), dict):  # MSAL would fail at it
-        return None
-    return json.dumps(parsed, separators=(",", ":"))
+    return minified
 
 
 def explain_challenge(error: InteractionRequired, caller: Caller) -> InteractionRequired:

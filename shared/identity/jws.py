@@ -7,7 +7,6 @@ keys, which takes a tenth of a worker's start.
 """
 
 import base64
-import json
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
@@ -18,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from shared.errors import TokenRejected
-from shared.strict_json import refuse_constant
+from shared.strict_json import read_json
 
 
 def is_signed_with(key: RSAPublicKey, token: str) -> bool:
@@ -27,10 +26,7 @@ def is_signed_with(key: RSAPublicKey, token: str) -> bool:
     ``token`` is three parts of base64url with dots between them.
     """
     signed, _, signature = token.rpartition(".")
-    header, _, payload = signed.partition(".")
     try:
-        read_base64url(header)
-        read_base64url(payload)
         key.verify(read_base64url(signature), signed.encode("ascii"), PKCS1v15(), SHA256())
     except (InvalidSignature, ValueError):
         return False
@@ -54,24 +50,12 @@ def read_part(segment: str) -> Mapping[str, Any]:
     Errors: TokenRejected.
     """
     try:
-        padded = segment + "=" * (-len(segment) % 4)
-        parsed = json.loads(
-            base64.urlsafe_b64decode(padded).decode("utf-8"),
-            object_pairs_hook=_unique,
-            parse_constant=refuse_constant,
-        )
-    except (ValueError, RecursionError):
+        parsed = read_json(read_base64url(segment).decode("utf-8"))
+    except ValueError:
         raise TokenRejected("The token is not a readable JWT.") from None
     if not isinstance(parsed, dict):
         raise TokenRejected("The token is not a readable JWT.")
     return parsed
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise ValueError("duplicate member")
-    return members
 
 
 def read_text(claims: Mapping[str, Any], claim: str, meaning: str) -> str:

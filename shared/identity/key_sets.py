@@ -4,7 +4,6 @@ Owns where a set may come from and which of its keys are usable. Does *not* know
 (``signing_keys.py``).
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -12,6 +11,7 @@ from urllib.parse import quote
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
 
 from shared.identity.jws import read_base64url
+from shared.strict_json import read_json
 from shared.transport.channel import Channel, NotSent, Unanswered
 from shared.transport.connections import USER_AGENT
 
@@ -109,18 +109,15 @@ def _read_key(jwk: object) -> SigningKey:
         or not isinstance(n, str)
         or not isinstance(e, str)
         or not isinstance(issuer, str | None)
+        or not 0 < len(kid) <= 256
+        or len(n) > 2048
+        or len(e) > 16
     ):
-        # One class of error for everything that makes a key unusable.
-        raise ValueError("a member is missing or of the wrong type")  # noqa: TRY004
-    if not 0 < len(kid) <= 256 or len(n) > 2048 or len(e) > 16:
-        raise ValueError("a member is out of bounds")
-    exponent = int.from_bytes(read_base64url(e))
-    if not 65537 <= exponent < 2**32:
+        raise ValueError("a member is missing, of the wrong type, or out of bounds")
+    exponent, modulus = int.from_bytes(read_base64url(e)), int.from_bytes(read_base64url(n))
+    if not 65537 <= exponent < 2**32 or not 2048 <= modulus.bit_length() <= 8192:
         raise ValueError("too weak, or too slow to verify with")
-    key = RSAPublicNumbers(exponent, int.from_bytes(read_base64url(n))).public_key()
-    if not 2048 <= key.key_size <= 8192:
-        raise ValueError("too weak, or too slow to verify with")
-    return SigningKey(kid, issuer, key)
+    return SigningKey(kid, issuer, RSAPublicNumbers(exponent, modulus).public_key())
 
 
 def _get_json(channel: Channel, target: str, timeout_s: tuple[float, float]) -> dict[str, object]:
@@ -141,8 +138,8 @@ def _get_json(channel: Channel, target: str, timeout_s: tuple[float, float]) -> 
     if len(answer.body) > _MAX_BODY:
         raise KeysUnavailable("Entra's answer is too large.")
     try:
-        document = json.loads(answer.body)
-    except (ValueError, RecursionError) as error:
+        document = read_json(answer.body)
+    except ValueError as error:
         raise KeysUnavailable(f"Entra's answer cannot be read: {type(error).__name__}.") from error
     if not isinstance(document, dict):
         raise KeysUnavailable("Entra's answer is not a JSON object.")

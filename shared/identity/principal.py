@@ -1,25 +1,16 @@
 """Principal: the one for whom a request is carried out, as far as its records need to know."""
 
-from typing import Protocol
+from dataclasses import dataclass
 
 
-class Principal(Protocol):
+@dataclass(frozen=True, slots=True)
+class Principal:
     """A person or a system, proved.
 
-    What identifies one kind never equals what identifies another.
+    ``tenant_id`` is the directory, ``object_id`` who it is within the directory, ``client_id`` what
+    acts for them. What identifies one kind never equals what identifies another.
     """
 
-    @property
-    def tenant_id(self) -> str:
-        """The directory."""
-        ...
-
-    @property
-    def object_id(self) -> str:
-        """Who, within the directory."""
-        ...
-
-    @property
-    def client_id(self) -> str:
-        """What acts for them."""
-        ...
+    tenant_id: str
+    object_id: str
+    client_id: str

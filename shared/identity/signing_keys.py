@@ -18,7 +18,6 @@ removed".
 import logging
 import math
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from threading import Event, Lock, Thread
 from typing import Never
@@ -37,7 +36,6 @@ _RELOAD_S = 5.0  # between two tries of a first load that failed
 _WAIT_S = 3.0
 # Where there are no keys yet, another's load may take as long as one's own.
 _FIRST_WAIT_S = 9.0
-_MAX_ENTRIES = 256
 
 _log = logging.getLogger(__name__)
 
@@ -54,9 +52,14 @@ class KeyNotYetKnown(UpstreamUnavailable):
 
 
 class _Entry:
-    """What is held for one tenant and token version; the holder's lock guards it."""
+    """What is held for one tenant and token version.
 
-    def __init__(self) -> None:
+    The holder's lock guards whatever changes. ``keys`` is replaced as a whole, so it may be read
+    without the lock.
+    """
+
+    def __init__(self, tenant_id: str, version: str) -> None:
+        self.tenant_id, self.version = tenant_id, version
         self.keys: Mapping[str, SigningKey] = {}
         self.valid_until = self.refresh_at = self.refetch_at = self.load_at = -math.inf
         self.asked_at = -math.inf  # when the fetch of these keys began
@@ -85,7 +88,7 @@ class SigningKeys:
         self._now = now
         self._run_in_background = run_in_background
         self._lock = Lock()
-        self._entries: OrderedDict[tuple[str, str], _Entry] = OrderedDict()
+        self._entries: dict[tuple[str, str], _Entry] = {}
 
     def find(
         self, tenant_id: str, version: str, kid: str, issued_s_ago: float = math.inf
@@ -102,30 +105,28 @@ class SigningKeys:
         """
         entry = self._entry(tenant_id, version)
         fetched = False
-        while True:
+        while (key := self.known(tenant_id, version, kid)) is None:
             with self._lock:
                 now = self._now()
                 keys = entry.keys if now < entry.valid_until else {}
-                key = keys.get(kid)
-                due_at = entry.refresh_at if key else entry.refetch_at if keys else entry.load_at
-                leads = entry.flight is None and now >= due_at and not fetched
-                if leads:
-                    entry.flight = Event()
-                    if keys and not key:
-                        entry.refetch_at = now + _REFETCH_S
+                if kid in keys:  # another thread's fetch has just brought it
+                    continue
                 flight = entry.flight
-                if key is None and flight is None:
+                if flight is None and (
+                    fetched or now < (entry.refetch_at if keys else entry.load_at)
+                ):
                     young = not fetched and now - issued_s_ago > entry.asked_at
                     _refuse(entry, now, knows_keys=bool(keys), young=young)
-            if key is not None:
-                if leads:
-                    self._start_refresh(entry, tenant_id, version)
-                return key
-            if leads:
-                self._refresh(entry, tenant_id, version)
+                if flight is None:
+                    entry.flight = Event()
+                    if keys:
+                        entry.refetch_at = now + _REFETCH_S
+            if flight is None:
+                self._refresh(entry)
                 fetched = True
-            elif flight is not None and not flight.wait(_WAIT_S if keys else _FIRST_WAIT_S):
+            elif not flight.wait(_WAIT_S if keys else _FIRST_WAIT_S):
                 raise UpstreamUnavailable("Entra's signing keys have not come in time.")
+        return key
 
     def known(self, tenant_id: str, version: str, kid: str) -> SigningKey | None:
         """Return the key of that id if the list that is held has it, else None.
@@ -133,59 +134,45 @@ class SigningKeys:
         Waits for nobody; starts a refresh in the background if it is due.
         """
         entry = self._entry(tenant_id, version)
-        with self._lock:
-            now = self._now()
-            key = entry.keys.get(kid) if now < entry.valid_until else None
-            leads = key is not None and entry.flight is None and now >= entry.refresh_at
-            if leads:
-                entry.flight = Event()
-        if leads:
-            self._start_refresh(entry, tenant_id, version)
+        now = self._now()
+        key = entry.keys.get(kid) if now < entry.valid_until else None
+        if key is not None and now >= entry.refresh_at:
+            self._refresh_aside(entry)
         return key
 
     def warm(self, tenant_id: str, version: str) -> None:
-        """Start loading the keys in the background if none are held or a refresh is due.
+        """Start loading the keys in the background if that is due.
 
         Raises nothing; a failure is logged.
         """
-        entry = self._entry(tenant_id, version)
-        with self._lock:
-            now = self._now()
-            leads = entry.flight is None and now >= (
-                entry.refresh_at if now < entry.valid_until else entry.load_at
-            )
-            if leads:
-                entry.flight = Event()
-        if leads:
-            self._start_refresh(entry, tenant_id, version)
+        self._refresh_aside(self._entry(tenant_id, version))
 
     def _entry(self, tenant_id: str, version: str) -> _Entry:
-        with self._lock:
-            entry = self._entries.get((tenant_id, version)) or self._entries.setdefault(
-                (tenant_id, version), _Entry()
-            )
-            self._entries.move_to_end((tenant_id, version))
-            if len(self._entries) > _MAX_ENTRIES:
-                self._entries.popitem(last=False)
-            return entry
+        # As few as the tenants of the allow-list. Only the first one made for a place counts.
+        place = tenant_id, version
+        return self._entries.get(place) or self._entries.setdefault(place, _Entry(*place))
 
-    def _start_refresh(self, entry: _Entry, tenant_id: str, version: str) -> None:
+    def _refresh_aside(self, entry: _Entry) -> None:
+        with self._lock:
+            if entry.flight is not None or self._now() < entry.refresh_at:
+                return
+            entry.flight = Event()
         try:
-            self._run_in_background(lambda: self._refresh(entry, tenant_id, version))
+            self._run_in_background(lambda: self._refresh(entry))
         except RuntimeError:
             # No thread is free: the limit is reached, or the interpreter is ending.
             self._land(entry, {})
 
-    def _refresh(self, entry: _Entry, tenant_id: str, version: str) -> None:
+    def _refresh(self, entry: _Entry) -> None:
         keys: Mapping[str, SigningKey] = {}
         asked_at = self._now()
         try:
-            keys = self._fetch(tenant_id, version)
+            keys = self._fetch(entry.tenant_id, entry.version)
         except KeysUnavailable as error:
             _log.warning(
                 "signing_keys=unavailable tenant=%s version=%s reason=%r",
-                tenant_id,
-                version,
+                entry.tenant_id,
+                entry.version,
                 str(error),
             )
         finally:
@@ -208,21 +195,15 @@ class SigningKeys:
 
 
 def _refuse(entry: _Entry, now: float, *, knows_keys: bool, young: bool) -> Never:
-    if not knows_keys:
-        raise UpstreamUnavailable(
-            "Entra's signing keys cannot be loaded.", retry_after_s=max(1.0, entry.load_at - now)
-        )
-    if entry.failed:
-        raise UpstreamUnavailable(
-            "Entra's signing keys cannot be refreshed.",
-            retry_after_s=max(1.0, entry.refetch_at - now),
-        )
+    wait_s = max(1.0, (entry.refetch_at if knows_keys else entry.load_at) - now)
+    if entry.failed or not knows_keys:
+        raise UpstreamUnavailable("Entra's signing keys cannot be loaded.", retry_after_s=wait_s)
     if young:  # the list is older than the token, so the key may be a new one
         raise KeyNotYetKnown(
             (
                 "The token's signing key is not known yet, and Entra's keys may not be fetched "
                 "again yet."
             ),
-            retry_after_s=max(1.0, entry.refetch_at - now),
+            retry_after_s=wait_s,
         )
     raise TokenRejected("The token's signing key is not one that Entra publishes.")

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shared.errors import CallerNotAllowed, SignatureRefused
-from shared.identity.webhook_keys import WebhookKey, secret_bytes
+from shared.identity.principal import Principal
+from shared.identity.webhook_keys import WebhookKey
 from shared.ids import folded
 
 # The host joins repeated headers with a comma, so an id holds none. An id becomes an idempotency
@@ -37,25 +38,15 @@ _UNPROVED = (
 
 
 @dataclass(frozen=True, slots=True)
-class WebhookSender:
+class WebhookSender(Principal):
     """A system, proved by a signature.
 
-    It stands for no user, and nobody can exchange anything of it for a user's token.
+    It stands for no user, and nobody can exchange anything of it for a user's token. Its key is
+    the client, too. No user has the same id: that would be a GUID.
     """
 
-    tenant_id: str
     key_id: str
     businesses: frozenset[str] = field(repr=False)
-
-    @property
-    def object_id(self) -> str:
-        """Whose records are meant: never a user's, because a user's id is a GUID."""
-        return f"webhook:{self.key_id}"
-
-    @property
-    def client_id(self) -> str:
-        """The same value, because the key is the client, too."""
-        return self.object_id
 
     def require_business(self, business_id: str) -> None:
         """Check that the key is allowed for a business. Errors: CallerNotAllowed."""
@@ -76,11 +67,11 @@ class WebhookVerifier:
 
         self._proofs: list[tuple[WebhookSender, Callable[..., Any]]] = []
         for key in keys:
-            sender = WebhookSender(
-                tenant_id, key.id, frozenset(folded(business) for business in key.businesses)
-            )
+            name = f"webhook:{key.id}"
+            businesses = frozenset(folded(business) for business in key.businesses)
+            sender = WebhookSender(tenant_id, name, name, key.id, businesses)
             self._proofs += [
-                (sender, Webhook(secret_bytes(secret)).verify) for secret in key.secrets
+                (sender, Webhook(secret.get_secret_value()).verify) for secret in key.secrets
             ]
 
     def verify(self, headers: Mapping[str, str], body: bytes) -> WebhookSender:
@@ -127,10 +118,10 @@ def _names(headers: Mapping[str, str]) -> Mapping[str, str]:
 
     They are Svix's only where none of the standard's came.
     """
-    standard, svix = _NAMES
-    one_came = any(headers.get(name) is not None for name in standard.values())
-    named = any(headers.get(name) is not None for name in svix.values())
-    return svix if named and not one_came else standard
+    for names in _NAMES:
+        if any(name in headers for name in names.values()):
+            return names
+    return _NAMES[0]
 
 
 def _read_header(headers: Mapping[str, str], name: str, form: re.Pattern[str]) -> str:

@@ -7,17 +7,23 @@ rule.
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from shared.errors import FieldFault, RequestInvalid
 
 _MAX_FAULTS = 20
 
 
-def read_faults(error: ValidationError) -> RequestInvalid:
-    """Return the error for what a model found, with one entry per fault, at most twenty."""
-    faults = error.errors(include_url=False, include_input=False, include_context=False)
-    return invalid(*(_fault(fault) for fault in faults[:_MAX_FAULTS]), of=len(faults))
+def read_request[R: BaseModel](model: type[R], given: Mapping[str, object]) -> R:
+    """Return what was given as a request.
+
+    Errors: RequestInvalid, with one entry per fault, at most twenty.
+    """
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_input=False, include_context=False)
+        raise invalid(*map(_fault, faults[:_MAX_FAULTS]), of=len(faults)) from None
 
 
 def invalid(*faults: FieldFault, of: int = 0) -> RequestInvalid:
@@ -44,6 +50,8 @@ def _fault(fault: Mapping[str, Any]) -> FieldFault:
             return FieldFault(name, "is not a member of this request", known=False)
         case "string_type":
             return FieldFault(name, "must be a text")
+        case "string_pattern_mismatch":
+            return FieldFault(name, "holds characters that are not allowed")
         case "string_unicode":
             return FieldFault(name, "must not hold half of a surrogate pair")
         case _:

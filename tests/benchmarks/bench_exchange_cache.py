@@ -11,7 +11,8 @@ import random
 import timeit
 import tracemalloc
 
-from shared.entra.exchange_cache import ExchangeCache, Fresh, assertion_key
+from shared.entra.exchange_cache import ExchangeCache, Fresh
+from shared.identity.caller import fingerprint
 from tests.benchmarks import Figure, figure
 
 SIZES = (10, 10_000)
@@ -30,16 +31,6 @@ def assertion_of(user: int) -> str:
     return f"{user:08d}".ljust(ASSERTION_CHARS, "x")
 
 
-def key_of(assertion: str) -> bytes:
-    """Return the cache key of an assertion."""
-    return assertion_key(
-        "84bd8158-6d4d-4958-8b9f-9d6445542f95",
-        "6731de76-14a6-49ae-97bc-6eba6914391e",
-        ("scope",),
-        assertion,
-    )
-
-
 def warm_cache(users: int) -> ExchangeCache[str]:
     """Return a cache that holds one entry for each user.
 
@@ -48,7 +39,9 @@ def warm_cache(users: int) -> ExchangeCache[str]:
     cache: ExchangeCache[str] = ExchangeCache(capacity=users, now=timeit.default_timer)
     ends_at = timeit.default_timer() + 3600
     for user in range(users):
-        cache.get_or_exchange(key_of(assertion_of(user)), lambda: Fresh("token", ends_at), wait_s=0)
+        cache.get_or_exchange(
+            fingerprint(assertion_of(user)), lambda: Fresh("token", ends_at), wait_s=0
+        )
     return cache
 
 
@@ -57,7 +50,7 @@ def microseconds(cache: ExchangeCache[str], assertions: list[str]) -> float:
     started = timeit.default_timer()
     for _ in range(LOOK_UPS // len(assertions)):
         for assertion in assertions:
-            cache.get_or_exchange(key_of(assertion), never, wait_s=0)
+            cache.get_or_exchange(fingerprint(assertion), never, wait_s=0)
     return (timeit.default_timer() - started) / LOOK_UPS * 1e6
 
 

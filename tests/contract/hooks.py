@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from requests import PreparedRequest
 from requests.auth import AuthBase
 
-from describe_api.catalogue import OPERATIONS
+from infra.contract.catalogue import OPERATIONS
 from infra.local import seed
 from shared.identity.webhooks import (
     ID_PATTERN,

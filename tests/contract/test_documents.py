@@ -14,13 +14,13 @@ import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV2SpecValidator, OpenAPIV31SpecValidator
 
-from cancel_appointment.published import CANCEL_APPOINTMENT
-from describe_api import catalogue
-from infra.contract.files import EXAMPLES, OPENAPI, RECORDED, SWAGGER, documents, recorded_module
-from infra.contract.recording import REPOSITORY, Recorded
+from infra.contract import catalogue
+from infra.contract.files import EXAMPLES, OPENAPI, SWAGGER, documents
+from infra.contract.operations.cancel_appointment import CANCEL_APPOINTMENT
+from infra.contract.operations.published import Published
+from infra.contract.recording import REPOSITORY
 from infra.local import seed
 from shared.serving.problems import BUG, TABLE
-from shared.serving.published import Published
 from tests.client import Facade
 from tests.integration import node_packages
 from tests.signing import sign
@@ -40,16 +40,6 @@ def test_a_document_is_what_the_models_make_it(path: Path) -> None:
     assert path.exists(), f"{path.name} is missing: {MAKE}"
     assert path.read_text() == made, (
         f"{path.name} is not what the models and the recordings make: {MAKE}"
-    )
-
-
-def test_the_service_carries_what_was_recorded() -> None:
-    recorded = [
-        Recorded(path.stem, (one := read(path))["request"], one["response"])
-        for path in EXAMPLES.glob("*.json")
-    ]
-    assert RECORDED.read_text() == recorded_module(recorded), (
-        f"the examples and {RECORDED.name} are not of one recording: {MAKE}"
     )
 
 

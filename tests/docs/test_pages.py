@@ -147,6 +147,12 @@ def test_the_api_page_says_the_status_and_whether_to_repeat(row: object) -> None
     assert (str(int(status)), code, retryable) in told
 
 
+def test_every_path_of_the_service_stands_in_a_page() -> None:
+    told = page("docs/api.md").text + page("docs/webhooks.md").text
+    document = json.loads((REPOSITORY / "describe_api/openapi.json").read_text("utf-8"))
+    assert [path for path in document["paths"] if path not in told] == []
+
+
 def test_every_outcome_stands_in_the_api() -> None:
     assert set(page("docs/api.md").first_cells("The answers")) >= {one.value for one in Outcome}
 

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from shared.entra import credentials
 from shared.entra.credentials import IdentityEndpoint
 from shared.graph.client import GraphClient
 from shared.graph.endings import NoAnswer
@@ -253,7 +254,11 @@ def test_a_peer_that_does_not_take_the_request_is_given_up_in_time(
     assert time.monotonic() - began_at < 5.0
 
 
-def test_an_identity_endpoint_that_drips_is_given_up_in_time(bench: Bench) -> None:
+def test_an_identity_endpoint_that_drips_is_given_up_in_time(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(credentials, "_IDENTITY_S", 0.5)
+
     def script(link: Link) -> None:
         link.read_request()
         link.send(head("200 OK", "Content-Length: 1000"))
@@ -261,7 +266,7 @@ def test_an_identity_endpoint_that_drips_is_given_up_in_time(bench: Bench) -> No
 
     server = bench.serve(script, plain=True)
     with pytest.raises(Unanswered, match="ReadTimeoutError"):
-        IdentityEndpoint(within_s=0.5).get(
+        IdentityEndpoint().get(
             f"{server.url.replace('https', 'http')}/msi/token", params={"a": "b c"}, headers={}
         )
     assert server.requests[0].startswith(b"GET /msi/token?a=b+c HTTP/1.1\r\n")

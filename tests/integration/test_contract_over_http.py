@@ -27,6 +27,7 @@ from infra.local import seed
 from infra.local.faults import Fault
 from infra.local.host.process import HostProcess
 from infra.local.stack import LocalStack
+from scripts.package import find_product
 from shared.serving.problems import TABLE, Problem
 from tests.client import Facade
 from tests.collector import Collector
@@ -658,11 +659,9 @@ def test_a_cancel_that_finds_no_thread_in_time_is_never_begun(stack: LocalStack)
 
 def copy_app(folder: Path, *, before: str = "", after: str = "") -> Path:
     """Copy the Function App, with lines of a test's own around function_app.py."""
-    for package in ("cancel_appointment", "describe_api", "list_bookings", "shared"):
-        shutil.copytree(
-            REPOSITORY / package, folder / package, ignore=shutil.ignore_patterns("__pycache__")
-        )
-    shutil.copy(REPOSITORY / "host.json", folder)
+    for file in find_product(REPOSITORY):
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(REPOSITORY / file, folder / file)
     (folder / "function_app.py").write_text(
         f"{before}\n{(REPOSITORY / 'function_app.py').read_text()}\n{after}"
     )

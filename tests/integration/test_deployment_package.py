@@ -204,6 +204,12 @@ def test_health_is_answered(package_facade: Facade) -> None:
     assert (answer.status_code, answer.json()) == (200, {"status": "ok", "version": VERSION})
 
 
+def test_the_document_is_answered(package_facade: Facade) -> None:
+    answer = package_facade.session.get(f"{package_facade.url}/api/v1/openapi.json", timeout=10)
+    assert answer.status_code == 200
+    assert answer.content == (REPOSITORY / "describe_api/openapi.json").read_bytes()
+
+
 def test_every_function_of_the_repository_is_in_the_package(deployed: Deployed) -> None:
     site = Path(sysconfig.get_path("purelib"))
     packed = functions_of(deployed.python, deployed.folder)

@@ -25,8 +25,6 @@ from infra.local.host.process import HostProcess
 from infra.local.stack import LocalStack
 from shared.entra import client as entra_client
 from shared.entra import on_behalf_of
-from shared.entra.client import Granted
-from shared.entra.exchange_cache import Fresh
 from shared.entra.graph_token import GraphToken
 from shared.entra.http import EntraAnswer, EntraHttp
 from shared.entra.refusals import AskedToWait
@@ -200,9 +198,8 @@ class TrustfulHttp(EntraHttp):
         return EntraAnswer(answer.status, answer.body.decode(), answer.headers)
 
 
-def trust_the_answer(granted: Granted, caller: Caller) -> Fresh[GraphToken]:
-    """Read an answer without comparing whom it is for."""
-    return Fresh(GraphToken(caller.object_id, caller.tenant_id, granted.token), caller.expires_at)
+def trust_the_answer(token: GraphToken, caller: Caller) -> None:
+    """Take an answer without comparing whom it is for."""
 
 
 OWN = (Throttled, AskedToWait)
@@ -278,7 +275,7 @@ def test_with_msals_own_cache_a_token_is_seen_to_be_offered_to_the_other(
 def test_with_msals_own_cache_and_no_comparison_of_ids_a_token_is_seen_to_reach_the_other(
     stack: LocalStack, unguarded: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(on_behalf_of, "_read", trust_the_answer)
+    monkeypatch.setattr(on_behalf_of, "_check_owner", trust_the_answer)
     stack.entra.faults.add(Fault(step="token", headers={"Retry-After": "60"}))
     unguarded.exchange(make_caller(stack.entra, FREE))
     assert crossings(unguarded, stack.entra, exchanges=100, own_errors=OWN) == {

@@ -7,8 +7,8 @@ import gzip
 import socket
 import ssl
 import threading
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -61,7 +61,9 @@ def test_a_refused_connection_is_never_sent(bench: Bench) -> None:
         )
 
 
-def test_a_connection_that_is_not_accepted_in_time_is_never_sent(bench: Bench) -> None:
+@contextmanager
+def nobody_accepts() -> Iterator[tuple[str, int]]:
+    """Listen at an address whose queue is full, so that no connection to it is ever accepted."""
     with ExitStack() as open_sockets:
         listener = open_sockets.enter_context(socket.socket())
         listener.bind(("127.0.0.1", 0))
@@ -70,7 +72,12 @@ def test_a_connection_that_is_not_accepted_in_time_is_never_sent(bench: Bench) -
             waiting = open_sockets.enter_context(socket.socket())
             waiting.setblocking(False)
             waiting.connect_ex(listener.getsockname())
-        seen = bench.call(f"https://127.0.0.1:{listener.getsockname()[1]}", timeout_s=IMPATIENCE_S)
+        yield listener.getsockname()
+
+
+def test_a_connection_that_is_not_accepted_in_time_is_never_sent(bench: Bench) -> None:
+    with nobody_accepts() as (host, port):
+        seen = bench.call(f"https://{host}:{port}", timeout_s=IMPATIENCE_S)
     assert seen == NoAnswer(sent=False, cause="ConnectTimeoutError")
 
 
@@ -97,21 +104,8 @@ def test_a_name_that_is_looked_up_too_slowly_is_never_sent_however_well_its_serv
 def test_all_addresses_of_a_name_share_one_time_out(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with ExitStack() as open_sockets:
-        listener = open_sockets.enter_context(socket.socket())
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        for _ in range(8):  # more than the queue of those who wait to be accepted holds
-            waiting = open_sockets.enter_context(socket.socket())
-            waiting.setblocking(False)
-            waiting.connect_ex(listener.getsockname())
-        silent = (
-            socket.AF_INET,
-            socket.SOCK_STREAM,
-            socket.IPPROTO_TCP,
-            "",
-            listener.getsockname(),
-        )
+    with nobody_accepts() as address:
+        silent = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", address)
         tried: list[float | None] = []
         real = socket.socket.connect
 

@@ -29,7 +29,7 @@ from shared.entra.graph_token import GraphToken
 from shared.entra.http import EntraHttp
 from shared.entra.on_behalf_of import OnBehalfOf
 from shared.errors import FacadeError
-from shared.identity.caller import Caller
+from shared.identity.caller import Caller, fingerprint
 from shared.settings import Settings
 from shared.transport.channel import Channel
 from shared.transport.connections import Trust
@@ -104,7 +104,7 @@ def start_worker(
     *,
     clock: Clock | None = None,
     load: Callable[[], Credential] | None = None,
-    http: Callable[[Channel, str, str, Callable[[], float]], Any] = EntraHttp,
+    http: Callable[[Channel, str, Callable[[], float]], Any] = EntraHttp,
 ) -> Worker:
     """Put the exchange together as ``services.py`` does.
 
@@ -118,11 +118,11 @@ def start_worker(
         settings.client_id,
         settings.entra_authority_host,
         load or (lambda: load_credential(Settings.read(changeable))),
-        http(channel, settings.entra_authority_host, settings.tenant_id, clock.now),
+        http(channel, settings.tenant_id, clock.now),
         Waiting(clock.now, clock.sleep, clock.random),
     )
     cache: ExchangeCache[GraphToken] = ExchangeCache(capacity=1000, now=clock.now)
-    tokens = OnBehalfOf(entra, settings.client_id, settings.graph_scope_uri, cache, clock.now)
+    tokens = OnBehalfOf(entra, settings.graph_scope_uri, cache, clock.now)
     own: ExchangeCache[GraphToken] = ExchangeCache(capacity=1, now=clock.now)
     app_only = AppOnly(entra, settings.tenant_id, settings.graph_default_scope_uri, own)
     return Worker(tokens, app_only, clock, changeable)
@@ -139,6 +139,7 @@ def make_caller(entra: EntraSimulator, user: seed.User = seed.ADELE, **token: An
         expires_at=float(str(claims["exp"])),
         can_answer_challenges=True,
         assertion=assertion,
+        fingerprint=fingerprint(assertion),
     )
 
 

@@ -27,7 +27,9 @@ from tests.protocol.world import Ask, Run, Violation, World
 DEADLINE_S = 10.0
 LEASE_S = DEADLINE_S + LEASE_MARGIN_S
 QUICK_S = 0.1
-CALLER = Caller("tenant", "user", "client", 2e9, can_answer_challenges=True, assertion="")
+CALLER = Caller(
+    "tenant", "user", "client", 2e9, can_answer_challenges=True, assertion="", fingerprint=b""
+)
 TOKEN = GraphToken("user", "tenant", "")
 REQUESTS = {
     message: CancelRequest(

@@ -19,10 +19,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 # The folders beside shared/: each is one thing that callers may ask for, and none knows another.
-CAPABILITIES = ("cancel_appointment", "list_bookings")
-# The folder that describes the others. It reads what each of them publishes; none of them knows it.
-DESCRIBING = "describe_api"
-FOLDERS = ("shared", *CAPABILITIES, DESCRIBING)
+CAPABILITIES = tuple(sorted(file.parent.name for file in REPOSITORY.glob("*/triggers.py")))
+FOLDERS = ("shared", *CAPABILITIES)
 
 
 @dataclass(frozen=True)
@@ -50,6 +48,11 @@ def product() -> dict[str, Module]:
 @cache
 def local_stack() -> dict[str, Module]:
     return read_all("infra/local/**/*.py")
+
+
+@cache
+def contract_tool() -> dict[str, Module]:
+    return read_all("infra/contract/**/*.py")
 
 
 def read_all(*patterns: str) -> dict[str, Module]:
@@ -100,29 +103,24 @@ def test_the_product_is_found() -> None:
 
 @pytest.mark.parametrize("name", names_of("shared"))
 def test_the_shared_half_knows_no_capability(name: str) -> None:
-    assert not [
-        capability for capability in (*CAPABILITIES, DESCRIBING) if product()[name].uses(capability)
-    ]
+    assert not [capability for capability in CAPABILITIES if product()[name].uses(capability)]
 
 
 @pytest.mark.parametrize("name", names_of(*CAPABILITIES))
 def test_a_capability_knows_no_other(name: str) -> None:
-    assert [
-        capability for capability in (*CAPABILITIES, DESCRIBING) if product()[name].uses(capability)
-    ] in ([], [name.partition(".")[0]])
+    used = [capability for capability in CAPABILITIES if product()[name].uses(capability)]
+    assert used in ([], [name.partition(".")[0]])
 
 
-def test_the_description_of_the_others_rests_on_what_they_publish() -> None:
-    imported = {
-        what
-        for name in names_of(DESCRIBING)
-        for what in product()[name].imports
-        if what.partition(".")[0] in CAPABILITIES
+def test_every_capability_is_registered_and_described() -> None:
+    triggers = {f"{capability}.triggers" for capability in CAPABILITIES}
+    assert product()["function_app"].imports >= triggers
+    described = {
+        name.rpartition(".")[2]
+        for name in contract_tool()["infra.contract.catalogue"].imports
+        if name.startswith("infra.contract.operations.")
     }
-    assert imported == {f"{capability}.published" for capability in CAPABILITIES}
-    assert {name for name in names_of(DESCRIBING) if product()[name].imports & imported} == {
-        f"{DESCRIBING}.catalogue"
-    }
+    assert described >= set(CAPABILITIES)
 
 
 @pytest.mark.parametrize("name", names_of("function_app", *FOLDERS))
@@ -147,7 +145,6 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("shared.services",),
     ("shared.serving",),
     CAPABILITIES,
-    (DESCRIBING,),
     ("function_app",),
 )
 PORT = frozenset(FLOORS[1])
@@ -223,7 +220,7 @@ OWNERS: dict[str, set[str]] = {
     "azure.functions": {
         "function_app",
         "shared.serving.endpoint",
-        *(f"{capability}.triggers" for capability in (*CAPABILITIES, DESCRIBING)),
+        *(f"{capability}.triggers" for capability in CAPABILITIES),
     },
     "msal": {"shared.entra.client", "shared.entra.credentials"},
     "standardwebhooks": {"shared.identity.webhooks"},
@@ -236,7 +233,6 @@ OWNERS: dict[str, set[str]] = {
     "shared.identity.webhooks": {
         "shared.entra.app_only",
         "shared.services",
-        "cancel_appointment.published",
         "cancel_appointment.webhook_operation",
     },
     "cryptography": {
@@ -260,15 +256,15 @@ OWNERS: dict[str, set[str]] = {
     "os": {"shared.serving.endpoint"},
     "random": {"shared.transport.waiting"},
     "asyncio": {"shared.serving.requests", "shared.serving.lanes", "shared.lazy"},
-    "shared.serving.endpoint": {f"{folder}.triggers" for folder in (*CAPABILITIES, DESCRIBING)},
-    "cancel_appointment.contract": {"cancel_appointment.operation", "cancel_appointment.published"},
-    "list_bookings.contract": {"list_bookings.operation", "list_bookings.published"},
+    "shared.serving.endpoint": {f"{folder}.triggers" for folder in CAPABILITIES},
+    "cancel_appointment.contract": {"cancel_appointment.operation"},
+    "list_bookings.contract": {"list_bookings.operation"},
     "cancel_appointment.operation": {
         "cancel_appointment.triggers",
         "cancel_appointment.webhook_operation",
     },
     "cancel_appointment.webhook_operation": {"cancel_appointment.triggers"},
-    "cancel_appointment.triggers": {"cancel_appointment"},
+    "cancel_appointment.triggers": {"function_app"},
 }
 
 
@@ -280,23 +276,18 @@ def test_a_package_is_met_by_its_owners_alone(package: str, owners: set[str]) ->
 
 
 PURE = [
+    *(name for name in names_of(*CAPABILITIES) if name.endswith((".contract", ".request"))),
     "cancel_appointment.cancellation",
-    "cancel_appointment.contract",
     "cancel_appointment.protocol",
     *(
         f"cancel_appointment.protocol.{name}"
         for name in ("decisions", "doubt", "failures", "outcome")
     ),
-    "cancel_appointment.published",
-    "cancel_appointment.request",
     *(
-        f"describe_api.{name}"
-        for name in ("catalogue", "documents", "openapi", "recorded", "schemas", "swagger")
+        f"infra.contract.{name}"
+        for name in ("catalogue", "examples", "golden", "openapi", "schemas", "swagger")
     ),
-    "list_bookings.contract",
     "list_bookings.pages",
-    "list_bookings.published",
-    "list_bookings.request",
     "shared.transport.deadline",
     "shared.digest",
     "shared.records.rules",
@@ -306,7 +297,6 @@ PURE = [
     "shared.ids",
     "shared.telemetry.metrics",
     "shared.serving.problems",
-    "shared.serving.published",
     "shared.serving.request_faults",
     "shared.identity.principal",
     "shared.graph.endings",
@@ -324,7 +314,7 @@ SIDE_EFFECTS = (
 
 @pytest.mark.parametrize("name", PURE)
 def test_meaning_is_pure(name: str) -> None:
-    module = product()[name]
+    module = (product() | contract_tool())[name]
     assert [package for package in SIDE_EFFECTS if module.uses(package)] == []
     assert not {"open", "print", "input"} & {
         node.id for node in ast.walk(module.tree) if isinstance(node, ast.Name)
@@ -360,6 +350,7 @@ def edges_of(modules: Mapping[str, Module]) -> dict[str, set[str]]:
 def test_nothing_imports_itself_by_way_of_others() -> None:
     assert circle_in(edges_of(product())) is None
     assert circle_in(edges_of(local_stack())) is None
+    assert circle_in(edges_of(contract_tool())) is None
 
 
 def test_the_rooms_of_the_local_stack_form_no_circle() -> None:
@@ -428,7 +419,7 @@ def test_no_module_of_the_product_has_two_jobs() -> None:
 def test_no_package_has_more_modules_than_one_can_keep_in_mind() -> None:
     folders = [
         folder
-        for root in (*FOLDERS, "infra/local")
+        for root in (*FOLDERS, "infra/local", "infra/contract")
         for folder in (REPOSITORY / root, *(REPOSITORY / root).glob("**/"))
     ]
     counts = {
@@ -628,8 +619,7 @@ def test_every_function_is_async_and_hands_on_the_context_of_its_invocation() ->
     """The runtime attaches the caller's trace to async functions only, and a function that takes no
     context cannot know it at all.
     """
-    folders = (*CAPABILITIES, DESCRIBING)
-    triggers = [product()[f"{folder}.triggers"].tree for folder in folders]
+    triggers = [product()[f"{folder}.triggers"].tree for folder in CAPABILITIES]
     defined = [
         node
         for tree in triggers

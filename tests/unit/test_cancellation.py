@@ -50,7 +50,9 @@ CONCLUDED = CancelOutcome(Outcome.CANCELLED, confirmed=False)
 NOT_FOUND = CancelOutcome(Outcome.NOT_FOUND, confirmed=True, missing=Missing.APPOINTMENT)
 UNCONFIRMED = replace(NOT_FOUND, confirmed=False)
 
-CALLER = Caller("tenant", "user", "client", 2e9, can_answer_challenges=True, assertion="token")
+CALLER = Caller(
+    "tenant", "user", "client", 2e9, can_answer_challenges=True, assertion="token", fingerprint=b""
+)
 REQUEST = CancelRequest(
     businessId="b@contoso.example", appointmentId="AAMk", cancellationMessage="Sorry."
 )

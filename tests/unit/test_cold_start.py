@@ -27,12 +27,7 @@ ENVIRONMENT = {
 # What only other routes, other settings or other credentials need; a tenth of a second and more in
 # all.
 LATE = (
-    *(
-        "describe_api.documents",
-        "list_bookings.operation",
-        "cancel_appointment.published",
-        "cancel_appointment.webhook_operation",
-    ),
+    *("list_bookings.operation", "cancel_appointment.webhook_operation"),
     *(
         "shared.entra.app_only",
         "shared.identity.webhooks",

@@ -23,9 +23,6 @@ from jsonschema import Draft202012Validator
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from werkzeug.datastructures import Headers
 
-import cancel_appointment
-import list_bookings
-import shared
 from cancel_appointment import contract
 from cancel_appointment.contract import CancelAnswer
 from cancel_appointment.protocol.outcome import CancelOutcome, Outcome
@@ -36,6 +33,7 @@ from shared.errors import FacadeError, FieldFault, UpstreamAnswer
 from shared.ids import BusinessId
 from shared.serving import problems
 from shared.serving.problems import BUG, TABLE, Problem, Reply
+from tests.unit.test_architecture import FOLDERS
 
 REQUEST_ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
 AUTHORIZATION_URI = (
@@ -124,15 +122,16 @@ def test_the_validators_can_say_no(unwanted: dict[str, object]) -> None:
 
 
 def _all_causes() -> list[type[FacadeError]]:
-    for package in (shared, cancel_appointment, list_bookings):
-        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+    for folder in FOLDERS:
+        package = importlib.import_module(folder)
+        for module in pkgutil.walk_packages(package.__path__, f"{folder}."):
             importlib.import_module(module.name)
     found = list[type[FacadeError]]()
     waiting = list[type[FacadeError]](FacadeError.__subclasses__())
     while waiting:
         cause = waiting.pop()
         waiting += cause.__subclasses__()
-        if cause.__module__.partition(".")[0] in ("shared", "cancel_appointment", "list_bookings"):
+        if cause.__module__.partition(".")[0] in FOLDERS:
             found.append(cause)
     return sorted(set(found) - {errors.Later}, key=lambda cause: cause.__qualname__)
 

@@ -20,7 +20,7 @@ from shared.transport.deadline import Deadline
 
 DEADLINE_S = 10.0
 LEASE_S = DEADLINE_S + LEASE_MARGIN_S
-CALLER = Caller("tenant", "user", "client", 2e9, can_answer_challenges=True, assertion="token")
+CALLER = Caller("tenant", "user", "client", 2e9, True, "token", b"")
 REQUEST = CancelRequest(
     businessId="Contoso@contoso.example", appointmentId="AAMk=", cancellationMessage="Sorry."
 )

@@ -18,7 +18,7 @@ from typing import Final
 
 _REPOSITORY: Final = Path(__file__).resolve().parents[3]
 _FOLDER: Final = Path(__file__).with_name("page") / "docs"
-DOCUMENT: Final = _REPOSITORY / "docs" / "openapi.json"
+DOCUMENT: Final = _REPOSITORY / "describe_api" / "openapi.json"
 _SWAGGER_UI: Final = {
     "swagger-ui-bundle.js": "swagger-ui-bundle.js",
     "swagger-ui.css": "swagger-ui.css",

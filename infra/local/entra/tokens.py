@@ -8,6 +8,7 @@ import base64
 import hashlib
 import itertools
 import json
+import math
 import secrets
 import uuid
 from collections.abc import Callable, Collection, Sequence
@@ -285,7 +286,7 @@ class TokenMint:
             "iss": self.issuer(tenant_id, version),
             "iat": int(now),
             "nbf": int(now),
-            "exp": int(now + lifetime_s),
+            "exp": math.ceil(now + lifetime_s),  # ``expires_in`` never promises more
             "aio": aio,
             "tid": tenant_id,
             "uti": secrets.token_urlsafe(16),

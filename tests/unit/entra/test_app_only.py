@@ -3,7 +3,6 @@ and what refusals mean where nobody can sign in.
 """
 
 import json
-import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,7 +22,7 @@ from shared.errors import FacadeError, Misconfigured, Throttled, UpstreamBroken,
 from shared.identity.caller import Caller
 from shared.identity.webhooks import WebhookSender
 from shared.services import Services, build_services
-from shared.transport.connections import Trust, open_trust
+from shared.transport.connections import Trust
 from shared.transport.deadline import Deadline
 from tests.property.exchanging import (
     THREADS,
@@ -37,15 +36,12 @@ from tests.property.exchanging import (
     start_worker,
 )
 
-SENDER = WebhookSender(seed.TENANT_ID, "partner", frozenset())
-ANOTHER = WebhookSender(seed.TENANT_ID, "another", frozenset())
+SENDER, ANOTHER = (
+    WebhookSender(seed.TENANT_ID, f"webhook:{key}", f"webhook:{key}", key, frozenset())
+    for key in ("partner", "another")
+)
 HOUR_S = 3600.0
 CHALLENGE = '{"access_token":{"nbf":{"essential":true,"value":"1"}}}'
-
-
-@pytest.fixture(scope="module")
-def trust(running_stack: LocalStack) -> Trust:
-    return open_trust(running_stack.bundle)
 
 
 @dataclass
@@ -76,10 +72,9 @@ class Desk:
 
 
 @pytest.fixture
-def desk(stack: LocalStack, trust: Trust, caplog: pytest.LogCaptureFixture) -> Desk:
-    caplog.set_level(logging.DEBUG)
+def desk(stack: LocalStack, worker: Worker) -> Desk:
     stack.entra.granted_roles = seed.APP_ROLES
-    return Desk(start_worker(stack.environment, trust), stack)
+    return Desk(worker, stack)
 
 
 # What is asked, and how often.

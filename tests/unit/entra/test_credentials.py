@@ -39,7 +39,7 @@ from shared.entra.http import EntraAnswer, EntraHttp
 from shared.entra.refusals import CredentialRefused
 from shared.errors import Misconfigured, TokenRejected, UpstreamUnavailable
 from shared.settings import Settings
-from shared.transport.connections import Trust, open_trust
+from shared.transport.connections import Trust
 from tests.property.exchanging import (
     OTHER_TENANT,
     PATIENCE_S,
@@ -104,21 +104,10 @@ def successor() -> Certificate:
 
 
 @pytest.fixture(scope="module")
-def trust(running_stack: LocalStack) -> Trust:
-    return open_trust(running_stack.bundle)
-
-
-@pytest.fixture(scope="module")
 def identity_url(running_stack: LocalStack) -> Iterator[str]:
     """The platform's identity endpoint: plain http on the machine itself."""
     with LocalServer(running_stack.entra.app) as server:
         yield f"{server.url}/msi/token"
-
-
-@pytest.fixture(autouse=True)
-def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    caplog.set_level(logging.DEBUG)
-    return caplog
 
 
 @dataclass

@@ -1,7 +1,6 @@
 """Entra's refusals: each from the real HTTP answer through MSAL to its named error."""
 
 import json
-import logging
 from typing import Any
 
 import pytest
@@ -31,7 +30,6 @@ from shared.errors import (
     UserTokenRequired,
 )
 from shared.identity.claims_challenge import read_claims
-from shared.transport.connections import Trust, open_trust
 from tests.property.exchanging import (
     OTHER_TENANT,
     Worker,
@@ -39,7 +37,6 @@ from tests.property.exchanging import (
     entra_says,
     everything_said,
     make_caller,
-    start_worker,
 )
 
 # What each AADSTS number means for this service, where Entra words it as it usually does.
@@ -130,22 +127,6 @@ ROWS = [
     for meaning, codes in MEANINGS.items()
     for code in codes
 ]
-
-
-@pytest.fixture(scope="module")
-def trust(running_stack: LocalStack) -> Trust:
-    return open_trust(running_stack.bundle)
-
-
-@pytest.fixture
-def worker(stack: LocalStack, trust: Trust) -> Worker:
-    return start_worker(stack.environment, trust)
-
-
-@pytest.fixture(autouse=True)
-def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    caplog.set_level(logging.DEBUG)
-    return caplog
 
 
 # Every row
@@ -294,6 +275,32 @@ def test_the_suberror_decides_and_claims_outrank_it(
     assert type(error) is (InteractionRequired if claims else SUBERRORS[suberror])
     assert getattr(error, "claims", None) == claims
     assert error.upstream == UpstreamAnswer("entra", 400, "AADSTS99999", "b1f4-trace")
+
+
+@pytest.mark.parametrize("suberror", SUBERRORS)
+def test_the_suberror_decides_whichever_word_asks_for_a_person(suberror: str) -> None:
+    body = {"error": "interaction_required", "suberror": suberror}
+    expected = InteractionRequired if suberror == "something_new" else SUBERRORS[suberror]
+    assert type(read_refusal(400, body, retry_after_s=None, home_tenant=True)) is expected
+
+
+@pytest.mark.parametrize(
+    ("codes", "expected", "quoted"),
+    [
+        ([99999, 65001], ConsentRequired, "AADSTS65001"),
+        (["65001", None, 53003], AccessDenied, "AADSTS53003"),
+        ([50076, 65001], InteractionRequired, "AADSTS50076"),
+        ([99999, 99998], TokenRejected, "AADSTS99999"),
+        ([0, -1, True, 65001.0, 10**9], TokenRejected, "invalid_grant"),
+        ("65001", TokenRejected, "invalid_grant"),
+    ],
+)
+def test_of_several_numbers_the_first_known_one_decides(
+    codes: object, expected: type[FacadeError], quoted: str
+) -> None:
+    body = {"error": "invalid_grant", "error_codes": codes}
+    error = read_refusal(400, body, retry_after_s=None, home_tenant=True)
+    assert (type(error), error.upstream) == (expected, UpstreamAnswer("entra", 400, quoted))
 
 
 @pytest.mark.parametrize("error_word", ERRORS)
@@ -520,8 +527,23 @@ def test_the_description_is_not_even_read() -> None:
 
 @pytest.mark.parametrize("meaning", entra_refusals.Meaning)
 def test_every_meaning_has_an_error(meaning: entra_refusals.Meaning) -> None:
-    error = entra_refusals._error(meaning, UpstreamAnswer("entra"), None, None, home_tenant=True)
+    error = entra_refusals._error(meaning, UpstreamAnswer("entra"), None, None)
     assert error.reason.endswith(".")
+
+
+@pytest.mark.parametrize(
+    "challenge",
+    [
+        '{"a":1e999}',
+        '{"access_token":{"a":[-1e999]}}',
+        '{"a":NaN}',
+        '{"a":1,"a":2}',
+        '{"a":' + "[" * 4000,
+        "\ufeff{}",
+    ],
+)
+def test_a_challenge_that_is_not_json_is_none(challenge: str) -> None:
+    assert read_claims(challenge) is None
 
 
 @pytest.mark.parametrize("odd", ["null", "[]", '"x"', "1", "true"])

@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from shared.entra import exchange_cache
-from shared.entra.exchange_cache import ExchangeCache, Fresh, assertion_key
+from shared.entra.exchange_cache import ExchangeCache, Fresh
 from shared.errors import (
     AccessDenied,
-    CallerNotAllowed,
     ConsentRequired,
     FacadeError,
     InteractionRequired,
@@ -22,18 +21,20 @@ from shared.errors import (
     UpstreamAnswer,
     UpstreamBroken,
     UpstreamUnavailable,
+    UserTokenRequired,
 )
+from shared.identity.caller import fingerprint
 
-KEY = assertion_key("tenant", "client", ["scope"], "assertion")
-OTHER_KEY = assertion_key("tenant", "client", ["scope"], "another assertion")
+KEY = fingerprint("assertion")
+OTHER_KEY = fingerprint("another assertion")
 PATIENCE_S = 60.0
 UPSTREAM = UpstreamAnswer("entra", 400, "AADSTS50076", "trace")
 REFUSALS = [
     TokenRejected("refused", upstream=UPSTREAM),
     InteractionRequired("more", claims='{"access_token":{}}', upstream=UPSTREAM),
     ConsentRequired("consent", upstream=UPSTREAM),
-    CallerNotAllowed("stranger", upstream=UPSTREAM),
     AccessDenied("denied", upstream=UPSTREAM),
+    UserTokenRequired("an application", upstream=UPSTREAM),
 ]
 TRANSIENT = [
     Throttled("wait", retry_after_s=7.0, upstream=UPSTREAM),
@@ -189,10 +190,11 @@ def test_a_remembered_refusal_keeps_no_frames(cache: ExchangeCache[str], clock: 
     error.add_note("a note that only its first thread should see")
     with pytest.raises(TokenRejected):
         ask(cache, Exchange(clock, error=error))
-    kept = cache._refused[KEY]
-    assert kept.__traceback__ is None
-    assert kept.__context__ is None
-    assert not hasattr(kept, "__notes__")
+    kept = cache._kept[KEY]
+    assert not isinstance(kept, Fresh)
+    assert kept.error.__traceback__ is None
+    assert kept.error.__context__ is None
+    assert not hasattr(kept.error, "__notes__")
 
 
 def test_a_replacement_bypasses_the_hit_and_takes_its_place(
@@ -283,7 +285,7 @@ def test_values_that_have_ended_leave_memory_at_the_next_store(clock: Clock) -> 
         ask(cache, Exchange(clock, lifetime_s=10.0), key=b"%d" % number)
     clock.time += 10.0
     ask(cache, Exchange(clock), key=KEY)
-    assert len(cache._fresh) == 1
+    assert len(cache._kept) == 1
 
 
 def test_refusals_are_bounded(clock: Clock) -> None:
@@ -291,13 +293,13 @@ def test_refusals_are_bounded(clock: Clock) -> None:
     for number in range(1000):
         with pytest.raises(TokenRejected):
             ask(cache, Exchange(clock, error=TokenRejected("refused")), key=b"%d" % number)
-    assert len(cache._refused) == 10
+    assert len(cache._kept) == 10
     assert not cache._flights
 
 
 def test_a_value_never_shows_in_a_repr(cache: ExchangeCache[str], clock: Clock) -> None:
     ask(cache, lambda: Fresh("s3cret", clock.time + 100))
-    assert "s3cret" not in repr(Fresh("s3cret", 1.0)) + repr(cache) + repr(cache._fresh)
+    assert "s3cret" not in repr(Fresh("s3cret", 1.0)) + repr(cache) + repr(cache._kept)
 
 
 # Many threads.
@@ -464,8 +466,8 @@ def test_a_look_up_costs_the_same_with_10_entries_and_with_10_000() -> None:
         clock = Clock()
         cache: ExchangeCache[str] = ExchangeCache(capacity=10_000, now=clock)
         for number in range(entries):
-            ask(cache, Exchange(clock), key=assertion_key("t", "c", ["s"], str(number)))
-        probe = CountedKey(assertion_key("t", "c", ["s"], "5"))
+            ask(cache, Exchange(clock), key=fingerprint(str(number)))
+        probe = CountedKey(fingerprint("5"))
         CountedKey.operations = clock.readings = 0
         ask(cache, never, key=probe)
         costs.append((CountedKey.operations, clock.readings))
@@ -481,7 +483,7 @@ def test_10_000_users_cost_less_than_3_kib_each_beyond_their_tokens() -> None:
         for number in range(users):
             token = f"{number:0{token_chars}}"
             cache.get_or_exchange(
-                assertion_key("t", "c", ["s"], token),
+                fingerprint(token),
                 lambda token=token: Fresh(token, 2000.0),  # type: ignore[misc]
                 wait_s=0.0,
             )
@@ -489,32 +491,6 @@ def test_10_000_users_cost_less_than_3_kib_each_beyond_their_tokens() -> None:
     finally:
         tracemalloc.stop()
     assert used / users - token_chars < 3 * 1024
-
-
-# The key.
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        ("tenant2", "client", ["a", "b"], "assertion"),
-        ("tenant", "client2", ["a", "b"], "assertion"),
-        ("tenant", "client", ["a"], "assertion"),
-        ("tenant", "client", ["a", "b"], "assertion2"),
-        ("tenantc", "lient", ["a", "b"], "assertion"),
-        ("tenant", "client", ["ab"], "assertion"),
-        ("tenant", "client", ["a"], "bassertion"),
-        ("tenant", "client", ["a", "b", "assertion"], ""),
-    ],
-)
-def test_the_key_tells_every_part_from_every_other(other: tuple[str, str, list[str], str]) -> None:
-    assert assertion_key("tenant", "client", ["a", "b"], "assertion") != assertion_key(*other)
-
-
-def test_the_key_does_not_depend_on_the_order_of_scopes_and_holds_nothing_readable() -> None:
-    key = assertion_key("tenant", "client", ["a", "b"], "assertion")
-    assert key == assertion_key("tenant", "client", ("b", "a", "b"), "assertion")
-    assert len(key) == 32
 
 
 # Any order: the cache against a model. Exchanges run other calls while they are under way, as other
@@ -535,49 +511,33 @@ class CacheMachine(RuleBasedStateMachine):
         super().__init__()
         self.clock = Clock()
         self.cache: ExchangeCache[tuple[bytes, int]] = ExchangeCache(
-            capacity=self.CAPACITY, now=self.clock, refused_for_s=3.0
+            capacity=self.CAPACITY, now=self.clock
         )
         self.serial = 0
-        self.kept: OrderedDict[bytes, Fresh[tuple[bytes, int]]] = OrderedDict()
-        self.refused: OrderedDict[bytes, tuple[FacadeError, float]] = OrderedDict()
+        self.kept: OrderedDict[bytes, tuple[object, float]] = OrderedDict()
         self.calls = 0
 
     def prune(self) -> None:
         now = self.clock.time
-        self.kept = OrderedDict(
-            (key, fresh) for key, fresh in self.kept.items() if now < fresh.ends_at
-        )
-        self.refused = OrderedDict(
-            (key, entry) for key, entry in self.refused.items() if now < entry[1]
-        )
-
-    def drop(self, key: bytes) -> None:
-        self.kept.pop(key, None)
-        self.refused.pop(key, None)
+        self.kept = OrderedDict((key, entry) for key, entry in self.kept.items() if now < entry[1])
 
     def store(self, key: bytes, outcome: object) -> None:
         self.prune()
         if isinstance(outcome, Fresh):
-            self.kept[key] = outcome
-            if len(self.kept) > self.CAPACITY:
-                self.kept.popitem(last=False)
+            self.kept[key] = (outcome.value, outcome.ends_at)
         elif isinstance(outcome, tuple(type(error) for error in REFUSALS)):
-            assert isinstance(outcome, FacadeError)
-            self.refused[key] = (outcome, self.clock.time + 3.0)
-            if len(self.refused) > self.CAPACITY:
-                self.refused.popitem(last=False)
+            self.kept[key] = (outcome, self.clock.time + 3.0)
+        if len(self.kept) > self.CAPACITY:
+            self.kept.popitem(last=False)
 
     def call(self, key: bytes, outcome: object, meanwhile: str, *, replace: bool) -> None:
         self.prune()
         expected: object = None
         if not replace and key in self.kept:
             self.kept.move_to_end(key)
-            expected = self.kept[key].value
-        elif not replace and key in self.refused:
-            self.refused.move_to_end(key)
-            expected = self.refused[key][0]
+            expected = self.kept[key][0]
         if expected is None:
-            self.drop(key)
+            self.kept.pop(key, None)
         made: list[object] = []
         ended = False
 
@@ -618,7 +578,7 @@ class CacheMachine(RuleBasedStateMachine):
     def run_meanwhile(self, key: bytes, meanwhile: str) -> None:
         if meanwhile == "forget":
             self.cache.forget(key)
-            self.drop(key)
+            self.kept.pop(key, None)
         elif meanwhile == "replace":
             self.call(key, "value", "nothing", replace=True)
         elif meanwhile == "replace in vain":
@@ -638,7 +598,7 @@ class CacheMachine(RuleBasedStateMachine):
     @rule(key=keys)
     def forget(self, key: bytes) -> None:
         self.cache.forget(key)
-        self.drop(key)
+        self.kept.pop(key, None)
 
     @rule(seconds=st.sampled_from([0.5, 1.5, 3.0, 50.0]))
     def pass_time(self, seconds: float) -> None:
@@ -647,10 +607,9 @@ class CacheMachine(RuleBasedStateMachine):
     @invariant()
     def nothing_is_left_over(self) -> None:
         assert not self.cache._flights
-        assert len(self.cache._fresh) <= self.CAPACITY
-        assert len(self.cache._refused) <= self.CAPACITY
-        for key, fresh in self.kept.items():  # "in" leaves the order of use alone
-            assert (key in self.cache._fresh) == (self.clock.time < fresh.ends_at)
+        assert len(self.cache._kept) <= self.CAPACITY
+        for key, entry in self.kept.items():  # "in" leaves the order of use alone
+            assert (key in self.cache._kept) == (self.clock.time < entry[1])
 
 
 def _alike(one: object, other: object) -> bool:

@@ -45,23 +45,6 @@ from tests.property.exchanging import (
     start_worker,
 )
 
-
-@pytest.fixture(scope="module")
-def trust(running_stack: LocalStack) -> Trust:
-    return open_trust(running_stack.bundle)
-
-
-@pytest.fixture
-def worker(stack: LocalStack, trust: Trust) -> Worker:
-    return start_worker(stack.environment, trust)
-
-
-@pytest.fixture(autouse=True)
-def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    caplog.set_level(logging.DEBUG)
-    return caplog
-
-
 # What is asked
 
 
@@ -155,19 +138,21 @@ def test_the_credential_and_the_assertion_go_to_the_authority_and_nowhere_else(
     stack: LocalStack, trust: Trust
 ) -> None:
     channel = Channel(stack.entra_url, trust, keep=1)
-    http = EntraHttp(channel, stack.entra_url, seed.TENANT_ID, lambda: 0.0)
+    http = EntraHttp(channel, seed.TENANT_ID, lambda: 0.0)
     deadline = Deadline(10.0, lambda: 0.0)
-    for url in (
+    addresses = (
         "http://localhost/t/oauth2/v2.0/token",
         f"{stack.graph_url}/t",
         f"{stack.entra_url}.example/t",
         "https://user@localhost/t",
-    ):
-        with pytest.raises(UpstreamBroken):
+    )
+    for url in addresses:
+        with pytest.raises(FacadeError):
             http.post(url, deadline=deadline, data={}, headers={})
+    assert len(stack.entra.received) == len(addresses)
     with pytest.raises(UpstreamBroken):
         http.get(f"{stack.entra_url}/common/userrealm/somebody")
-    assert not stack.entra.received
+    assert len(stack.entra.received) == len(addresses)
     assert not stack.graph.received
 
 
@@ -649,7 +634,7 @@ def test_nothing_is_kept_per_user_beside_the_cache(
     for user in seed.USERS:
         for tenant in (seed.TENANT_ID, OTHER_TENANT):
             worker.exchange(make_caller(stack.entra, user, tenant_id=tenant))
-    apps = list(worker.tokens._entra._apps.values())
+    apps = list(worker.tokens._entra._credential.take().apps.values())
     assert len(apps) == 2
     for app in apps:
         assert not list(app.token_cache.search("AccessToken"))
@@ -661,7 +646,10 @@ def test_a_changed_credential_takes_its_applications_with_it(
     stack: LocalStack, worker: Worker
 ) -> None:
     worker.exchange(make_caller(stack.entra))
+    former = worker.tokens._entra._credential.take()
     worker.environment["CLIENT_SECRET"] = "another"
     stack.entra.set_client_secret("another")
     worker.exchange(make_caller(stack.entra))
-    assert len(worker.tokens._entra._apps) == 1
+    current = worker.tokens._entra._credential.take()
+    assert current.apps
+    assert not {id(app) for app in former.apps.values()} & {id(a) for a in current.apps.values()}

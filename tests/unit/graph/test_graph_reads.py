@@ -30,7 +30,15 @@ from shared.telemetry.journal import Journal
 from shared.transport.deadline import Deadline
 from shared.transport.waiting import Waiting
 
-CALLER = Caller("tid", "oid", "cid", 2e9, can_answer_challenges=True, assertion="an.assertion.here")
+CALLER = Caller(
+    "tid",
+    "oid",
+    "cid",
+    2e9,
+    can_answer_challenges=True,
+    assertion="an.assertion.here",
+    fingerprint=b"",
+)
 FOUND = GraphAnswer(200, resource={"value": []})
 BROKEN = GraphAnswer(500, codes=("UnknownError",), request_id="r-500")
 PAGE = GraphAnswer(404, Body.PAGE)

@@ -77,7 +77,7 @@ class Bench:
         )
 
     def prove(self, token: str, rules: CallerRules = LISTED, *, at: float = NOW) -> Caller:
-        return authenticate(token, rules, self.keys, lambda: at)
+        return authenticate(token, rules, self.keys, lambda: at).caller
 
     def answer(self, values: Sequence[str]) -> Caller:
         """Take a request with these Authorization headers.

@@ -14,7 +14,7 @@ from infra.local.entra.documents import key_set
 from infra.local.entra.simulator import EntraSimulator
 from shared.errors import FacadeError, TokenRejected, UpstreamUnavailable
 from shared.identity import caller, proved
-from shared.identity.caller import Caller, read_bearer_token
+from shared.identity.caller import Caller, Proof, read_bearer_token
 from shared.identity.key_sets import KeysUnavailable, SigningKey, read_signing_keys
 from shared.identity.proved import ProvedCallers
 from shared.identity.signing_keys import SigningKeys
@@ -73,7 +73,7 @@ def proofs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
     real = caller.authenticate
 
-    def authenticate(token: str, *arguments: object) -> Caller:
+    def authenticate(token: str, *arguments: object) -> Proof:
         seen.append(token)
         return real(token, *arguments)  # type: ignore[arg-type]
 
@@ -88,6 +88,12 @@ def test_a_token_proves_its_caller_once(bench: Bench, proofs: list[str]) -> None
     assert [bench.callers.prove(token), bench.callers.recall(token)] == [first, first]
     assert first.assertion == token
     assert proofs == [token]
+
+
+@pytest.mark.parametrize("token", ["\ud800", "a.b.\udfff", "\u00e9", "\U0001f511", "\0"])
+def test_what_no_token_can_hold_is_refused_like_any_forgery(bench: Bench, token: str) -> None:
+    with pytest.raises(TokenRejected, match="not a signed JWT"):
+        bench.callers.prove(token)
 
 
 def test_a_token_that_differs_in_any_one_character_is_a_stranger(bench: Bench) -> None:

@@ -432,15 +432,6 @@ def test_a_storm_of_made_up_ids_grows_nothing(bench: Bench) -> None:
     assert set(entry.keys) == {"a", "b"}
 
 
-def test_tenants_are_bounded_and_the_least_recently_used_leaves_first(bench: Bench) -> None:
-    bench.find("a")
-    for number in range(1000):
-        bench.find("a", tenant=str(number))
-        bench.find("a")
-    assert len(bench.keys._entries) == signing_keys._MAX_ENTRIES
-    assert bench.calls == 1001
-
-
 def test_known_ids_never_wait_for_the_fetch_that_an_unknown_one_started(
     bench: Bench, waiting: threading.Semaphore
 ) -> None:

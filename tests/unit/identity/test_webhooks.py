@@ -13,13 +13,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import SecretStr
 
 from infra.local import seed
 from shared.errors import CallerNotAllowed, Misconfigured, SignatureRefused
 from shared.identity import webhooks
 from shared.identity.caller import Caller
-from shared.identity.webhook_keys import WebhookKey, secret_bytes
+from shared.identity.webhook_keys import WebhookKey
 from shared.identity.webhooks import WebhookSender, WebhookVerifier, read_webhook_id
 from shared.settings import Settings
 from tests.signing import sign, signed
@@ -40,8 +39,8 @@ PADDED = new_secret(25)
 def key(
     name: str, *its_secrets: str, businesses: tuple[str, ...] = (seed.LUNCH_DELIVERY,)
 ) -> WebhookKey:
-    return WebhookKey(
-        id=name, secrets=[SecretStr(secret) for secret in its_secrets], businesses=list(businesses)
+    return WebhookKey.model_validate(
+        {"id": name, "secrets": list(its_secrets), "businesses": list(businesses)}
     )
 
 
@@ -275,6 +274,7 @@ def test_a_sender_is_no_user_whatever_its_key_is_called() -> None:
         2e9,
         can_answer_challenges=True,
         assertion="",
+        fingerprint=b"",
     )
     sender = WebhookVerifier([key(seed.ADELE.object_id, NEW)], HOME).verify(
         signed(BODY, secrets=(NEW,)), BODY
@@ -328,58 +328,67 @@ def test_the_setting_is_a_list_of_keys() -> None:
         WEBHOOK_KEYS=json.dumps([entry(secrets=[OLD, NEW]), entry(id="a.b-c_D9", secrets=[OTHERS])])
     ).webhook_keys
     assert [first.id, second.id] == ["partner", "a.b-c_D9"]
-    assert [secret.get_secret_value() for secret in first.secrets] == [OLD, NEW]
+    assert [secret.get_secret_value() for secret in first.secrets] == [
+        base64.b64decode(secret.removeprefix("whsec_")) for secret in (OLD, NEW)
+    ]
     assert first.businesses == [seed.LUNCH_DELIVERY]
 
 
 def test_base64_may_come_without_its_padding() -> None:
-    assert secret_bytes(SecretStr(PADDED.rstrip("="))) == secret_bytes(SecretStr(PADDED))
+    assert key("a", PADDED.rstrip("=")).secrets == key("a", PADDED).secrets
     verifier = WebhookVerifier([key("a", PADDED.rstrip("="))], HOME)
     assert verifier.verify(signed(BODY, secrets=(PADDED,)), BODY).key_id == "a"
 
 
 FORM = 'must be JSON, e.g. [{"id": "...", "secrets": ["whsec_..."], "businesses": ["..."]}]'
-NO_SECRET = "is not usable: must be whsec_ followed by the base64 of 24 to 64 random bytes"
-LIST = "must be a list of 1 to 20 entries"
+NO_SECRET = "must be whsec_ followed by the base64 of 24 to 64 random bytes"
+LIST = "is not usable: the list: list should have"
+OBJECT = "input should be a valid dictionary or instance of WebhookKey"
 FAULTS: dict[str, tuple[Any, str]] = {
     "no JSON": ("mark", FORM),
     "NaN": ("[NaN]", FORM),
     "a member twice": (json.dumps([entry()])[:-2] + ', "id": "mark"}]', FORM),
     "very deep": ("[" * 100_000, FORM),
-    "an object": (entry(), LIST),
-    "an empty list": ([], LIST),
-    "too many": ([entry(id=f"k{number}", secrets=[new_secret()]) for number in range(21)], LIST),
-    "no object in it": ([entry(), "mark"], "has an entry, number 2, that is no object"),
-    "no id": ([{"secrets": [NEW], "businesses": ["mark"]}], "has an entry, number 1, without id"),
+    "an object": (entry(), "is not usable: the list: input should be a valid list"),
+    "an empty list": ([], f"{LIST} at least 1 item after validation, not 0"),
+    "too many": (
+        [entry(id=f"k{number}", secrets=[new_secret()]) for number in range(21)],
+        f"{LIST} at most 20 items after validation, not 21",
+    ),
+    "no object in it": ([entry(), "mark"], f"is not usable: the list, number 2: {OBJECT}"),
+    "no id": (
+        [{"secrets": [NEW], "businesses": ["mark"]}],
+        "is not usable: the list, number 1, id: field required",
+    ),
     "no secrets": (
         [{"id": "mark", "businesses": ["mark"]}],
-        "has an entry, number 1, without secrets",
+        "is not usable: the list, number 1, secrets: field required",
     ),
     "no businesses": (
         [{"id": "mark", "secrets": [NEW]}],
-        "has an entry, number 1, without businesses",
+        "is not usable: the list, number 1, businesses: field required",
     ),
     "a member too many": (
         [entry(mark="mark")],
-        "has an entry, number 1, with a member that does not exist",
+        "is not usable: the list, number 1: extra inputs are not permitted",
     ),
     "an id with a space": (
         [entry(id="mark a")],
         (
-            "has an entry, number 1, whose id is not usable: string should match pattern "
+            "is not usable: the list, number 1, id: string should match pattern "
             "'^[A-Za-z0-9._-]{1,64}$'"
         ),
     ),
     "an id with a line break": (
         [entry(id="mark\n")],
         (
-            "has an entry, number 1, whose id is not usable: string should match pattern "
+            "is not usable: the list, number 1, id: string should match pattern "
             "'^[A-Za-z0-9._-]{1,64}$'"
         ),
     ),
     "an id that is a number": (
         [entry(id=1)],
-        "has an entry, number 1, whose id is not usable: input should be a valid string",
+        "is not usable: the list, number 1, id: input should be a valid string",
     ),
     "the same id twice": ([entry(), entry(secrets=[OLD])], "has two entries with the same id"),
     "the same secret twice": ([entry(), entry(id="b", secrets=[NEW])], "has the same secret twice"),
@@ -390,68 +399,65 @@ FAULTS: dict[str, tuple[Any, str]] = {
     "an empty list of secrets": (
         [entry(secrets=[])],
         (
-            "has an entry, number 1, whose secrets is not usable: list should have at least 1 "
+            "is not usable: the list, number 1, secrets: list should have at least 1 "
             "item after validation, not 0"
         ),
     ),
     "four secrets": (
         [entry(secrets=[new_secret() for _ in range(4)])],
         (
-            "has an entry, number 1, whose secrets is not usable: list should have at most 3 "
+            "is not usable: the list, number 1, secrets: list should have at most 3 "
             "items after validation, not 4"
         ),
     ),
     "a secret without its prefix": (
         [entry(secrets=[OLD, NEW.removeprefix("whsec_")])],
-        f"has an entry, number 1, whose secrets, number 2, {NO_SECRET}",
+        f"is not usable: the list, number 1, secrets, number 2: {NO_SECRET}",
     ),
     "a secret that is no base64": (
         [entry(secrets=["whsec_mark!" * 6])],
-        f"has an entry, number 1, whose secrets, number 1, {NO_SECRET}",
+        f"is not usable: the list, number 1, secrets, number 1: {NO_SECRET}",
     ),
     "a secret beyond ASCII": (
         [entry(secrets=["whsec_märk"])],
-        f"has an entry, number 1, whose secrets, number 1, {NO_SECRET}",
+        f"is not usable: the list, number 1, secrets, number 1: {NO_SECRET}",
     ),
     "a short secret": (
         [entry(secrets=[new_secret(23)])],
-        f"has an entry, number 1, whose secrets, number 1, {NO_SECRET}",
+        f"is not usable: the list, number 1, secrets, number 1: {NO_SECRET}",
     ),
     "a long secret": (
         [entry(secrets=[new_secret(65)])],
-        f"has an entry, number 1, whose secrets, number 1, {NO_SECRET}",
+        f"is not usable: the list, number 1, secrets, number 1: {NO_SECRET}",
     ),
     "a secret that is a number": (
         [entry(secrets=[1])],
-        (
-            "has an entry, number 1, whose secrets, number 1, is not usable: input should be a "
-            "valid string"
-        ),
+        f"is not usable: the list, number 1, secrets, number 1: {NO_SECRET}",
     ),
     "an empty list of businesses": (
         [entry(businesses=[])],
         (
-            "has an entry, number 1, whose businesses is not usable: list should have at least 1 "
+            "is not usable: the list, number 1, businesses: list should have at least 1 "
             "item after validation, not 0"
         ),
     ),
     "a wildcard": (
         [entry(businesses=["mark@contoso.com", "*"])],
         (
-            "has an entry, number 1, whose businesses, number 2, is not usable: must name one "
+            "is not usable: the list, number 1, businesses, number 2: must name one "
             "booking business; there is no wildcard"
         ),
     ),
     "a wildcard in an address": (
         [entry(businesses=["*@mark.com"])],
         (
-            "has an entry, number 1, whose businesses, number 1, is not usable: must name one "
+            "is not usable: the list, number 1, businesses, number 1: must name one "
             "booking business; there is no wildcard"
         ),
     ),
     "a blank business": (
         [entry(businesses=[" "])],
-        "has an entry, number 1, whose businesses, number 1, is not usable: must not be blank",
+        "is not usable: the list, number 1, businesses, number 1: must not be blank",
     ),
 }
 

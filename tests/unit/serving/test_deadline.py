@@ -26,16 +26,12 @@ ENVIRONMENT = {
 }
 
 
-@dataclass(frozen=True)
-class Somebody:
-    tenant_id: str = "t"
-    object_id: str = "o"
-    client_id: str = "c"
+SOMEBODY = Principal("t", "o", "c")
 
 
 @dataclass(frozen=True)
 class Work:
-    caller: Principal = Somebody()
+    caller: Principal = SOMEBODY
     lane: Name = ("mailbox",)
 
 

@@ -5,11 +5,11 @@ import contextlib
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 
 import pytest
 
 from shared.errors import Overloaded
+from shared.identity.principal import Principal
 from shared.serving.lanes import Lanes, mailbox_lane, personal_lane
 
 LONG_S = 60.0
@@ -379,17 +379,10 @@ def test_a_chaos_of_arrivals_ends_and_cancellations_loses_no_place() -> None:
 # Names.
 
 
-@dataclass(frozen=True)
-class Somebody:
-    tenant_id: str
-    object_id: str
-    client_id: str
-
-
 def test_lanes_of_different_kinds_cannot_meet() -> None:
-    assert mailbox_lane("t o") != personal_lane(Somebody("t", "o", "c"))
-    assert personal_lane(Somebody("t", "o", "c")) != personal_lane(Somebody("t o", "", "c"))
-    assert personal_lane(Somebody("t", "o", "c")) == personal_lane(Somebody("t", "o", "d"))
+    assert mailbox_lane("t o") != personal_lane(Principal("t", "o", "c"))
+    assert personal_lane(Principal("t", "o", "c")) != personal_lane(Principal("t o", "", "c"))
+    assert personal_lane(Principal("t", "o", "c")) == personal_lane(Principal("t", "o", "d"))
 
 
 def test_mailboxes_differ_by_all_but_the_case_of_ascii() -> None:

@@ -20,7 +20,7 @@ from cancel_appointment.request import (
     parse_cancel_request,
     parse_idempotency_key,
 )
-from describe_api.schemas import schemas_of
+from infra.contract.schemas import schemas_of
 from infra.local import seed
 from shared.errors import BodyTooLarge, FieldFault, MediaTypeUnsupported, RequestInvalid
 from shared.ids import BLANKS

@@ -1,8 +1,7 @@
 """What the published documents say of an operation: the words and the types. Pure.
 
-Owns the form of such a description, and the causes that all operations share. Each capability
-describes its own operations in its ``published.py``, and ``describe_api`` collects them. Does *not*
-know any format of documents.
+Owns the form of such a description, and the causes that operations share. Does *not* know any
+format of documents.
 """
 
 from collections.abc import Mapping, Sequence
@@ -146,7 +145,13 @@ CORRELATION_ID = RequestHeader(
     {"type": "string"},
 )
 
-# The same, in the words of a maker.
+# In the words of a maker.
+BUSINESS_ID: Mapping[str, Any] = {
+    "description": "Choose from the list, or enter the mailbox address of the booking page.",
+    "x-ms-visibility": "important",
+    "x-ms-test-value": "Contosolunchdelivery@M365B489948.onmicrosoft.com",
+    **picked_from("ListBusinesses", "businesses", "businessId", "displayName"),
+}
 TRACKING_ID: Mapping[str, Any] = {
     "x-ms-summary": "Tracking ID",
     "description": "Leave it empty, or enter an id of your own. The operator finds it in the log.",

@@ -8,17 +8,17 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
-from shared.serving.published import Published
+from infra.contract.operations.published import Published
 
-type Recorded = Mapping[str, Mapping[str, Any]]
+type Exchanges = Mapping[str, Mapping[str, Any]]
 
 
-def answers(recorded: Recorded, names: Iterable[str]) -> dict[str, Any]:
+def answers(recorded: Exchanges, names: Iterable[str]) -> dict[str, Any]:
     """Return the recorded answers' bodies by name; a name without a recording is left out."""
     return {name: recorded[name]["response"]["body"] for name in names if name in recorded}
 
 
-def sent(operation: Published, recorded: Recorded, base_path: str) -> dict[str, Any]:
+def sent(operation: Published, recorded: Exchanges, base_path: str) -> dict[str, Any]:
     """Return an example of everything that a successful request to an operation sends.
 
     The keys are the names of parameters and headers, and ``body``. Of several values the first

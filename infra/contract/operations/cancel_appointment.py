@@ -2,14 +2,8 @@
 
 from cancel_appointment.contract import CancelAnswer
 from cancel_appointment.request import IDEMPOTENCY_KEY_PATTERN, CancelRequest
-from shared import errors
-from shared.identity.webhooks import (
-    ID_PATTERN,
-    LONGEST_SIGNATURES,
-    SIGNATURES_PATTERN,
-    TIMESTAMP_PATTERN,
-)
-from shared.serving.published import (
+from infra.contract.operations.published import (
+    BUSINESS_ID,
     CAUSES_OF_IDENTITY,
     CAUSES_OF_SERVICE,
     CAUSES_OF_UPSTREAMS,
@@ -20,6 +14,13 @@ from shared.serving.published import (
     Published,
     RequestHeader,
     picked_from,
+)
+from shared import errors
+from shared.identity.webhooks import (
+    ID_PATTERN,
+    LONGEST_SIGNATURES,
+    SIGNATURES_PATTERN,
+    TIMESTAMP_PATTERN,
 )
 
 _CAUSES_OF_CANCELS = (
@@ -86,14 +87,7 @@ CANCEL_APPOINTMENT = Published(
             "x-ms-api-annotation": {"family": "CancelAppointment", "revision": 1},
         },
         members={
-            "businessId": {
-                "description": (
-                    "Choose from the list, or enter the mailbox address of the booking page."
-                ),
-                "x-ms-visibility": "important",
-                "x-ms-test-value": "Contosolunchdelivery@M365B489948.onmicrosoft.com",
-                **picked_from("ListBusinesses", "businesses", "businessId", "displayName"),
-            },
+            "businessId": BUSINESS_ID,
             "appointmentId": {
                 "description": (
                     "Choose from the list, or enter the Appointment ID that List appointments "

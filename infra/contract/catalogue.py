@@ -1,16 +1,12 @@
 """The operations of all capabilities, and the words about the service as a whole. Pure.
 
-A new operation is one entry here. Does *not* know any format of documents.
+A new capability is one entry here. Does *not* know any format of documents.
 """
 
 from typing import Any
 
-from pydantic import Field
-
-import cancel_appointment.published
-import list_bookings.published
-from shared.serving.problems import Answer
-from shared.serving.published import Guard, Published
+from infra.contract.operations import cancel_appointment, describe_api, list_bookings
+from infra.contract.operations.published import Guard, Published
 
 VERSION = "1.0"
 SCOPE = "Appointments.Cancel"
@@ -61,7 +57,7 @@ PRIVACY_POLICY = "https://bookings.example.com/privacy"
 HOST = "your-function-app.azurewebsites.net"
 BASE_PATH = "/api"
 AUTHORIZATION_URL = "https://login.microsoftonline.com/common/oauth2/v2.0/authorize"
-TOKEN_URL = "https://login.microsoftonline.com/common/oauth2/v2.0/token"  # noqa: S105 - an address
+TOKEN_URL = "https://login.microsoftonline.com/common/oauth2/v2.0/token"
 
 TAGS = {
     "Appointments": "What can be done with appointments.",
@@ -70,58 +66,10 @@ TAGS = {
     "Service": "The service itself.",
 }
 
-
-class Health(Answer):
-    """The worker answers."""
-
-    status: str
-    version: str = Field(description="Version of the service that answers.")
-
-
-class Document(Answer):
-    """A document in the form of OpenAPI 3.1."""
-
-    openapi: str
-
-
-GET_HEALTH = Published(
-    operation_id="GetHealth",
-    method="get",
-    path="/health",
-    tag="Service",
-    summary="Say that the service answers",
-    description=(
-        "Answers while the worker lives. It asks nobody else, so it says nothing of Microsoft "
-        "Entra ID or Microsoft Graph."
-    ),
-    answer=Health,
-    answered="The worker answers.",
-    examples=("health",),
-    causes=(),
-    guard=Guard.NOBODY,
-)
-GET_DOCUMENT = Published(
-    operation_id="GetOpenApiDocument",
-    method="get",
-    path="/v1/openapi.json",
-    tag="Service",
-    summary="Get this document",
-    description=(
-        "Returns this document. It changes only with the service's version: send If-None-Match "
-        "to get it only when it has changed."
-    ),
-    answer=Document,
-    answered="This document.",
-    examples=(),
-    causes=(),
-    guard=Guard.NOBODY,
-)
-
 OPERATIONS: tuple[Published, ...] = (
-    *cancel_appointment.published.OPERATIONS,
-    *list_bookings.published.OPERATIONS,
-    GET_DOCUMENT,
-    GET_HEALTH,
+    *cancel_appointment.OPERATIONS,
+    *list_bookings.OPERATIONS,
+    *describe_api.OPERATIONS,
 )
 
 A_PROBLEM = "A problem: its `code` says which."
@@ -157,7 +105,7 @@ def response_headers(operation: Published, status: int) -> dict[str, bool]:
         headers["WWW-Authenticate"] = all(row.challenge for row in rows)
     if operation.guard is not Guard.NOBODY:
         headers["x-correlation-id"] = False
-    if operation is GET_DOCUMENT:
+    if operation is describe_api.GET_DOCUMENT:
         headers["ETag"] = True
     return headers
 

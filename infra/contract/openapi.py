@@ -7,11 +7,12 @@ operation.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from describe_api import catalogue
-from describe_api.examples import Recorded, answers, sent
-from describe_api.schemas import NULLABLE, Schema, schemas_of
+from infra.contract import catalogue
+from infra.contract.examples import Exchanges, answers, sent
+from infra.contract.operations.describe_api import GET_DOCUMENT
+from infra.contract.operations.published import Guard, Published
+from infra.contract.schemas import NULLABLE, Schema, schemas_of
 from shared.serving.problems import Problem
-from shared.serving.published import Guard, Published
 
 _OF_PROBLEMS = ("application/json", "application/problem+json")
 _SECURITY = {
@@ -21,7 +22,7 @@ _SECURITY = {
 }
 
 
-def openapi(operations: Sequence[Published], recorded: Recorded) -> dict[str, Any]:
+def openapi(operations: Sequence[Published], recorded: Exchanges) -> dict[str, Any]:
     """Return the document.
 
     ``recorded`` holds real exchanges by name; the name of a problem's exchange is its code.
@@ -104,7 +105,7 @@ def openapi(operations: Sequence[Published], recorded: Recorded) -> dict[str, An
     }
 
 
-def _operation(operation: Published, recorded: Recorded) -> dict[str, Any]:
+def _operation(operation: Published, recorded: Exchanges) -> dict[str, Any]:
     examples = sent(operation, recorded, catalogue.BASE_PATH)
     said: dict[str, Any] = {
         "operationId": operation.operation_id,
@@ -119,7 +120,7 @@ def _operation(operation: Published, recorded: Recorded) -> dict[str, Any]:
         content = {"schema": _reference(operation.body), **_one_example(examples, "body")}
         said["requestBody"] = {"required": True, "content": {"application/json": content}}
     said["responses"] = {"200": _success(operation, recorded)}
-    if operation is catalogue.GET_DOCUMENT:
+    if operation is GET_DOCUMENT:
         said["responses"]["304"] = {"description": catalogue.described(operation, 304)}
     said["responses"] |= {
         str(status): _problem(operation, status, recorded) for status in operation.rows()
@@ -190,7 +191,7 @@ def _one_example(examples: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {"example": examples[name]} if name in examples else {}
 
 
-def _success(operation: Published, recorded: Recorded) -> dict[str, Any]:
+def _success(operation: Published, recorded: Exchanges) -> dict[str, Any]:
     content: dict[str, Any] = {"schema": _reference(operation.answer)}
     if bodies := answers(recorded, operation.examples):
         content["examples"] = {name: _example(body) for name, body in bodies.items()}
@@ -201,7 +202,7 @@ def _success(operation: Published, recorded: Recorded) -> dict[str, Any]:
     }
 
 
-def _problem(operation: Published, status: int, recorded: Recorded) -> dict[str, Any]:
+def _problem(operation: Published, status: int, recorded: Exchanges) -> dict[str, Any]:
     codes = [row.code for row in operation.rows()[status]]
     content: dict[str, Any] = {"schema": _reference(Problem)}
     if known := [code for code in codes if code in recorded]:

@@ -1,12 +1,9 @@
-"""The lists as the published documents describe them to callers."""
+"""The lists as callers read of them."""
 
 from collections.abc import Sequence
 
-from list_bookings.contract import AppointmentsAnswer, BusinessesAnswer
-from list_bookings.request import AppointmentsRequest, BusinessesRequest
-from shared import errors
-from shared.errors import FacadeError
-from shared.serving.published import (
+from infra.contract.operations.published import (
+    BUSINESS_ID,
     CAUSES_OF_IDENTITY,
     CAUSES_OF_SERVICE,
     CAUSES_OF_UPSTREAMS,
@@ -14,8 +11,11 @@ from shared.serving.published import (
     TRACKING_ID,
     ForMakers,
     Published,
-    picked_from,
 )
+from list_bookings.contract import AppointmentsAnswer, BusinessesAnswer
+from list_bookings.request import AppointmentsRequest, BusinessesRequest
+from shared import errors
+from shared.errors import FacadeError
 
 _CAUSES: Sequence[type[FacadeError]] = (
     errors.RequestInvalid,
@@ -82,14 +82,7 @@ LIST_APPOINTMENTS = Published(
             "x-ms-api-annotation": {"family": "ListAppointments", "revision": 1},
         },
         members={
-            "businessId": {
-                "description": (
-                    "Choose from the list, or enter the mailbox address of the booking page."
-                ),
-                "x-ms-visibility": "important",
-                "x-ms-test-value": "Contosolunchdelivery@M365B489948.onmicrosoft.com",
-                **picked_from("ListBusinesses", "businesses", "businessId", "displayName"),
-            },
+            "businessId": BUSINESS_ID,
             "x-correlation-id": TRACKING_ID,
         },
     ),

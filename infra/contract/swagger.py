@@ -8,19 +8,19 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from describe_api import catalogue
-from describe_api.examples import Recorded, answers
-from describe_api.openapi import parameters_of
-from describe_api.schemas import NULLABLE, Schema, schemas_of
+from infra.contract import catalogue
+from infra.contract.examples import Exchanges, answers
+from infra.contract.openapi import parameters_of
+from infra.contract.operations.published import ForMakers, Guard, Published
+from infra.contract.schemas import NULLABLE, Schema, schemas_of
 from shared.serving.problems import Problem
-from shared.serving.published import ForMakers, Guard, Published
 
 _JSON = "application/json"
 _ENTRA = "oauth2_auth"
 _UNSAID = (NULLABLE, "examples", "x-ms-primary-error-message")
 
 
-def swagger(operations: Sequence[Published], recorded: Recorded) -> dict[str, Any]:
+def swagger(operations: Sequence[Published], recorded: Exchanges) -> dict[str, Any]:
     """Return the document.
 
     ``recorded`` holds real exchanges by name; the name of a problem's exchange is its code.
@@ -101,7 +101,7 @@ def summary_of(name: str) -> str:
     return " ".join("ID" if word.lower() == "id" else word.capitalize() for word in words)
 
 
-def _action(operation: Published, for_makers: ForMakers, recorded: Recorded) -> dict[str, Any]:
+def _action(operation: Published, for_makers: ForMakers, recorded: Exchanges) -> dict[str, Any]:
     statuses = (200, *operation.rows())
     return {
         "operationId": operation.operation_id,
@@ -152,7 +152,7 @@ def _parameter(where: dict[str, Any], schema: Schema, for_makers: ForMakers) -> 
     }
 
 
-def _response(operation: Published, status: int, recorded: Recorded) -> dict[str, Any]:
+def _response(operation: Published, status: int, recorded: Exchanges) -> dict[str, Any]:
     names = [row.code for row in operation.rows().get(status, [])] or operation.examples
     example = next(iter(answers(recorded, names).values()), None)
     headers = catalogue.response_headers(operation, status)
