@@ -9,6 +9,12 @@ import hmac
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+# "UseDevelopmentStorage=true" means this one: Microsoft publishes the emulator's key.
+_EMULATOR = (
+    "AccountName=devstoreaccount1;TableEndpoint=http://127.0.0.1:10002/devstoreaccount1;AccountKey="
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+)
+
 # Given a method, a target and headers with the date, adds to the headers and returns the target.
 type Prove = Callable[[str, str, dict[str, str]], str]
 
@@ -26,7 +32,7 @@ def by_token(endpoint: str, token: Callable[[], str]) -> Account:
 
     They need the role Storage Table Data Contributor. Errors: ValueError.
     """
-    if not endpoint.startswith("https://"):
+    if not endpoint.lower().startswith("https://"):
         raise ValueError("a token is sent over HTTPS only")
 
     def prove(_method: str, target: str, headers: dict[str, str]) -> str:
@@ -43,12 +49,14 @@ def by_connection_string(text: str) -> Account:
     """
     pairs = [pair.split("=", 1) for pair in text.strip().rstrip(";").split(";")]
     said = {name.lower(): value for name, value in pairs}
+    if said == {"usedevelopmentstorage": "true"}:
+        return by_connection_string(_EMULATOR)
     endpoint, account = said.get("tableendpoint"), said.get("accountname")
     key, signature = said.get("accountkey"), said.get("sharedaccesssignature")
     if not endpoint and account:
         scheme = said.get("defaultendpointsprotocol", "https")
         endpoint = f"{scheme}://{account}.table.{said.get('endpointsuffix', 'core.windows.net')}"
-    if not endpoint or not endpoint.startswith(("http://", "https://")):
+    if not endpoint or not endpoint.lower().startswith(("http://", "https://")):
         raise ValueError("the connection string names no account")
     if account and key:
         prove = _with_key(account, base64.b64decode(key, validate=True))

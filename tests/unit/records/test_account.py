@@ -82,6 +82,7 @@ def test_a_token_is_never_sent_in_the_clear() -> None:
         ),
         ("accountname=acc;ACCOUNTKEY=c2VjcmV0", "https://acc.table.core.windows.net"),
         (EMULATED, "http://127.0.0.1:10002/acc"),
+        ("UseDevelopmentStorage=true", "http://127.0.0.1:10002/devstoreaccount1"),
         ("TableEndpoint=https://t.example/;SharedAccessSignature=sv=1", "https://t.example"),
     ],
 )
