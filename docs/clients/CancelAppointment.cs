@@ -1,6 +1,9 @@
-// Cancels one Bookings appointment from .NET 8 or later: MSAL.NET for the sign-in (dotnet add package Microsoft.Identity.Client), HttpClient for the call.
+// Cancels one Bookings appointment from .NET 8 or later. HttpClient makes the call, and MSAL.NET
+// signs in (dotnet add package Microsoft.Identity.Client). It wants a project as `dotnet new` makes
+// it: with implicit usings, and nullable.
 //
-// Not compiled and not run where this repository is tested: there was no .NET. Only its syntax was checked. It does what bookings_client.py does, step by step.
+// It does what bookings_client.py does, step by step. An earlier version was compiled and run once.
+// The tests of this repository check its syntax only: they have no .NET.
 
 using System.Net;
 using System.Net.Http.Headers;
@@ -14,12 +17,16 @@ namespace Contoso.Bookings;
 public sealed record CancelRequest(
     string BusinessId,
     string AppointmentId,
-    [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] string? CancellationMessage = null);
+    [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    string? CancellationMessage = null);
 
 /// <summary>One thing that is wrong with the request.</summary>
 public sealed record Fault(string? Field, string? Message);
 
-/// <summary>What the service answers: an outcome (200), or a problem (anything else). Members that do not apply are absent.</summary>
+/// <summary>
+/// What the service answers: an outcome (200), or a problem (anything else). Members that do not
+/// apply are absent.
+/// </summary>
 public sealed record Answer(
     string? Outcome,
     bool Confirmed,
@@ -33,10 +40,16 @@ public sealed record Answer(
     string? RequestId,
     IReadOnlyList<Fault>? Errors);
 
-/// <summary>The appointment may not be cancelled. Decide on <see cref="Code"/> and <see cref="Retryable"/>, never on the text.</summary>
-public sealed class CancelFailedException(Answer answer, HttpStatusCode? status) : Exception(Explain(answer, status))
+/// <summary>
+/// The appointment may not be cancelled. Decide on <see cref="Code"/> and <see cref="Retryable"/>,
+/// never on the text.
+/// </summary>
+public sealed class CancelFailedException(Answer answer, HttpStatusCode? status)
+    : Exception(Explain(answer, status))
 {
-    public string Code { get; } = answer.Code ?? (status == HttpStatusCode.OK ? "unknown_outcome" : "no_answer");
+    public string Code { get; } =
+        answer.Code ?? (status == HttpStatusCode.OK ? "unknown_outcome" : "no_answer");
+
     public bool Retryable { get; } = CancelClient.PauseSeconds(answer, status) is not null;
     public string? RequestId { get; } = answer.RequestId;
 
@@ -53,19 +66,35 @@ public sealed class CancelFailedException(Answer answer, HttpStatusCode? status)
     }
 }
 
-/// <param name="http">Its BaseAddress is the service's address with /api/, and its Timeout 30 seconds.</param>
-/// <param name="acquireToken">Takes a claims challenge (JSON) or null, and returns an access token for the service.</param>
+/// <param name="http">
+/// Its BaseAddress is the service's address with /api/, and its Timeout 30 seconds.
+/// </param>
+/// <param name="acquireToken">
+/// Takes a claims challenge (JSON) or null, and returns an access token for the service.
+/// </param>
 /// <param name="say">Tells the person who waits.</param>
 public sealed class CancelClient(
-    HttpClient http, Func<string?, CancellationToken, Task<string>> acquireToken, Action<string>? say = null)
+    HttpClient http,
+    Func<string?, CancellationToken, Task<string>> acquireToken,
+    Action<string>? say = null)
 {
     private const int Attempts = 4;
-    private const int PatienceSeconds = 120; // waits altogether; the service may ask for an hour, and somebody sits here
-    private static readonly JsonSerializerOptions Json = new(JsonSerializerDefaults.Web);
-    private static readonly Answer Nothing = new(null, false, false, null, null, null, false, null, null, null, null);
 
-    /// <summary>Cancels. All attempts have one Idempotency-Key, so they are one request: a repeat never cancels twice.</summary>
-    public async Task<Answer> CancelAsync(CancelRequest request, string? key = null, CancellationToken cancellation = default)
+    // Waits altogether: the service may ask for an hour, and somebody sits here.
+    private const int PatienceSeconds = 120;
+
+    private static readonly JsonSerializerOptions Json = new(JsonSerializerDefaults.Web);
+
+    // No answer, or one that is not the service's.
+    private static readonly Answer Nothing =
+        new(null, false, false, null, null, null, false, null, null, null, null);
+
+    /// <summary>
+    /// Cancels. All attempts have one Idempotency-Key, so they are one request: a repeat never
+    /// cancels twice.
+    /// </summary>
+    public async Task<Answer> CancelAsync(
+        CancelRequest request, string? key = null, CancellationToken cancellation = default)
     {
         key ??= Guid.NewGuid().ToString();
         var token = await acquireToken(null, cancellation);
@@ -77,16 +106,20 @@ public sealed class CancelClient(
             if (answer is { Code: "interaction_required", Claims: { } claims } && !challenged)
             {
                 challenged = true;
-                token = await acquireToken(Encoding.UTF8.GetString(Convert.FromBase64String(claims)), cancellation);
+                var challenge = Encoding.UTF8.GetString(Convert.FromBase64String(claims));
+                token = await acquireToken(challenge, cancellation);
                 (status, answer) = await PostAsync(request, token, key, cancellation);
             }
             if (status == HttpStatusCode.OK && answer.Outcome is "cancelled" or "not_found")
             {
                 return answer;
             }
-            if (PauseSeconds(answer, status) is not { } pause || pause > patience || attempt == Attempts)
+            if (PauseSeconds(answer, status) is not { } pause
+                || pause > patience
+                || attempt == Attempts)
             {
-                throw new CancelFailedException(answer, status); // also for an outcome that this client does not know
+                // Also for an outcome that this client does not know.
+                throw new CancelFailedException(answer, status);
             }
             patience -= pause;
             say?.Invoke($"{answer.Code ?? "no answer"}: trying again in {pause} seconds ...");
@@ -94,30 +127,43 @@ public sealed class CancelClient(
         }
     }
 
-    /// <summary>How long to wait before the same request is sent again; null: that cannot help.</summary>
+    /// <summary>
+    /// How long to wait before the same request is sent again; null: that cannot help.
+    /// </summary>
     internal static int? PauseSeconds(Answer answer, HttpStatusCode? status)
     {
-        if (answer.Code is null) // nothing of the service came (no answer, the page of a gateway): a repeat finds out
+        if (answer.Code is not null)
         {
-            return status is null or HttpStatusCode.RequestTimeout or HttpStatusCode.TooManyRequests or >= HttpStatusCode.InternalServerError ? 5 : null;
+            return answer.Retryable ? answer.RetryAfterSeconds ?? 5 : null;
         }
-        return answer.Retryable ? answer.RetryAfterSeconds ?? 5 : null;
+        // Nothing of the service came (no answer, the page of a gateway): a repeat finds out.
+        return status is null
+            or HttpStatusCode.RequestTimeout
+            or HttpStatusCode.TooManyRequests
+            or >= HttpStatusCode.InternalServerError
+            ? 5
+            : null;
     }
 
-    private async Task<(HttpStatusCode?, Answer)> PostAsync(CancelRequest request, string token, string key, CancellationToken cancellation)
+    private async Task<(HttpStatusCode?, Answer)> PostAsync(
+        CancelRequest request, string token, string key, CancellationToken cancellation)
     {
         using var message = new HttpRequestMessage(HttpMethod.Post, "v1/cancel-appointment");
         message.Headers.Authorization = new AuthenticationHeaderValue("Bearer", token);
         message.Headers.Add("Idempotency-Key", key);
-        // As a string, so that a Content-Length is sent: the Functions host hands a chunked body to no worker.
-        message.Content = new StringContent(JsonSerializer.Serialize(request, Json), Encoding.UTF8, "application/json");
+        // As a string, so that a Content-Length is sent: the Functions host hands a chunked body to
+        // no worker.
+        var body = JsonSerializer.Serialize(request, Json);
+        message.Content = new StringContent(body, Encoding.UTF8, "application/json");
         try
         {
             using var response = await http.SendAsync(message, cancellation);
             try
             {
-                var answer = JsonSerializer.Deserialize<Answer>(await response.Content.ReadAsStringAsync(cancellation), Json);
-                return (response.StatusCode, answer?.RequestId is null ? Nothing : answer); // the service names its requestId always
+                var text = await response.Content.ReadAsStringAsync(cancellation);
+                var answer = JsonSerializer.Deserialize<Answer>(text, Json);
+                // The service always names its requestId: without one it is not its answer.
+                return (response.StatusCode, answer?.RequestId is null ? Nothing : answer);
             }
             catch (JsonException)
             {
@@ -135,7 +181,9 @@ public sealed class CancelClient(
     }
 }
 
-/// <summary>Tokens of one person at this machine, from the cache where it can. Who begins is who goes on.</summary>
+/// <summary>
+/// Tokens of one person at this machine, from the cache where it can. Who begins is who goes on.
+/// </summary>
 public sealed class PersonSignIn(string tenantId, string clientId, string scope)
 {
     private readonly IPublicClientApplication _app = PublicClientApplicationBuilder
@@ -152,16 +200,22 @@ public sealed class PersonSignIn(string tenantId, string clientId, string scope)
         AuthenticationResult result;
         try
         {
-            result = await _app.AcquireTokenSilent([scope], _person).WithClaims(claims).ExecuteAsync(cancellation);
+            var silent = _app.AcquireTokenSilent([scope], _person).WithClaims(claims);
+            result = await silent.ExecuteAsync(cancellation);
         }
         catch (MsalUiRequiredException)
         {
             var ask = _app.AcquireTokenInteractive([scope]).WithClaims(claims);
-            result = await (_person is null ? ask : ask.WithAccount(_person)).ExecuteAsync(cancellation);
+            if (_person is not null)
+            {
+                ask = ask.WithAccount(_person);
+            }
+            result = await ask.ExecuteAsync(cancellation);
         }
         _person ??= result.Account;
         return result.Account.HomeAccountId.Equals(_person.HomeAccountId)
             ? result.AccessToken
-            : throw new InvalidOperationException($"{_person.Username} began, and somebody else signed in: nothing more was sent.");
+            : throw new InvalidOperationException(
+                $"{_person.Username} began, and somebody else signed in: nothing more was sent.");
     }
 }

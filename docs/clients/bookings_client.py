@@ -1,4 +1,6 @@
-"""Cancels one Bookings appointment: requests for the call, msal for the sign-in.
+"""Cancels one Bookings appointment from Python 3.10 or later.
+
+requests makes the call, and msal signs in.
 
     pip install msal requests
     API=https://contoso-bookings.azurewebsites.net/api TENANT_ID=... CLIENT_ID=... \
@@ -26,9 +28,9 @@ TIMEOUT_S = 30
 PATIENCE_S = 120  # all waits together; the service may ask for an hour, and a person is waiting
 ENDS = {"cancelled": 0, "not_found": 3}
 
-type Answer = dict[str, Any]
+Answer = dict[str, Any]
 # Takes a claims challenge (JSON) or None, and returns an access token.
-type Acquire = Callable[[str | None], str]
+Acquire = Callable[[str | None], str]
 
 
 class CancelFailedError(Exception):

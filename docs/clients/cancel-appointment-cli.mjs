@@ -5,8 +5,9 @@
 //   SCOPE=api://<API client id>/Appointments.Cancel \
 //     node cancel-appointment-cli.mjs BUSINESS_ID APPOINTMENT_ID ["A message to the customer"]
 //
-// TOKEN takes the place of the sign-in, AUTHORITY that of https://login.microsoftonline.com/TENANT_ID.
-// NODE_EXTRA_CA_CERTS names a PEM file to trust. IDEMPOTENCY_KEY repeats an earlier request.
+// TOKEN takes the place of the sign-in. AUTHORITY takes the place of
+// https://login.microsoftonline.com/TENANT_ID. NODE_EXTRA_CA_CERTS names a PEM file to trust.
+// IDEMPOTENCY_KEY repeats an earlier request.
 // Ends with 0: cancelled, 3: not found, 1: anything else, 2: called wrongly.
 import { env } from "node:process";
 import { cancelAppointment } from "./cancelAppointment.mjs";
@@ -24,7 +25,9 @@ await run(import.meta.url, needed, async (request) => {
   try {
     return await cancelAppointment({ api: env.API, request, acquireToken, key });
   } catch (error) {
-    if (error.retryable) console.error(`A repeat with IDEMPOTENCY_KEY=${key} is safe, and finds out how it ended.`);
+    if (error.retryable) {
+      console.error(`A repeat with IDEMPOTENCY_KEY=${key} is safe, and finds out how it ended.`);
+    }
     throw error;
   }
 });

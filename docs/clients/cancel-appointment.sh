@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Cancels one Bookings appointment with curl. The request's JSON comes on standard input:
 #
-#   API=https://contoso-bookings.azurewebsites.net/api SCOPE=api://<API client id>/Appointments.Cancel \
-#     ./cancel-appointment.sh <<< '{"businessId": "...", "appointmentId": "...", "cancellationMessage": "..."}'
+#   API=https://contoso-bookings.azurewebsites.net/api \
+#   SCOPE=api://<API client id>/Appointments.Cancel \
+#     ./cancel-appointment.sh <<< '{"businessId": "...", "appointmentId": "..."}'
 #
+# The request may hold a "cancellationMessage", too.
 # TOKEN: an access token for the API; without it the Azure CLI is asked (az login first).
 # IDEMPOTENCY_KEY repeats an earlier request. CURL_CA_BUNDLE: a PEM file to trust, if the API has a
 # certificate of your own authority. Needs bash, curl, jq.
@@ -14,9 +16,12 @@ usage() { echo "Missing: $1" >&2; sed -n '2,/^set /{/^set /!s/^# \{0,1\}//p}' "$
 [ -n "${API:-}" ] || usage API
 [ -n "${TOKEN:-}${SCOPE:-}" ] || usage "SCOPE or TOKEN"
 [ ! -t 0 ] || usage "the request, on standard input"
+[ -n "${TOKEN:-}" ] || command -v az > /dev/null || usage "TOKEN, or the Azure CLI (az)"
 TOKEN=${TOKEN:-$(az account get-access-token --scope "${SCOPE:-}" --query accessToken --output tsv)}
-KEY=${IDEMPOTENCY_KEY:-$(cat /proc/sys/kernel/random/uuid 2>/dev/null || uuidgen)} # one key for all attempts: they are one request
-patience=120 # seconds of waiting altogether; the service may ask for an hour, and somebody sits here
+# One key for all attempts: they are one request.
+KEY=${IDEMPOTENCY_KEY:-$(cat /proc/sys/kernel/random/uuid 2>/dev/null || uuidgen)}
+# Seconds of waiting altogether: the service may ask for an hour, and somebody sits here.
+patience=120
 body=$(cat)
 answer=$(mktemp)
 trap 'rm -f "$answer"' EXIT
@@ -31,7 +36,8 @@ for attempt in 1 2 3 4; do
     --config <(printf 'header = "Authorization: Bearer %s"\n' "$TOKEN") \
     --header 'Content-Type: application/json' --header "Idempotency-Key: $KEY" \
     --data-binary @- "$API/v1/cancel-appointment" <<< "$body") || { status=000; : > "$answer"; }
-  [ -n "$(member requestId)" ] || : > "$answer" # the service names its requestId always: this is not its answer
+  # The service always names its requestId: without one it is not its answer.
+  [ -n "$(member requestId)" ] || : > "$answer"
   code=$(member code)
 
   if [ "$status" = 200 ]; then
@@ -42,7 +48,8 @@ for attempt in 1 2 3 4; do
     esac
   fi
   if [ "$code" = interaction_required ]; then
-    fail "Sign in again as the same person, then repeat: az login --scope '${SCOPE:-}' --claims-challenge '$(member claims)'"
+    fail "Sign in again as the same person, then repeat:\
+ az login --scope '${SCOPE:-}' --claims-challenge '$(member claims)'"
   fi
   # Where nothing of the service came (no answer, the page of a gateway), a repeat finds out.
   case $code/$status in
@@ -54,7 +61,9 @@ for attempt in 1 2 3 4; do
       pause=${pause:-5} ;;
   esac
   if [ "$attempt" = 4 ] || [ "$pause" -gt "$patience" ]; then
-    fail "Gave up: $status $code $(member detail) The same request may be sent again in $pause seconds, with IDEMPOTENCY_KEY=$KEY: that is safe, and finds out how it ended."
+    fail "Gave up: $status $code $(member detail)\
+ The same request may be sent again in $pause seconds, with IDEMPOTENCY_KEY=$KEY:\
+ that is safe, and finds out how it ended."
   fi
   patience=$((patience - pause))
   echo "${code:-no answer}: trying again in $pause seconds ..." >&2

@@ -35,15 +35,19 @@ export class SignInFailed extends Error {
  * (JSON) or undefined. `say` tells the person who waits.
  */
 export async function cancelAppointment({
-  api, request, acquireToken, key = crypto.randomUUID(), wait = seconds, say = console.error,
+  api,
+  request,
+  acquireToken,
+  key = crypto.randomUUID(),
+  wait = seconds,
+  say = console.error,
 }) {
   let token = await acquireToken();
   let challenged = false;
   async function send() {
     const headers = { Authorization: `Bearer ${token}`, "Idempotency-Key": key };
-    const [status, answer] = await post(
-      `${api}/v1/cancel-appointment`, headers, JSON.stringify(request),
-    );
+    const body = JSON.stringify(request);
+    const [status, answer] = await post(`${api}/v1/cancel-appointment`, headers, body);
     if (answer.code !== "interaction_required" || !answer.claims || challenged) {
       return [status, answer];
     }
@@ -74,8 +78,8 @@ export async function settle(send, { wait = seconds, say = console.error } = {})
 }
 
 /**
- * Sends once. A status of 0 stands for no answer, an empty answer for one that is not the service's:
- * it names its requestId always.
+ * Sends once. A status of 0 stands for no answer. An empty answer stands for one that is not the
+ * service's: the service always names its requestId.
  */
 export async function post(url, headers, body) {
   let response;

@@ -8,7 +8,9 @@ export async function run(file, needed, cancel) {
   const [businessId, appointmentId, cancellationMessage] = argv.slice(2);
   const missing = needed.filter((name) => !env[name]);
   if (missing.length || !appointmentId || argv.length > 5) {
-    const usage = readFileSync(new URL(file), "utf8").split("import ")[0].replaceAll(/^\/\/ ?/gm, "");
+    const usage = readFileSync(new URL(file), "utf8")
+      .split("import ")[0]
+      .replaceAll(/^\/\/ ?/gm, "");
     console.error(`Missing: ${missing.join(", ") || "BUSINESS_ID and APPOINTMENT_ID"}\n\n${usage}`);
     process.exitCode = 2;
     return;

@@ -5,12 +5,14 @@ import { cancelAppointment } from "./cancelAppointment.mjs";
 import { acquireTokenOf, signIn, startSignIn } from "./signInBrowser.mjs";
 
 const REASONS = {
-  more: "The service asks for more proof that it is you. Sign in once more, and the cancel goes on.",
+  more: "The service asks for more proof that it is you. Sign in again, and the cancel goes on.",
   blocked: "The browser opened no window. Sign in with a click.",
   closed: "The sign-in window seems to be closed. If it is open, go on there.",
 };
 const at = (id) => document.getElementById(id);
-const say = (text) => { at("status").textContent = text; };
+const say = (text) => {
+  at("status").textContent = text;
+};
 const settings = await (await fetch("settings.json")).json();
 const scopes = [settings.scope];
 const redirectUri = new URL("redirect.html", location.href).href;
@@ -25,7 +27,9 @@ function ask(reason, signal) {
     at("yes").onclick = () => resolve(true);
     at("no").onclick = () => resolve(false);
     signal.addEventListener("abort", () => resolve(false));
-  }).finally(() => { at("question").hidden = true; });
+  }).finally(() => {
+    at("question").hidden = true;
+  });
 }
 
 /** Does what was clicked; only one thing at a time. */
@@ -48,12 +52,13 @@ function show() {
   at("cancel").disabled = !person;
 }
 
-at("sign-in").onclick = () => attempt(async () => {
-  wanted = null; // what one person began, nobody else goes on with
-  say("Sign in, in the window that opens.");
-  await signIn(msal, scopes, ask);
-  say("");
-});
+at("sign-in").onclick = () =>
+  attempt(async () => {
+    wanted = null; // what one person began, nobody else goes on with
+    say("Sign in, in the window that opens.");
+    await signIn(msal, scopes, ask);
+    say("");
+  });
 
 at("form").onsubmit = (event) => {
   event.preventDefault();

@@ -7,7 +7,7 @@ const LOOK_MS = 1000;
 const BLOCKED = ["popup_window_error", "empty_window_error"];
 const STOPPED = "You stopped signing in: nothing more was sent.";
 
-/** Starts MSAL, when the page is loaded: a click has to open the pop-up at once, or it is blocked. */
+/** Starts MSAL when the page is loaded: a pop-up is blocked unless a click opens it at once. */
 export async function startSignIn({ authority, clientId, redirectUri }) {
   const msal = new PublicClientApplication({
     auth: {
@@ -36,10 +36,10 @@ export async function signIn(msal, scopes, ask) {
  * can, else in a pop-up. Who begins is who goes on: SignInFailed for anybody else.
  *
  * A challenge comes seconds after the click, and a browser blocks the pop-up that it would open. So
- * `ask(reason, signal)` asks for a fresh click: it returns a promise of true, settled by a click, or
- * of false: the person does not want to. `reason` is "more" (the service asks for more proof),
- * "blocked" (the browser opened no window) or "closed" (the window seems to be closed, without an
- * answer). When `signal` is aborted, the question is over.
+ * `ask(reason, signal)` asks for a fresh click. It returns a promise: of true, settled by a click,
+ * or of false, when the person does not want to. `reason` is "more" (the service asks for more
+ * proof), "blocked" (the browser opened no window) or "closed" (the window seems to be closed,
+ * without an answer). When `signal` is aborted, the question is over.
  */
 export function acquireTokenOf(msal, scopes, ask) {
   const account = msal.getActiveAccount();
@@ -53,7 +53,9 @@ export function acquireTokenOf(msal, scopes, ask) {
     if (!(await ask("more", new AbortController().signal))) throw new SignInFailed(STOPPED);
     const result = await inPopup(msal, wanted, ask);
     if (result.account.homeAccountId !== account.homeAccountId) {
-      throw new SignInFailed(`${account.username} began, and somebody else signed in: nothing more was sent.`);
+      throw new SignInFailed(
+        `${account.username} began, and somebody else signed in: nothing more was sent.`,
+      );
     }
     return result.accessToken;
   };
@@ -71,7 +73,9 @@ async function inPopup(msal, wanted, ask) {
     try {
       first = await Promise.race([answer, again]);
     } catch (error) {
-      if (!BLOCKED.includes(error.errorCode)) throw new SignInFailed(`Nobody signed in: ${error.message}`);
+      if (!BLOCKED.includes(error.errorCode)) {
+        throw new SignInFailed(`Nobody signed in: ${error.message}`);
+      }
       first = await ask("blocked", over.signal);
     } finally {
       over.abort();
@@ -85,10 +89,13 @@ async function inPopup(msal, wanted, ask) {
 /** Returns a promise that is kept when the pop-up that opens next is closed, or looks like it. */
 function closed(msal, signal) {
   return new Promise((resolve) => {
-    const listener = msal.addEventCallback(({ payload }) => {
-      const look = setInterval(() => payload.popupWindow.closed && resolve(), LOOK_MS);
-      signal.addEventListener("abort", () => clearInterval(look));
-    }, [EventType.POPUP_OPENED]);
+    const listener = msal.addEventCallback(
+      ({ payload }) => {
+        const look = setInterval(() => payload.popupWindow.closed && resolve(), LOOK_MS);
+        signal.addEventListener("abort", () => clearInterval(look));
+      },
+      [EventType.POPUP_OPENED],
+    );
     signal.addEventListener("abort", () => msal.removeEventCallback(listener));
   });
 }

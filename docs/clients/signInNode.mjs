@@ -20,7 +20,9 @@ export async function signIn({ authority, clientId, scopes, say = console.error 
   return async function acquireToken(claims) {
     const wanted = { scopes, ...(claims ? { claims } : {}) };
     try {
-      if (person) return (await msal.acquireTokenSilent({ ...wanted, account: person })).accessToken;
+      if (person) {
+        return (await msal.acquireTokenSilent({ ...wanted, account: person })).accessToken;
+      }
     } catch (error) {
       if (error.name !== "InteractionRequiredAuthError") throw error;
     }
@@ -32,7 +34,9 @@ export async function signIn({ authority, clientId, scopes, say = console.error 
       });
     person ??= result.account;
     if (result.account.homeAccountId !== person.homeAccountId) {
-      throw new SignInFailed(`${person.username} began, and somebody else signed in: nothing more was sent.`);
+      throw new SignInFailed(
+        `${person.username} began, and somebody else signed in: nothing more was sent.`,
+      );
     }
     return result.accessToken;
   };

@@ -17,7 +17,9 @@ export function sendWebhook({ api, request, secret, id, ...options }) {
   const key = Buffer.from(secret.replace(/^whsec_/, ""), "base64");
   return settle(() => {
     const timestamp = String(Math.floor(Date.now() / 1000));
-    const signature = createHmac("sha256", key).update(`${id}.${timestamp}.${body}`).digest("base64");
+    const signature = createHmac("sha256", key)
+      .update(`${id}.${timestamp}.${body}`)
+      .digest("base64");
     const headers = {
       "webhook-id": id,
       "webhook-timestamp": timestamp,

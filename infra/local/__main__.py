@@ -19,7 +19,7 @@ from infra.local.serving import (
     serve_upstreams,
     welcome,
 )
-from infra.local.settings import read_assignments, read_local_settings
+from infra.local.settings import read_assignments, read_local_settings, read_origins
 from infra.local.stack import LocalStack
 from infra.local.tour import Style, Tour
 
@@ -95,8 +95,15 @@ def _run(options: argparse.Namespace) -> bool:
     chosen = read_assignments(options.set)
     if options.telemetry:
         chosen["TELEMETRY"] = options.telemetry
-    local = read_local_settings(REPOSITORY / "local.settings.json")
-    return serve_all(options.port, local, chosen, _style(), quiet=options.quiet)
+    file = REPOSITORY / "local.settings.json"
+    return serve_all(
+        options.port,
+        read_local_settings(file),
+        chosen,
+        _style(),
+        origins=read_origins(file),
+        quiet=options.quiet,
+    )
 
 
 def _demo() -> bool:

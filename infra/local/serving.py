@@ -8,7 +8,7 @@ import base64
 import sys
 import textwrap
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -71,18 +71,25 @@ def serve_upstreams() -> None:
 
 
 def serve_all(
-    port: int, local: Mapping[str, str], chosen: Mapping[str, str], style: Style, *, quiet: bool
+    port: int,
+    local: Mapping[str, str],
+    chosen: Mapping[str, str],
+    style: Style,
+    *,
+    origins: Iterable[str],
+    quiet: bool,
 ) -> bool:
     """Serve everything until somebody stops it; False if the tour was not as promised.
 
-    ``local`` are the developer's settings, ``chosen`` those of the command line. Errors: OSError,
-    RuntimeError.
+    ``local`` are the developer's settings, ``chosen`` those of the command line. ``origins`` are
+    whose pages may call, beside the console. Errors: OSError, RuntimeError.
     """
     with ExitStack() as running:
         stack, console = start_stack(running)
         environment = environment_of(stack.environment_with_webhooks, local, chosen)
         lines = _Lines(everything=environment.get("TELEMETRY") == "console", quiet=quiet)
-        host = HostProcess(REPOSITORY, environment, port=port, cors=[console.url], echo=lines)
+        cors = [console.url, *origins]
+        host = HostProcess(REPOSITORY, environment, port=port, cors=cors, echo=lines)
         running.enter_context(host)
         console.facade_url = host.url
 
@@ -134,7 +141,7 @@ def _invite(url: str, stack: LocalStack, console: Console, style: Style) -> None
     -d '{{"businessId": "{seed.LUNCH_DELIVERY}", "appointmentId": "AAMkADKnAAA="}}'
 
   {curl} {stack.graph_url}/_local/outbox""")
-    print("\nBook another, and let Graph's connection break after the cancel took effect:")
+    print("\nBook another, and let Graph's connection break once, after the next cancel worked:")
     booked = f'{{"business_id": "{seed.LUNCH_DELIVERY}", "appointment_id": "AAMkADanother="}}'
     print(f"""
   {curl} {stack.graph_url}/_local/appointments {json_type} \\
@@ -142,6 +149,7 @@ def _invite(url: str, stack: LocalStack, console: Console, style: Style) -> None
   {curl} {stack.graph_url}/_local/faults {json_type} \\
     -d '{{"step": "cancel", "when": "after", "drop": true}}'""")
     print(f"\n{style.strong('or as a system that signs webhooks')}")
+    print(f"\n  The secret is {seed.WEBHOOK_SECRET}. This cancels what you booked just now:")
     print(textwrap.indent(signed_command(url, seed.LUNCH_DELIVERY, "AAMkADanother=", key), "  "))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from infra.local.host.routing import HostError
-from infra.local.host.settings import read_json
+from infra.local.host.settings import read_cors, read_json
 
 # These would make the service another application, or send it to another place.
 _THE_STACKS = frozenset({
@@ -43,6 +43,18 @@ def read_local_settings(path: Path) -> dict[str, str]:
         for name, value in values.items()
         if name not in _THE_STACKS
     }
+
+
+def read_origins(path: Path) -> list[str]:
+    """Return the origins of ``Host.CORS`` in a local.settings.json: pages of the developer's own.
+
+    Errors: RuntimeError, with a sentence for the developer.
+    """
+    try:
+        host = read_json(path).get("Host", {})
+        return sorted(read_cors(host, path).origins) if isinstance(host, dict) else []
+    except HostError as error:
+        raise RuntimeError(str(error)) from error
 
 
 def read_assignments(assignments: Iterable[str]) -> dict[str, str]:

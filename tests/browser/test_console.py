@@ -161,6 +161,14 @@ def expect_answer(page: Page, verdict: str, customer: str | None = None) -> None
         expect(page.locator("#answer-title")).to_contain_text(f"Haircut, {customer}")
 
 
+def send_webhook(page: Page, customer: str) -> None:
+    choice = page.locator("#webhook-appointment")
+    option = choice.locator("option").filter(has_text=customer)
+    option.wait_for(state="attached")
+    choice.select_option(option.inner_text())
+    page.get_by_role("button", name="Sign and send").click()
+
+
 def fault_button(page: Page, title: str) -> Locator:
     return page.get_by_role("list", name="Failures").get_by_role("button", name=title)
 
@@ -418,7 +426,7 @@ def test_a_cancel_that_is_under_way_cannot_be_closed(site: Site, open_page: Open
     expect(dialog).to_contain_text("Simulating: Graph throttles for a second")
     page.get_by_role("button", name="Cancel appointment").click()
     expect(page.get_by_role("button", name="Sending …")).to_be_visible()
-    expect(dialog).to_contain_text("closing this would not take the cancel back")
+    expect(dialog).to_contain_text("Closing this would not take the cancel back")
     for _ in range(3):
         page.keyboard.press("Escape")
     page.get_by_role("button", name="Keep it").click(force=True)
@@ -476,12 +484,7 @@ def test_a_webhook_is_signed_and_sent_from_the_page(site: Site, open_page: Open)
     customer = site.book()
     page = open_page(site.console.url)
     sign_in(page)
-    choice = page.locator("#webhook-appointment")
-    option = choice.locator("option").filter(has_text=customer)
-    option.wait_for(state="attached")
-    title = option.inner_text()
-    choice.select_option(title)
-    page.get_by_role("button", name="Sign and send").click()
+    send_webhook(page, customer)
     expect(page.locator("#answer-verdict")).to_have_text("Cancelled")
     page.get_by_role("tab", name="Request").click()
     expect(page.get_by_label("The request", exact=True)).to_contain_text("webhook-signature: v1,")
@@ -609,37 +612,71 @@ async def _empty_page(_: web.Request) -> web.Response:
 # How it looks
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 390), ("dark", 1280), ("dark", 320)])
+@pytest.mark.parametrize(
+    ("scheme", "width"),
+    [("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390), ("dark", 320)],
+)
 def test_everything_fits_and_can_be_read(
     site: Site, open_page: Open, scheme: str, width: int
 ) -> None:
-    customer = site.book()
+    customer, second, third = site.book(), site.book(), site.book()
     page = open_page(site.console.url, scheme=scheme, width=width)
+    dialog = page.get_by_role("dialog")
 
-    def check() -> None:
-        assert not scrolls_sideways(page)
-        assert faint_texts(page) == []
-        if page.url.startswith(site.console.url):
-            assert axe_findings(page) == []
+    def look(name: str) -> None:
+        if SCREENSHOTS:
+            whole = not dialog.is_visible()
+            page.screenshot(path=f"{SCREENSHOTS}/{width}-{scheme}-{name}.png", full_page=whole)
+        assert not scrolls_sideways(page), name
+        assert faint_texts(page) == [], name
+        assert axe_findings(page) == [], name
 
     page.get_by_role("button", name="Sign in").wait_for()
-    check()
+    look("1-welcome")
     page.get_by_role("button", name="Sign in").click()
     page.get_by_role("button", name="Adele Vance").wait_for()
-    check()
+    look("2-sign-in")
     page.get_by_role("button", name="Adele Vance").click()
-    simulate(page, "Graph throttles for a minute")
+    row_of(page, customer).wait_for()
+    look("3-before")
+    simulate(page, "Graph throttles for a second")
+    look("4-simulating")
     row_of(page, customer).get_by_role("button").click()
-    check()
+    page.get_by_label("Message to the customer and the staff").fill(MESSAGE)
+    look("5-dialog")
+    page.get_by_role("button", name="Cancel appointment").click()
+    page.get_by_role("button", name="Sending …").wait_for()
+    look("6-sending")
+    expect_answer(page, "Cancelled")
+    expect(dialog).to_be_hidden()
+    look("7-after")
+    page.get_by_role("tab", name="Request").click()
+    look("8-request")
+    page.get_by_role("tab", name="Mails").click()
+    look("9-mails")
+    simulate(page, "A policy asks for a second factor")
+    row_of(page, second).get_by_role("button").click()
     page.get_by_role("button", name="Cancel appointment").click()
     expect_answer(page, "Failed")
-    check()
+    expect(dialog).to_be_hidden()
+    look("10-step-up")
+    page.get_by_role("button", name="Sign in again, then send it").click()
+    page.get_by_role("button", name=seed.MEGAN.name).wait_for()
+    look("11-more-proof")
+    page.get_by_role("button", name=seed.MEGAN.name).click()
+    expect(page.get_by_role("alert")).to_contain_text("Nothing was sent in your name.")
+    look("12-somebody-else")
+    send_webhook(page, third)
+    expect(page.locator("#answer-name")).to_contain_text(third)
+    look("13-webhook")
 
 
 # The documentation
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
+@pytest.mark.parametrize(
+    ("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390)]
+)
 def test_the_documentation_shows_every_operation_and_sends_none(
     site: Site, open_page: Open, scheme: str, width: int
 ) -> None:
@@ -663,7 +700,33 @@ def test_the_documentation_shows_every_operation_and_sends_none(
         for block in page.locator(".opblock").all()
     ]
     assert sorted(shown) == sorted(operations)
+    check_the_documentation(page)
     page.locator(".opblock-summary-control").first.click()
     expect(page.locator(".responses-wrapper")).to_have_count(1)
     expect(page.get_by_role("button", name="Try it out")).to_have_count(0)
+    check_the_documentation(page)
+
+
+def check_the_documentation(page: Page) -> None:
     assert not scrolls_sideways(page)
+    assert faint_texts(page) == []
+    assert axe_findings(page) == []
+
+
+def test_the_documentation_says_how_to_call(site: Site, open_page: Open) -> None:
+    page = open_page(f"{site.console.url}/docs/")
+    for heading in ("Authentication", "Signing"):
+        expect(page.get_by_role("heading", name=heading, exact=True)).to_be_visible()
+    expect(page.get_by_label("Server").locator("option")).to_contain_text(site.facade_url)
+    expect(page.locator("#docs")).not_to_contain_text("example.com")
+
+    page.locator("[id$=-CancelAppointment] .opblock-summary-control").click()
+    example = page.locator("[id$=-CancelAppointment] .opblock-section-request-body pre")
+    request = json.loads(example.inner_text())
+    assert request["businessId"] == seed.LUNCH_DELIVERY
+    assert request["appointmentId"] == seed.EXAMPLE_APPOINTMENT
+
+    page.locator("[id$=-CancelAppointmentByWebhook] .opblock-summary-control").click()
+    signature = page.locator("[data-param-name=webhook-signature]")
+    expect(signature.locator(".required")).to_have_text("webhook-signature *")
+    expect(signature).to_contain_text("v1,")

@@ -15,7 +15,7 @@ from infra.local import seed
 from infra.local.host.process import HostProcess
 from infra.local.server import LocalServer
 from infra.local.stack import LocalStack
-from tests.browser.chromium import Watch, chromium
+from tests.browser.chromium import Watch, axe_findings, chromium, scrolls_sideways
 from tests.client import Facade
 from tests.integration import node_packages
 
@@ -143,6 +143,17 @@ def test_what_one_person_began_nobody_else_goes_on_with(page: Page, site: Site) 
     expect(page.locator("#status")).to_contain_text("somebody else signed in")
     expect(page.locator("#person")).to_have_text(f"Signed in as {seed.ADELE.name}.")
     assert not site.stack.graph.bookings.outbox
+
+
+def test_a_failure_is_told_in_full_on_a_phone(page: Page, site: Site) -> None:
+    page.set_viewport_size({"width": 390, "height": 800})
+    begin(page, site)
+    page.get_by_label("Appointment").fill('"quoted"')
+    page.click("#cancel")
+    expect(page.locator("#status")).to_contain_text("invalid_request")
+    expect(page.locator("#status")).to_contain_text("requestId")
+    assert not scrolls_sideways(page)
+    assert axe_findings(page) == []
 
 
 def test_a_pop_up_that_was_closed_is_an_answer(page: Page, site: Site) -> None:

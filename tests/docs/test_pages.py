@@ -7,6 +7,7 @@ import ast
 import json
 import re
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from cancel_appointment.protocol.outcome import Outcome
 from shared.serving.problems import BUG, TABLE
 from shared.settings import Settings, TelemetrySettings
+from shared.telemetry.journal import Journal
 from tests.docs.pages import REPOSITORY, Block, Page, all_pages
 
 PAGES = all_pages()
@@ -155,6 +157,58 @@ def test_every_path_of_the_service_stands_in_a_page() -> None:
 
 def test_every_outcome_stands_in_the_api() -> None:
     assert set(page("docs/api.md").first_cells("The answers")) >= {one.value for one in Outcome}
+
+
+FIXED = {"requestId": "", "instance": "", "upstream": {}, "appointmentId": ""}
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "example"),
+    [
+        ("README.md", 0, "cancelled"),
+        ("README.md", 1, "not_found"),
+        ("docs/api.md", 0, "throttled"),
+    ],
+)
+def test_an_answer_that_is_shown_is_one_that_was_recorded(
+    name: str, number: int, example: str
+) -> None:
+    shown = [block.text for block in page(name).blocks if block.language == "json"][number]
+    recorded = json.loads((REPOSITORY / "docs" / "examples" / f"{example}.json").read_text("utf-8"))
+    answer = recorded["response"]["body"]
+    told = json.loads(shown)
+    assert list(told) == list(answer)
+    assert {**told, **FIXED} == {**answer, **FIXED}
+
+
+def names_in_the_line(caplog: pytest.LogCaptureFixture) -> set[str]:
+    """The names that a line of a request may have: the journal's own, and what is noted."""
+    caplog.set_level("INFO", "facade.request")
+    journal = Journal("r", time.monotonic, correlation_id="c", action="cancel")
+    call = {"graph_request_id": "g", "code": "Code", "call_id": "i"}
+    journal.graph_call("cancel", "answered", status=204, seconds=0.1, **call)
+    journal.write(200, "cancelled")
+    own = re.findall(r"(\w+)=", caplog.messages[-1].removeprefix("event=request"))
+    noted = {
+        keyword.arg
+        for folder in ("shared", "cancel_appointment", "list_bookings")
+        for file in (REPOSITORY / folder).rglob("*.py")
+        for call in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Attribute)
+        and call.func.attr == "note"
+        for keyword in call.keywords
+        if keyword.arg
+    }
+    return set(own) | noted
+
+
+def test_every_name_in_a_line_of_the_log_is_explained(caplog: pytest.LogCaptureFixture) -> None:
+    told = page("docs/troubleshooting.md")
+    names = set(told.first_cells("From a requestId to the cause"))
+    assert names == names_in_the_line(caplog)
+    (sample,) = (block.text for block in told.blocks if block.text.startswith("event=request"))
+    assert set(re.findall(r" (\w+)=", sample)) <= names
 
 
 def settings_of_the_code() -> set[str]:

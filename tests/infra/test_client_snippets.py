@@ -27,6 +27,7 @@ import tree_sitter
 import tree_sitter_c_sharp
 
 from infra.local import seed
+from infra.local.serving import ENTRA_PORT, HOST_PORT
 from shared.errors import (
     FacadeError,
     InteractionRequired,
@@ -575,6 +576,32 @@ def test_the_syntax_of_c_sharp_is_right() -> None:
 
 def test_the_index_names_every_snippet() -> None:
     text = (CLIENTS / "README.md").read_text()
-    for file in CLIENTS.iterdir():
-        if file.name != "README.md" and file.is_file():
-            assert f"]({file.name})" in text, file.name
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=CLIENTS, capture_output=True, text=True, check=True)
+    for name in set(listed.stdout.split()) - {"README.md"}:
+        assert f"]({name})" in text, name
+
+
+def test_the_index_names_the_local_stack_as_it_is() -> None:
+    text = (CLIENTS / "README.md").read_text()
+    for known in (
+        f"WEBHOOK_SECRET={seed.WEBHOOK_SECRET}\n",
+        f"AUTHORITY=https://localhost:{ENTRA_PORT}/{seed.TENANT_ID}\n",
+        f"CLIENT_ID={seed.PARTNER_CLIENT_ID}\n",
+        f"SCOPE=api://{seed.API_CLIENT_ID}/{seed.REQUIRED_SCOPE}\n",
+        f"API=http://localhost:{HOST_PORT}/api\n",
+        f"BUSINESS={seed.LUNCH_DELIVERY}\n",
+        f'"authority": "https://localhost:{ENTRA_PORT}/{seed.TENANT_ID}"',
+        f'"clientId": "{seed.PARTNER_CLIENT_ID}"',
+        f'"scope": "api://{seed.API_CLIENT_ID}/{seed.REQUIRED_SCOPE}"',
+    ):
+        assert known in text
+    booked = {one.appointment_id for one in seed.APPOINTMENTS}
+    assert set(re.findall(r"AAMkAD\w+=", text)) <= booked
+
+
+def test_what_the_shell_needs_is_said(tmp_path: Path) -> None:
+    for name in ("bash", "sed"):
+        (tmp_path / name).symlink_to(shutil.which(name) or name)
+    ran = run("curl", "http://127.0.0.1:9", "", REQUEST, PATH=str(tmp_path), SCOPE="api://x/y")
+    assert (ran.code, "Missing: TOKEN, or the Azure CLI (az)" in ran.printed) == (2, True)

@@ -17,7 +17,12 @@ import requests
 from infra.local import seed
 from infra.local.host.process import HostProcess
 from infra.local.serving import signed_command
-from infra.local.settings import environment_of, read_assignments, read_local_settings
+from infra.local.settings import (
+    environment_of,
+    read_assignments,
+    read_local_settings,
+    read_origins,
+)
 from infra.local.stack import LocalStack
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -164,6 +169,17 @@ def test_the_stack_wins_over_the_developer_and_the_command_line_over_the_file(
 
 def test_a_settings_file_that_is_not_there_sets_nothing(tmp_path: Path) -> None:
     assert read_local_settings(tmp_path / "local.settings.json") == {}
+    assert read_origins(tmp_path / "local.settings.json") == []
+
+
+def test_pages_of_the_developer_are_let_in(tmp_path: Path) -> None:
+    file = tmp_path / "local.settings.json"
+    file.write_text('{"Host": {"CORS": "http://localhost:8080, http://localhost:3000/"}}')
+    assert read_local_settings(file) == {}
+    assert read_origins(file) == ["http://localhost:3000", "http://localhost:8080"]
+    file.write_text('{"Host": {"CORS": "*", "CORSCredentials": true}}')
+    with pytest.raises(RuntimeError, match="browsers refuse"):
+        read_origins(file)
 
 
 @pytest.mark.parametrize("text", ['{"IsEncrypted": true}', "{", '{"Values": []}', "[1]"])

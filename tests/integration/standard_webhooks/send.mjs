@@ -1,5 +1,7 @@
-// A sender as a partner would write it: signs with the JavaScript library of the Standard Webhooks project, posts with fetch.
-// Reads deliveries from stdin, [{url, secret, id, payload, tampered}, ...], and writes what was answered to stdout, [{status, answer}, ...].
+// A sender as a partner would write it: it signs with the JavaScript library of the Standard
+// Webhooks project, and posts with fetch. It reads deliveries from stdin,
+// [{url, secret, id, payload, tampered}, ...], and writes the answers to stdout,
+// [{status, answer}, ...].
 
 import { text } from "node:stream/consumers";
 import { Webhook } from "standardwebhooks";

@@ -3,9 +3,38 @@
  * of the local stack, parts.js has small pieces of the page.
  */
 
-import { cancelRequest, completeSignIn, intendToCancel, listAppointments, listBusinesses, readCancel, send, signIn } from "./partner.js";
-import { curlOf, during, localSpan, node, repeatLater, say, show, tabs, textOf } from "./parts.js";
-import { FAULTS, book, countFaults, readOutbox, resetAll, switchAllOff, switchOn, webhookRequest } from "./stack.js";
+import {
+  cancelRequest,
+  completeSignIn,
+  intendToCancel,
+  listAppointments,
+  listBusinesses,
+  readCancel,
+  send,
+  signIn,
+} from "./partner.js";
+import {
+  breakable,
+  curlOf,
+  during,
+  localSpan,
+  node,
+  repeatLater,
+  say,
+  show,
+  tabs,
+  textOf,
+} from "./parts.js";
+import {
+  FAULTS,
+  book,
+  countFaults,
+  readOutbox,
+  resetAll,
+  switchAllOff,
+  switchOn,
+  webhookRequest,
+} from "./stack.js";
 
 const VERDICTS = {
   cancelled: { name: "Cancelled", tone: "good" },
@@ -78,8 +107,14 @@ function prepare() {
 async function showBusinesses() {
   const answer = await listBusinesses(settings.partner, person.accessToken);
   if (answer.kind !== "success") return showListing(answer);
-  $("business").replaceChildren(...answer.body.businesses.map(({ businessId, displayName }) => node("option", { value: businessId }, displayName)));
-  if (answer.body.businesses.length === 0) return say($("listing"), "You are on the staff of no business.");
+  $("business").replaceChildren(
+    ...answer.body.businesses.map(({ businessId, displayName }) =>
+      node("option", { value: businessId }, displayName),
+    ),
+  );
+  if (answer.body.businesses.length === 0) {
+    return say($("listing"), "You are on the staff of no business.");
+  }
   await showAppointments();
 }
 
@@ -89,42 +124,57 @@ async function showAppointments() {
   const start = new Date(`${$("start").value}T00:00`);
   const end = new Date(`${$("end").value}T00:00`);
   end.setDate(end.getDate() + 1); // the last day is shown whole
-  const answer = await listAppointments(settings.partner, person.accessToken, businessId, { start, end });
+  const span = { start, end };
+  const answer = await listAppointments(settings.partner, person.accessToken, businessId, span);
   if (answer.kind !== "success") return showListing(answer);
   const { appointments, complete } = answer.body;
-  $("appointments").replaceChildren(...appointments.map((appointment) => appointmentRow({ businessId, ...appointment })));
+  $("appointments").replaceChildren(
+    ...appointments.map((appointment) => appointmentRow({ businessId, ...appointment })),
+  );
   offerToWebhook(businessId, appointments);
   const count = appointments.length === 1 ? "1 appointment" : `${appointments.length} appointments`;
-  say($("listing"), complete ? `${count} in this time.` : `The first ${count}; there are more. Choose a shorter time.`);
+  const more = `The first ${count}; there are more. Choose a shorter time.`;
+  say($("listing"), complete ? `${count} in this time.` : more);
 }
 
 function showListing(answer) {
   $("appointments").replaceChildren();
-  say($("listing"), answer.kind === "problem" ? `${answer.body.title} (${answer.body.code}). ${answer.body.detail}` : describe(answer));
+  const { title, code, detail } = answer.body ?? {};
+  say($("listing"), code ? `${title} (${code}). ${detail}` : describe(answer));
 }
 
 function nameOf({ serviceName, customerName, title }) {
   return [serviceName, customerName].filter(Boolean).join(", ") || title;
 }
 
+function nameAndTime(appointment) {
+  const { start, end } = appointment;
+  const name = nameOf(appointment);
+  return start && end ? `${name}, ${localSpan(start, end)}` : name;
+}
+
 function appointmentRow(appointment) {
   const { title, start, end, attendees } = appointment;
   const button = node("button", { type: "button", ariaLabel: `Cancel ${title}` }, "Cancel …");
   button.addEventListener("click", () => ask(appointment));
-  const time = start && end ? [node("time", { className: "when", dateTime: start }, localSpan(start, end))] : [];
-  const group = attendees > 1 ? [node("span", { className: "quiet" }, `A group of ${attendees}`)] : [];
-  const utc = nameOf(appointment) === title ? [] : [node("span", { className: "quiet" }, title)];
-  return node("li", {}, node("div", {}, ...time, node("strong", {}, nameOf(appointment)), ...group, ...utc), button);
+  const told = [node("strong", {}, nameOf(appointment))];
+  if (start && end) {
+    told.unshift(node("time", { className: "when", dateTime: start }, localSpan(start, end)));
+  }
+  if (attendees > 1) told.push(node("span", { className: "quiet" }, `A group of ${attendees}`));
+  if (nameOf(appointment) !== title) told.push(node("span", { className: "quiet" }, title));
+  return node("li", {}, node("div", {}, ...told), button);
 }
 
 /* Cancelling */
 
 function ask(appointment) {
   chosen = appointment;
-  const { start, end, attendees } = appointment;
-  $("dialog-what").textContent = start && end ? `${nameOf(appointment)}, ${localSpan(start, end)}` : nameOf(appointment);
+  const { attendees } = appointment;
+  $("dialog-what").textContent = nameAndTime(appointment);
   $("dialog-group").hidden = !(attendees > 1);
-  $("dialog-group").textContent = `This is a group of ${attendees}: it is cancelled for all of them.`;
+  $("dialog-group").textContent =
+    `This is a group of ${attendees}: it is cancelled for all of them.`;
   $("message").value = "";
   say($("dialog-status"), "");
   $("dialog").showModal();
@@ -148,7 +198,8 @@ function lock(on) {
   $("confirm").textContent = on ? "Sending …" : "Cancel appointment";
   $("keep").ariaDisabled = on ? "true" : null;
   $("message").readOnly = on;
-  say($("dialog-status"), on ? "Sending. The answer is on its way, and closing this would not take the cancel back." : "");
+  const words = "Sending. The answer is on its way. Closing this would not take the cancel back.";
+  say($("dialog-status"), on ? words : "");
 }
 
 async function cancel(intent, name) {
@@ -157,7 +208,9 @@ async function cancel(intent, name) {
 
 /** Send the request behind the answer on show again, with the current token or a new signature. */
 async function repeat() {
-  await sendAndShow(sent.intent ? { ...sent, request: cancelRequest(person.accessToken, sent.intent) } : sent);
+  await sendAndShow(
+    sent.intent ? { ...sent, request: cancelRequest(person.accessToken, sent.intent) } : sent,
+  );
 }
 
 async function sendAndShow(work) {
@@ -170,7 +223,11 @@ async function sendAndShow(work) {
 }
 
 async function stepUp() {
-  await signIn(settings.partner, { claims: $("step-up").dataset.claims, person, resume: { intent: sent.intent, name: sent.name } });
+  await signIn(settings.partner, {
+    claims: $("step-up").dataset.claims,
+    person,
+    resume: { intent: sent.intent, name: sent.name },
+  });
 }
 
 function showAnswer(answer) {
@@ -183,21 +240,42 @@ function showAnswer(answer) {
   $("answer-verdict").textContent = label;
   $("answer-name").textContent = sent.name;
   $("answer-text").textContent = describe(answer);
-  $("answer-facts").replaceChildren(...facts(answer).map(([term, value, wide]) => node("div", { className: wide ? "wide" : "" }, node("dt", {}, term), node("dd", {}, value))));
+  $("answer-facts").replaceChildren(
+    ...facts(answer).map(([term, value, wide]) =>
+      node(
+        "div",
+        { className: wide ? "wide" : "" },
+        node("dt", {}, term),
+        node("dd", {}, ...breakable(value)),
+      ),
+    ),
+  );
   const errors = answer.body?.errors ?? [];
   $("answer-errors").hidden = errors.length === 0;
-  $("answer-errors").replaceChildren(...errors.map(({ field, message }) => node("li", {}, node("code", {}, field), `: ${message}`)));
+  $("answer-errors").replaceChildren(
+    ...errors.map(({ field, message }) => node("li", {}, node("code", {}, field), `: ${message}`)),
+  );
   $("request-text").textContent = textOf(sent.request);
-  $("answer-json").textContent = answer.body ? JSON.stringify(answer.body, null, 2) : "Nothing that could be read.";
+  $("answer-json").textContent = answer.body
+    ? JSON.stringify(answer.body, null, 2)
+    : "Nothing that could be read.";
   $("step-up").hidden = meaning.signInWith === null || !sent.intent;
   $("step-up").dataset.claims = meaning.signInWith?.claims ?? "";
-  repeatLater($("again"), "Send the same request again", meaning.mayRepeat ? (answer.retryAfterSeconds ?? 0) : 0);
+  repeatLater(
+    $("again"),
+    "Send the same request again",
+    meaning.mayRepeat ? (answer.retryAfterSeconds ?? 0) : 0,
+  );
   say($("announcer"), `${label}: ${sent.name}. ${describe(answer)}`);
 }
 
 function facts({ status, body, milliseconds }) {
   const found = [["HTTP status", status ?? "none"]];
-  const add = (term, value, wide = false) => value !== undefined && found.push([term, value === true ? "yes" : value === false ? "no" : String(value), wide]);
+  const add = (term, value, wide = false) => {
+    if (value === undefined) return;
+    const words = typeof value === "boolean" ? (value ? "yes" : "no") : String(value);
+    found.push([term, words, wide]);
+  };
   add("Outcome", body?.outcome);
   add("Code", body?.code);
   add("Cancelled", body?.cancelled);
@@ -205,9 +283,12 @@ function facts({ status, body, milliseconds }) {
   add("Replayed", body?.replayed);
   add("Missing", body?.missing);
   add("Retryable", body?.retryable);
-  add("Retry after", body?.retryAfterSeconds === undefined ? undefined : `${body.retryAfterSeconds} s`);
+  if (body?.retryAfterSeconds !== undefined) add("Retry after", `${body.retryAfterSeconds} s`);
   add("Took", `${milliseconds} ms`);
-  if (body?.upstream) add("Upstream", [body.upstream.service, body.upstream.status, body.upstream.code].filter(Boolean).join(" "));
+  if (body?.upstream) {
+    const { service, status: theirs, code } = body.upstream;
+    add("Upstream", [service, theirs, code].filter(Boolean).join(" "));
+  }
   add("Request id", body?.requestId, true);
   return found;
 }
@@ -222,7 +303,12 @@ async function copy() {
 /* The local stack */
 
 function faultRow(fault) {
-  const button = node("button", { type: "button", ariaPressed: "false", id: `fault-${fault.id}` }, node("strong", {}, fault.title), node("span", { className: "quiet" }, `Expect: ${fault.due}.`));
+  const button = node(
+    "button",
+    { type: "button", ariaPressed: "false", id: `fault-${fault.id}` },
+    node("strong", {}, fault.title),
+    node("span", { className: "quiet" }, `Expect: ${fault.due}.`),
+  );
   button.addEventListener("click", (event) => during(event, () => toggle(fault)));
   return node("li", {}, button);
 }
@@ -249,12 +335,22 @@ async function showFaults() {
   }
   if (waiting === 0) active = null;
   for (const fault of FAULTS) $(`fault-${fault.id}`).ariaPressed = String(fault === active);
-  say($("faults-status"), waiting === 0 ? "Nothing is simulated." : active ? "Press it again to switch it off." : "A failure that this page did not choose is switched on.");
-  const text = active ? `Simulating: ${active.title}. Expect: ${active.due}.` : waiting ? "A failure is switched on." : "";
+  const [status, text] = faultWords(waiting);
+  say($("faults-status"), status);
   for (const banner of ["simulating", "dialog-simulating"]) {
     $(banner).hidden = !text;
     say($(banner), text);
   }
+}
+
+/** What the list of failures and the banner say, with so many faults `waiting`. */
+function faultWords(waiting) {
+  if (waiting === 0) return ["Nothing is simulated.", ""];
+  if (active === null) {
+    return ["A failure that this page did not choose is switched on.", "A failure is switched on."];
+  }
+  const banner = `Simulating: ${active.title}. Expect: ${active.due}.`;
+  return ["Press it again to switch it off.", banner];
 }
 
 /** Show the outbox; the answer on show has the mails after the first `since`, if it is a number. */
@@ -265,7 +361,7 @@ async function showOutbox(since = null) {
     $("outbox").replaceChildren(...mails.map(mailRow));
     if (typeof since !== "number") return;
     const fresh = mails.slice(0, mails.length - since);
-    say($("mails-status"), fresh.length === 0 ? "This request sent no mail." : counted(fresh.length));
+    say($("mails-status"), fresh.length ? counted(fresh.length) : "This request sent no mail.");
     $("mails").replaceChildren(...fresh.map(mailRow));
   } catch (error) {
     say($("outbox-status"), error.message);
@@ -273,18 +369,32 @@ async function showOutbox(since = null) {
 }
 
 function counted(number) {
-  return number === 0 ? "No mail was sent." : number === 1 ? "1 mail was sent." : `${number} mails were sent.`;
+  if (number === 0) return "No mail was sent.";
+  return number === 1 ? "1 mail was sent." : `${number} mails were sent.`;
 }
 
 function mailRow({ to, kind, message, at }) {
   const sentAt = new Date(at * 1000);
-  const when = node("time", { className: "quiet", dateTime: sentAt.toISOString() }, sentAt.toLocaleTimeString());
-  return node("li", {}, node("div", {}, node("strong", {}, `To the ${kind}`), node("span", { className: "quiet" }, to)), when, node("p", { className: "mail" }, message));
+  const moment = { className: "quiet", dateTime: sentAt.toISOString() };
+  const address = node("span", { className: "quiet" }, to);
+  return node(
+    "li",
+    {},
+    node("div", {}, node("strong", {}, `To the ${kind}`), address),
+    node("time", moment, sentAt.toLocaleTimeString()),
+    node("p", { className: "mail" }, message),
+  );
 }
 
 function offerToWebhook(businessId, appointments) {
   const offered = businessId === settings.stack.webhook.businessId ? appointments : [];
-  $("webhook-appointment").replaceChildren(...offered.map((one) => node("option", { value: one.appointmentId }, one.title)));
+  $("webhook-appointment").replaceChildren(
+    ...offered.map((one) => {
+      const option = node("option", { value: one.appointmentId }, nameAndTime(one));
+      option.dataset.name = nameOf(one);
+      return option;
+    }),
+  );
   const advice = "Choose the business that the key allows, and days with an appointment.";
   say($("webhook-status"), offered.length ? "" : advice);
 }
@@ -293,26 +403,40 @@ async function sendWebhook() {
   const choice = $("webhook-appointment").selectedOptions[0];
   if (!choice) return;
   const body = { businessId: settings.stack.webhook.businessId, appointmentId: choice.value };
-  await sendAndShow({ intent: null, name: choice.textContent, request: await webhookRequest(settings.stack, body) });
+  await sendAndShow({
+    intent: null,
+    name: choice.dataset.name,
+    request: await webhookRequest(settings.stack, body),
+  });
   $("answer-title").focus();
 }
 
 async function bookAnother() {
   const start = new Date($("book-start").value);
-  await bookAll([[$("book-service").value, $("book-customer").value, start]], `Booked for ${$("book-customer").value}.`);
+  await bookAll(
+    [[$("book-service").value, $("book-customer").value, start]],
+    `Booked for ${$("book-customer").value}.`,
+  );
 }
 
 async function bookMore() {
   const start = new Date($("book-start").value);
   const hour = 60 * 60 * 1000;
-  await bookAll(MORE.map(([service, customer], index) => [service, customer, new Date(start.getTime() + (index + 1) * hour)]), "Booked three more.");
+  const at = (index) => new Date(start.getTime() + (index + 1) * hour);
+  const bookings = MORE.map(([service, customer], index) => [service, customer, at(index)]);
+  await bookAll(bookings, "Booked three more.");
 }
 
 async function bookAll(bookings, words) {
   try {
     for (const [serviceName, customerName, start] of bookings) {
-      const customerEmail = `${customerName.toLowerCase().replace(/[^a-z]+/g, "") || "customer"}@contoso.com`;
-      await book(settings.stack, $("business").value, { serviceName, customerName, customerEmail, start });
+      const mailbox = customerName.toLowerCase().replace(/[^a-z]+/g, "") || "customer";
+      await book(settings.stack, $("business").value, {
+        serviceName,
+        customerName,
+        customerEmail: `${mailbox}@contoso.com`,
+        start,
+      });
     }
     say($("book-status"), words);
     await showAppointments();

@@ -15,7 +15,7 @@
  *    answers carry the challenge for the next sign-in.
  *  - What goes on after a sign-in belongs to the person who began it. If somebody else signs in,
  *    send nothing: it would happen in their name.
- *  - Decide on outcome, code and retryable. Texts may change. Treat an unknown outcome as a failure.
+ *  - Decide on outcome, code and retryable. Texts may change. An unknown outcome is a failure.
  */
 
 const PENDING_SIGN_IN = "partner.sign-in";
@@ -56,7 +56,8 @@ export async function signIn(settings, { claims, person = null, resume = null } 
     code_challenge: base64url(new Uint8Array(digest)),
     code_challenge_method: "S256",
   });
-  query.set("claims", JSON.stringify({ access_token: { ...CAPABILITY, ...(claims ? JSON.parse(decodeBase64(claims)).access_token : {}) } }));
+  const challenge = claims ? JSON.parse(decodeBase64(claims)).access_token : {};
+  query.set("claims", JSON.stringify({ access_token: { ...CAPABILITY, ...challenge } }));
   if (person) query.set("login_hint", person.username);
   location.assign(`${settings.authority}/oauth2/v2.0/authorize?${query}`);
 }
@@ -77,7 +78,9 @@ export async function completeSignIn(settings) {
     const text = "This answer belongs to no sign-in of this page. Sign in again.";
     throw new SignInFailed("state_mismatch", text);
   }
-  if (answer.has("error")) throw new SignInFailed(answer.get("error"), firstLine(answer.get("error_description")));
+  if (answer.has("error")) {
+    throw new SignInFailed(answer.get("error"), firstLine(answer.get("error_description")));
+  }
   const redeemed = await fetch(`${settings.authority}/oauth2/v2.0/token`, {
     method: "POST",
     body: new URLSearchParams({
@@ -94,8 +97,16 @@ export async function completeSignIn(settings) {
   const { tid, oid, name, preferred_username: username } = claimsOf(body.id_token);
   const id = `${tid}.${oid}`; // an address may pass to somebody else, this pair never does
   const mayResume = pending.resume !== null && pending.begunBy?.id === id;
-  const begunBy = pending.resume !== null && !mayResume ? (pending.begunBy?.name ?? "somebody else") : null;
-  return { accessToken: body.access_token, id, name, username, resume: mayResume ? pending.resume : null, begunBy };
+  const begunBy =
+    pending.resume !== null && !mayResume ? (pending.begunBy?.name ?? "somebody else") : null;
+  return {
+    accessToken: body.access_token,
+    id,
+    name,
+    username,
+    resume: mayResume ? pending.resume : null,
+    begunBy,
+  };
 }
 
 /*
@@ -116,7 +127,8 @@ export function listBusinesses(settings, accessToken) {
 /** The appointments of a business that overlap a span of time; `start` and `end` are Dates. */
 export function listAppointments(settings, accessToken, businessId, { start, end }) {
   const span = new URLSearchParams({ start: start.toISOString(), end: end.toISOString() });
-  return call(settings, accessToken, `/api/v1/businesses/${encodeURIComponent(businessId)}/appointments?${span}`);
+  const business = encodeURIComponent(businessId);
+  return call(settings, accessToken, `/api/v1/businesses/${business}/appointments?${span}`);
 }
 
 /** One intended cancel: make it when the person decides, and send the same one for every repeat. */
@@ -126,7 +138,7 @@ export function intendToCancel(businessId, appointmentId, cancellationMessage) {
   return { idempotencyKey: crypto.randomUUID(), body };
 }
 
-/** Send an intended cancel. Ids are in the body, because addresses mangle some of their characters. */
+/** Send an intended cancel. Ids are in the body: addresses mangle some of their characters. */
 export function cancelAppointment(settings, accessToken, intent) {
   const { path, ...options } = cancelRequest(accessToken, intent);
   return send(settings, path, options);
@@ -137,7 +149,11 @@ export function cancelRequest(accessToken, { idempotencyKey, body }) {
   return {
     path: "/api/v1/cancel-appointment",
     method: "POST",
-    headers: { Authorization: `Bearer ${accessToken}`, "Content-Type": "application/json", "Idempotency-Key": idempotencyKey },
+    headers: {
+      Authorization: `Bearer ${accessToken}`,
+      "Content-Type": "application/json",
+      "Idempotency-Key": idempotencyKey,
+    },
     body: JSON.stringify(body),
   };
 }
@@ -150,7 +166,9 @@ export function cancelRequest(accessToken, { idempotencyKey, body }) {
  *   signInWith  null, or what the next sign-in needs: { claims }
  */
 export function readCancel(answer) {
-  if (answer.kind === "unanswered") return { verdict: "unknown", mayRepeat: true, signInWith: null };
+  if (answer.kind === "unanswered") {
+    return { verdict: "unknown", mayRepeat: true, signInWith: null };
+  }
   if (answer.kind === "success") {
     // The list of outcomes is open.
     const verdict = { cancelled: "cancelled", not_found: "gone" }[answer.body.outcome] ?? "failed";
@@ -172,7 +190,13 @@ function call(settings, accessToken, path) {
 export async function send({ facade }, path, options) {
   const begun = performance.now();
   const elapsed = () => Math.round(performance.now() - begun);
-  const unanswered = (status) => ({ kind: "unanswered", status, body: null, retryAfterSeconds: null, milliseconds: elapsed() });
+  const unanswered = (status) => ({
+    kind: "unanswered",
+    status,
+    body: null,
+    retryAfterSeconds: null,
+    milliseconds: elapsed(),
+  });
   let response;
   let body;
   try {
@@ -186,8 +210,15 @@ export async function send({ facade }, path, options) {
     return unanswered(response?.status ?? null);
   }
   const isProblem = !response.ok && typeof body?.code === "string";
-  if (!isProblem && (response.status !== 200 || body === null || typeof body !== "object")) return unanswered(response.status);
-  return { kind: isProblem ? "problem" : "success", status: response.status, body, retryAfterSeconds: body.retryAfterSeconds ?? null, milliseconds: elapsed() };
+  const isSuccess = response.status === 200 && body !== null && typeof body === "object";
+  if (!isProblem && !isSuccess) return unanswered(response.status);
+  return {
+    kind: isProblem ? "problem" : "success",
+    status: response.status,
+    body,
+    retryAfterSeconds: body.retryAfterSeconds ?? null,
+    milliseconds: elapsed(),
+  };
 }
 
 function randomText() {
@@ -195,11 +226,15 @@ function randomText() {
 }
 
 function base64url(bytes) {
-  return btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+  return btoa(String.fromCharCode(...bytes))
+    .replaceAll("+", "-")
+    .replaceAll("/", "_")
+    .replaceAll("=", "");
 }
 
 function decodeBase64(text) {
-  return new TextDecoder().decode(Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (character) => character.charCodeAt(0)));
+  const bytes = atob(text.replaceAll("-", "+").replaceAll("_", "/"));
+  return new TextDecoder().decode(Uint8Array.from(bytes, (byte) => byte.charCodeAt(0)));
 }
 
 /*

@@ -57,20 +57,34 @@ export function localSpan(start, end) {
   const [from, to] = [new Date(start), new Date(end)];
   const day = { weekday: "short", day: "numeric", month: "short", year: "numeric" };
   const clock = { hour: "2-digit", minute: "2-digit" };
-  return `${from.toLocaleDateString(undefined, day)}, ${from.toLocaleTimeString(undefined, clock)} to ${to.toLocaleTimeString(undefined, clock)}`;
+  const [begins, ends] = [from, to].map((moment) => moment.toLocaleTimeString(undefined, clock));
+  return `${from.toLocaleDateString(undefined, day)}, ${begins} to ${ends}`;
 }
 
 /** A request as a person reads it; it shows only the kind of the token. */
 export function textOf({ path, method, headers, body }) {
-  const shown = Object.entries(headers).map(([name, value]) => `${name}: ${name === "Authorization" ? "Bearer …" : value}`);
+  const shown = Object.entries(headers).map(
+    ([name, value]) => `${name}: ${name === "Authorization" ? "Bearer …" : value}`,
+  );
   return [`${method} ${path}`, ...shown, "", JSON.stringify(JSON.parse(body), null, 2)].join("\n");
 }
 
-/** The same request as a shell command, with its token, which is worth nothing outside this stack. */
+/** The same request as a shell command. Its token is worth nothing outside this stack. */
 export function curlOf(facade, { path, method, headers, body }) {
   const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
   const lines = Object.entries(headers).map(([name, value]) => `-H ${quoted(`${name}: ${value}`)}`);
-  return [`curl -X ${method} ${quoted(facade + path)}`, ...lines, `--data-binary ${quoted(body)}`].join(" \\\n  ");
+  return [
+    `curl -X ${method} ${quoted(facade + path)}`,
+    ...lines,
+    `--data-binary ${quoted(body)}`,
+  ].join(" \\\n  ");
+}
+
+/** A text that may be broken after each `_`, as codes are long and a phone is narrow. */
+export function breakable(text) {
+  return String(text)
+    .split(/(?<=_)/)
+    .flatMap((part) => [part, node("wbr", {})]);
 }
 
 export function node(name, properties, ...children) {

@@ -5,16 +5,25 @@
  */
 
 /* A claims challenge as Graph sends it: continuous access evaluation wants a second factor. */
-const CHALLENGE = btoa(JSON.stringify({ access_token: { acrs: { essential: true, value: "c1" } } }));
+const CHALLENGE = btoa(
+  JSON.stringify({ access_token: { acrs: { essential: true, value: "c1" } } }),
+);
 const UNAUTHENTICATED = {
   step: "cancel",
   status: 401,
-  headers: { "WWW-Authenticate": `Bearer realm="", error="insufficient_claims", claims="${CHALLENGE}"` },
-  body: { error: { code: "InvalidAuthenticationToken", message: "Continuous access evaluation resulted in challenge." } },
+  headers: {
+    "WWW-Authenticate": `Bearer realm="", error="insufficient_claims", claims="${CHALLENGE}"`,
+  },
+  body: {
+    error: {
+      code: "InvalidAuthenticationToken",
+      message: "Continuous access evaluation resulted in challenge.",
+    },
+  },
 };
 const UNAVAILABLE = { error: { code: "ServiceUnavailable", message: "Service unavailable." } };
 
-/** What can go wrong, and what to expect then. `graph` and `entra` are faults for the simulators. */
+/** What can go wrong, and what is due then. `graph` and `entra` are faults for the simulators. */
 export const FAULTS = [
   {
     id: "lost-answer",
@@ -26,7 +35,14 @@ export const FAULTS = [
     id: "error-after",
     title: "Graph answers 500 after the cancel",
     due: "not found, unconfirmed",
-    graph: [{ step: "cancel", when: "after", status: 500, body: { error: { code: "UnknownError", message: "" } } }],
+    graph: [
+      {
+        step: "cancel",
+        when: "after",
+        status: 500,
+        body: { error: { code: "UnknownError", message: "" } },
+      },
+    ],
   },
   {
     id: "lost-twice",
@@ -50,13 +66,27 @@ export const FAULTS = [
     id: "throttled-briefly",
     title: "Graph throttles for a second",
     due: "cancelled, a second later",
-    graph: [{ step: "cancel", status: 429, headers: { "Retry-After": "1" }, body: { error: { code: "TooManyRequests", message: "Too many requests." } } }],
+    graph: [
+      {
+        step: "cancel",
+        status: 429,
+        headers: { "Retry-After": "1" },
+        body: { error: { code: "TooManyRequests", message: "Too many requests." } },
+      },
+    ],
   },
   {
     id: "throttled",
     title: "Graph throttles for a minute",
     due: "throttled, with the wait",
-    graph: [{ step: "cancel", status: 429, headers: { "Retry-After": "60" }, body: { error: { code: "TooManyRequests", message: "Too many requests." } } }],
+    graph: [
+      {
+        step: "cancel",
+        status: 429,
+        headers: { "Retry-After": "60" },
+        body: { error: { code: "TooManyRequests", message: "Too many requests." } },
+      },
+    ],
   },
   {
     id: "slow",
@@ -68,25 +98,57 @@ export const FAULTS = [
     id: "missing",
     title: "Graph says 404",
     due: "not found, confirmed",
-    graph: [{ step: "cancel", status: 404, body: { error: { code: "ErrorItemNotFound", message: "The specified object was not found in the store." } } }],
+    graph: [
+      {
+        step: "cancel",
+        status: 404,
+        body: {
+          error: {
+            code: "ErrorItemNotFound",
+            message: "The specified object was not found in the store.",
+          },
+        },
+      },
+    ],
   },
   {
     id: "lead-time",
     title: "It is too near to be cancelled",
     due: "refused by Bookings",
-    graph: [{ step: "cancel", status: 400, body: { error: { code: "", message: "The minimum lead time does not allow this." } } }],
+    graph: [
+      {
+        step: "cancel",
+        status: 400,
+        body: { error: { code: "", message: "The minimum lead time does not allow this." } },
+      },
+    ],
   },
   {
     id: "mailbox",
     title: "The mailbox is not available",
     due: "upstream unavailable, after a look that sees it standing",
-    graph: [{ step: "cancel", status: 404, body: { error: { code: "MailboxNotEnabledForRESTAPI", message: "The mailbox is inactive." } }, times: null }],
+    graph: [
+      {
+        step: "cancel",
+        status: 404,
+        body: {
+          error: { code: "MailboxNotEnabledForRESTAPI", message: "The mailbox is inactive." },
+        },
+        times: null,
+      },
+    ],
   },
   {
     id: "denied",
     title: "Graph says 403",
     due: "access denied",
-    graph: [{ step: "cancel", status: 403, body: { error: { code: "ErrorAccessDenied", message: "Access is denied." } } }],
+    graph: [
+      {
+        step: "cancel",
+        status: 403,
+        body: { error: { code: "ErrorAccessDenied", message: "Access is denied." } },
+      },
+    ],
   },
   {
     id: "mfa",
@@ -99,7 +161,14 @@ export const FAULTS = [
     title: "Entra ID is down at the exchange",
     due: "upstream unavailable",
     graph: [UNAUTHENTICATED],
-    entra: [{ step: "token", status: 503, body: { error: "temporarily_unavailable", error_codes: [90033] }, times: null }],
+    entra: [
+      {
+        step: "token",
+        status: 503,
+        body: { error: "temporarily_unavailable", error_codes: [90033] },
+        times: null,
+      },
+    ],
   },
 ];
 
@@ -120,11 +189,18 @@ export async function switchOn(fault, { graph, entra }) {
 }
 
 export async function switchAllOff({ graph, entra }) {
-  await Promise.all([send(`${graph}/_local/faults`, "DELETE"), send(`${entra}/_local/faults`, "DELETE")]);
+  await Promise.all([
+    send(`${graph}/_local/faults`, "DELETE"),
+    send(`${entra}/_local/faults`, "DELETE"),
+  ]);
 }
 
 /** Book an appointment of half an hour, with an id of its own; `start` is a Date. */
-export async function book({ graph }, businessId, { serviceName, customerName, customerEmail, start }) {
+export async function book(
+  { graph },
+  businessId,
+  { serviceName, customerName, customerEmail, start },
+) {
   await send(`${graph}/_local/appointments`, "POST", {
     appointment_id: `AAMkAD${btoa(crypto.randomUUID().replaceAll("-", ""))}`,
     business_id: businessId,
@@ -137,7 +213,7 @@ export async function book({ graph }, businessId, { serviceName, customerName, c
 }
 
 /*
- * Go back to the seeded state: calendars, mails, faults. `make run` restarts the service, too, which
+ * Go back to the seeded state: calendars, mails, faults. `make run` restarts the service, too: it
  * would still know what it did.
  */
 export async function resetAll({ graph, entra }) {
@@ -145,19 +221,36 @@ export async function resetAll({ graph, entra }) {
   await send(`${graph}/_local/reset`, "POST");
 }
 
-/** The request of a webhook sender (Standard Webhooks), signed now: { path, method, headers, body }. */
+/** A webhook sender's request (Standard Webhooks), signed now: { path, method, headers, body }. */
 export async function webhookRequest({ webhook }, body) {
   const id = `msg_${crypto.randomUUID()}`;
   const timestamp = String(Math.floor(Date.now() / 1000));
   const text = JSON.stringify(body);
-  const secret = Uint8Array.from(atob(webhook.secret.replace("whsec_", "")), (character) => character.charCodeAt(0));
-  const key = await crypto.subtle.importKey("raw", secret, { name: "HMAC", hash: "SHA-256" }, false, ["sign"]);
-  const signed = await crypto.subtle.sign("HMAC", key, new TextEncoder().encode(`${id}.${timestamp}.${text}`));
+  const secret = Uint8Array.from(atob(webhook.secret.replace("whsec_", "")), (character) =>
+    character.charCodeAt(0),
+  );
+  const key = await crypto.subtle.importKey(
+    "raw",
+    secret,
+    { name: "HMAC", hash: "SHA-256" },
+    false,
+    ["sign"],
+  );
+  const signed = await crypto.subtle.sign(
+    "HMAC",
+    key,
+    new TextEncoder().encode(`${id}.${timestamp}.${text}`),
+  );
   const signature = btoa(String.fromCharCode(...new Uint8Array(signed)));
   return {
     path: "/api/v1/webhooks/cancel-appointment",
     method: "POST",
-    headers: { "Content-Type": "application/json", "webhook-id": id, "webhook-timestamp": timestamp, "webhook-signature": `v1,${signature}` },
+    headers: {
+      "Content-Type": "application/json",
+      "webhook-id": id,
+      "webhook-timestamp": timestamp,
+      "webhook-signature": `v1,${signature}`,
+    },
     body: text,
   };
 }
@@ -167,8 +260,15 @@ async function ask(address) {
 }
 
 async function send(address, method, body) {
-  const options = body === undefined ? { method } : { method, headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+  const options =
+    body === undefined
+      ? { method }
+      : { method, headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
   const answer = await fetch(address, options);
-  if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).error ?? `${method} ${address} was answered ${answer.status}.`);
+  if (!answer.ok)
+    throw new Error(
+      (await answer.json().catch(() => ({}))).error ??
+        `${method} ${address} was answered ${answer.status}.`,
+    );
   return answer;
 }
