@@ -41,9 +41,11 @@ _HEADERS = {
     "Accept": "application/json;odata=minimalmetadata",
 }
 _NO_TABLE = "TableNotFound"
-_NOT_AS_READ = frozenset(
+_TABLE_THERE = "TableAlreadyExists"
+_NOT_AS_THOUGHT = frozenset(
     {
         _NO_TABLE,
+        _TABLE_THERE,
         "EntityAlreadyExists",
         "UpdateConditionNotSatisfied",
         "ConditionNotMet",
@@ -54,7 +56,7 @@ _NOT_AS_READ = frozenset(
 
 
 class TableCalls:
-    """The calls of one table. They raise ``StoreUnavailable`` only, or a child of it.
+    """The calls of one table. They raise ``Unanswered`` and ``StoreUnavailable`` only.
 
     ``until`` is when the operation that a call belongs to has to be over, on the monotonic clock.
     """
@@ -86,9 +88,7 @@ class TableCalls:
             if refused.code == _NO_TABLE and not all(row.etag for row in rows):
                 self._create(times_created, until)
                 return self.write(caller, rows, until)
-            if refused.code in _NOT_AS_READ:
-                return None
-            raise
+            return None
 
     def read(self, caller: str, key: str, until: float) -> Row:
         """Read a record; asks again once, for reading changes nothing."""
@@ -123,10 +123,8 @@ class TableCalls:
                 "GET",
                 f"{self._table}{path(caller, key)}",
             )
-        except Refused as refused:
-            if refused.code in _NOT_AS_READ:
-                return Row(key, None, None)
-            raise
+        except Refused:
+            return Row(key, None, None)
 
     def _create(self, times_created: int, until: float) -> None:
         if not self._creating.acquire(timeout=max(0.0, until - time.monotonic())):
@@ -138,7 +136,7 @@ class TableCalls:
                 self._ask(until, lambda _: None, "POST", "Tables", kind, name)
                 self._times_created += 1
         except Refused as refused:
-            if refused.code != "TableAlreadyExists":
+            if refused.code != _TABLE_THERE:
                 raise
             self._times_created += 1  # another instance has just done it
         finally:
@@ -156,7 +154,7 @@ class TableCalls:
         """Send a request, and ``read`` the answer if it says yes.
 
         It takes half of the time that is left. The other half is for reading back what got no
-        answer.
+        answer. Errors: Refused where the table is not as it was thought to be; StoreUnavailable.
         """
         now = time.monotonic()
         if until <= now:
@@ -176,6 +174,10 @@ class TableCalls:
             )
             check(answer.status, answer.body)
             return read(answer)
+        except Refused as exc:
+            if exc.code in _NOT_AS_THOUGHT:
+                raise
+            raise StoreUnavailable(str(exc)) from exc
         except StoreUnavailable:
             raise
         except NotSent as exc:
