@@ -132,8 +132,14 @@ class TableCalls:
         try:
             if self._times_created == times_created:  # else another thread has just done it
                 name = json.dumps({"TableName": self._table}).encode()
-                kind = {"Content-Type": "application/json"}
-                self._ask(until, lambda _: None, "POST", "Tables", kind, name)
+                self._ask(
+                    until,
+                    lambda _: None,
+                    "POST",
+                    "Tables",
+                    {"Content-Type": "application/json"},
+                    name,
+                )
                 self._times_created += 1
         except Refused as refused:
             if refused.code != _TABLE_THERE:
