@@ -3,7 +3,7 @@
 Owns the sharing out of the deadline. Does *not* decide what an answer means.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from cancel_appointment.bookings import Appointments
 from cancel_appointment.protocol.decisions import Step, after_cancel, after_look
@@ -12,9 +12,9 @@ from cancel_appointment.protocol.failures import give_up, what_can_be_said
 from cancel_appointment.protocol.outcome import CancelOutcome
 from cancel_appointment.records import Records
 from cancel_appointment.request import CancelRequest
-from shared.entra.graph_token import GraphToken, GraphTokens
+from shared.entra.graph_token import GraphTokens
 from shared.errors import FacadeError, OutcomeUnknown
-from shared.graph.calls import SHORTEST_CALL_S, Calls
+from shared.graph.calls import SHORTEST_CALL_S, Calls, Graph
 from shared.graph.endings import Ending, GraphAnswer, Seen, ending
 from shared.identity.principal import Principal
 from shared.ids import url_safe
@@ -33,7 +33,8 @@ _LATE_PAUSE_S = 1.0  # at least, after a cancel that may still be under way, bef
 class _Attempt[P: Principal]:
     """One request under way, used by one thread.
 
-    ``last_cancel`` is how the last one ended; ``asked_s`` the longest wait that Graph asked for.
+    ``last_cancel`` is how the last one ended. ``not_before`` says, on the deadline's clock, from
+    when Graph takes a step again; ``asked_s`` is the longest wait that it asked for.
     """
 
     request: CancelRequest
@@ -41,6 +42,7 @@ class _Attempt[P: Principal]:
     known: Known
     last_cancel: Seen | None = None
     unanswered: int = 0
+    not_before: dict[Step, float] = field(default_factory=dict)
     asked_s: float = 0.0
 
 
@@ -48,8 +50,14 @@ class Cancellation[P: Principal]:
     """Carries a cancel out; one instance per worker, safe for all threads."""
 
     def __init__(
-        self, tokens: GraphTokens[P], appointments: Appointments, records: Records, waiting: Waiting
+        self,
+        graph: Graph,
+        tokens: GraphTokens[P],
+        appointments: Appointments,
+        records: Records,
+        waiting: Waiting,
     ) -> None:
+        self._graph = graph
         self._tokens = tokens
         self._appointments = appointments
         self._records = records
@@ -74,12 +82,14 @@ class Cancellation[P: Principal]:
             return entry
         attempt = _Attempt(
             request,
-            Calls(self._tokens, caller, deadline, journal),
+            Calls(self._graph, self._tokens, caller, deadline, journal),
             Known(carried=entry.doubt, unsure=entry.unsure, slashed="/" in request.appointment_id),
         )
         try:
             outcome = self._carry_out(attempt)
-        except BaseException:  # also a bug of ours must not keep the claim, nor forget a doubt
+        except BaseException as error:  # also a bug of ours must not keep the claim, nor the doubt
+            if isinstance(error, OutcomeUnknown):  # it names the longest wait that Graph named
+                error.retry_after_s = max(error.retry_after_s, attempt.asked_s)
             self._records.give_up(entry, doubt=attempt.known.doubt)
             raise
         return self._records.settle(entry, outcome, doubt=attempt.known.doubt)
@@ -95,84 +105,78 @@ class Cancellation[P: Principal]:
             )
             if isinstance(move, CancelOutcome):
                 return move
+            self._hear(step, seen, attempt)
             if isinstance(move, FacadeError):
-                self._hear(seen, attempt)
-                raise _patient(move, attempt)
+                raise move
             attempt.known = move.known
             step = move.step
             self._make_room(step, seen, attempt, pause=move.pause)
 
     def _send(self, step: Step, attempt: _Attempt[P]) -> Seen:
         """Send one call. Errors: those of the exchange, as far as they may be told."""
-        calls, before = attempt.calls, attempt.known
-        asked = attempt.request.appointment_id
-        appointment_id = url_safe(asked) if before.respelled else asked
-
-        def cancel(token: GraphToken, *, call_id: str, fresh: bool) -> Seen:
-            # Until what its answer means is known, whatever interrupts us before.
-            attempt.known = replace(before, left=Left.UNDER_WAY, looked=False, sent=True)
-            return self._appointments.cancel(
-                attempt.request,
-                appointment_id,
-                token,
-                call_id=call_id,
-                timeout_s=max(SHORTEST_CALL_S, calls.deadline.remaining_s() * _SHARE_OF_CANCEL),
-                fresh=fresh,
-            )
-
-        def look(token: GraphToken, *, call_id: str, fresh: bool) -> Seen:
-            return self._appointments.look(
-                attempt.request,
-                appointment_id,
-                token,
-                call_id=call_id,
-                timeout_s=calls.deadline.remaining_s(),
-                fresh=fresh,
-            )
-
+        calls, before, request = attempt.calls, attempt.known, attempt.request
+        appointment_id = request.appointment_id
+        if before.respelled:
+            appointment_id = url_safe(appointment_id)
         try:
             if step is Step.CANCEL:
-                seen = calls.send(step, cancel, success=204)
+                # Until what its answer means is known, whatever interrupts us before.
+                attempt.known = replace(before, left=Left.UNDER_WAY, looked=False, sent=True)
+                asked = self._appointments.cancel(request, appointment_id)
+                seen = calls.send(asked, success=204, share=_SHARE_OF_CANCEL)
                 attempt.last_cancel = seen
                 attempt.unanswered += ending(seen, success=204) is Ending.UNANSWERED
             else:
-                seen = calls.send(step, look, success=200, fresh=True)
+                asked = self._appointments.look(request, appointment_id)
+                seen = calls.send(asked, success=200, fresh=True)
         except FacadeError as error:  # of the exchange: what was sent before it was refused
-            attempt.known = before
-            raise _patient(what_can_be_said(error, before), attempt) from error
-        # The lease may be over, and another worker may have taken the request.
-        overdue = calls.deadline.remaining_s() <= 0
-        attempt.known = replace(before, unsure=before.unsure or overdue, renewed=calls.renewed)
+            attempt.known = _after(before, step, calls)
+            said = what_can_be_said(error, attempt.known)
+            if said is error:
+                raise
+            raise said from error
+        attempt.known = _after(before, step, calls)
         return seen
+
+    def _hear(self, step: Step, seen: Seen, attempt: _Attempt[P]) -> None:
+        """Note the wait that an answer asks for."""
+        asked_s = 0.0
+        if isinstance(seen, GraphAnswer):
+            asked_s = parse_retry_after(seen.retry_after, self._waiting.now()) or 0.0
+        attempt.asked_s = max(attempt.asked_s, asked_s)
+        attempt.not_before[step] = attempt.calls.deadline.now() + asked_s
 
     def _make_room(self, step: Step, seen: Seen, attempt: _Attempt[P], *, pause: bool) -> None:
         """Wait before the next call, if it still fits. Errors: what ``give_up`` says."""
         calls, known = attempt.calls, attempt.known
-        in_the_way = attempt.last_cancel if step is Step.CANCEL and attempt.last_cancel else seen
-        asked_s = self._hear(in_the_way, attempt)
-        pause_s = max(asked_s, backoff_s(calls.count, self._waiting.random)) if pause else 0.0
+        pause_s = 0.0
+        if pause:
+            wait_s = attempt.not_before.get(step, 0.0) - calls.deadline.now()
+            pause_s = max(wait_s, backoff_s(calls.count, self._waiting.random))
         if step is Step.CANCEL and known.under_way:
             pause_s = max(_LATE_PAUSE_S, pause_s)
         exhausted = calls.count >= _MAX_CALLS or (
             step is Step.CANCEL and attempt.unanswered >= _MAX_UNANSWERED
         )
         if exhausted or calls.deadline.remaining_s() < pause_s + SHORTEST_CALL_S:
+            in_the_way = (
+                attempt.last_cancel if step is Step.CANCEL and attempt.last_cancel else seen
+            )
             told_s = max(1.0, attempt.asked_s or pause_s)
             raise give_up(in_the_way, known, retry_after_s=told_s)
         if pause_s:
             self._waiting.sleep(pause_s)
 
-    def _hear(self, seen: Seen, attempt: _Attempt[P]) -> float:
-        """Return the wait in seconds that an answer asks for, and keep the longest of all."""
-        if not isinstance(seen, GraphAnswer):
-            return 0.0
-        asked_s = parse_retry_after(seen.retry_after, self._waiting.now()) or 0.0
-        attempt.asked_s = max(attempt.asked_s, asked_s)
-        return asked_s
 
-
-def _patient[P: Principal](error: FacadeError, attempt: _Attempt[P]) -> FacadeError:
-    """Return the error; an outcome that is not known names the longest wait that Graph named."""
-    if isinstance(error, OutcomeUnknown):
-        error.retry_after_s = max(error.retry_after_s, attempt.asked_s)
-    return error
+def _after[P: Principal](before: Known, step: Step, calls: Calls[P]) -> Known:
+    """Return what is known once a call has ended, whatever its answer says."""
+    # A cancel that was answered with 401 arrived, also where nothing follows it.
+    refused = step is Step.CANCEL and calls.renewed and not before.renewed
+    # After the deadline the lease may be over, and another worker may have taken the request.
+    overdue = calls.deadline.remaining_s() <= 0
+    return replace(
+        before,
+        sent=before.sent or refused,
+        renewed=calls.renewed,
+        unsure=before.unsure or overdue,
+    )

@@ -4,7 +4,6 @@ Owns the order: caller before body (a stranger learns nothing of the schema), bo
 (a bad body costs no trip to Entra). Does *not* know Azure Functions or threads.
 """
 
-import math
 from dataclasses import dataclass
 
 from cancel_appointment import contract
@@ -25,9 +24,6 @@ from shared.serving.requests import Incoming
 from shared.telemetry.journal import Journal, pseudonym
 from shared.transport.deadline import Deadline
 
-# How long the callers of the webhook route wait at most: they give up after ten seconds or more.
-# It stands here because routes are declared with it, and webhook_operation is imported late.
-WEBHOOK_WITHIN_S = 8.0
 _SMALL_BODY_BYTES = 8 * 1024  # one that is read in a moment
 _LEAST_S = 1.0  # a cancel that is begun with less would likely end in doubt
 
@@ -49,27 +45,24 @@ class CancelWork[P: Principal]:
 class CarriesOut[P: Principal]:
     """Cancels for one kind of principal, with tokens of that kind.
 
-    One instance per worker, safe for all threads. ``within_s`` is what such callers wait at most,
-    in seconds; ``keep_s`` how long a record of theirs lives.
+    One instance per worker, safe for all threads. ``keep_s`` is how long a record of theirs lives.
     """
 
     def __init__(
-        self,
-        services: Services,
-        tokens: GraphTokens[P],
-        *,
-        within_s: float = math.inf,
-        keep_s: float = DAY_S,
+        self, services: Services, tokens: GraphTokens[P], *, keep_s: float = DAY_S
     ) -> None:
         settings = services.settings
-        deadline_s = min(within_s, settings.request_deadline_seconds)
         self._services = services
         self._cancellation = Cancellation(
+            services.graph,
             tokens,
-            Appointments(
-                services.graph, settings.bookings_segments, settings.default_cancellation_message
+            Appointments(settings.bookings_segments, settings.default_cancellation_message),
+            Records(
+                services.records,
+                services.waiting.sleep,
+                deadline_s=settings.request_deadline_seconds,
+                keep_s=keep_s,
             ),
-            Records(services.records, services.waiting.sleep, deadline_s=deadline_s, keep_s=keep_s),
             services.waiting,
         )
 
@@ -129,4 +122,4 @@ class CancelOperation(CarriesOut[Caller]):
         try:
             return super().carry_out(work, deadline, journal)
         except InteractionRequired as error:
-            raise explain_challenge(error, work.caller) from error
+            raise explain_challenge(error, work.caller) from error.__cause__

@@ -11,9 +11,7 @@ Owns keys, payloads, what is kept of an outcome, and what this worker did withou
 
 import json
 import logging
-import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -23,6 +21,7 @@ from shared.digest import digest
 from shared.errors import IdempotencyKeyReused, RequestInProgress
 from shared.identity.principal import Principal
 from shared.ids import folded, url_safe
+from shared.records.memory_store import MemoryStore
 from shared.records.rules import (
     Claim,
     Doubt,
@@ -53,8 +52,6 @@ class Entry:
     ``doubt``: an earlier attempt may have taken effect. ``unsure``: one may have been forgotten.
     """
 
-    caller: str
-    nature: str
     claim: Claim | None
     doubt: bool
     unsure: bool
@@ -79,7 +76,8 @@ class Records:
         self._sleep = sleep
         self._lease_s = deadline_s + LEASE_MARGIN_S
         self._keep_s = keep_s
-        self._unrecorded = Unrecorded(keep_s)
+        # What this worker carries out while the store is down, kept like doubts in a store.
+        self._unrecorded = MemoryStore(time.monotonic)
 
     def open(
         self,
@@ -93,23 +91,29 @@ class Records:
         Errors: IdempotencyKeyReused; RequestInProgress when the same request is still running after
         a short wait.
         """
-        who = digest("caller", caller.tenant_id, caller.object_id).hex()
-        nature = _nature_of(caller, request)
+        person = (caller.tenant_id, caller.object_id)
+        ids = (folded(request.business_id), url_safe(request.appointment_id))  # in one spelling
+        who = digest("caller", *person).hex()
+        nature = digest("nature", *person, *ids).hex()
         # By nature there is one request only: another message does not make it another.
         wanted = [Wanted(nature, fingerprint="")]
-        if idempotency_key is not None:
-            wanted.append(Wanted(_key_of(caller, idempotency_key), _fingerprint(request)))
+        if idempotency_key is not None:  # two applications may make up the same
+            key = digest("key", *person, caller.client_id, idempotency_key).hex()
+            message = request.cancellation_message
+            fingerprint = digest(*ids, "" if message is None else f"={message}").hex()
+            wanted.append(Wanted(key, fingerprint))
         try:
             begun = self._begin(who, wanted, deadline)
             if isinstance(begun, Replay):
                 return _read(begun)
         except StoreUnavailable as error:
             tell(_log, logging.ERROR, "store_unavailable", "step=begin reason=%r", str(error))
-            doubt = self._unrecorded.add(who, nature)
-            return Entry(who, nature, None, doubt=doubt, unsure=True)
-        doubt = begun.doubt or self._unrecorded.has(who, nature)
-        unsure = begun.forgot or self._unrecorded.forgot(who)
-        return Entry(who, nature, begun.claim, doubt=doubt, unsure=unsure)
+            return Entry(None, doubt=self._remember(who, wanted[0]), unsure=True)
+        return Entry(
+            begun.claim,
+            doubt=begun.doubt or self._unrecorded.keeps(who, nature),
+            unsure=begun.forgot or self._unrecorded.forgot(who),
+        )
 
     def settle(self, entry: Entry, outcome: CancelOutcome, *, doubt: bool) -> CancelOutcome:
         """Write an outcome down and return it, as far as it still can be said.
@@ -121,20 +125,20 @@ class Records:
         gone on without it. Those may have cancelled the appointment, so a ``not_found`` is then not
         confirmed; nor is it where nobody can tell.
         """
-        if entry.claim is None:
+        claim = entry.claim
+        if claim is None:
             return outcome
-        end: End = Finished(_write(outcome))
         if outcome.outcome is Outcome.CANCELLED:
-            self._settle(entry.claim, end, end)
+            end = _written(outcome)
+            self._settle(claim, end, end)
             return outcome
-        alone = not self._unrecorded.has(entry.caller, entry.nature)
+        alone = not self._unrecorded.keeps(claim.caller, claim.wanted[0].key)
         outcome = replace(outcome, confirmed=outcome.confirmed and alone)
+        nature: End = Removed() if outcome.confirmed else Doubt()
+        key: End = _written(outcome)
         if outcome.missing is Missing.BUSINESS:
-            nature = end = Doubt() if doubt or not alone else Removed()
-        else:
-            nature = Removed() if outcome.confirmed else Doubt()
-            end = Finished(_write(outcome))
-        still_ours = self._settle(entry.claim, nature, end)
+            nature = key = Doubt() if doubt or not alone else Removed()
+        still_ours = self._settle(claim, nature, key)
         return replace(outcome, confirmed=outcome.confirmed and still_ours)
 
     def give_up(self, entry: Entry, *, doubt: bool) -> None:
@@ -164,6 +168,13 @@ class Records:
             self._sleep(poll_s)
             poll_s = min(_LONGEST_POLL_S, poll_s * 2)
 
+    def _remember(self, caller: str, wanted: Wanted) -> bool:
+        """Remember what begins without the store; say whether the same did before."""
+        begun = self._unrecorded.begin(caller, [wanted], lease_s=0.0, keep_s=self._keep_s)
+        assert isinstance(begun, Granted)  # noqa: S101 - nobody holds a lease of no time
+        self._unrecorded.settle(begun.claim, [Doubt()], keep_s=self._keep_s)
+        return begun.doubt
+
     def _settle(self, claim: Claim, nature: End, key: End) -> bool:
         """Settle a claim; False where it may no longer be ours.
 
@@ -178,81 +189,9 @@ class Records:
             return False
 
 
-class Unrecorded:
-    """What this worker carried out while the store was down, for as long as a record would live.
-
-    Bounded: above ``capacity`` all of the caller who has most is dropped. For as long as a record
-    would live, anything of that caller may then have been carried out. Nobody else pays.
-    """
-
-    def __init__(
-        self, keep_s: float, now: Callable[[], float] = time.monotonic, capacity: int = 20_000
-    ) -> None:
-        self._keep_s = keep_s
-        self._now = now
-        self._capacity = capacity
-        self._lock = threading.Lock()
-        self._until: dict[tuple[str, str], float] = {}  # by caller and nature
-        self._forgotten_until: dict[str, float] = {}  # by caller
-
-    def has(self, caller: str, nature: str) -> bool:
-        """Say whether this was carried out."""
-        with self._lock:
-            return self._until.get((caller, nature), 0.0) > self._now()
-
-    def forgot(self, caller: str) -> bool:
-        """Say whether something of this caller was carried out, and nobody knows what."""
-        with self._lock:
-            return self._forgotten_until.get(caller, 0.0) > self._now()
-
-    def add(self, caller: str, nature: str) -> bool:
-        """Remember what begins now; say whether it was carried out before."""
-        with self._lock:
-            before = self._until.pop((caller, nature), 0.0) > self._now()
-            if len(self._until) >= self._capacity:
-                self._make_room()
-            self._until[caller, nature] = self._now() + self._keep_s
-            return before
-
-    def _make_room(self) -> None:
-        now = self._now()
-        self._until = {what: until for what, until in self._until.items() if until > now}
-        self._forgotten_until = {
-            caller: until for caller, until in self._forgotten_until.items() if until > now
-        }
-        if len(self._until) >= self._capacity:
-            [(most, _)] = Counter(caller for caller, _ in self._until).most_common(1)
-            self._forgotten_until[most] = now + self._keep_s
-            self._until = {what: until for what, until in self._until.items() if what[0] != most}
-
-
-def _nature_of(caller: Principal, request: CancelRequest) -> str:
-    """Bind an appointment to whoever asks, in one spelling of its ids."""
-    return digest("nature", caller.tenant_id, caller.object_id, *_ids_of(request)).hex()
-
-
-def _key_of(caller: Principal, idempotency_key: str) -> str:
-    """Bind a key to whoever asks *and* to the client application that made it up.
-
-    Two applications may make up the same key.
-    """
-    return digest(
-        "key", caller.tenant_id, caller.object_id, caller.client_id, idempotency_key
-    ).hex()
-
-
-def _fingerprint(request: CancelRequest) -> str:
-    message = request.cancellation_message
-    return digest(*_ids_of(request), "" if message is None else f"={message}").hex()
-
-
-def _ids_of(request: CancelRequest) -> tuple[str, str]:
-    return folded(request.business_id), url_safe(request.appointment_id)
-
-
-def _write(outcome: CancelOutcome) -> str:
-    said = {"outcome": outcome.outcome, "confirmed": outcome.confirmed}
-    return json.dumps(said if outcome.missing is None else {**said, "missing": outcome.missing})
+def _written(outcome: CancelOutcome) -> Finished:
+    said = {"outcome": outcome.outcome, "confirmed": outcome.confirmed, "missing": outcome.missing}
+    return Finished(json.dumps(said))
 
 
 def _read(replay: Replay) -> CancelOutcome:

@@ -4,13 +4,14 @@ from typing import TYPE_CHECKING
 
 import azure.functions as func
 
-from cancel_appointment.operation import WEBHOOK_WITHIN_S, CancelOperation
+from cancel_appointment.operation import CancelOperation
 from shared.services import Services
 from shared.serving.endpoint import Endpoint
 
 if TYPE_CHECKING:
     from cancel_appointment.webhook_operation import WebhookOperation
 
+WEBHOOK_WITHIN_S = 8.0  # senders of webhooks give up after ten seconds or more
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
 
 

@@ -6,7 +6,7 @@ them: what will not change is a 200, what a person has to mend is a 4xx, what is
 a Retry-After. Does *not* know Azure Functions or threads.
 """
 
-from cancel_appointment.operation import WEBHOOK_WITHIN_S, CancelWork, CarriesOut
+from cancel_appointment.operation import CancelWork, CarriesOut
 from cancel_appointment.request import check_size, parse_cancel_request
 from shared.errors import (
     AccessDenied,
@@ -40,12 +40,7 @@ class WebhookOperation(CarriesOut[WebhookSender]):
             raise WebhooksOff(
                 "This service takes no webhooks; its operator has set no key for them."
             )
-        super().__init__(
-            services,
-            services.webhooks.tokens,
-            within_s=WEBHOOK_WITHIN_S,
-            keep_s=_KEEP_S,
-        )
+        super().__init__(services, services.webhooks.tokens, keep_s=_KEEP_S)
         self._verifier = services.webhooks.verifier
 
     def admit(self, incoming: Incoming, journal: Journal) -> CancelWork[WebhookSender]:

@@ -97,7 +97,7 @@ class _Lists[R]:
         try:
             listed = follow(read, query, entry, deadline)
         except InteractionRequired as error:
-            raise explain_challenge(error, caller) from error
+            raise explain_challenge(error, caller) from error.__cause__
         journal.note(entries=len(listed.entries))
         return listed
 

@@ -5,8 +5,11 @@ Owns the names of the causes. Does *not* know HTTP statuses, wording for callers
 and to log; text that came from a caller or an upstream never goes into it.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Literal
+
+_WORD = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +23,14 @@ class UpstreamAnswer:
     status: int | None = None
     code: str | None = None
     request_id: str | None = None
+
+
+def word(value: object) -> str | None:
+    """Return a short machine word of an upstream's answer, or None where it is anything else.
+
+    Prose never passes.
+    """
+    return value if isinstance(value, str) and _WORD.fullmatch(value) else None
 
 
 @dataclass(frozen=True, slots=True)

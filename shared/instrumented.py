@@ -14,7 +14,8 @@ from shared.entra.exchange_cache import ExchangeCache, Fresh
 from shared.entra.graph_token import GraphToken
 from shared.entra.http import EntraAnswer, EntraHttp
 from shared.errors import FacadeError
-from shared.graph.client import MAX_BODY_BYTES, GraphClient
+from shared.graph.calls import Graph
+from shared.graph.client import GraphRequest
 from shared.graph.endings import GraphAnswer, Seen
 from shared.records.rules import (
     Begun,
@@ -86,42 +87,18 @@ class InstrumentedGraph:
     ``root`` is the address of all calls; their first ``literals`` segments are no ids.
     """
 
-    def __init__(
-        self, client: GraphClient, root: str, telemetry: Telemetry, *, literals: int
-    ) -> None:
+    def __init__(self, client: Graph, root: str, telemetry: Telemetry, *, literals: int) -> None:
         self._client = client
         self._root = root
         self._telemetry = telemetry
         self._literals = literals
 
-    def call(
-        self,
-        method: str,
-        segments: Sequence[str],
-        token: GraphToken,
-        *,
-        request_id: str,
-        timeout_s: float,
-        step: str,
-        body: Mapping[str, str] | None = None,
-        query: Mapping[str, str] | None = None,
-        limit_bytes: int = MAX_BODY_BYTES,
-        fresh: bool = False,
-    ) -> Seen:
-        """See ``GraphClient.call``. ``step`` names the call; Graph never sees it."""
-        attributes = _http(method, self._root, path_template(segments, self._literals))
-        with _call(self._telemetry, "graph", step, attributes) as call:
-            seen = self._client.call(
-                method,
-                segments,
-                token,
-                request_id=request_id,
-                timeout_s=timeout_s,
-                body=body,
-                query=query,
-                limit_bytes=limit_bytes,
-                fresh=fresh,
-            )
+    def call(self, request: GraphRequest, token: GraphToken, **how: Any) -> Seen:
+        """See ``GraphClient.call``."""
+        template = path_template(request.segments, self._literals)
+        attributes = _http(request.method, self._root, template)
+        with _call(self._telemetry, "graph", request.step, attributes) as call:
+            seen = self._client.call(request, token, **how)
             if isinstance(seen, GraphAnswer):
                 call.answered(seen.status)
             else:

@@ -19,6 +19,7 @@ from shared.entra.graph_token import GraphToken
 from shared.entra.http import EntraHttp
 from shared.entra.on_behalf_of import OnBehalfOf
 from shared.errors import Misconfigured
+from shared.graph.calls import Graph
 from shared.graph.client import GraphClient
 from shared.identity.caller import Caller, CallerRules, read_bearer_token
 from shared.identity.key_sets import fetch_signing_keys
@@ -36,15 +37,11 @@ from shared.transport.waiting import Waiting
 if TYPE_CHECKING:
     from shared.entra.app_only import AppOnly
     from shared.identity.webhooks import WebhookVerifier
-    from shared.instrumented import InstrumentedGraph
 
 # To connect, and in all. A first load is two documents: both have to fit into one deadline.
 _KEYS_TIMEOUT_S = (2.0, 2.5)
 _CACHED_EXCHANGES = 20_000
 _RESERVE_S = 0.5
-
-
-type Graph = "GraphClient | InstrumentedGraph"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +164,7 @@ def build_services(environment: Mapping[str, str], telemetry: Telemetry = OFF) -
     )
     root = f"/{settings.graph_api_version}"
     channel = Channel(settings.graph_endpoint, trust, keep=settings.max_concurrency)
-    graph = GraphClient(channel, root, telemetry.tracing.headers)
-    told_graph: Graph = graph
+    graph: Graph = GraphClient(channel, root, telemetry.tracing.headers)
     records = _open_records(settings, waiting, trust)
     if telemetry is not OFF:  # what nobody listens to is neither imported nor passed through
         from shared.instrumented import (
@@ -183,7 +179,7 @@ def build_services(environment: Mapping[str, str], telemetry: Telemetry = OFF) -
         )
         fetch_keys = instrumented_fetch(fetch_keys, telemetry)
         literals = len(settings.bookings_segments)
-        told_graph = InstrumentedGraph(
+        graph = InstrumentedGraph(
             graph, f"{settings.graph_endpoint}{root}", telemetry, literals=literals
         )
         records = InstrumentedStore(records, telemetry)
@@ -203,7 +199,7 @@ def build_services(environment: Mapping[str, str], telemetry: Telemetry = OFF) -
         channel=channel,
         tokens=OnBehalfOf(client, settings.graph_scope_uri, exchanges, waiting.now),
         webhooks=_open_webhooks(settings, client, waiting, telemetry),
-        graph=told_graph,
+        graph=graph,
         records=records,
         waiting=waiting,
         telemetry=telemetry,

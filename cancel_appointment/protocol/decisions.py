@@ -5,7 +5,6 @@ Owns ``after_cancel`` and ``after_look``. Does *not* send, wait or record.
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import assert_never
 
 from cancel_appointment.protocol.doubt import Known, left_by
 from cancel_appointment.protocol.failures import what_can_be_said
@@ -16,10 +15,11 @@ from shared.graph.endings import (
     Ending,
     Gone,
     GraphAnswer,
+    NoAnswer,
     Seen,
     cannot_parse_path,
     ending,
-    refuses_path,
+    may_refuse_path,
     says_malformed,
     what_is_gone,
 )
@@ -50,49 +50,38 @@ type Move = CancelOutcome | FacadeError | Go
 def after_cancel(seen: Seen, known: Known) -> Move:
     """Decide what a cancel's end means."""
     how = ending(seen, success=204)
-    match how:
-        case Ending.REFUSED | Ending.NOT_SENT:
-            sent = known.sent or how is Ending.REFUSED
-            return Go(Step.CANCEL, replace(known, sent=sent), pause=True)
-        case Ending.UNANSWERED:
-            return _in_doubt(seen, known)
-        case Ending.ANSWERED:
-            assert isinstance(seen, GraphAnswer)  # noqa: S101 - only an answer is answered
-            if seen.status == 204:
-                return CancelOutcome(Outcome.CANCELLED, confirmed=True)
-            gone = what_is_gone(seen)
-            if gone is Gone.BUSINESS and known.stood:  # it was there a moment ago
-                return _in_doubt(seen, known)
-            if gone is not None:
-                first = not (known.sent and gone is Gone.BUSINESS)
-                sure = not (known.carried or known.left or known.unsure)
-                return _gone(seen, gone, known, confirmed=sure and first)
-            return _refuse(Step.CANCEL, seen, replace(known, sent=True))
-        case _:
-            assert_never(how)
+    if how in (Ending.REFUSED, Ending.NOT_SENT):
+        sent = known.sent or how is Ending.REFUSED
+        return Go(Step.CANCEL, replace(known, sent=sent), pause=True)
+    if how is Ending.UNANSWERED or isinstance(seen, NoAnswer):
+        return _in_doubt(seen, known)
+    if seen.status == 204:
+        return CancelOutcome(Outcome.CANCELLED, confirmed=True)
+    gone = what_is_gone(seen)
+    if gone is Gone.BUSINESS and known.stood:  # it was there a moment ago
+        return _in_doubt(seen, known)
+    if gone is not None:
+        first = not (known.sent and gone is Gone.BUSINESS)
+        sure = not (known.carried or known.left or known.unsure)
+        return _gone(seen, gone, known, confirmed=sure and first)
+    return _refuse(Step.CANCEL, seen, replace(known, sent=True))
 
 
 def after_look(seen: Seen, known: Known, appointment_id: str) -> Move:
     """Decide what a look's end means; it asked for ``appointment_id``, in whichever spelling."""
-    how = ending(seen, success=200)
     again = Go(Step.LOOK, known, pause=True)
-    match how:
-        case Ending.REFUSED | Ending.NOT_SENT | Ending.UNANSWERED:
+    if ending(seen, success=200) is not Ending.ANSWERED or isinstance(seen, NoAnswer):
+        return again
+    if seen.status == 200:
+        if not _is_of(seen, appointment_id):
             return again
-        case Ending.ANSWERED:
-            assert isinstance(seen, GraphAnswer)  # noqa: S101 - only an answer is answered
-            if seen.status == 200:
-                if not _is_of(seen, appointment_id):
-                    return again
-                return Go(Step.CANCEL, replace(known, looked=True, stood=True), pause=True)
-            gone = what_is_gone(seen)
-            if gone is Gone.BUSINESS and known.stood:
-                return again
-            if gone is not None:
-                return _gone(seen, gone, known, confirmed=False)
-            return _refuse(Step.LOOK, seen, known)
-        case _:
-            assert_never(how)
+        return Go(Step.CANCEL, replace(known, looked=True, stood=True), pause=True)
+    gone = what_is_gone(seen)
+    if gone is Gone.BUSINESS and known.stood:
+        return again
+    if gone is not None:
+        return _gone(seen, gone, known, confirmed=False)
+    return _refuse(Step.LOOK, seen, known)
 
 
 def _in_doubt(seen: Seen, known: Known) -> Go:
@@ -110,13 +99,17 @@ def _gone(seen: GraphAnswer, gone: Gone, known: Known, *, confirmed: bool) -> Ca
 
 
 def _refuse(step: Step, seen: GraphAnswer, known: Known) -> FacadeError | Go:
-    """Decide what a refusal means that is final, or would be under the other spelling."""
-    bad_id = says_malformed(seen) or cannot_parse_path(seen)
-    if known.slashed and refuses_path(seen):
-        if not known.respelled:
-            return Go(step, replace(known, respelled=True), pause=False)
-        bad_id = True
-    if bad_id:
+    """Decide what a refusal means that is final, or would be under the other spelling.
+
+    A look that saw the appointment standing has shown that its path is good: what is then refused
+    with the generic code is not the path.
+    """
+    bad_path = cannot_parse_path(seen) or (
+        known.slashed and not known.stood and may_refuse_path(seen)
+    )
+    if bad_path and known.slashed and not known.respelled:
+        return Go(step, replace(known, respelled=True), pause=False)
+    if bad_path or says_malformed(seen):
         error: FacadeError = malformed(seen, "appointmentId", "; it may also be businessId")
     elif seen.status != 400:
         error = read_refusal(seen, renewed=known.renewed)
@@ -124,7 +117,7 @@ def _refuse(step: Step, seen: GraphAnswer, known: Known) -> FacadeError | Go:
         return Go(Step.LOOK, known, pause=True)
     else:
         error = RefusedByBookings(
-            "Microsoft Bookings refused the cancel by one of its rules; nothing was changed. "
+            "Microsoft Bookings refused the cancel by one of its rules. "
             "Most likely the appointment begins sooner than the minimum lead time allows.",
             upstream=quote(seen),
         )

@@ -1,13 +1,11 @@
-"""What is known of a cancel under way, and the table of what unanswered cancels leave behind. Pure.
+"""What is known of a cancel under way, and what unanswered cancels leave behind. Pure.
 
-Owns ``TABLE``, ``Known`` and ``left_by``. Does *not* decide what to send next.
+Owns ``Left``, ``Known`` and ``left_by``. Does *not* decide what to send next.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
-from shared.errors import FacadeError, OutcomeUnknown, UpstreamBroken, UpstreamUnavailable
 from shared.graph.endings import Body, GraphAnswer, Seen, reached_mail_limit, what_is_gone
 
 
@@ -20,20 +18,6 @@ class Left(IntEnum):
     UNDER_WAY = 3  # it may take effect at any time
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What is said at the deadline, once a look after it saw the appointment standing."""
-
-    error: type[FacadeError]
-    doubt: bool
-
-
-# Where no look after it saw the appointment standing, each leaves a doubt, and the outcome unknown.
-TABLE: Mapping[Left, Verdict] = {
-    Left.SETTLED: Verdict(UpstreamUnavailable, doubt=False),
-    Left.BROKEN: Verdict(UpstreamBroken, doubt=True),
-    Left.UNDER_WAY: Verdict(OutcomeUnknown, doubt=True),
-}
 _SETTLED = frozenset({404, 409, 412, 423})
 _BROKEN = frozenset({500, *range(300, 500)}) - {408, 425, 499}
 
@@ -65,8 +49,11 @@ class Known:
 
     @property
     def in_doubt(self) -> bool:
-        """Whether a cancel of this request may have taken effect, or may yet."""
-        return self.left is not Left.NOTHING and not (self.looked and not TABLE[self.left].doubt)
+        """Whether a cancel of this request may have taken effect, or may yet.
+
+        A look that saw the appointment standing since then clears what has no late effect.
+        """
+        return self.left > (Left.SETTLED if self.looked else Left.NOTHING)
 
     @property
     def doubt(self) -> bool:

@@ -3,7 +3,7 @@
 Owns when "nothing was changed" may be said. Does *not* decide whether a further call is made.
 """
 
-from cancel_appointment.protocol.doubt import TABLE, Known
+from cancel_appointment.protocol.doubt import Known, Left
 from shared.errors import (
     FacadeError,
     OutcomeUnknown,
@@ -21,24 +21,21 @@ _REPEAT_AFTER_S = 5.0  # when an unknown outcome may be clearer
 def give_up(seen: Seen, known: Known, retry_after_s: float) -> FacadeError:
     """Say what is in the way when no further call fits.
 
-    ``seen`` is the end of the last cancel, or of a look that did not help.
+    ``seen`` is the end of the last cancel, or of a look that did not help. What unanswered cancels
+    left decides before anything else.
     """
     upstream = quote(seen)
-    if known.left and not known.carried and known.looked:
-        if TABLE[known.left].error is UpstreamBroken:
-            return UpstreamBroken(
-                "Microsoft Graph failed to cancel the appointment: "
-                "it still stood when last looked at.",
-                upstream=upstream,
-            )
-        if TABLE[known.left].error is UpstreamUnavailable:
-            return UpstreamUnavailable(
-                _in_the_way(seen), retry_after_s=retry_after_s, upstream=upstream
-            )
-    if known.left or known.carried:
+    if known.left is Left.BROKEN and known.looked and not known.carried:
+        return UpstreamBroken(
+            "Microsoft Graph failed to cancel the appointment: it still stood when last looked at.",
+            upstream=upstream,
+        )
+    if known.doubt:
         return _unknown(upstream, retry_after_s)
-    if not isinstance(seen, GraphAnswer):
-        words = "Microsoft Graph could not be reached; nothing was changed."
+    if known.left:
+        words = _in_the_way(seen)
+    elif not isinstance(seen, GraphAnswer):
+        words = "Microsoft Graph could not be reached"
     elif seen.status == 429:
         return Throttled(
             "Microsoft Graph asks for fewer requests to this booking business.",
@@ -46,8 +43,10 @@ def give_up(seen: Seen, known: Known, retry_after_s: float) -> FacadeError:
             upstream=upstream,
         )
     else:  # the path was refused, and no time is left for the other spelling of the id
-        words = "There was no time left to ask Microsoft Graph again; nothing was changed."
-    return UpstreamUnavailable(words, retry_after_s=retry_after_s, upstream=upstream)
+        words = "There was no time left to ask Microsoft Graph again"
+    if not known.unsure and (known.left or not known.sent):
+        words += "; nothing was changed"
+    return UpstreamUnavailable(f"{words}.", retry_after_s=retry_after_s, upstream=upstream)
 
 
 def what_can_be_said(error: FacadeError, known: Known) -> FacadeError:
@@ -68,14 +67,14 @@ def _in_the_way(seen: Seen) -> str:
     if isinstance(seen, GraphAnswer):
         if reached_mail_limit(seen):
             return (
-                "The booking mailbox has reached its sending limit: it may send no more mail for "
-                "now. Nothing was changed."
+                "The booking mailbox has reached its sending limit and may send no more mail for "
+                "now"
             )
         if what_is_gone(seen) is not None:
-            return "Microsoft Graph cannot reach the booking mailbox now; nothing was changed."
+            return "Microsoft Graph cannot reach the booking mailbox now"
         if seen.status != 429:
-            return "Another change of the appointment is in the way; nothing was changed."
-    return "Microsoft Graph did not carry the cancel out in time; nothing was changed."
+            return "Another change of the appointment is in the way"
+    return "Microsoft Graph did not carry the cancel out in time"
 
 
 def _unknown(upstream: UpstreamAnswer | None, retry_after_s: float) -> OutcomeUnknown:

@@ -18,6 +18,7 @@ from shared.entra.refusals import ABOUT_THE_CALLER
 from shared.errors import FacadeError, UpstreamUnavailable
 
 _REFUSED_FOR_S = 3.0
+_LONGER_S = 1.0  # what makes another try worth it
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +45,23 @@ class _Flight[V]:
     """One exchange under way.
 
     Neither ``fresh`` nor ``error`` is set when it is ``done``: its leader died, and the next may
-    try.
+    try. ``gives_up_at`` is when its leader's patience ends, on the monotonic clock.
     """
 
-    def __init__(self, *, replaces: bool) -> None:
+    def __init__(self, *, replaces: bool, gives_up_at: float) -> None:
         self.done = Event()
         self.replaces = replaces
+        self.gives_up_at = gives_up_at
         self.fresh: Fresh[V] | None = None
         self.error: FacadeError | None = None
+
+    def error_for(self, gives_up_at: float) -> FacadeError | None:
+        """Return the error, unless it may have come of the leader's patience alone.
+
+        Where Entra named a wait (a subclass), no patience shortens it.
+        """
+        hurried = type(self.error) is UpstreamUnavailable
+        return None if hurried and gives_up_at > self.gives_up_at + _LONGER_S else self.error
 
 
 class ExchangeCache[V]:
@@ -85,7 +95,8 @@ class ExchangeCache[V]:
 
         Errors: what ``exchange`` raises, each thread its own copy; UpstreamUnavailable when its end
         had come before the answer, or after ``wait_s`` (seconds of real time) of waiting for
-        another thread's exchange.
+        another thread's exchange. Who has notably more time than the leader of an exchange that
+        found Entra unavailable asks again.
         """
         give_up_at = time.monotonic() + wait_s
         while True:
@@ -99,13 +110,13 @@ class ExchangeCache[V]:
                 leads = flight is None or (replace and not flight.replaces)
                 if flight is None or leads:
                     self._drop(key)
-                    flight = self._flights[key] = _Flight(replaces=replace)
+                    flight = self._flights[key] = _Flight(replaces=replace, gives_up_at=give_up_at)
             if leads:
                 return self._lead(key, flight, exchange)
             if not flight.done.wait(max(0.0, give_up_at - time.monotonic())):
                 raise UpstreamUnavailable("Entra has not answered in time.")
-            if flight.error is not None:
-                raise _copy_of(flight.error)
+            if (error := flight.error_for(give_up_at)) is not None:
+                raise _copy_of(error)
             if flight.fresh is not None and self._now() < flight.fresh.ends_at:
                 return flight.fresh.value
 

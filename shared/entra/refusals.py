@@ -22,6 +22,7 @@ from shared.errors import (
     UpstreamBroken,
     UpstreamUnavailable,
     UserTokenRequired,
+    word,
 )
 from shared.identity.claims_challenge import read_claims
 
@@ -151,11 +152,11 @@ def read_refusal(
     """
     claims = read_claims(body.get("claims"))
     number = _number(body)
-    upstream = UpstreamAnswer("entra", status, _code(body), _word(body.get("trace_id")))
+    upstream = UpstreamAnswer("entra", status, _code(body), word(body.get("trace_id")))
     meaning = _meaning(
         status,
-        _word(body.get("error")),
-        _word(body.get("suberror")),
+        word(body.get("error")),
+        word(body.get("suberror")),
         number,
         challenged=claims is not None,
     )
@@ -175,9 +176,9 @@ def describe_refusal(status: int, body: Mapping[str, Any]) -> str:
     """
     words = {"status": str(status), "code": _code(body)}
     words |= {
-        name: _word(body.get(name)) for name in ("error", "suberror", "trace_id", "correlation_id")
+        name: word(body.get(name)) for name in ("error", "suberror", "trace_id", "correlation_id")
     }
-    return " ".join(f"{name}={word}" for name, word in words.items() if word is not None)
+    return " ".join(f"{name}={said}" for name, said in words.items() if said is not None)
 
 
 def _meaning(
@@ -285,16 +286,4 @@ def _number(body: Mapping[str, Any]) -> int | None:
 def _code(body: Mapping[str, Any]) -> str | None:
     """Return the code to quote to a person: the AADSTS number, else the word of the standard."""
     number = _number(body)
-    return f"AADSTS{number}" if number is not None else _word(body.get("error"))
-
-
-def _word(value: object) -> str | None:
-    """Return a short machine word of an upstream answer, or None where it is anything else."""
-    if (
-        isinstance(value, str)
-        and 0 < len(value) <= 64
-        and value.isascii()
-        and all(c.isalnum() or c in "-_." for c in value)
-    ):
-        return value
-    return None
+    return f"AADSTS{number}" if number is not None else word(body.get("error"))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from shared.entra.graph_token import GraphToken, GraphTokens
+from shared.graph.client import GraphRequest
 from shared.graph.endings import Body, Ending, GraphAnswer, NoAnswer, Seen, ending
 from shared.identity.principal import Principal
 from shared.telemetry.journal import Journal
@@ -18,11 +19,19 @@ SHORTEST_CALL_S = 0.3
 _IDS_OF_CALLS = uuid.UUID("5f0f5c59-4d5c-4d06-8c0e-6c1c8f0e2a61")  # made up once, as a name space
 
 
-class Send(Protocol):
-    """Sends one call; raises nothing for what Graph or the network may do."""
+class Graph(Protocol):
+    """Calls Graph; raises nothing for what Graph or the network may do."""
 
-    def __call__(self, token: GraphToken, *, call_id: str, fresh: bool) -> Seen:
-        """Return how it ended."""
+    def call(
+        self,
+        request: GraphRequest,
+        token: GraphToken,
+        *,
+        call_id: str,
+        timeout_s: float,
+        fresh: bool,
+    ) -> Seen:
+        """Send one request and return how it ended."""
         ...
 
 
@@ -33,6 +42,7 @@ class Calls[P: Principal]:
     ``count`` is how many were sent; ``renewed`` says that Graph refused a token of this request.
     """
 
+    graph: Graph
     tokens: GraphTokens[P]
     caller: P
     deadline: Deadline
@@ -42,19 +52,23 @@ class Calls[P: Principal]:
     _token: GraphToken | None = field(default=None, repr=False)
     _answered: bool = True
 
-    def send(self, step: str, send: Send, *, success: int, fresh: bool = False) -> Seen:
+    def send(
+        self, request: GraphRequest, *, success: int, share: float = 1.0, fresh: bool = False
+    ) -> Seen:
         """Send one call, and the same again with a new token where Graph refuses this one.
 
-        That is continuous access evaluation: nothing was done. A call that could only begin after
-        the deadline is not sent: it could outlive the lease of its record. After a call without an
-        answer, the next one takes a fresh connection, as with ``fresh``.
+        That is continuous access evaluation: nothing was done. ``share`` is what a call may take of
+        the time that is left. A call that could only begin after the deadline is not sent: it could
+        outlive the lease of its record. After a call without an answer, the next one takes a fresh
+        connection, as with ``fresh``.
 
         Errors: those of the exchange.
         """
         if self._token is None:
             self._token = self.tokens.exchange(self.caller, self.deadline)
-        while self.deadline.remaining_s() >= SHORTEST_CALL_S:
-            seen = self._send(step, send, self._token, success, fresh=fresh)
+        while (left_s := self.deadline.remaining_s()) >= SHORTEST_CALL_S:
+            timeout_s = max(SHORTEST_CALL_S, left_s * share)
+            seen = self._call(request, self._token, success, timeout_s, fresh=fresh)
             if (
                 self.renewed
                 or not isinstance(seen, GraphAnswer)
@@ -62,21 +76,33 @@ class Calls[P: Principal]:
                 or self.deadline.remaining_s() < SHORTEST_CALL_S
             ):
                 return seen
-            self._token = self._renew(seen.claims)
+            self.renewed = True
+            if seen.claims is None:
+                self.tokens.forget(self.caller)
+            self._token = self.tokens.exchange(self.caller, self.deadline, claims=seen.claims)
         return NoAnswer(sent=False, cause="DeadlineOver")
 
-    def _send(self, step: str, send: Send, token: GraphToken, success: int, *, fresh: bool) -> Seen:
+    def _call(
+        self,
+        request: GraphRequest,
+        token: GraphToken,
+        success: int,
+        timeout_s: float,
+        *,
+        fresh: bool,
+    ) -> Seen:
         self.count += 1
         call_id = str(
             uuid.uuid5(_IDS_OF_CALLS, f"{self.journal.request_id}/{len(self.journal.calls)}")
         )
+        fresh = fresh or not self._answered
         started_at = self.deadline.now()
-        seen = send(token, call_id=call_id, fresh=fresh or not self._answered)
+        seen = self.graph.call(request, token, call_id=call_id, timeout_s=timeout_s, fresh=fresh)
         how = ending(seen, success=success)
         self._answered = how is not Ending.UNANSWERED
         answer = seen if isinstance(seen, GraphAnswer) else None
         self.journal.graph_call(
-            step,
+            request.step,
             how,
             status=answer.status if answer else None,
             graph_request_id=answer.request_id if answer else None,
@@ -85,9 +111,3 @@ class Calls[P: Principal]:
             call_id=call_id,
         )
         return seen
-
-    def _renew(self, claims: str | None) -> GraphToken:
-        self.renewed = True
-        if claims is None:
-            self.tokens.forget(self.caller)
-        return self.tokens.exchange(self.caller, self.deadline, claims=claims)

@@ -6,6 +6,7 @@ repeats a call (the SDKs repeat a POST on 504: this must not happen here).
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from urllib.parse import quote, urlencode
 
@@ -15,7 +16,6 @@ from shared.transport.channel import Channel, NotSent, Unanswered
 from shared.transport.connections import USER_AGENT
 
 _CONNECT_S = 3.0
-MAX_BODY_BYTES = 256 * 1024
 _ID_HEADER = "client-request-id"
 _HEADERS = {
     "User-Agent": USER_AGENT,
@@ -23,6 +23,23 @@ _HEADERS = {
     "Accept-Encoding": "gzip, deflate",
     "return-client-request-id": "true",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class GraphRequest:
+    """What is asked of Graph.
+
+    ``step`` names it in the journal and in traces; Graph never sees it. ``segments`` are the
+    decoded path segments: each is quoted here, once, as is ``query``. An answer over
+    ``limit_bytes`` is not readable.
+    """
+
+    step: str
+    method: str
+    segments: Sequence[str]
+    body: Mapping[str, str] | None = field(default=None, repr=False)
+    query: Mapping[str, str] | None = None
+    limit_bytes: int = 256 * 1024
 
 
 class GraphClient:
@@ -40,50 +57,41 @@ class GraphClient:
 
     def call(
         self,
-        method: str,
-        segments: Sequence[str],
+        request: GraphRequest,
         token: GraphToken,
         *,
-        request_id: str,
+        call_id: str,
         timeout_s: float,
-        step: str = "",
-        body: Mapping[str, str] | None = None,
-        query: Mapping[str, str] | None = None,
-        limit_bytes: int = MAX_BODY_BYTES,
         fresh: bool = False,
     ) -> Seen:
         """Send one request and return how it ended.
 
-        It raises nothing for what Graph or the network may do. ``segments`` are the decoded path
-        segments: each is quoted here, once, as is ``query``. An answer over ``limit_bytes`` is not
-        readable. ``timeout_s`` bounds the whole, from connecting to the answer's last byte.
-        ``request_id`` goes out as client-request-id, so that Microsoft's support finds the call
-        (Graph best practices). ``step`` names the call for ``instrumented.py``; Graph never sees
-        it.
+        It raises nothing for what Graph or the network may do. ``timeout_s`` bounds the whole, from
+        connecting to the answer's last byte. ``call_id`` goes out as client-request-id, so that
+        Microsoft's support finds the call (Graph best practices). ``fresh``: over a new connection.
         """
-        del step
-        target = "/".join((self._root, *map(_quoted, segments)))
-        if query:
-            target = f"{target}?{urlencode(query, quote_via=quote)}"
+        target = "/".join((self._root, *map(_quoted, request.segments)))
+        if request.query:
+            target = f"{target}?{urlencode(request.query, quote_via=quote)}"
         headers = {
             **_HEADERS,
             "Authorization": f"Bearer {token.value}",
-            _ID_HEADER: request_id,
+            _ID_HEADER: call_id,
             **self._trace_headers(),
         }
         payload: bytes | None = None
-        if body is not None:
+        if request.body is not None:
             headers["Content-Type"] = "application/json"
-            payload = json.dumps(body).encode("ascii")
+            payload = json.dumps(request.body).encode("ascii")
         try:
             answer = self._channel.exchange(
-                method,
+                request.method,
                 target,
                 headers,
                 payload,
                 connect_s=min(_CONNECT_S, timeout_s / 2),
                 total_s=timeout_s,
-                limit_bytes=limit_bytes,
+                limit_bytes=request.limit_bytes,
                 fresh=fresh,
                 echo=_ID_HEADER,
             )
@@ -91,7 +99,7 @@ class GraphClient:
             return NoAnswer(sent=False, cause=error.cause)
         except Unanswered as error:
             return NoAnswer(sent=True, cause=error.cause)
-        whole = len(answer.body) <= limit_bytes
+        whole = len(answer.body) <= request.limit_bytes
         return read_answer(answer.status, answer.headers, answer.body, whole=whole)
 
 

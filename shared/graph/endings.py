@@ -6,6 +6,7 @@ changes. Does *not* know appointments, nor what to do next.
 
 import base64
 import binascii
+import contextlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -13,11 +14,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from shared.errors import word
 from shared.identity.claims_challenge import read_claims
 
 _CLAIMS = re.compile(r'claims="([A-Za-z0-9+/=_-]{1,8192})"')
 _CHALLENGE = re.compile(r"(^|,)\s*bearer\b", re.IGNORECASE)
-_WORD = re.compile(r"[A-Za-z0-9_.-]{1,80}")
 _MAX_CODES = 5
 
 # Graph and the Exchange store behind it name "not there, or not visible to you" in several ways.
@@ -45,6 +46,7 @@ _KNOWN_CODES = (
     | _MAIL_LIMIT_CODES
 )
 _FINAL = frozenset({400, 401, 403, 405, 411, 413, 414, 415, 431})  # in Graph's own form
+_UNREADABLE = object()
 
 
 class Body(StrEnum):
@@ -114,45 +116,40 @@ def read_answer(status: int, headers: Mapping[str, str], raw: bytes, *, whole: b
     ``headers`` have lower-case names. ``whole`` is False where the body is larger than what was
     read of it.
     """
-    parsed = _parse(raw) if whole else None
+    parsed = _parse(raw) if raw and whole else _UNREADABLE
     error = parsed.get("error") if isinstance(parsed, dict) else None
+    claims = _claims(headers.get("www-authenticate", "")) if status in (401, 403) else None
     return GraphAnswer(
         status,
-        _body(status, headers, raw, parsed),
+        _body(status, headers, raw, parsed, challenged=claims is not None),
         codes=tuple(_codes(error)),
-        request_id=_word(headers.get("request-id")),
+        request_id=word(headers.get("request-id")),
         retry_after=headers.get("retry-after"),
-        claims=_claims(headers.get("www-authenticate", "")) if status in (401, 403) else None,
+        claims=claims,
         resource=parsed if status == 200 and isinstance(parsed, dict) else None,
     )
 
 
-def _body(status: int, headers: Mapping[str, str], raw: bytes, parsed: object) -> Body:
+def _body(
+    status: int, headers: Mapping[str, str], raw: bytes, parsed: object, *, challenged: bool
+) -> Body:
     if status == 204:
         nothing = not raw and headers.get("content-length", "0") == "0"
         return Body.FITTING if nothing else Body.PAGE
-    if not raw:
-        return Body.FITTING if _challenges(status, headers) else Body.NOTHING
-    if parsed is None:
+    if not raw:  # the words of RFC 6750 need no body
+        bearer = _CHALLENGE.search(headers.get("www-authenticate", ""))
+        return Body.FITTING if challenged or (status == 401 and bearer) else Body.NOTHING
+    if parsed is _UNREADABLE:
         return Body.PAGE
     promised = isinstance(parsed, dict) and (status < 400 or isinstance(parsed.get("error"), dict))
     return Body.FITTING if promised else Body.JSON
 
 
-def _challenges(status: int, headers: Mapping[str, str]) -> bool:
-    """Tell whether this refuses a token in the words of RFC 6750, which need no body."""
-    challenge = headers.get("www-authenticate", "")
-    if status == 401:
-        return _CHALLENGE.search(challenge) is not None
-    return status == 403 and _claims(challenge) is not None
-
-
 def _parse(raw: bytes) -> object:
-    """Return the JSON of a body; None where it is none (``null`` says as little)."""
-    try:
-        parsed: object = json.loads(raw.decode("utf-8-sig"))
-    except (ValueError, RecursionError):
-        return None
+    """Return the JSON of a body, or ``_UNREADABLE``."""
+    parsed: object = _UNREADABLE
+    with contextlib.suppress(ValueError, RecursionError):
+        parsed = json.loads(raw.decode("utf-8-sig"))
     return parsed
 
 
@@ -167,7 +164,7 @@ def _codes(level: object) -> Iterator[str]:
             return
         code = level.get("code")
         if code is not None and code != "":
-            yield _word(code) or "other"
+            yield word(code) or "other"
         level = level.get("innerError", level.get("innererror"))
 
 
@@ -184,14 +181,6 @@ def _claims(header: str) -> str | None:
         return read_claims(base64.b64decode(encoded + "=" * (-len(encoded) % 4)).decode("utf-8"))
     except (binascii.Error, ValueError):
         return None
-
-
-def _word(value: object) -> str | None:
-    """Return a short machine word of Graph's answer, or None where it is anything else.
-
-    Prose never passes.
-    """
-    return value if isinstance(value, str) and _WORD.fullmatch(value) else None
 
 
 class Ending(StrEnum):
@@ -215,8 +204,6 @@ def ending(seen: Seen, *, success: int) -> Ending:
         return Ending.UNANSWERED if seen.sent else Ending.NOT_SENT
     if seen.status == 429:
         return Ending.REFUSED
-    if says_malformed(seen):
-        return Ending.ANSWERED
     gone = what_is_gone(seen)
     if gone is not None:
         return Ending.UNANSWERED if gone is Gone.NOTHING else Ending.ANSWERED
@@ -232,7 +219,7 @@ def what_is_gone(answer: GraphAnswer) -> Gone | None:
     """
     code = answer.deciding_code
     coded = answer.status == 400 and code in _ITEM_CODES | _BUSINESS_CODES | _MAILBOX_CODES
-    if (answer.status not in (404, 410) and not coded) or code in _MALFORMED_CODES:
+    if answer.status not in (404, 410) and not coded:
         return None
     if code in _BUSINESS_CODES:
         return Gone.BUSINESS
@@ -241,28 +228,21 @@ def what_is_gone(answer: GraphAnswer) -> Gone | None:
 
 
 def says_malformed(answer: GraphAnswer) -> bool:
-    """Tell whether Graph calls an id malformed, with whatever status.
-
-    Such a request cannot have changed anything.
-    """
-    return answer.status >= 400 and answer.deciding_code in _MALFORMED_CODES
-
-
-def refuses_path(answer: GraphAnswer) -> bool:
-    """Tell whether Graph may have split the path within an id that holds a slash.
-
-    It does so at %2F, too (microsoft-graph-docs 3598 and 15204, explorer-v4 4029).
-    """
-    return cannot_parse_path(answer) or (
-        answer.status == 400
-        and answer.body is Body.FITTING
-        and answer.deciding_code == "BadRequest"
-    )
+    """Tell whether Graph calls an id malformed: such a request cannot have changed anything."""
+    return answer.status == 400 and answer.deciding_code in _MALFORMED_CODES
 
 
 def cannot_parse_path(answer: GraphAnswer) -> bool:
-    """Tell whether Graph says outright that it found no meaning in the path."""
+    """Tell whether Graph says outright that it found no meaning in the path.
+
+    It splits a path at %2F, too (microsoft-graph-docs 3598 and 15204, explorer-v4 4029).
+    """
     return answer.status == 400 and answer.deciding_code in _PARSE_CODES
+
+
+def may_refuse_path(answer: GraphAnswer) -> bool:
+    """Tell whether Graph says so in the generic way, in which Bookings says other things, too."""
+    return answer.status == 400 and answer.deciding_code == "BadRequest"
 
 
 def reached_mail_limit(answer: GraphAnswer) -> bool:

@@ -6,9 +6,9 @@ no doubt.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
-from shared.entra.graph_token import GraphToken, GraphTokens
+from shared.entra.graph_token import GraphTokens
 from shared.errors import (
     BusinessNotFound,
     FacadeError,
@@ -16,13 +16,14 @@ from shared.errors import (
     UpstreamBroken,
     UpstreamUnavailable,
 )
-from shared.graph.calls import SHORTEST_CALL_S, Calls
+from shared.graph.calls import SHORTEST_CALL_S, Calls, Graph
+from shared.graph.client import GraphRequest
 from shared.graph.endings import (
-    Body,
     Ending,
     GraphAnswer,
     Seen,
     ending,
+    reached_mail_limit,
     says_malformed,
     what_is_gone,
 )
@@ -36,27 +37,8 @@ from shared.transport.waiting import Waiting
 _MAX_TRIES = 3
 _SHARE_OF_TRY = 0.6  # of the time that is left: what one try may take, so that another still fits
 _MAX_BODY_BYTES = 4 * 1024 * 1024
-_PASSING = frozenset({404, 408, 409, 410, 412, 423})  # what is said of a mailbox that comes back
-
-
-class Graph(Protocol):
-    """Calls Graph; raises nothing for what Graph or the network may do."""
-
-    def call(
-        self,
-        method: str,
-        segments: Sequence[str],
-        token: GraphToken,
-        *,
-        request_id: str,
-        timeout_s: float,
-        step: str,
-        query: Mapping[str, str] | None = None,
-        limit_bytes: int = ...,
-        fresh: bool = ...,
-    ) -> Seen:
-        """Send one request and return how it ended."""
-        ...
+# What is said of a mailbox that comes back, and by a gateway that could not wait.
+_PASSING = frozenset({404, 408, 409, 410, 412, 423, 425, 499})
 
 
 class GraphReads:
@@ -84,36 +66,21 @@ class GraphReads:
         Errors: those of the exchange and of ``read_refusal``; BusinessNotFound, Throttled,
         UpstreamUnavailable, UpstreamBroken.
         """
-        calls = Calls(self._tokens, caller, deadline, journal)
-
-        def get(token: GraphToken, *, call_id: str, fresh: bool) -> Seen:
-            return self._graph.call(
-                "GET",
-                segments,
-                token,
-                request_id=call_id,
-                timeout_s=max(SHORTEST_CALL_S, deadline.remaining_s() * _SHARE_OF_TRY),
-                step=step,
-                query=query,
-                limit_bytes=_MAX_BODY_BYTES,
-                fresh=fresh,
-            )
-
+        calls = Calls(self._graph, self._tokens, caller, deadline, journal)
+        request = GraphRequest(step, "GET", segments, query=query, limit_bytes=_MAX_BODY_BYTES)
         tries = 0
         while True:
-            seen = calls.send(step, get, success=200)
+            seen = calls.send(request, success=200, share=_SHARE_OF_TRY)
             if isinstance(seen, GraphAnswer) and ending(seen, success=200) is Ending.ANSWERED:
                 return _resource(seen, renewed=calls.renewed)
             tries += 1
             self._make_room(seen, tries, deadline)
 
     def _make_room(self, seen: Seen, tries: int, deadline: Deadline) -> None:
-        asked_s = (
-            parse_retry_after(seen.retry_after, self._waiting.now())
-            if isinstance(seen, GraphAnswer)
-            else None
-        )
-        pause_s = max(asked_s or 0.0, backoff_s(tries, self._waiting.random))
+        asked_s = 0.0
+        if isinstance(seen, GraphAnswer):
+            asked_s = parse_retry_after(seen.retry_after, self._waiting.now()) or 0.0
+        pause_s = max(asked_s, backoff_s(tries, self._waiting.random))
         if tries >= _MAX_TRIES or deadline.remaining_s() < pause_s + SHORTEST_CALL_S:
             raise _give_up(seen, retry_after_s=max(1.0, asked_s or pause_s))
         self._waiting.sleep(pause_s)
@@ -134,25 +101,25 @@ def _resource(answer: GraphAnswer, *, renewed: bool) -> Mapping[str, Any]:
 
 
 def _give_up(seen: Seen, retry_after_s: float) -> FacadeError:
+    upstream = quote(seen)
     if not isinstance(seen, GraphAnswer):
-        return UpstreamUnavailable(
-            "Microsoft Graph could not be reached; nothing was changed.",
-            retry_after_s=retry_after_s,
-            upstream=quote(seen),
-        )
-    if seen.status == 429:
+        words = "Microsoft Graph could not be reached; nothing was changed."
+    elif seen.status == 429:
         return Throttled(
             "Microsoft Graph asks for fewer requests.",
             retry_after_s=retry_after_s,
-            upstream=quote(seen),
+            upstream=upstream,
         )
-    if seen.status >= 500 or (seen.status in _PASSING and seen.body is Body.FITTING):
-        return UpstreamUnavailable(
-            "Microsoft Graph fails at the moment; nothing was changed.",
-            retry_after_s=retry_after_s,
-            upstream=quote(seen),
+    elif (
+        seen.status >= 500
+        or seen.status in _PASSING
+        or reached_mail_limit(seen)
+        or what_is_gone(seen) is not None
+    ):
+        words = "Microsoft Graph fails at the moment; nothing was changed."
+    else:
+        return UpstreamBroken(
+            "Microsoft Graph answered something that cannot be used; nothing was changed.",
+            upstream=upstream,
         )
-    return UpstreamBroken(
-        "Microsoft Graph answered something that cannot be used; nothing was changed.",
-        upstream=quote(seen),
-    )
+    return UpstreamUnavailable(words, retry_after_s=retry_after_s, upstream=upstream)

@@ -66,7 +66,6 @@ def read_refusal(answer: GraphAnswer, *, renewed: bool) -> FacadeError:
             )
         case _:
             return UpstreamBroken(
-                "Microsoft Graph refused the request in a way that this service does not know; "
-                "nothing was changed.",
+                "Microsoft Graph refused the request in a way that this service does not know.",
                 upstream=upstream,
             )

@@ -51,9 +51,9 @@ class MemoryStore:
             self._make_room(now)
             if not isinstance(met, Free):
                 return met
-            forgot = now < max(self._forgot.get(whose, 0.0) for whose in (caller, _ANYBODY))
             expiries = tuple(record.expires_at for record in new.values())
-            return Granted(Claim(caller, tuple(wanted), owner, expiries), met.doubt, forgot)
+            claim = Claim(caller, tuple(wanted), owner, expiries)
+            return Granted(claim, met.doubt, self._forgot_until(caller) > now)
 
     def settle(self, claim: Claim, ends: Sequence[End], *, keep_s: float) -> bool:
         """See ``IdempotencyStore.settle``."""
@@ -64,6 +64,20 @@ class MemoryStore:
             for key, record in (left or {}).items():
                 self._put(claim.caller, key, record, keep_s)
             return left is not None
+
+    def keeps(self, caller: str, key: str) -> bool:
+        """Say whether a record is kept."""
+        with self._lock:
+            record = self._find(caller, key)
+            return record is not None and record.expires_at > self._now()
+
+    def forgot(self, caller: str) -> bool:
+        """Say whether a record of this caller was dropped, and would still be kept."""
+        with self._lock:
+            return self._forgot_until(caller) > self._now()
+
+    def _forgot_until(self, caller: str) -> float:
+        return max(self._forgot.get(whose, 0.0) for whose in (caller, _ANYBODY))
 
     def _find(self, caller: str, key: str) -> Record | None:
         return next((part[key] for part in self._held.get(caller, ()) if key in part), None)

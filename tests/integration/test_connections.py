@@ -14,7 +14,7 @@ import pytest
 
 from shared.entra import credentials
 from shared.entra.credentials import IdentityEndpoint
-from shared.graph.client import GraphClient
+from shared.graph.client import GraphClient, GraphRequest
 from shared.graph.endings import NoAnswer
 from shared.transport import pool, sockets
 from shared.transport.channel import Answer, Channel, NotSent, Unanswered
@@ -332,10 +332,9 @@ def test_many_threads_with_mixed_fates_cross_nothing(bench: Bench) -> None:
 
     def call(number: int) -> str:
         seen = client.call(
-            "GET",
-            CANCEL,
+            GraphRequest("look", "GET", CANCEL),
             TOKEN,
-            request_id=str(number),
+            call_id=str(number),
             timeout_s=PATIENCE_S,
             fresh=number % 10 == 0,
         )

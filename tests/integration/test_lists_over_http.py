@@ -256,6 +256,20 @@ def test_a_stranger_gets_no_list_and_costs_no_call(
     assert facade.stack.entra.exchanges() == 0
 
 
+UNAVAILABLE = "upstream_unavailable"
+PASSING: list[tuple[int, Any]] = [
+    (404, {}),
+    (404, "<html>"),
+    (404, {"error": {"code": "MailboxNotEnabledForRESTAPI"}}),
+    (404, {"error": {"code": "ErrorInvalidId"}}),
+    (408, None),
+    (408, "<html>"),
+    (409, {"error": {"code": "ErrorIrresolvableConflict"}}),
+    (403, {"error": {"code": "ErrorExceededMessageLimit"}}),
+    (400, {"error": {"code": "ResourceNotFound"}}),
+]
+
+
 @pytest.mark.parametrize("ask", [businesses, appointments], ids=["businesses", "appointments"])
 @pytest.mark.parametrize(
     ("faults", "status", "code", "retryable"),
@@ -318,8 +332,15 @@ def test_a_stranger_gets_no_list_and_costs_no_call(
             False,
         ),
         ((Fault(step="*", drop=True, times=None),), 503, "upstream_unavailable", True),
+        *(
+            ((Fault(step="*", status=status, body=body, times=None),), 503, UNAVAILABLE, True)
+            for status, body in PASSING
+        ),
     ],
-    ids=["throttled", "503", "a page", "no list", "denied", "revoked", "refused", "dropped"],
+    ids=[
+        *("throttled", "503", "a page", "no list", "denied", "revoked", "refused", "dropped"),
+        *(f"{status} {body}" for status, body in PASSING),
+    ],
 )
 def test_each_failure_is_a_problem_of_the_contract(
     facade: Facade,

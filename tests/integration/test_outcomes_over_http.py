@@ -163,6 +163,28 @@ def test_a_rule_of_bookings_is_final(facade: Facade, booked: str, body: Any) -> 
     assert steps(facade) == ["cancel"]
 
 
+def test_a_rule_met_where_it_was_seen_standing_is_no_refused_path(facade: Facade) -> None:
+    booked = facade.book(f"{facade.book().removesuffix('=')}/a+b=")
+    conflict = fault("cancel", 409, coded("ErrorIrresolvableConflict"))
+    place(facade, conflict, fault("cancel", 400, coded("BadRequest")))
+    answer = facade.cancel(booked)
+    assert told(answer) == (422, "refused_by_bookings")
+    assert steps(facade) == ["cancel", "cancel", "look", "cancel"]
+    place(facade)
+    assert heard(facade.cancel(booked)) == ("cancelled", True, None)
+
+
+@pytest.mark.parametrize("status", [404, 422, 500, 503])
+@pytest.mark.parametrize("code", ["ErrorInvalidId", "ErrorInvalidIdMalformed"])
+def test_a_malformed_id_is_said_by_a_400_alone(
+    facade: Facade, booked: str, status: int, code: str
+) -> None:
+    place(facade, fault("cancel", status, coded(code), when="after"))
+    assert heard(facade.cancel(booked)) == ("not_found", False, "appointment")
+    assert heard(facade.cancel(booked)) == ("not_found", False, "appointment")
+    assert len(facade.stack.graph.bookings.cancellations) == 1
+
+
 CONFLICTS = {
     "409": (409, coded("ErrorIrresolvableConflict")),
     "412": (412, coded("ErrorIrresolvableConflict")),
@@ -220,6 +242,56 @@ def test_nothing_is_told_as_if_nothing_had_been_sent(
     assert steps(facade)[:3] == ["cancel", "look", "cancel"]
     if refusal.status == 429:
         assert answer.headers["Retry-After"] == "60"
+
+
+def test_a_repeat_that_sent_a_cancel_is_not_told_to_sign_in(facade: Facade, booked: str) -> None:
+    token = facade.stack.entra.user_token()
+    place(facade, GATEWAY, fault("get", 403, coded("ErrorAccessDenied")))
+    assert told(facade.cancel(booked, token=token)) == (504, "outcome_unknown")
+    place(facade, fault("cancel", 401, coded("InvalidAuthenticationToken")))
+    facade.stack.entra.require_mfa(seed.ADELE)
+    assert told(facade.cancel(booked, token=token)) == (504, "outcome_unknown")
+    assert steps(facade)[-2:] == ["look", "cancel"]
+    assert told(facade.cancel(booked, token=token)) == (401, "interaction_required")
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        fault("cancel", 401, coded("InvalidAuthenticationToken")),
+        fault("cancel", 429, coded("TooManyRequests"), headers={"Retry-After": "0.2"}),
+    ],
+    ids=lambda first: str(first.status),
+)
+def test_only_the_first_call_confirms_a_missing_business(
+    facade: Facade, booked: str, first: Fault
+) -> None:
+    place(facade, first, fault("cancel", 404, coded("ErrorNonExistentMailbox")))
+    assert heard(facade.cancel(booked)) == ("not_found", False, "business")
+
+
+UNCLEAR = {
+    "null": "HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\nnull",
+    "a number": "HTTP/1.1 404 Not Found\r\nContent-Length: 3\r\n\r\n404",
+    "a list": "HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\n[]",
+    "no JSON": 'HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\n{"error":',
+    "no UTF-8": 'HTTP/1.1 404 Not Found\r\nContent-Length: 22\r\n\r\n{"error":{"code":"\xff"}}',
+    "no gzip": ("HTTP/1.1 404 Not Found\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}"),
+}
+
+
+@pytest.mark.parametrize("raw", UNCLEAR.values(), ids=UNCLEAR.keys())
+def test_a_404_in_another_form_is_looked_at(facade: Facade, booked: str, raw: str) -> None:
+    place(facade, Fault(step="cancel", raw=raw))
+    assert heard(facade.cancel(booked)) == ("cancelled", True, None)
+    assert steps(facade) == ["cancel", "look", "cancel"]
+
+
+def test_a_404_behind_a_byte_order_mark_is_graphs_own(facade: Facade, booked: str) -> None:
+    body = '\xef\xbb\xbf{"error":{"code":"ErrorItemNotFound"}}'
+    raw = f"HTTP/1.1 404 Not Found\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+    place(facade, Fault(step="cancel", raw=raw))
+    assert heard(facade.cancel(booked)) == ("not_found", True, "appointment")
 
 
 def test_under_another_key_a_404_after_an_effect_is_not_confirmed(

@@ -18,7 +18,7 @@ import trustme
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shared.graph.client import GraphClient
+from shared.graph.client import GraphClient, GraphRequest
 from shared.graph.endings import Body, GraphAnswer, NoAnswer
 from shared.transport import sockets
 from shared.transport.channel import Channel
@@ -201,7 +201,7 @@ def test_a_certificate_for_another_host_is_never_sent(tmp_path: Path) -> None:
     server = Server(keep_alive(NO_CONTENT), _context_for(trusted.issue_cert("graph.example")))
     with server:
         seen = GraphClient(Channel(server.url, open_trust(tmp_path / "ca.pem"), keep=1), "").call(
-            "GET", ("a",), TOKEN, request_id="r-0", timeout_s=PATIENCE_S
+            GraphRequest("look", "GET", ("a",)), TOKEN, call_id="r-0", timeout_s=PATIENCE_S
         )
     assert seen == NoAnswer(sent=False, cause="NewConnectionError")
     assert not server.requests

@@ -21,7 +21,7 @@ import pytest
 
 from infra.local.tls import LocalAuthority
 from shared.entra.graph_token import GraphToken
-from shared.graph.client import GraphClient
+from shared.graph.client import GraphClient, GraphRequest
 from shared.graph.endings import GraphAnswer, Seen
 from shared.transport.channel import Channel
 from shared.transport.connections import Trust, open_trust
@@ -183,15 +183,8 @@ class Bench:
 
     def call(self, url: str, *, timeout_s: float = PATIENCE_S, fresh: bool = False) -> Seen:
         client = GraphClient(self.channel(url), "/v1.0")
-        return client.call(
-            "POST",
-            CANCEL,
-            TOKEN,
-            request_id="r-0",
-            timeout_s=timeout_s,
-            body={"cancellationMessage": "Sorry."},
-            fresh=fresh,
-        )
+        request = GraphRequest("cancel", "POST", CANCEL, body={"cancellationMessage": "Sorry."})
+        return client.call(request, TOKEN, call_id="r-0", timeout_s=timeout_s, fresh=fresh)
 
 
 _authority = cache(LocalAuthority)  # making its key costs more than a test

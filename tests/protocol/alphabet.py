@@ -35,7 +35,8 @@ class Letter:
     """One way; ``seen`` None is Graph's true answer.
 
     ``doubtful``: nobody can know what it did. ``hides``: it says 404 of what may stand, which Graph
-    does not do to a request that it has shown it to.
+    does not do to a request that it has shown it to. ``signs_out``: Entra gives no other token for
+    the one that is refused.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Letter:
     times_out: bool = False
     doubtful: bool = False
     hides: bool = False
+    signs_out: bool = False
 
     def __str__(self) -> str:
         return (
@@ -75,7 +77,9 @@ _REFUSED = tuple(
 _NOT_SENT = Letter("not sent", NoAnswer(sent=False, cause="NewConnectionError"))
 _DENIED = _coded(403, "ErrorAccessDenied")
 _TOKEN_REFUSED = _coded(401, "InvalidAuthenticationToken")
+_SIGNED_OUT = replace(_TOKEN_REFUSED, name="401, and no other token", signs_out=True)
 _MALFORMED = _coded(400, "ErrorInvalidIdMalformed")
+_GENERIC = _coded(400, "BadRequest")
 _UNPARSED = _coded(400, "RequestBroker--ParseUri")
 _RULE = Letter("400 without a code", GraphAnswer(400))
 _NOT_ALLOWED = _coded(405, "BadRequest")
@@ -88,8 +92,10 @@ _SETTLED = (
     Letter("412", GraphAnswer(412), doubtful=True),
     Letter("423", GraphAnswer(423), doubtful=True),
     _coded(403, "ErrorExceededMessageLimit", doubtful=True),
+    _coded(404, "ErrorInvalidIdMalformed", doubtful=True),
 )
 _BROKEN = _coded(500, "UnknownError", doubtful=True)
+_NOT_MALFORMED = _coded(500, "ErrorInvalidIdMalformed", doubtful=True)
 _OTHER_FORM = Letter("403 in another form", GraphAnswer(403, Body.JSON), doubtful=True)
 _REDIRECT = Letter("302", GraphAnswer(302, Body.NOTHING), doubtful=True)
 _TIME_OUT = Letter(
@@ -126,6 +132,7 @@ FEW_CANCELS = (
     _NO_BUSINESS,
     _REFUSED[1],
     _DENIED,
+    _SIGNED_OUT,
     *_landing(_MAILBOX, Landing.AT_ONCE),
     replace(_BROKEN, landing=Landing.AFTER_RUN),
     replace(_TIME_OUT, landing=Landing.AT_ONCE),
@@ -138,6 +145,7 @@ CANCELS = (
     _NOT_SENT,
     _TOKEN_REFUSED,
     _UNPARSED,
+    _GENERIC,
     *_landing(_BROKEN, Landing.AT_ONCE, Landing.BEFORE_NEXT_CANCEL),
     *_landing(_TIME_OUT, *LATER),
     _UNAVAILABLE,
@@ -151,6 +159,7 @@ ALL_CANCELS = (
     _NOT_ALLOWED,
     *(twin for letter in _SETTLED for twin in _landing(letter, Landing.AT_ONCE)),
     *(twin for letter in (_REDIRECT, _OTHER_FORM) for twin in _landing(letter, *LATE)),
+    *_landing(_NOT_MALFORMED, Landing.AT_ONCE, *LATE),
     *(
         twin
         for letter in (*_GATEWAYS, _UNAVAILABLE)
@@ -160,7 +169,16 @@ ALL_CANCELS = (
 STUBBORN_CANCELS = (_MAILBOX, _BROKEN, _NOT_SENT)
 STUBBORN_LOOKS = (TRUE, _NOT_SENT)
 FEW_LOOKS = (TRUE, HIDDEN, _EMPTY, _NO_BUSINESS, _DENIED, _BROKEN)
-LOOKS = (*FEW_LOOKS, _TOKEN_REFUSED, _UNPARSED, *_REFUSED, _NOT_SENT, _TIME_OUT)
+LOOKS = (
+    *FEW_LOOKS,
+    _TOKEN_REFUSED,
+    _SIGNED_OUT,
+    _UNPARSED,
+    _GENERIC,
+    *_REFUSED,
+    _NOT_SENT,
+    _TIME_OUT,
+)
 ALL_LOOKS = (
     *LOOKS,
     _HIDDEN_400,
@@ -174,6 +192,7 @@ ALL_LOOKS = (
     _UNREADABLE,
     _REDIRECT,
     _OTHER_FORM,
+    _NOT_MALFORMED,
     _RESET,
     _UNAVAILABLE,
     *_GATEWAYS[:5],

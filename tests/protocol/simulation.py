@@ -11,8 +11,14 @@ from cancel_appointment.cancellation import Cancellation
 from cancel_appointment.records import LEASE_MARGIN_S, Records
 from cancel_appointment.request import CancelRequest
 from shared.entra.graph_token import GraphToken
-from shared.errors import FacadeError, IdempotencyKeyReused, RequestInProgress
-from shared.graph.endings import Seen
+from shared.errors import (
+    FacadeError,
+    IdempotencyKeyReused,
+    InteractionRequired,
+    RequestInProgress,
+)
+from shared.graph.client import GraphRequest
+from shared.graph.endings import NoAnswer, Seen
 from shared.identity.caller import Caller
 from shared.telemetry.journal import Journal
 from shared.transport.deadline import Deadline
@@ -63,6 +69,7 @@ class Simulation:
         self._scripted = setting.exchanges
         self._interference = setting.interference
         self._trouble: BaseException | None = None
+        self._signed_out = False
 
     def play(self) -> None:
         """Play one schedule to its end; a Violation says what went wrong."""
@@ -107,9 +114,9 @@ class Simulation:
         Then the same repeats would follow, and they were played.
         """
         memories = frozenset(
-            (number, *worker._records._unrecorded._until)
+            (number, *(key for key, _ in worker._records._unrecorded))
             for number, worker in self._workers.items()
-            if worker._records._unrecorded._until
+            if len(worker._records._unrecorded)
         )
         outside = (
             self._scripted,
@@ -142,13 +149,15 @@ class Simulation:
         return run
 
     def _request(self, ask: Ask, *, store_down: bool = False) -> Run:
+        self._signed_out = False
         run = self.run = Run(ask, self.now(), self.now() + DEADLINE_S, store_down=store_down)
         self.world.runs.append(run)
         worker = self._workers.get(ask.instance)
         if worker is None:
             worker = self._workers[ask.instance] = Cancellation(
                 self,
-                Appointments(self, (), ""),
+                self,
+                Appointments((), ""),
                 Records(self._store, self.sleep, deadline_s=DEADLINE_S),
                 Waiting(self.now, self.sleep, self.random),
             )
@@ -228,18 +237,15 @@ class Simulation:
 
     def call(
         self,
-        method: str,
-        segments: tuple[str, ...],
+        request: GraphRequest,
         token: GraphToken,
         *,
-        request_id: str,
+        call_id: str,
         timeout_s: float,
-        step: str,
-        body: dict[str, str] | None = None,
-        fresh: bool = False,
+        fresh: bool,
     ) -> Seen:
         """Carry out a cancel or a look."""
-        return self._cancel(timeout_s) if step == "cancel" else self._look(timeout_s)
+        return self._cancel(timeout_s) if request.step == "cancel" else self._look(timeout_s)
 
     def _cancel(self, timeout_s: float) -> Seen:
         """Cancel, in one of the ways of the alphabet."""
@@ -290,11 +296,14 @@ class Simulation:
         self.run.calls.append(step)
 
     def _draw(self, step: str) -> Letter:
-        if not self._scripted:
-            return TRUE
-        self._scripted -= 1
-        may_hide = not (self.run.saw_it and self.world.stands)
-        return self._choices.choose(self._setting.letters[step, may_hide])
+        letter = TRUE
+        if self._scripted:
+            self._scripted -= 1
+            may_hide = not (self.run.saw_it and self.world.stands)
+            letter = self._choices.choose(self._setting.letters[step, may_hide])
+        self.run.arrived += not (isinstance(letter.seen, NoAnswer) and not letter.seen.sent)
+        self._signed_out = letter.signs_out
+        return letter
 
     def _comes_first(self, visit: Visit | None) -> bool:
         """Choose whether Graph carries a call out before or after a duplicate.
@@ -312,8 +321,10 @@ class Simulation:
     def exchange(
         self, caller: Caller, deadline: Deadline, *, claims: str | None = None
     ) -> GraphToken:
-        """Give a token."""
+        """Give a token. Errors: InteractionRequired, where the letter says so."""
         self.sleep(QUICK_S)
+        if self._signed_out:
+            raise InteractionRequired("Sign in again.")
         return TOKEN
 
     def forget(self, caller: Caller) -> None:

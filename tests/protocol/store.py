@@ -117,7 +117,7 @@ class WatchedStore:
 
 def _read(end: Finished) -> CancelOutcome:
     said = json.loads(end.payload)
-    missing = Missing(said["missing"]) if "missing" in said else None
+    missing = Missing(said["missing"]) if said["missing"] else None
     if missing is Missing.BUSINESS:
         raise Violation("a missing business was kept")
     return CancelOutcome(Outcome(said["outcome"]), confirmed=said["confirmed"], missing=missing)

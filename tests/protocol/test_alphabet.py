@@ -53,11 +53,11 @@ def _consequences(
 
 
 def _effort(letter: Letter) -> object:
-    """Whether the wait that Graph asks for fits, and whether another token is worth a try."""
+    """Whether the wait that Graph asks for fits, and what another token is worth."""
     if not isinstance(letter.seen, GraphAnswer):
-        return True, False
+        return True, False, False
     wait_s = parse_retry_after(letter.seen.retry_after, 0.0) or 0.0
-    return wait_s < DEADLINE_S, letter.seen.status == 401
+    return wait_s < DEADLINE_S, letter.seen.status == 401, letter.signs_out
 
 
 def _truth(letter: Letter) -> object:

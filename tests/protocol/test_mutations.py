@@ -1,6 +1,6 @@
 """The check can fail: each way of making the protocol worse breaks a rule in some schedule."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,11 +15,12 @@ import shared.graph.calls as calls
 import shared.graph.endings as endings
 import shared.records.rules as rules
 from cancel_appointment.protocol.decisions import Go, Move, Step
-from cancel_appointment.protocol.doubt import Known, Left, Verdict
+from cancel_appointment.protocol.doubt import Known, Left
 from cancel_appointment.protocol.outcome import CancelOutcome, Outcome
-from cancel_appointment.records import Entry, Records, Unrecorded
-from shared.errors import FacadeError, Throttled, UpstreamBroken
+from cancel_appointment.records import Entry, Records
+from shared.errors import FacadeError, Throttled
 from shared.graph.endings import Body, Ending, Gone, GraphAnswer, NoAnswer, Seen, ending
+from shared.records.memory_store import MemoryStore
 from shared.records.rules import Finished, Record
 from tests.protocol.alphabet import (
     ALL_CANCELS,
@@ -52,6 +53,24 @@ HANDED_ON: Letters = (
         "429, Retry-After 60",
     ),
     _pick(ALL_LOOKS, "true", "403 ErrorAccessDenied"),
+)
+# A repeat whose cancel arrives with a token that has ended, and Entra gives no other.
+SIGNED_OUT: Letters = (
+    _pick(
+        ALL_CANCELS,
+        "reset, effect late, between the next look and the next cancel",
+        "401, and no other token",
+    ),
+    HANDED_ON[1],
+)
+RENEWED: Letters = (
+    _pick(ALL_CANCELS, "401 InvalidAuthenticationToken", "404 ErrorNonExistentMailbox"),
+    _pick(ALL_LOOKS, "true"),
+)
+# Every try of a repeat is used up, and the store has forgotten that the first one landed.
+FORGOTTEN: Letters = (
+    _pick(ALL_CANCELS, "reset, effect late, after the run", "not sent"),
+    _pick(ALL_LOOKS, "403 ErrorAccessDenied"),
 )
 SEVERAL: Letters = (
     _pick(ALL_CANCELS, "reset, effect late, after the run", "404 ResourceNotFound"),
@@ -87,6 +106,10 @@ def take_every_4xx_for_final(patch: Patch) -> None:
 
 def take_another_form_for_graphs_own(patch: Patch) -> None:
     _read_as(patch, lambda seen: (seen.status, seen.body) == (403, Body.JSON), Ending.ANSWERED)
+
+
+def take_a_malformed_id_for_final_with_whatever_status(patch: Patch) -> None:
+    _read_as(patch, lambda seen: seen.codes == ("ErrorInvalidIdMalformed",), Ending.ANSWERED)
 
 
 def take_a_mail_limit_for_a_missing_right(patch: Patch) -> None:
@@ -184,17 +207,21 @@ def believe_that_a_business_is_missing_which_was_there(patch: Patch) -> None:
 # What unanswered cancels leave behind.
 
 
-def _table(patch: Patch, changes: Mapping[Left, Verdict]) -> None:
-    for module in (doubt, failures):
-        patch.setattr(module, "TABLE", {**doubt.TABLE, **changes})
+def _settle_with_a_look(patch: Patch, over: Left) -> None:
+    def in_doubt(known: Known) -> bool:
+        return known.left > (Left.SETTLED if known.looked else Left.NOTHING) and not (
+            known.looked and known.left is over
+        )
+
+    _doubt_as(patch, in_doubt)
 
 
 def think_that_a_500_has_no_late_effect(patch: Patch) -> None:
-    _table(patch, {Left.BROKEN: Verdict(UpstreamBroken, doubt=False)})
+    _settle_with_a_look(patch, Left.BROKEN)
 
 
 def think_that_a_look_ends_what_is_under_way(patch: Patch) -> None:
-    _table(patch, {Left.UNDER_WAY: Verdict(UpstreamBroken, doubt=False)})
+    _settle_with_a_look(patch, Left.UNDER_WAY)
 
 
 def think_that_a_503_is_over(patch: Patch) -> None:
@@ -221,6 +248,24 @@ def let_the_last_cancel_count(patch: Patch) -> None:
 def say_a_refusal_as_it_is(patch: Patch) -> None:
     for module in (decisions, driver):
         patch.setattr(module, "what_can_be_said", lambda error, known: error)
+
+
+def think_that_a_cancel_answered_with_401_was_not_sent(patch: Patch) -> None:
+    right = driver._after
+    patch.setattr(
+        driver,
+        "_after",
+        lambda before, step, calls: replace(right(before, step, calls), sent=before.sent),
+    )
+
+
+def say_nothing_was_changed_whatever_was_forgotten(patch: Patch) -> None:
+    right = failures.give_up
+
+    def give_up(seen: Seen, known: Known, retry_after_s: float) -> FacadeError:
+        return right(seen, replace(known, unsure=False), retry_after_s)
+
+    patch.setattr(driver, "give_up", give_up)
 
 
 def say_what_passes_as_it_is(patch: Patch) -> None:
@@ -325,7 +370,7 @@ def keep_a_missing_business(patch: Patch) -> None:
     ) -> CancelOutcome:
         if outcome.missing is None or entry.claim is None:
             return right(self, entry, outcome, doubt=doubt)
-        self._settle(entry.claim, rules.Doubt(), Finished(records._write(outcome)))
+        self._settle(entry.claim, rules.Doubt(), records._written(outcome))
         return outcome
 
     patch.setattr(Records, "settle", settle)
@@ -386,7 +431,7 @@ def take_store_down_for_a_new_request(patch: Patch) -> None:
 
 
 def forget_what_was_done_without_the_store(patch: Patch) -> None:
-    patch.setattr(Unrecorded, "add", lambda self, caller, nature: False)
+    patch.setattr(Records, "_remember", lambda self, caller, wanted: False)
 
 
 def ask_what_was_done_without_the_store_at_the_beginning_alone(patch: Patch) -> None:
@@ -396,7 +441,7 @@ def ask_what_was_done_without_the_store_at_the_beginning_alone(patch: Patch) -> 
         self: Records, entry: Entry, outcome: CancelOutcome, *, doubt: bool
     ) -> CancelOutcome:
         with pytest.MonkeyPatch.context() as during:
-            during.setattr(Unrecorded, "has", lambda self, caller, nature: False)
+            during.setattr(MemoryStore, "keeps", lambda self, caller, key: False)
             return right(self, entry, outcome, doubt=doubt)
 
     patch.setattr(Records, "settle", settle)
@@ -433,6 +478,7 @@ AS_IF_BEFORE = "as if nothing had been sent before"
 UNSEEN = "nobody had looked since"
 FIRST_LOOK = "on an abandoned record was not the look"
 ANOTHER_ANSWER = "something else than its first answer"
+ONLY_CALL = "confirmed by more than the only call"
 LATE = "a call was sent that may last beyond the deadline"
 DEATH, DUPLICATE = Interference.DEATH, Interference.DUPLICATE
 DOWN, FULL = Interference.STORE_DOWN, Interference.STORE_FULL
@@ -441,6 +487,9 @@ MUTATIONS = [
     Mutation(take_no_answer_for_not_sent, UNSEEN),
     Mutation(take_every_4xx_for_final, CONFIRMED, letters=ALL, exchanges=2),
     Mutation(take_another_form_for_graphs_own, CONFIRMED, letters=ALL, exchanges=2),
+    Mutation(
+        take_a_malformed_id_for_final_with_whatever_status, CONFIRMED, letters=ALL, exchanges=2
+    ),
     Mutation(take_a_mail_limit_for_a_missing_right, CONFIRMED, letters=ALL, exchanges=2),
     Mutation(take_a_throttled_answer_for_silence, UNSEEN, letters=ALL, exchanges=2),
     Mutation(take_every_404_for_the_items, CONFIRMED),
@@ -464,6 +513,20 @@ MUTATIONS = [
         AS_IF_BEFORE,
         letters=HANDED_ON,
         exchanges=4,
+    ),
+    Mutation(
+        think_that_a_cancel_answered_with_401_was_not_sent,
+        AS_IF_BEFORE,
+        letters=SIGNED_OUT,
+        exchanges=4,
+    ),
+    Mutation(think_that_a_cancel_answered_with_401_was_not_sent, ONLY_CALL, letters=RENEWED),
+    Mutation(
+        say_nothing_was_changed_whatever_was_forgotten,
+        "where nobody could know",
+        FULL,
+        letters=FORGOTTEN,
+        exchanges=10,
     ),
     Mutation(let_a_429_decide_before_the_table, AS_IF, letters=MANY),
     Mutation(drop_the_first_look_at_an_abandoned_record, CONFIRMED, DEATH),

@@ -13,7 +13,7 @@ What is assumed of Graph:
 
 from dataclasses import dataclass, field
 
-from cancel_appointment.protocol.outcome import CancelOutcome, Outcome
+from cancel_appointment.protocol.outcome import CancelOutcome, Missing, Outcome
 from shared.errors import (
     FacadeError,
     IdempotencyKeyReused,
@@ -65,6 +65,7 @@ class Run:
     stalled: bool = False
     saw_it: bool = False  # one of its looks saw the appointment standing
     calls: list[str] = field(default_factory=list)
+    arrived: int = 0  # of its calls, at Graph
     due: CancelOutcome | None = None  # what the store gave it to be replayed
     kept: CancelOutcome | None = None  # what it wrote down to be replayed
     answer: CancelOutcome | FacadeError | None = None
@@ -230,6 +231,8 @@ class World:
         elif answer.confirmed and not answer.replayed:
             if run.blind:
                 raise Violation("a 404 was confirmed although the store could not be read")
+            if answer.missing is Missing.BUSINESS and run.arrived != 1:
+                raise Violation("a missing business was confirmed by more than the only call")
             self._check_confirmed_not_found(run)
 
     def _check_confirmed_not_found(self, run: Run) -> None:
@@ -277,13 +280,17 @@ class World:
         if isinstance(error, OutcomeUnknown | RequestInProgress | IdempotencyKeyReused):
             return
         still_stood = "still stood" in error.reason
+        unchanged = "nothing was changed" in error.reason
         passing = isinstance(error, Throttled | UpstreamUnavailable | UpstreamBroken)
         for post in self.posts:
             if not post.effective:
                 continue
             if post.by is run and not still_stood:
                 raise Violation("an error was told as if nothing had been sent")
-            known = post.sent_at < run.opened_at and left_a_trace(post, run)
+            before = post.sent_at < run.opened_at
+            if unchanged and before and (run.blind or post.forgotten):
+                raise Violation("nothing was changed was said where nobody could know")
+            known = before and left_a_trace(post, run)
             if post.by is not run and known and (passing or "cancel" in run.calls):
                 raise Violation("an error was told as if nothing had been sent before")
 

@@ -20,12 +20,14 @@ from shared.errors import (
     FacadeError,
     InteractionRequired,
     OutcomeUnknown,
+    RefusedByBookings,
     RequestInvalid,
     Throttled,
     TokenRejected,
     UpstreamBroken,
     UpstreamUnavailable,
 )
+from shared.graph.client import GraphRequest
 from shared.graph.endings import Body, GraphAnswer, NoAnswer, Seen
 from shared.identity.caller import Caller
 from shared.records.memory_store import MemoryStore
@@ -96,7 +98,8 @@ class Scene:
         self.store = MemoryStore(self.now)
         self.cancellation = Cancellation(
             self,
-            Appointments(self, (), "Standard."),
+            self,
+            Appointments((), "Standard."),
             Records(self.store, self.sleep, deadline_s=DEADLINE_S),
             Waiting(self.now, self.sleep, self.random),
         )
@@ -117,19 +120,16 @@ class Scene:
 
     def call(
         self,
-        method: str,
-        segments: tuple[str, ...],
+        request: GraphRequest,
         token: GraphToken,
         *,
-        request_id: str,
+        call_id: str,
         timeout_s: float,
-        step: str,
-        body: dict[str, str] | None = None,
-        fresh: bool = False,
+        fresh: bool,
     ) -> Seen:
-        self.calls.append(Call(step, self.time_s, timeout_s, token))
-        self.asked.append(segments[2])
-        self.call_ids.append(request_id)
+        self.calls.append(Call(request.step, self.time_s, timeout_s, token))
+        self.asked.append(request.segments[2])
+        self.call_ids.append(call_id)
         self.fresh.append(fresh)
         self.time_s += timeout_s if self.takes_s is None else self.takes_s
         end = self.ends.pop(0)
@@ -257,6 +257,21 @@ def test_a_missing_business_is_not_recorded_and_keeps_a_doubt() -> None:
     assert scene.run() == replace(UNCONFIRMED, missing=Missing.BUSINESS)
     assert scene.run() == UNCONFIRMED
     assert scene.steps == ["look", "look"]
+
+
+def test_a_missing_business_is_not_confirmed_by_a_second_call() -> None:
+    missing = GraphAnswer(404, codes=("ErrorNonExistentMailbox",))
+    for first in (STALE, BUSY):
+        assert Scene([first, missing]).run() == replace(UNCONFIRMED, missing=Missing.BUSINESS)
+
+
+def test_a_rule_met_by_an_id_with_a_slash_that_was_seen_standing_is_one() -> None:
+    stands = GraphAnswer(200, resource={"id": "AAMk/A+="})
+    rule = GraphAnswer(400, codes=("BadRequest",))
+    scene = Scene([CONFLICTS[0], UNPARSED, stands, rule], appointment_id="AAMk/A+=")
+    with pytest.raises(RefusedByBookings):
+        scene.run()
+    assert scene.asked == ["AAMk/A+=", "AAMk/A+=", "AAMk-A_=", "AAMk-A_="]
 
 
 @pytest.mark.parametrize(
@@ -402,6 +417,12 @@ def test_a_look_does_not_wait_for_what_the_cancel_was_asked_but_the_next_cancel_
     scene = Scene([GraphAnswer(503, retry_after="4"), STANDS, DONE])
     assert scene.run() == CANCELLED
     assert [call.at_s for call in scene.calls] == [0.0, 0.0, 4.0]
+
+
+def test_the_wait_that_a_cancel_was_asked_for_begins_with_its_answer() -> None:
+    scene = Scene([GraphAnswer(503, retry_after="4"), STANDS, DONE], takes_s=0.5)
+    assert scene.run() == CANCELLED
+    assert [call.at_s for call in scene.calls] == [0.0, 0.5, 4.5]
 
 
 def test_a_refused_look_waits_as_asked() -> None:
@@ -577,6 +598,36 @@ def test_a_renewal_that_is_refused_keeps_the_doubt() -> None:
     scene.entra, scene.ends = None, [GONE]
     assert scene.run() == UNCONFIRMED
     assert scene.steps[-1] == "look"
+
+
+@pytest.mark.parametrize(
+    "refusal", [InteractionRequired("Sign in again."), ConsentRequired("Nobody has consented.")]
+)
+def test_a_repeat_whose_cancel_was_sent_is_in_doubt_where_a_renewal_is_refused(
+    refusal: FacadeError,
+) -> None:
+    scene = in_doubt(STANDS, STALE)
+
+    def entra() -> GraphToken:
+        if len(scene.claims) > 1:
+            raise refusal
+        return FIRST_TOKEN
+
+    scene.entra = entra
+    with pytest.raises(OutcomeUnknown) as caught:
+        scene.run()
+    assert caught.value.__cause__ is refusal
+    assert scene.steps == ["look", "cancel"]
+    scene.entra, scene.ends = None, [GONE]
+    assert scene.run() == UNCONFIRMED
+
+
+def test_an_error_is_never_its_own_cause() -> None:
+    scene = Scene([])
+    scene.entra = _raises(ConsentRequired("Nobody has consented."))
+    with pytest.raises(ConsentRequired) as caught:
+        scene.run()
+    assert caught.value.__cause__ is None
 
 
 def _raises(error: FacadeError) -> Callable[[], GraphToken]:

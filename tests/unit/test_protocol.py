@@ -132,6 +132,13 @@ def test_a_missing_business_is_confirmed_by_the_first_and_only_call(status: int,
         assert outcome_of(after_look(seen, known, ID)) == replace(missing, confirmed=False)
 
 
+def test_who_asks_again_with_a_new_token_has_called_twice() -> None:
+    missing = replace(NOT_FOUND, missing=Missing.BUSINESS)
+    assert outcome_of(after_cancel(NO_BUSINESS, Known(renewed=True, sent=True))) == replace(
+        missing, confirmed=False
+    )
+
+
 def test_a_business_that_was_there_a_moment_ago_is_not_missing() -> None:
     known = looked(FAILED)
     assert after_cancel(NO_BUSINESS, known) == Go(
@@ -143,7 +150,14 @@ def test_a_business_that_was_there_a_moment_ago_is_not_missing() -> None:
 OTHER_404S: list[GraphAnswer] = [
     *(
         GraphAnswer(404, codes=(code,))
-        for code in ("ResourceNotFound", "MailboxNotEnabledForRESTAPI", "UnknownError", "other")
+        for code in (
+            "ResourceNotFound",
+            "MailboxNotEnabledForRESTAPI",
+            "UnknownError",
+            "other",
+            "ErrorInvalidId",
+            "ErrorInvalidIdMalformed",
+        )
     ),
     GraphAnswer(404, Body.JSON),
     GraphAnswer(404, Body.PAGE),
@@ -187,8 +201,8 @@ def test_any_other_404_proves_nothing(seen: Seen, known: Known) -> None:
         (replace(STALE, claims="{}"), InteractionRequired),
         (MALFORMED, RequestInvalid),
         (UNPARSED, RequestInvalid),
-        (GraphAnswer(500, codes=("ErrorInvalidIdMalformed",)), RequestInvalid),
-        (GraphAnswer(404, codes=("ErrorInvalidId",)), RequestInvalid),
+        (GraphAnswer(403, codes=("ErrorInvalidId",)), AccessDenied),
+        (GraphAnswer(405, codes=("ErrorInvalidId",)), UpstreamBroken),
         (RULE, RefusedByBookings),
         (GraphAnswer(400, codes=("UnknownError",)), RefusedByBookings),
         (GraphAnswer(400, codes=("BadRequest",)), RefusedByBookings),
@@ -231,6 +245,11 @@ LEFT_BY = [
     (LIMIT, Left.SETTLED),
     (BROKEN, Left.BROKEN),
     (GraphAnswer(500, Body.NOTHING), Left.BROKEN),
+    *(
+        (GraphAnswer(status, codes=("ErrorInvalidIdMalformed",)), Left.BROKEN)
+        for status in (422, 500)
+    ),
+    (GraphAnswer(503, codes=("ErrorInvalidIdMalformed",)), Left.UNDER_WAY),
     (GraphAnswer(302, Body.NOTHING), Left.BROKEN),
     *((GraphAnswer(status, Body.JSON), Left.BROKEN) for status in (400, 401, 403, 405, 431)),
     *((GraphAnswer(status), Left.BROKEN) for status in (402, 406, 416, 422, 424, 428, 451)),
@@ -286,6 +305,20 @@ def test_a_path_that_is_refused_is_tried_once_in_the_other_spelling(seen: GraphA
 
 def test_a_rule_of_bookings_is_no_refused_path() -> None:
     assert isinstance(error_of(after_cancel(RULE, SLASHED)), RefusedByBookings)
+
+
+@pytest.mark.parametrize("respelled", [False, True])
+def test_a_path_in_which_it_was_seen_standing_is_refused_by_no_generic_code(
+    respelled: bool,
+) -> None:
+    known = replace(looked(BUSY_MAILBOX), slashed=True, respelled=respelled)
+    assert isinstance(error_of(after_cancel(BAD_REQUEST, known)), RefusedByBookings)
+    assert after_look(BAD_REQUEST, known, ID) == Go(Step.LOOK, known, pause=True)
+    move = after_cancel(UNPARSED, known)
+    if respelled:
+        assert isinstance(error_of(move), RequestInvalid)
+    else:
+        assert move == Go(Step.CANCEL, replace(known, respelled=True), pause=False)
 
 
 # What a look's end means.
@@ -400,11 +433,27 @@ def test_where_nothing_was_left_the_last_end_says_what_is_in_the_way() -> None:
         assert type(give_up(BUSY, known, 1.0)) is Throttled
 
 
-def test_nothing_was_changed_is_said_only_where_that_is_certain() -> None:
-    ends: tuple[Seen, ...] = (RESET, BROKEN, BUSY, NOT_SENT, CONFLICT)
-    for seen, known in itertools.product(ends, EVERY_KNOWN):
-        if "nothing was changed" in give_up(seen, known, 1.0).reason.lower():
-            assert not known.doubt
+EVERY_END: list[Seen] = [
+    *(DONE, GONE, BARE, EMPTY, NO_BUSINESS, STANDS, RESET, NOT_SENT, BROKEN, BUSY, GATEWAY),
+    *(DENIED, LIMIT, MALFORMED, UNPARSED, RULE, CONFLICT, STALE, GraphAnswer(405)),
+    GraphAnswer(400, codes=("BadRequest",)),
+]
+
+
+@pytest.mark.parametrize("seen", EVERY_END, ids=str)
+def test_nothing_was_changed_is_said_only_where_that_is_certain(seen: Seen) -> None:
+    for known in EVERY_KNOWN:
+        moves = (after_cancel(seen, known), after_look(seen, known, ID), give_up(seen, known, 1.0))
+        for move in moves:
+            if isinstance(move, FacadeError) and "nothing was changed" in move.reason.lower():
+                settled = known.left is Left.SETTLED and known.looked
+                untouched = settled or not (known.sent or known.left)
+                assert (untouched, known.carried, known.unsure) == (True, False, False)
+
+
+def test_nothing_was_changed_is_said_where_it_is_certain() -> None:
+    assert "nothing was changed" in give_up(NOT_SENT, CLEAR, 1.0).reason
+    assert "nothing was changed" in give_up(CONFLICT, looked(BUSY_MAILBOX), 1.0).reason
 
 
 @pytest.mark.parametrize(

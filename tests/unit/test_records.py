@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from cancel_appointment.protocol.outcome import CancelOutcome, Missing, Outcome
-from cancel_appointment.records import DAY_S, LEASE_MARGIN_S, Entry, Records, Unrecorded
+from cancel_appointment.records import DAY_S, LEASE_MARGIN_S, Entry, Records
 from cancel_appointment.request import CancelRequest
 from shared.errors import IdempotencyKeyReused, RequestInProgress
 from shared.identity.caller import Caller
@@ -427,41 +427,45 @@ def test_an_outage_is_logged_without_naming_anybody(
     ]
 
 
-def test_what_a_worker_remembers_is_bounded_and_who_has_most_pays() -> None:
-    time_s = [0.0]
-    unrecorded = Unrecorded(60.0, lambda: time_s[0], capacity=3)
-    for caller, nature in (("me", "a"), ("me", "b"), ("you", "c")):
-        assert not unrecorded.add(caller, nature)
-    assert unrecorded.add("me", "a")
-    assert (unrecorded.has("me", "a"), unrecorded.has("you", "a")) == (True, False)
-    time_s[0] = 10.0
-    unrecorded.add("she", "d")
-    assert [unrecorded.forgot(caller) for caller in ("me", "you", "she")] == [True, False, False]
-    assert [unrecorded.has("me", "a"), unrecorded.has("you", "c")] == [False, True]
-    time_s[0] = 69.9
-    assert unrecorded.forgot("me")
-    assert (unrecorded.has("you", "c"), unrecorded.has("she", "d")) == (False, True)
-    time_s[0] = 70.0
-    assert not unrecorded.forgot("me")
-    assert not unrecorded.has("she", "d")
+def without_the_store(desk: Desk, *names: str, caller: Caller = CALLER) -> None:
+    """Begin requests, by the names of their appointments, while the store is down."""
+    desk.store.down = {"begin"}
+    for name in names:
+        desk.claim(caller=caller, request=named(name))
+    desk.store.down = set()
 
 
-def test_what_is_over_makes_room_before_anybody_pays() -> None:
-    time_s = [0.0]
-    unrecorded = Unrecorded(60.0, lambda: time_s[0], capacity=2)
-    unrecorded.add("me", "a")
-    unrecorded.add("me", "b")
-    time_s[0] = 60.0
-    unrecorded.add("you", "c")
-    assert not unrecorded.forgot("me")
+def named(appointment_id: str) -> CancelRequest:
+    return REQUEST.model_copy(update={"appointment_id": appointment_id})
+
+
+def test_what_was_begun_without_the_store_is_remembered_for_as_long_as_a_record_lives(
+    desk: Desk,
+) -> None:
+    desk.records._unrecorded = MemoryStore(desk.clock.now)
+    without_the_store(desk, "one")
+    stranger = replace(CALLER, object_id="other")
+    desk.clock.now_s += DAY_S - 1
+    assert desk.claim(request=named("one")).doubt
+    assert not desk.claim(request=named("two")).doubt
+    assert not desk.claim(caller=stranger, request=named("one")).doubt
+    desk.clock.now_s += 2
+    without_the_store(desk, "three")
+    assert not desk.records._unrecorded.forgot(desk.store.callers[0])
+    assert len(desk.records._unrecorded) == 1
+
+
+def test_a_second_request_without_the_store_is_in_doubt(desk: Desk) -> None:
+    without_the_store(desk, "one")
+    desk.store.down = {"begin"}
+    for _ in range(2):
+        entry = desk.claim("k", request=named("one"))
+        assert (entry.claim, entry.doubt, entry.unsure) == (None, True, True)
 
 
 def test_who_was_forgotten_is_unsure_and_not_in_doubt(desk: Desk) -> None:
-    desk.records._unrecorded = Unrecorded(DAY_S, desk.clock.now, capacity=1)
-    desk.store.down = {"begin"}
-    for name in ("one", "two"):
-        desk.claim(request=REQUEST.model_copy(update={"appointment_id": name}))
-    desk.store.down = set()
+    desk.records._unrecorded = MemoryStore(desk.clock.now, capacity=1)
+    without_the_store(desk, "one", "two")
     entry = desk.claim()
     assert (entry.doubt, entry.unsure) == (False, True)
     stranger = desk.claim(caller=replace(CALLER, object_id="other"))

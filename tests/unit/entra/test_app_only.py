@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cancel_appointment.operation import WEBHOOK_WITHIN_S, CarriesOut
+from cancel_appointment.operation import CarriesOut
+from cancel_appointment.triggers import WEBHOOK_WITHIN_S
 from infra.local import seed
 from infra.local.entra.exchange.obo import CLIENT_CREDENTIALS, ON_BEHALF_OF
 from infra.local.entra.keys import unverified_claims

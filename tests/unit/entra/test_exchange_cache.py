@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from shared.entra import exchange_cache
 from shared.entra.exchange_cache import ExchangeCache, Fresh
+from shared.entra.refusals import AskedToWait
 from shared.errors import (
     AccessDenied,
     ConsentRequired,
@@ -345,6 +346,36 @@ def test_all_who_wait_get_the_same_failure_each_as_an_object_of_their_own(
     assert exchange.calls == 1
     assert len({id(answer) for answer in errors}) == 8
     assert all(vars(answer) == vars(error) for answer in errors)
+
+
+@pytest.mark.parametrize(
+    ("error", "asked"),
+    [
+        pytest.param(UpstreamUnavailable("no time was left"), 2, id="unavailable"),
+        pytest.param(AskedToWait("wait", retry_after_s=30.0), 1, id="Entra named a wait"),
+    ],
+)
+def test_who_has_more_time_than_the_leader_asks_again(
+    cache: ExchangeCache[str],
+    clock: Clock,
+    waiting: threading.Semaphore,
+    error: UpstreamUnavailable,
+    asked: int,
+) -> None:
+    hurried = Exchange(clock, error=error, gated=True)
+    patient = Exchange(clock, error=error if asked == 1 else None)
+    with ThreadPoolExecutor(2) as pool:
+        leader = pool.submit(cache.get_or_exchange, KEY, hurried, wait_s=PATIENCE_S / 2)
+        assert hurried.started.wait(PATIENCE_S)
+        follower = pool.submit(cache.get_or_exchange, KEY, patient, wait_s=PATIENCE_S)
+        assert waiting.acquire(timeout=PATIENCE_S)
+        hurried.gate.set()
+        assert type(leader.exception()) is type(error)
+        if asked == 1:
+            assert type(follower.exception()) is type(error)
+        else:
+            assert follower.result() == "token 1"
+    assert hurried.calls + patient.calls == asked
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,11 @@ from shared.graph.endings import (
     Gone,
     GraphAnswer,
     NoAnswer,
+    cannot_parse_path,
     ending,
+    may_refuse_path,
     reached_mail_limit,
     read_answer,
-    refuses_path,
     says_malformed,
     what_is_gone,
 )
@@ -107,7 +108,6 @@ def test_with_another_status_no_code_says_what_is_gone(status: int) -> None:
     assert what_is_gone(GraphAnswer(status, codes=("ErrorItemNotFound",))) is None
 
 
-@pytest.mark.parametrize("status", [400, 404, 422, 500, 503])
 @pytest.mark.parametrize(
     "code",
     [
@@ -117,10 +117,13 @@ def test_with_another_status_no_code_says_what_is_gone(status: int) -> None:
         "ErrorInvalidMailboxItemId",
     ],
 )
-def test_a_malformed_id_is_final_with_whatever_status(status: int, code: str) -> None:
-    answer = GraphAnswer(status, codes=("UnknownError", code))
-    assert says_malformed(answer)
-    assert ending(answer, success=204) is Ending.ANSWERED
+def test_a_malformed_id_is_said_by_a_400_alone(code: str) -> None:
+    for status in EVERY_STATUS:
+        answer = GraphAnswer(status, codes=("UnknownError", code))
+        assert says_malformed(answer) is (status == 400)
+        final = status in (204, *FINAL)
+        assert (ending(answer, success=204) is Ending.ANSWERED) is final
+        assert what_is_gone(answer) is (Gone.NOTHING if status in (404, 410) else None)
 
 
 @pytest.mark.parametrize(
@@ -138,20 +141,23 @@ def test_nothing_else_calls_an_id_malformed(answer: GraphAnswer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "refused"),
+    ("answer", "outright", "perhaps"),
     [
-        (GraphAnswer(400, codes=("RequestBroker--ParseUri",)), True),
-        (GraphAnswer(400, codes=("BadRequest",)), True),
-        (GraphAnswer(400, codes=("BadRequest", "RequestBroker--ParseUri")), True),
-        (GraphAnswer(400), False),
-        (GraphAnswer(400, codes=("ErrorInvalidRequest",)), False),
-        (GraphAnswer(400, codes=("BadRequest", "ErrorItemNotFound")), False),
-        (GraphAnswer(405, codes=("BadRequest",)), False),
+        (GraphAnswer(400, codes=("RequestBroker--ParseUri",)), True, False),
+        (GraphAnswer(400, codes=("BadRequest",)), False, True),
+        (GraphAnswer(400, codes=("BadRequest", "RequestBroker--ParseUri")), True, False),
+        (GraphAnswer(400), False, False),
+        (GraphAnswer(400, codes=("ErrorInvalidRequest",)), False, False),
+        (GraphAnswer(400, codes=("BadRequest", "ErrorItemNotFound")), False, False),
+        (GraphAnswer(405, codes=("BadRequest",)), False, False),
+        (GraphAnswer(404, codes=("RequestBroker--ParseUri",)), False, False),
     ],
     ids=str,
 )
-def test_a_path_is_refused_by_two_codes_of_a_400(answer: GraphAnswer, refused: bool) -> None:
-    assert refuses_path(answer) is refused
+def test_a_path_is_refused_by_two_codes_of_a_400(
+    answer: GraphAnswer, outright: bool, perhaps: bool
+) -> None:
+    assert (cannot_parse_path(answer), may_refuse_path(answer)) == (outright, perhaps)
 
 
 def test_a_mailbox_that_may_send_no_more_mail_refuses_nobody() -> None:
@@ -186,6 +192,10 @@ FORMS: Forms = [
     (404, b'{"error": null}', {}, Body.JSON),
     (404, b'[{"error": {}}]', {}, Body.JSON),
     (404, b'"gone"', {}, Body.JSON),
+    *((400, raw, {}, Body.JSON) for raw in (b"null", b"0", b"false", b"[]", b'""', b" null\n")),
+    (400, b'{"error": [{"code": "ErrorItemNotFound"}]}', {}, Body.JSON),
+    (400, '{"error": {"code": "a"}}'.encode("utf-16"), {}, Body.PAGE),
+    (400, b'{"error": {"code": "\xff"}}', {}, Body.PAGE),
     (404, b"Not Found", {}, Body.PAGE),
     (404, b"<html>", {}, Body.PAGE),
     (404, b"[" * 30_000, {}, Body.PAGE),
@@ -213,7 +223,7 @@ def test_what_is_not_whole_is_a_page() -> None:
     assert read_answer(404, {}, OWN, whole=False).body is Body.PAGE
 
 
-@pytest.mark.parametrize("code", ["Resource could not be discovered", " ", "a" * 81, 404, {}, True])
+@pytest.mark.parametrize("code", ["Resource could not be discovered", " ", "a" * 65, 404, {}, True])
 def test_a_code_that_is_no_word_is_a_code_all_the_same(code: object) -> None:
     raw = json.dumps({"error": {"code": code}}).encode()
     answer = read_answer(404, {}, raw, whole=True)

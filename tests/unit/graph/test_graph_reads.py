@@ -3,7 +3,7 @@
 Real sockets: test_lists_over_http.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -23,6 +23,7 @@ from shared.errors import (
     UpstreamBroken,
     UpstreamUnavailable,
 )
+from shared.graph.client import GraphRequest
 from shared.graph.endings import Body, GraphAnswer, NoAnswer, Seen
 from shared.graph.reads import GraphReads
 from shared.identity.caller import Caller
@@ -91,24 +92,17 @@ class World:
 
     def call(
         self,
-        method: str,
-        segments: Sequence[str],
+        request: GraphRequest,
         token: GraphToken,
         *,
-        request_id: str,
+        call_id: str,
         timeout_s: float,
-        step: str,
-        query: Mapping[str, str] | None = None,
-        limit_bytes: int = 0,
-        fresh: bool = False,
+        fresh: bool,
     ) -> Seen:
-        assert (method, tuple(segments), query, step) == (
-            "GET",
-            ("a", "b"),
-            {"c": "d"},
-            "list_businesses",
+        assert request == GraphRequest(
+            "list_businesses", "GET", ("a", "b"), query={"c": "d"}, limit_bytes=4 * 1024 * 1024
         )
-        self.ids.append(request_id)
+        self.ids.append(call_id)
         self.fresh.append(fresh)
         self.timeouts.append(timeout_s)
         self.tokens.append(token.value)
@@ -179,12 +173,35 @@ def test_the_wait_that_graph_asks_for_is_kept() -> None:
         pytest.param(RESET, UpstreamUnavailable, id="reset"),
         pytest.param(NOT_SENT, UpstreamUnavailable, id="not sent"),
         pytest.param(UNREADABLE, UpstreamBroken, id="unreadable"),
-        pytest.param(PAGE, UpstreamBroken, id="a gateway's page"),
+        pytest.param(GraphAnswer(403, Body.PAGE), UpstreamBroken, id="a gateway's page"),
+        *(
+            pytest.param(GraphAnswer(status, body), UpstreamUnavailable, id=f"{status} {body}")
+            for status in (404, 408, 409, 410, 412, 423, 425, 499, 500, 502, 504)
+            for body in (Body.JSON, Body.PAGE)
+        ),
+        *(
+            pytest.param(GraphAnswer(status), UpstreamUnavailable, id=str(status))
+            for status in (408, 412, 423, 425, 499)
+        ),
+        pytest.param(
+            GraphAnswer(400, codes=("ResourceNotFound",)),
+            UpstreamUnavailable,
+            id="a 404 of the mailbox in a 400",
+        ),
+        pytest.param(
+            GraphAnswer(403, codes=("ErrorExceededMessageLimit",)),
+            UpstreamUnavailable,
+            id="mail limit",
+        ),
+        pytest.param(
+            GraphAnswer(404, codes=("ErrorInvalidId",)),
+            UpstreamUnavailable,
+            id="malformed in a 404",
+        ),
         *(
             pytest.param(GraphAnswer(404, codes=(code,)), UpstreamUnavailable, id=code)
             for code in ("ResourceNotFound", "MailboxNotEnabledForRESTAPI", "UnknownError")
         ),
-        pytest.param(GraphAnswer(404, Body.JSON), UpstreamBroken, id="404 in another form"),
         pytest.param(GraphAnswer(409), UpstreamUnavailable, id="conflict"),
     ],
 )
