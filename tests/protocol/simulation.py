@@ -26,7 +26,7 @@ from shared.transport.waiting import Waiting
 from tests.protocol.alphabet import APPOINTMENT, TRUE, Landing, Letter
 from tests.protocol.choices import Choices, every_path
 from tests.protocol.setting import Death, Interference, Outage, Setting, Visit
-from tests.protocol.store import Dead, WatchedStore
+from tests.protocol.store import Dead, WatchedStore, records_in
 from tests.protocol.timeline import Timeline
 from tests.protocol.world import Ask, Run, Violation, World
 
@@ -114,7 +114,7 @@ class Simulation:
         Then the same repeats would follow, and they were played.
         """
         memories = frozenset(
-            (number, *(key for key, _ in worker._records._unrecorded))
+            (number, *(key for key, _ in records_in(worker._records._unrecorded)))
             for number, worker in self._workers.items()
             if len(worker._records._unrecorded)
         )
