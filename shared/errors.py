@@ -1,8 +1,8 @@
 """Every way a request can end without an outcome: causes and their data.
 
 Owns the names of the causes. Does *not* know HTTP statuses, wording for callers or logging:
-``contract.py`` turns each class into an answer. ``reason`` is one sentence of our own, safe to show
-and to log; text that came from a caller or an upstream never goes into it.
+``shared/serving/problems.py`` turns each class into an answer. ``reason`` is one sentence of our
+own, safe to show and to log; text that came from a caller or an upstream never goes into it.
 """
 
 import re

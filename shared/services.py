@@ -31,7 +31,7 @@ from shared.telemetry.journal import OFF, Journal, Telemetry, pseudonym
 from shared.transport.channel import Channel
 from shared.transport.connections import Trust, open_trust
 from shared.transport.deadline import Deadline
-from shared.transport.waiting import SystemWaiting
+from shared.transport.waiting import Waiting
 
 if TYPE_CHECKING:
     from shared.entra.app_only import AppOnly
@@ -72,7 +72,7 @@ class Services:
     webhooks: Webhooks | None
     graph: Graph
     records: IdempotencyStore
-    waiting: SystemWaiting
+    waiting: Waiting
     telemetry: Telemetry
     doorkeepers: ThreadPoolExecutor
     threads: ThreadPoolExecutor
@@ -153,7 +153,7 @@ def build_services(environment: Mapping[str, str], telemetry: Telemetry = OFF) -
     up.
     """
     settings = Settings.read(environment)
-    waiting = SystemWaiting()
+    waiting = Waiting()
     trust = open_trust(settings.ca_bundle)
     entra = Channel(settings.entra_authority_host, trust, keep=settings.max_concurrency)
     http = EntraHttp(entra, settings.tenant_id, waiting.now)
@@ -224,7 +224,7 @@ def caller_rules(settings: Settings) -> CallerRules:
 
 
 def _open_webhooks(
-    settings: Settings, client: EntraClient, waiting: SystemWaiting, telemetry: Telemetry
+    settings: Settings, client: EntraClient, waiting: Waiting, telemetry: Telemetry
 ) -> Webhooks | None:
     if not settings.webhook_keys:
         return None
@@ -239,7 +239,7 @@ def _open_webhooks(
 
 
 def _open_exchanges(
-    capacity: int, waiting: SystemWaiting, telemetry: Telemetry
+    capacity: int, waiting: Waiting, telemetry: Telemetry
 ) -> ExchangeCache[GraphToken]:
     if telemetry is OFF:
         return ExchangeCache(capacity=capacity, now=waiting.now)
@@ -248,30 +248,26 @@ def _open_exchanges(
     return InstrumentedExchangeCache(capacity=capacity, now=waiting.now, telemetry=telemetry)
 
 
-def _open_records(settings: Settings, waiting: SystemWaiting, trust: Trust) -> IdempotencyStore:
-    """Open the store that is chosen; Azure's client is imported only where it is used.
-
-    Errors: Misconfigured.
-    """
+def _open_records(settings: Settings, waiting: Waiting, trust: Trust) -> IdempotencyStore:
+    """Open the store that is chosen. Errors: Misconfigured."""
     if settings.idempotency_store == "memory":
         return MemoryStore(waiting.now)
-    from shared.records.table_calls import Patience
+    from shared.records.account import by_connection_string, by_token
     from shared.records.table_store import TableStore
 
-    # A table that is down must leave the cancel most of its deadline.
-    patience = Patience(connect_s=1.0, read_s=1.5, operation_s=2.0)
-    name = settings.idempotency_table_name
-    if settings.idempotency_table_connection_string is not None:
-        secret = settings.idempotency_table_connection_string.get_secret_value()
-        try:
-            return TableStore.from_connection_string(secret, name, trust=trust, patience=patience)
-        except ValueError:
-            raise Misconfigured(
-                "The setting IDEMPOTENCY_TABLE_CONNECTION_STRING is not a connection string."
-            ) from None
-    from shared.records.credential import ManagedIdentityCredential
+    try:
+        if settings.idempotency_table_connection_string is not None:
+            account = by_connection_string(
+                settings.idempotency_table_connection_string.get_secret_value()
+            )
+        else:
+            from shared.records.credential import StorageTokens
 
-    identity = ManagedIdentityCredential(settings.managed_identity_client_id)
-    return TableStore.from_endpoint(
-        settings.idempotency_table_endpoint or "", name, identity, trust=trust, patience=patience
-    )
+            tokens = StorageTokens(settings.managed_identity_client_id)
+            account = by_token(settings.idempotency_table_endpoint or "", tokens.get)
+        channel = Channel(account.endpoint, trust, keep=settings.max_concurrency)
+    except ValueError:
+        raise Misconfigured(
+            "The setting IDEMPOTENCY_TABLE_CONNECTION_STRING is not a connection string."
+        ) from None
+    return TableStore(account, settings.idempotency_table_name, channel, waiting)

@@ -1,4 +1,4 @@
-"""The managed identity of this app, as the credential that Azure's table client takes.
+"""The managed identity of this app, as the tokens that the table is reached with.
 
 Owns how long a request waits for a token, and renewing one early beside the requests. Does *not*
 ask the platform (``entra/credentials.py``). Import it only where the table is reached by managed
@@ -7,20 +7,18 @@ identity: it loads MSAL.
 
 import threading
 import time
-from concurrent.futures import Future
-from typing import Any
-
-from azure.core.credentials import AccessToken
-from azure.core.exceptions import ClientAuthenticationError
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from shared.entra.credentials import ManagedIdentity
 from shared.entra.refusals import CredentialRefused
+from shared.records.rules import StoreUnavailable
 
-_RENEW_S = 600.0  # Azure's client asks again five minutes before the end
+_RESOURCE = "https://storage.azure.com"
+_RENEW_S = 600.0
 _MARGIN_S = 10.0
 
 
-class ManagedIdentityCredential:
+class StorageTokens:
     """Tokens for the managed identity with this client id, or for the system-assigned one.
 
     Safe for threads. The platform is asked by one thread at a time, beside the requests: they wait
@@ -32,52 +30,28 @@ class ManagedIdentityCredential:
         self._identity = ManagedIdentity(client_id)
         self._wait_s = wait_s
         self._lock = threading.Lock()
-        self._token: AccessToken | None = None
-        self._asking: Future[AccessToken] | None = None
+        self._token, self._ends_at = "", 0.0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="storage-token")
+        self._asking: Future[str] | None = None
         self._asked_at = 0.0
 
-    def get_token(self, *scopes: str, **options: Any) -> AccessToken:
-        """Get a token for the one scope given, ``https://<resource>/.default``.
-
-        Errors: ``ClientAuthenticationError`` where there is none to be had.
-        """
-        del options  # part of the protocol, without meaning for a managed identity
-        (scope,) = scopes
-        with self._lock:
-            left_s = self._token.expires_on - time.time() if self._token else 0.0
-            if left_s < _RENEW_S and self._asking is None:
-                self._start(scope.removesuffix("/.default"))
-            if self._token is not None and left_s > _MARGIN_S:
-                return self._token
-            asking, until = self._asking, self._asked_at + self._wait_s
+    def get(self) -> str:
+        """Return a token for Azure Storage. Errors: StoreUnavailable."""
         try:
-            if asking is None:
-                raise RuntimeError("there was no thread to ask with")
+            with self._lock:
+                left_s = self._ends_at - time.time()
+                if left_s < _RENEW_S and (self._asking is None or self._asking.done()):
+                    self._asking = self._thread.submit(self._ask)
+                    self._asked_at = time.monotonic()
+                if self._asking is None or left_s > _MARGIN_S:
+                    return self._token
+                asking, until = self._asking, self._asked_at + self._wait_s
             return asking.result(max(0.0, until - time.monotonic()))
         except (CredentialRefused, TimeoutError, RuntimeError) as exc:
-            raise ClientAuthenticationError("the managed identity gave no token") from exc
+            raise StoreUnavailable("no token for the table") from exc
 
-    def _start(self, resource: str) -> None:
-        asking: Future[AccessToken] = Future()
-
-        def ask() -> None:
-            try:
-                token, lives_s = self._identity.ask(resource)
-            except CredentialRefused as exc:
-                self._end(None)
-                asking.set_exception(exc)
-            else:
-                fresh = AccessToken(token, int(time.time() + lives_s))
-                self._end(fresh)
-                asking.set_result(fresh)
-
-        self._asking, self._asked_at = asking, time.monotonic()
-        try:
-            threading.Thread(target=ask, name="storage-token", daemon=True).start()
-        except RuntimeError:
-            self._asking = None
-
-    def _end(self, token: AccessToken | None) -> None:
+    def _ask(self) -> str:
+        token, lives_s = self._identity.ask(_RESOURCE)
         with self._lock:
-            self._asking = None
-            self._token = token or self._token
+            self._token, self._ends_at = token, time.time() + lives_s
+        return token

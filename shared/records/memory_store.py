@@ -35,10 +35,6 @@ class MemoryStore:
         """Count the records, expired ones included."""
         return self._size
 
-    def __iter__(self) -> Iterator[tuple[str, Record]]:
-        """Return all keys with their records."""
-        return (item for held in self._held.values() for part in held for item in part.items())
-
     def begin(
         self, caller: str, wanted: Sequence[Wanted], *, lease_s: float, keep_s: float
     ) -> Begun:

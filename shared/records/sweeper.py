@@ -1,46 +1,25 @@
 """Old records are removed here, for a table has no expiry of its own.
 
-Owns when, where and how many. Does *not* know what a record means; ``table_calls.py`` removes.
+Owns when, where and how many. Does *not* know what a record means, nor how a row is removed.
 """
 
 import itertools
 import logging
-import secrets
-import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from threading import Lock, Thread
 
 from shared.records.rules import StoreUnavailable
-from shared.records.table_calls import Patience, TableCalls
+from shared.records.table_calls import TableCalls
+from shared.transport.waiting import Waiting
 
 # A sweep is of one in 256 ranges of partitions. A range gains 64 rows or more between two sweeps of
 # it, on average; a sweep takes up to 100.
 SWEEP_ONE_IN = 64
 SWEEP_MARGIN_S = 300.0  # an old row harms nobody; a row removed by a clock that is ahead would
 _RANGES = 256
+_SWEEP_S = 10.0  # nobody waits for it
 
 _log = logging.getLogger(__name__)
-
-
-def start_daemon_thread(work: Callable[[], None]) -> None:
-    """Run ``work`` beside the requests; it does not keep the worker alive."""
-    threading.Thread(target=work, name="records", daemon=True).start()
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What the store takes from the world around it.
-
-    These are clocks (seconds), randomness (0..1), an id that no other claim ever has, and a way to
-    work beside requests.
-    """
-
-    now: Callable[[], float] = time.time
-    monotonic: Callable[[], float] = time.monotonic
-    random: Callable[[], float] = secrets.SystemRandom().random
-    new_owner: Callable[[], str] = lambda: secrets.token_hex(16)
-    run_in_background: Callable[[Callable[[], None]], None] = start_daemon_thread
 
 
 class Sweeper:
@@ -49,41 +28,34 @@ class Sweeper:
     After one ``begin`` in 64 it removes some of a range of partitions.
     """
 
-    def __init__(self, calls: TableCalls, patience: Patience, around: Surroundings) -> None:
+    def __init__(self, calls: TableCalls, waiting: Waiting) -> None:
         self._calls = calls
-        self._patience = patience
-        self._around = around
-        self._at_work = threading.Lock()
-        self.removed = 0
-        self.failed = 0
+        self._waiting = waiting
+        self._at_work = Lock()
 
     def now_and_then(self) -> None:
         """Start a sweep if it is time for one and none is at work."""
         # By chance, not by count: a worker that lives for ten requests has to do its share.
-        if self._around.random() * SWEEP_ONE_IN >= 1 or not self._at_work.acquire(blocking=False):
+        if self._waiting.random() * SWEEP_ONE_IN >= 1 or not self._at_work.acquire(blocking=False):
             return
         try:
-            self._around.run_in_background(self._sweep)
+            # It does not keep the worker alive.
+            Thread(target=self._sweep, name="records", daemon=True).start()
         except RuntimeError:  # no thread to be had
-            self.failed += 1
             self._at_work.release()
 
     def _sweep(self) -> None:
         try:
-            until = self._around.monotonic() + 2 * self._patience.operation_s
-            chosen = int(self._around.random() * _RANGES)
+            until = time.monotonic() + _SWEEP_S
+            chosen = int(self._waiting.random() * _RANGES)
             first = f"{chosen:02x}"
             end = f"{chosen + 1:02x}" if chosen + 1 < _RANGES else "g"  # after every hash
-            before = self._around.now() - SWEEP_MARGIN_S
+            before = self._waiting.now() - SWEEP_MARGIN_S
             rows = self._calls.expired(first, end, before, until)
-            for _, group in itertools.groupby(rows, key=lambda row: row["PartitionKey"]):
-                old = list(group)
-                if self._calls.remove(old, until):
-                    self.removed += len(old)
-                else:
-                    self.failed += 1  # one of them has been renewed; there will be another time
+            for caller, group in itertools.groupby(rows, key=lambda row: row[0]):
+                # All or none: where one of them has been renewed there will be another time.
+                self._calls.write(caller, [delete for _, delete in group], until)
         except StoreUnavailable as exc:
-            self.failed += 1
             _log.info("sweep failed: %s", exc)
         finally:
             self._at_work.release()

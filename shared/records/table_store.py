@@ -1,8 +1,7 @@
 """Records in Azure Table Storage: one promise for all instances, and one that outlives a worker.
 
 Owns the order of calls: insert first, read where another was quicker, read back what got no answer.
-Does *not* own what a record means (``rules.py``) nor the calls (``table_calls.py``). Import it only
-where the table is chosen.
+Does *not* own what a record means (``rules.py``) nor the calls (``table_calls.py``).
 
 A write that got no answer may have happened, or may still happen: it is read back, and the
 ``owner`` in the records says whether it was ours. Writes that come late hurt nobody, for they carry
@@ -13,14 +12,13 @@ Leases and keeps are compared by the wall clocks of the instances that read them
 is what those may differ by.
 """
 
+import secrets
+import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
-
-from azure.core.credentials import TokenCredential
-from azure.core.pipeline.transport import HttpTransport
-from azure.data.tables import TableClient
 
 from shared.records import rules
+from shared.records.account import Account
+from shared.records.entities import Row, Unanswered
 from shared.records.rules import (
     Begun,
     Claim,
@@ -33,79 +31,37 @@ from shared.records.rules import (
     StoreUnavailable,
     Wanted,
 )
-from shared.records.sweeper import Surroundings, Sweeper
-from shared.records.table_calls import Change, Patience, Row, TableCalls, Unanswered
-from shared.records.transactions import TransactingClient
-from shared.records.wire import ChannelTransport
-from shared.transport.connections import Trust, open_trust
+from shared.records.sweeper import Sweeper
+from shared.records.table_calls import TableCalls
+from shared.transport.channel import Channel
+from shared.transport.waiting import Waiting
 
 # Instances in Azure keep their clocks within a fraction of a second of each other.
 CLOCK_MARGIN_S = 2.0
 _TURNS = 4  # in each turn that does not settle it somebody else won, so a second one is rare
 
-type _Transport = HttpTransport[Any, Any]
-
 
 class TableStore:
     """Keeps the records of all instances in one table, which is created when it is missing.
 
-    See ``IdempotencyStore`` for the methods. Make it with ``from_connection_string`` or
-    ``from_endpoint``: a client that retries or follows redirects by itself would undo what is
-    promised here.
+    See ``IdempotencyStore`` for the methods. It opens no connection before it is used.
+    ``patience_s`` bounds all the calls of one ``begin`` or ``settle``, the token for them included:
+    a table that is down must leave a cancel most of its deadline.
     """
 
     def __init__(
         self,
-        client: TableClient,
+        account: Account,
+        table: str,
+        channel: Channel,
+        waiting: Waiting,
         *,
-        patience: Patience | None = None,
-        surroundings: Surroundings | None = None,
+        patience_s: float = 2.0,
     ) -> None:
-        self._patience = patience or Patience()
-        self._around = surroundings or Surroundings()
-        self._calls = TableCalls(client, self._patience, self._around.monotonic)
-        self.sweeper = Sweeper(self._calls, self._patience, self._around)
-
-    @classmethod
-    def from_connection_string(
-        cls,
-        connection_string: str,
-        table_name: str,
-        *,
-        trust: Trust | None = None,
-        patience: Patience | None = None,
-        surroundings: Surroundings | None = None,
-        transport: _Transport | None = None,
-    ) -> Self:
-        """Use an account by its key or shared access signature; ``trust`` as in ``open_trust``.
-
-        Opens no connection; ``ValueError`` when the string is not one.
-        """
-        address = TableClient.from_connection_string(connection_string, table_name)
-        client = TransactingClient.from_connection_string(
-            connection_string, table_name, **_client_options(address.url, trust, transport)
-        )
-        return cls(client, patience=patience, surroundings=surroundings)
-
-    @classmethod
-    def from_endpoint(
-        cls,
-        endpoint: str,
-        table_name: str,
-        credential: TokenCredential,
-        *,
-        trust: Trust | None = None,
-        patience: Patience | None = None,
-        surroundings: Surroundings | None = None,
-        transport: _Transport | None = None,
-    ) -> Self:
-        """Use an account as ``credential``, over https only.
-
-        The credential needs the role Storage Table Data Contributor. Opens no connection.
-        """
-        options = _client_options(endpoint, trust, transport)
-        client = TransactingClient(endpoint, table_name, credential=credential, **options)
-        return cls(client, patience=patience, surroundings=surroundings)
+        self._patience_s = patience_s
+        self._waiting = waiting
+        self._calls = TableCalls(account, table, channel)
+        self._sweeper = Sweeper(self._calls, waiting)
 
     def begin(
         self, caller: str, wanted: Sequence[Wanted], *, lease_s: float, keep_s: float
@@ -113,15 +69,15 @@ class TableStore:
         """Claim the request, or say who has it: one call to the table when the request is new."""
         rules.require_hashes(caller, wanted)
         begun = self._begin(caller, wanted, lease_s=lease_s + CLOCK_MARGIN_S, keep_s=keep_s)
-        self.sweeper.now_and_then()
+        self._sweeper.now_and_then()
         return begun
 
     def settle(self, claim: Claim, ends: Sequence[End], *, keep_s: float) -> bool:
         """Settle the claim: one call to the table."""
-        until = self._around.monotonic() + self._patience.operation_s
-        aims = rules.end_records(claim, ends, self._around.now(), keep_s=keep_s)
+        until = time.monotonic() + self._patience_s
+        aims = rules.end_records(claim, ends, self._waiting.now(), keep_s=keep_s)
         named = zip(claim.wanted, aims, claim.versions, strict=True)
-        changes = [Change(want.key, aim, etag) for want, aim, etag in named]
+        changes = [Row(want.key, aim, etag) for want, aim, etag in named]
         missed = 0
         while changes:
             try:
@@ -132,33 +88,29 @@ class TableStore:
                 if missed > 1:
                     raise
             found = self._read(claim.caller, claim.wanted, until)
-            left = rules.settle(claim, _records(found), aims)
+            left = rules.settle(claim, [row.record for row in found], aims)
             if left is None:
                 return False
-            changes = _changes(left, claim.wanted, found)
+            changes = _changes(left, found)
         return True
-
-    def close(self) -> None:
-        """Close the connections; the store cannot be used afterwards."""
-        self._calls.close()
 
     def _begin(
         self, caller: str, wanted: Sequence[Wanted], *, lease_s: float, keep_s: float
     ) -> Begun:
-        until = self._around.monotonic() + self._patience.operation_s
-        owner = self._around.new_owner()
+        until = time.monotonic() + self._patience_s
+        owner = secrets.token_hex(16)
         # Most requests are new: try the insert before any read.
-        found: list[Row | None] = [None for _ in wanted]
+        found = [Row(want.key, None, None) for want in wanted]
         missed = 0
         for _ in range(_TURNS):
-            now, before = self._around.now(), _records(found)
+            now, before = self._waiting.now(), [row.record for row in found]
             met = rules.judge(before, wanted, now)
             new = rules.new_records(met, owner, wanted, before, now, lease_s=lease_s, keep_s=keep_s)
             if not isinstance(met, Free) and not new:
                 return met
             etags: list[str] | None = None
             try:
-                etags = self._calls.write(caller, _changes(new, wanted, found), until)
+                etags = self._calls.write(caller, _changes(new, found), until)
             except StoreUnavailable as error:
                 if isinstance(met, Replay):
                     return met  # it is known all the same
@@ -167,9 +119,9 @@ class TableStore:
                     raise
             if etags is None:
                 found = self._read(caller, wanted, until)
-                if not all(row and row.record.owner == owner for row in found):
+                if not all(row.record and row.record.owner == owner for row in found):
                     continue
-                etags = [row.etag for row in found if row]  # ours, whose answer got lost
+                etags = [row.etag or "" for row in found]  # ours, whose answer got lost
             if not isinstance(met, Free):
                 return met
             expiries = tuple(record.expires_at for record in new.values())
@@ -177,36 +129,17 @@ class TableStore:
             return Granted(claim, met.doubt)
         return Running(rules.POLL_HINT_S)
 
-    def _read(self, caller: str, wanted: Sequence[Wanted], until: float) -> list[Row | None]:
+    def _read(self, caller: str, wanted: Sequence[Wanted], until: float) -> list[Row]:
         """Read all records.
 
         Those of one owner were written at once: where only some of them are seen, the others came
         between two reads.
         """
         found = [self._calls.read(caller, want.key, until) for want in wanted]
-        if len({row.record.owner if row else None for row in found}) > 1:
+        if len({row.record and row.record.owner for row in found}) > 1:
             found = [self._calls.read(caller, want.key, until) for want in wanted]
         return found
 
 
-def _records(found: Sequence[Row | None]) -> list[Record | None]:
-    return [row.record if row else None for row in found]
-
-
-def _changes(
-    new: Mapping[str, Record | None], wanted: Sequence[Wanted], found: Sequence[Row | None]
-) -> list[Change]:
-    return [
-        Change(want.key, new[want.key], row.etag if row else None)
-        for want, row in zip(wanted, found, strict=True)
-        if want.key in new
-    ]
-
-
-def _client_options(
-    address: str, trust: Trust | None, transport: _Transport | None
-) -> dict[str, Any]:
-    return {
-        "transport": transport or ChannelTransport(address, trust or open_trust(None)),
-        "retry_total": 0,  # a blind retry of an insert meets itself: TableStore reads back instead
-    }
+def _changes(new: Mapping[str, Record | None], found: Sequence[Row]) -> list[Row]:
+    return [Row(row.key, new[row.key], row.etag) for row in found if row.key in new]

@@ -36,7 +36,7 @@ from shared.telemetry.metrics import ACTIVE, METRICS, Metric, Metrics
 from shared.telemetry.sampling import OneInTwenty, choose_sampler
 from shared.telemetry.spans import BelowTheHost, OpenTelemetryTracing
 from shared.telemetry.sums import Sums
-from shared.transport.waiting import SystemWaiting
+from shared.transport.waiting import Waiting
 
 _NAME: Final = "bookings-cancel-facade"
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -57,9 +57,7 @@ def open_telemetry(settings: TelemetrySettings, environment: Mapping[str, str]) 
         known["service.name"] = environment.get("WEBSITE_SITE_NAME") or _NAME
     resource = Resource.create(known)
     in_azure = settings.telemetry == "azure_monitor"
-    sampler = choose_sampler(
-        environment, OneInTwenty(SystemWaiting().random) if in_azure else ALWAYS_ON
-    )
+    sampler = choose_sampler(environment, OneInTwenty(Waiting().random) if in_azure else ALWAYS_ON)
     tracers = TracerProvider(sampler=sampler, resource=resource)
     tracers.add_span_processor(spans)
     tracer = tracers.get_tracer(_NAME)

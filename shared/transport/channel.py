@@ -22,16 +22,13 @@ from urllib3.exceptions import HTTPError
 from shared.transport.connections import Trust
 from shared.transport.pool import Pool
 from shared.transport.reading import Reading
-from shared.transport.sockets import Connection, NotConnected, WireFailed, connect
+from shared.transport.sockets import Connection, WireFailed, connect
+from shared.transport.sockets import NotSent as NotSent
 
 _CHUNK_BYTES = 64 * 1024
 _WARM_S = 3.0
 _PRINTABLE = bytes(range(0x20, 0x7F))
 _PORTS = {"http": 80, "https": 443}
-
-
-class NotSent(WireFailed):
-    """No byte of the request has left."""
 
 
 class Unanswered(WireFailed):
@@ -135,19 +132,12 @@ class Channel:
         with contextlib.suppress(NotSent):
             self._pool.put(self._connection(_WARM_S, fresh=False))
 
-    def close(self) -> None:
-        """Close what is idle."""
-        self._pool.drop()
-
     def _connection(self, within_s: float, *, fresh: bool) -> Connection:
         if fresh:
             self._pool.drop()
         elif (idle := self._pool.take()) is not None:
             return idle
-        try:
-            return connect(self._host, self._port, self._trust, within_s)
-        except NotConnected as error:
-            raise NotSent(error.cause) from error
+        return connect(self._host, self._port, self._trust, within_s)
 
 
 def _left_s(ends_at: float) -> float:

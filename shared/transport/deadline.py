@@ -14,11 +14,6 @@ class Deadline:
     ends_at: float
     now: Callable[[], float] = field(repr=False)
 
-    @classmethod
-    def after(cls, seconds: float, now: Callable[[], float]) -> "Deadline":
-        """Return the deadline that ends ``seconds`` from now."""
-        return cls(now() + seconds, now)
-
     def remaining_s(self) -> float:
         """Return the seconds that are left, never less than zero."""
         return max(0.0, self.ends_at - self.now())

@@ -35,8 +35,8 @@ class WireFailed(Exception):
         self.cause = cause
 
 
-class NotConnected(WireFailed):
-    """There is no connection."""
+class NotSent(WireFailed):
+    """No byte of the request has left."""
 
 
 class Connection:
@@ -76,7 +76,7 @@ def connect(host: str, port: int, trust: Trust | None, within_s: float) -> Conne
     """Return a new connection; without ``trust`` it is plain.
 
     ``within_s`` bounds the look-up of the name, all its addresses and the handshake together: the
-    look-up cannot be interrupted, so that it may only be found too late. Errors: NotConnected.
+    look-up cannot be interrupted, so that it may only be found too late. Errors: NotSent.
     """
     ends_at = time.monotonic() + within_s
     sock = _reach(host, port, ends_at)
@@ -86,10 +86,10 @@ def connect(host: str, port: int, trust: Trust | None, within_s: float) -> Conne
             sock = trust.wrap_socket(sock, server_hostname=host.rstrip("."))
     except (OSError, ValueError) as error:  # also a certificate's, and a host's that cannot be one
         sock.close()
-        raise NotConnected("NewConnectionError") from error
+        raise NotSent("NewConnectionError") from error
     if time.monotonic() > ends_at:
         sock.close()
-        raise NotConnected("ConnectTimeoutError")
+        raise NotSent("ConnectTimeoutError")
     return Connection(sock)
 
 
@@ -98,7 +98,7 @@ def _reach(host: str, port: int, ends_at: float) -> socket.socket:
     try:
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise NotConnected("NameResolutionError") from error
+        raise NotSent("NameResolutionError") from error
     problem: OSError | None = None
     for family, kind, protocol, _, address in addresses:
         left_s = ends_at - time.monotonic()
@@ -109,7 +109,7 @@ def _reach(host: str, port: int, ends_at: float) -> socket.socket:
         except OSError as error:  # a socket, too, may not be had
             problem = error
     late = problem is None or isinstance(problem, TimeoutError)
-    raise NotConnected("ConnectTimeoutError" if late else "NewConnectionError") from problem
+    raise NotSent("ConnectTimeoutError" if late else "NewConnectionError") from problem
 
 
 def _dial(sock: socket.socket, address: Any, within_s: float) -> socket.socket:

@@ -6,36 +6,14 @@ Does *not* decide how long to wait.
 
 import random
 import time
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
 
 
-class Waiting(Protocol):
-    """Epoch seconds, a pause in seconds, and numbers from 0 up to 1."""
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Epoch seconds, a pause of this thread in seconds, and numbers from 0 up to 1."""
 
-    def now(self) -> float:
-        """Return seconds since the epoch."""
-        ...
-
-    def sleep(self, seconds: float) -> None:
-        """Pause this thread."""
-        ...
-
-    def random(self) -> float:
-        """Return a number from 0 up to 1."""
-        ...
-
-
-class SystemWaiting:
-    """Time and chance as they are."""
-
-    def now(self) -> float:
-        """Return seconds since the epoch."""
-        return time.time()
-
-    def sleep(self, seconds: float) -> None:
-        """Pause this thread."""
-        time.sleep(seconds)
-
-    def random(self) -> float:
-        """Return a number from 0 up to 1."""
-        return random.random()  # noqa: S311 - jitter, not a secret
+    now: Callable[[], float] = time.time
+    sleep: Callable[[float], None] = time.sleep
+    random: Callable[[], float] = random.random

@@ -25,8 +25,8 @@ from tests.benchmarks.upstream import People, Upstream, upstream
 from tests.collector import Ingestion
 from tests.integration.azurite import Azurite
 
-ROUNDS = 8
-CALLS = 60
+ROUNDS = 10
+CALLS = 100  # of twenty requests one has spans, by chance: a turn has to hold several of them
 CALLERS = 64
 LATENCY_MS = 50  # of Graph, where memory is measured: without it nobody waits, and nothing is held
 FLOOR = "floor: requests"

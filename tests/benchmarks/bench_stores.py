@@ -25,12 +25,15 @@ from multiprocessing.connection import Connection
 from cancel_appointment.operation import CancelOperation
 from infra.local import seed
 from infra.local.stack import LocalStack
+from shared.records.account import by_connection_string
 from shared.records.memory_store import MemoryStore
 from shared.records.rules import Begun, Claim, End, Finished, Granted, IdempotencyStore, Wanted
 from shared.records.table_store import TableStore
 from shared.services import Services, build_services
 from shared.serving.requests import Incoming
 from shared.telemetry.journal import Journal
+from shared.transport.channel import Channel
+from shared.transport.waiting import Waiting
 from tests.benchmarks import Figure, figure
 from tests.integration.azurite import Azurite
 
@@ -51,9 +54,6 @@ class NoRecords:
     def settle(self, claim: Claim, ends: Sequence[End], *, keep_s: float) -> bool:
         """Forget it."""
         return True
-
-    def close(self) -> None:
-        """Nothing to let go of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,9 +174,9 @@ def measure() -> list[Figure]:
     Each cancel is measured with and without an Idempotency-Key.
     """
     with Azurite() as azurite:
-        table = TableStore.from_connection_string(
-            azurite.connection_string, f"t{secrets.token_hex(8)}"
-        )
+        account = by_connection_string(azurite.connection_string)
+        channel = Channel(account.endpoint, None, keep=1)
+        table = TableStore(account, f"t{secrets.token_hex(8)}", channel, Waiting())
         stores: Mapping[str, IdempotencyStore] = {
             "no": NoRecords(),
             "memory": MemoryStore(time.time),
@@ -223,7 +223,6 @@ def measure() -> list[Figure]:
                 )  # each pays for what the one before it did to the processor's caches
                 for cost, job in jobs:
                     cost.of(job, counts=call >= WARM_UP)
-        table.close()
     return [one for unit in ("ms CPU", "ms wall") for one in summed_up(records, cancels, unit)]
 
 

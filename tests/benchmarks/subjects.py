@@ -391,8 +391,9 @@ class OursThroughTheRuntime(Subject):
         return self._host.pid
 
     def cpu_s(self) -> float:
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        # Linux's clock of another process, as clock_getcpuclockid(3) names it. It counts
+        # nanoseconds; /proc/<pid>/stat counts ticks of 10 ms.
+        return time.clock_gettime(~self.pid << 3 | 2)
 
     def cancel(self, user: int, number: int, kind: str) -> None:
         self.many([(user, number)], kind, 1, lambda _: None)

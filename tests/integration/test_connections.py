@@ -277,7 +277,6 @@ def test_a_plain_address_is_spoken_to_plainly(bench: Bench) -> None:
     channel = Channel(server.url.replace("https", "http"), None, keep=1)
     assert [get(channel).body for _ in range(3)] == [b"{}"] * 3
     assert server.connections == 1
-    channel.close()
 
 
 def _reset(link: Link, _: bytes) -> None:
@@ -346,7 +345,6 @@ def test_many_threads_with_mixed_fates_cross_nothing(bench: Bench) -> None:
 
     with ThreadPoolExecutor(THREADS) as threads:
         found = list(threads.map(call, range(THREADS * CALLS)))
-    channel.close()
     assert "another's" not in found
     assert "not sent" not in found
     own = {number for number, ending in enumerate(found) if ending == "own"}

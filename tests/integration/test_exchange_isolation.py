@@ -192,7 +192,9 @@ class TrustfulHttp(EntraHttp):
     """Hands every answer to MSAL unchanged, as a bare session would."""
 
     def post(self, url: str, *, data: Any, headers: Any, **_: Any) -> EntraAnswer:
-        answer = self._send(urlsplit(url).path, data, headers, Deadline.after(10, time.monotonic))
+        answer = self._send(
+            urlsplit(url).path, data, headers, Deadline(time.monotonic() + 10, time.monotonic)
+        )
         return EntraAnswer(answer.status, answer.body.decode(), answer.headers)
 
 

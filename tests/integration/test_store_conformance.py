@@ -14,6 +14,7 @@ from functools import partial
 
 import pytest
 
+from shared.records.account import by_connection_string
 from shared.records.memory_store import MemoryStore
 from shared.records.rules import (
     Begun,
@@ -29,9 +30,9 @@ from shared.records.rules import (
     Running,
     Wanted,
 )
-from shared.records.sweeper import Surroundings
-from shared.records.table_calls import Patience
 from shared.records.table_store import CLOCK_MARGIN_S, TableStore
+from shared.transport.channel import Channel
+from shared.transport.waiting import Waiting
 from tests.integration.azurite import Azurite
 
 CALLER = hashlib.sha256(b"one caller").hexdigest()
@@ -105,20 +106,20 @@ def instance(request: pytest.FixtureRequest) -> Iterator[Instance]:
         return
     emulator: Azurite = request.getfixturevalue("azurite")
     table = f"t{secrets.token_hex(8)}"
-    around = Surroundings(now=now, random=lambda: 0.999)  # no sweeps here
-    patience = Patience(
-        connect_s=20, read_s=20, operation_s=60
-    )  # 64 racers may be slow on a busy machine: that is no failure of the store
+    waiting = Waiting(now=now, random=lambda: 0.999)  # no sweeps here
     stores = [
-        TableStore.from_connection_string(
-            emulator.connection_string, table, patience=patience, surroundings=around
+        TableStore(
+            by_connection_string(emulator.connection_string),
+            table,
+            Channel(emulator.endpoint, None, keep=64),
+            waiting,
+            # 64 racers may be slow on a busy machine: that is no failure of the store.
+            patience_s=60.0,
         )
         for _ in range(2)
     ]
     made.append(Instance(stores[0], stores[1], margin_s=CLOCK_MARGIN_S))
     yield made[0]
-    for one in stores:
-        one.close()
 
 
 def new(begun: Begun) -> Claim:

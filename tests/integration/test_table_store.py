@@ -14,21 +14,23 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from types import SimpleNamespace
+from typing import Any
 
 import jwt
 import pytest
 import trustme
 import urllib3
-from azure.core.exceptions import DecodeError
-from azure.core.pipeline.transport import HttpTransport
 from azure.data.tables import TableClient, TableServiceClient, UpdateMode
 
 from shared.entra import credentials
-from shared.records.credential import ManagedIdentityCredential
+from shared.records import sweeper, table_calls, table_store
+from shared.records.account import by_connection_string, by_token
+from shared.records.credential import StorageTokens
 from shared.records.rules import (
     Begun,
     Claim,
@@ -43,21 +45,32 @@ from shared.records.rules import (
     StoreUnavailable,
     Wanted,
 )
-from shared.records.sweeper import SWEEP_MARGIN_S, Surroundings
-from shared.records.table_calls import SWEEP_ROWS, Patience
+from shared.records.sweeper import SWEEP_MARGIN_S
+from shared.records.table_calls import SWEEP_ROWS
 from shared.records.table_store import CLOCK_MARGIN_S, TableStore
-from shared.records.transactions import TransactingClient
-from shared.records.wire import ChannelTransport
-from shared.transport.channel import NotSent, Unanswered
+from shared.transport.channel import Answer, Channel, NotSent, Unanswered
 from shared.transport.connections import open_trust
+from shared.transport.waiting import Waiting
 from tests.integration.azurite import Azurite
 
 NOW = 1_760_000_000.0
 LEASE_S = 30.0
 KEEP_S = 86_400.0
-PATIENT = Patience(connect_s=20, read_s=20, operation_s=60)
+PATIENT_S = 60.0
 
-type Fault = Callable[["FaultyNetwork", Any, dict[str, Any]], Any]
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is about to leave."""
+
+    method: str
+    target: str
+    headers: Mapping[str, str]
+    body: bytes | None
+
+
+type Options = dict[str, Any]
+type Fault = Callable[["FaultyNetwork", Request, Options], Answer]
 
 
 def key(name: object) -> str:
@@ -68,88 +81,85 @@ CALLER = key("caller")
 KEY = key("one request")
 
 
-class FaultyNetwork(HttpTransport[Any, Any]):
-    """The real transport, but for the faults that a test lines up.
+class FaultyNetwork(Channel):
+    """The real channel, but for the faults that a test lines up.
 
     The next request of a kind meets the next fault of that kind. A transaction is of the kind of
     its first write.
     """
 
     def __init__(self, address: str) -> None:
-        self.inner = ChannelTransport(address, None)
+        super().__init__(address, None, keep=64)
         self.faults: dict[str, deque[Fault]] = {}
         self.seen: list[str] = []
-        self.before_send: Callable[[Any], None] = lambda _: None
-        self.late: list[Any] = []
+        self.before_send: Callable[[Request], None] = lambda _: None
+        self.late: list[Request] = []
 
     def next(self, kind: str, *faults: Fault) -> None:
         self.faults[kind] = deque(faults)
 
-    def send(self, request: Any, **kwargs: Any) -> Any:
+    def exchange(
+        self,
+        method: str,
+        target: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        **options: Any,
+    ) -> Answer:
+        request = Request(method, target, headers, body)
         kind = kind_of(request)
         self.seen.append(kind)
         self.before_send(request)
         waiting = self.faults.get(kind)
         if waiting:
-            return waiting.popleft()(self, request, kwargs)
-        answer = self.inner.send(request, **kwargs)
+            return waiting.popleft()(self, request, options)
+        answer = self.send(request, options)
         while self.late:
-            self.inner.send(self.late.pop(), **kwargs)
+            self.send(self.late.pop(), options)
         return answer
 
-    def open(self) -> None:
-        self.inner.open()
-
-    def close(self) -> None:
-        self.inner.close()
-
-    def __enter__(self) -> Self:
-        self.open()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def send(self, request: Request, options: Options) -> Answer:
+        return super().exchange(
+            request.method, request.target, request.headers, request.body, **options
+        )
 
 
-def kind_of(request: Any) -> str:
-    kind: str = request.method
-    if request.url.endswith("$batch"):
-        kind = re.findall(rb"^(POST|PUT|DELETE) ", request.content, re.MULTILINE)[0].decode()
-    return kind
+def kind_of(request: Request) -> str:
+    if request.body is not None and request.target.endswith("$batch"):
+        kinds: list[bytes] = re.findall(rb"^(POST|PUT|DELETE) ", request.body, re.MULTILINE)
+        return kinds[0].decode()
+    return request.method
 
 
-def lost(_network: FaultyNetwork, _request: Any, _options: dict[str, Any]) -> Any:
+def lost(_network: FaultyNetwork, _request: Request, _options: Options) -> Answer:
     """The request never arrives, and nobody can tell."""
     raise Unanswered("ReadTimeoutError")
 
 
-def answer_lost(network: FaultyNetwork, request: Any, options: dict[str, Any]) -> Any:
+def answer_lost(network: FaultyNetwork, request: Request, options: Options) -> Answer:
     """The request takes effect, the answer gets lost."""
-    network.inner.send(request, **options)
+    network.send(request, options)
     raise Unanswered("ProtocolError")
 
 
-def answered_500(network: FaultyNetwork, request: Any, options: dict[str, Any]) -> Any:
+def answered_500(network: FaultyNetwork, request: Request, options: Options) -> Answer:
     """The request takes effect, the service says 500 (OperationTimedOut may mean that)."""
-    answer = network.inner.send(request, **options)
-    answer.status_code = 500
-    return answer
+    return replace(network.send(request, options), status=500)
 
 
-def answered_half(network: FaultyNetwork, request: Any, options: dict[str, Any]) -> Any:
+def answered_half(network: FaultyNetwork, request: Request, options: Options) -> Answer:
     """The request takes effect, and the answer does not speak of each write."""
-    answer = network.inner.send(request, **options)
-    answer._content = answer.body()[:60]
-    return answer
+    answer = network.send(request, options)
+    return replace(answer, body=answer.body[:60])
 
 
-def comes_late(network: FaultyNetwork, request: Any, _options: dict[str, Any]) -> Any:
+def comes_late(network: FaultyNetwork, request: Request, _options: Options) -> Answer:
     """The request gets no answer and takes effect after the next one."""
     network.late.append(request)
     raise Unanswered("ReadTimeoutError")
 
 
-def not_sent(_network: FaultyNetwork, _request: Any, _options: dict[str, Any]) -> Any:
+def not_sent(_network: FaultyNetwork, _request: Request, _options: Options) -> Answer:
     """No byte has left."""
     raise NotSent("NewConnectionError")
 
@@ -176,21 +186,18 @@ class Bench:
         self.store = self.instance(self.network)
         self.other = self.instance()
 
-    def instance(
-        self, transport: HttpTransport[Any, Any] | None = None, patience: Patience = PATIENT
-    ) -> TableStore:
-        return TableStore.from_connection_string(
-            self.emulator.connection_string,
+    def instance(self, network: Channel | None = None, patience_s: float = PATIENT_S) -> TableStore:
+        return TableStore(
+            by_connection_string(self.emulator.connection_string),
             self.table,
-            patience=patience,
-            surroundings=self.surroundings(),
-            transport=transport,
+            network or Channel(self.emulator.endpoint, None, keep=64),
+            Waiting(now=lambda: self.now, random=self.chance),
+            patience_s=patience_s,
         )
 
-    def surroundings(self) -> Surroundings:
-        return Surroundings(
-            now=lambda: self.now, random=self.chance, run_in_background=self.background.append
-        )
+    def later(self, *, target: Callable[[], None], **_: object) -> SimpleNamespace:
+        """Make a thread that does not run before it is told to."""
+        return SimpleNamespace(start=lambda: self.background.append(target))
 
     def chance(self) -> float:
         return self.chances.pop(0) if self.chances else 0.999
@@ -222,11 +229,10 @@ class Bench:
 
 
 @pytest.fixture
-def bench(azurite: Azurite) -> Iterator[Bench]:
+def bench(azurite: Azurite, monkeypatch: pytest.MonkeyPatch) -> Bench:
     made = Bench(azurite)
-    yield made
-    made.store.close()
-    made.other.close()
+    monkeypatch.setattr(sweeper, "Thread", made.later)
+    return made
 
 
 @pytest.fixture
@@ -295,8 +301,8 @@ def test_a_lost_take_over_does_not_count_when_another_was_quicker(
     each.wait_for_the_end_of_the_lease()
 
     def fails_while_another_takes_over(
-        network: FaultyNetwork, request: Any, options: dict[str, Any]
-    ) -> Any:
+        network: FaultyNetwork, request: Request, options: Options
+    ) -> Answer:
         claim(each.begin_elsewhere(), doubt=True)
         return fault(network, request, options)
 
@@ -381,14 +387,14 @@ def test_an_insert_that_comes_after_the_release_turns_into_doubt_not_into_an_ans
     late: list[Any] = []
 
     def comes_after_the_release(
-        _network: FaultyNetwork, request: Any, _options: dict[str, Any]
-    ) -> Any:
+        _network: FaultyNetwork, request: Request, _options: Options
+    ) -> Answer:
         late.append(request)
         raise Unanswered("ReadTimeoutError")
 
     each.network.next("POST", comes_after_the_release)
     each.settle(claim(each.begin()), Removed())
-    each.network.inner.send(late.pop(), until=time.monotonic() + 20, connect_s=5.0)
+    each.network.send(late.pop(), {"total_s": 20.0, "connect_s": 5.0, "limit_bytes": 10_000})
     assert isinstance(each.begin_elsewhere(), Running)
     each.wait_for_the_end_of_the_lease()
     claim(each.begin_elsewhere(), doubt=True)
@@ -405,19 +411,17 @@ EVERY_CALL: dict[str, Callable[[TableStore], object]] = {
     "remove": lambda store: store.settle(SOME_CLAIM, [Removed()], keep_s=KEEP_S),
     "leave in doubt": lambda store: store.settle(SOME_CLAIM, [Doubt()], keep_s=KEEP_S),
 }
-HASTY = Patience(connect_s=0.2, read_s=0.2, operation_s=0.4)
+HASTY_S = 0.4
 
 
-def store_at(
-    port: int, patience: Patience = HASTY, transport: HttpTransport[Any, Any] | None = None
-) -> TableStore:
+def store_at(port: int, patience_s: float = HASTY_S, network: Channel | None = None) -> TableStore:
     connection_string = (
         "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=c2VjcmV0;"
         f"TableEndpoint=http://127.0.0.1:{port}/a;"
     )
-    return TableStore.from_connection_string(
-        connection_string, "records", patience=patience, transport=transport
-    )
+    account = by_connection_string(connection_string)
+    channel = network or Channel(account.endpoint, None, keep=64)
+    return TableStore(account, "records", channel, Waiting(), patience_s=patience_s)
 
 
 @contextlib.contextmanager
@@ -442,39 +446,38 @@ def silent() -> Iterator[int]:
 def test_a_store_that_is_down_is_unavailable_within_the_time_out(
     network: Callable[[], Any], call: str
 ) -> None:
-    with network() as port, contextlib.closing(store_at(port)) as store:
+    with network() as port:
+        store = store_at(port)
         started = time.monotonic()
         with pytest.raises(StoreUnavailable):
             EVERY_CALL[call](store)
-        assert time.monotonic() - started < HASTY.operation_s + 0.3
+        assert time.monotonic() - started < HASTY_S + 0.3
 
 
 @pytest.mark.parametrize("call", EVERY_CALL)
-def test_all_calls_of_an_operation_together_keep_to_its_time(call: str) -> None:
+def test_all_calls_of_an_operation_together_keep_to_its_time(
+    call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Endless(FaultyNetwork):
         """Every request takes as long as it may: a slow connection, then no answer."""
 
         now = 0.0
 
-        def send(self, request: Any, **kwargs: Any) -> Any:
-            self.now = kwargs["until"]
+        def exchange(self, *_: Any, **options: Any) -> Answer:
+            self.now += options["total_s"]
             raise Unanswered("ReadTimeoutError")
 
     network = Endless("http://127.0.0.1:1")
-    patience = Patience(connect_s=2, read_s=2, operation_s=5)
-    store = TableStore.from_connection_string(
-        (
-            "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=c2VjcmV0;"
-            "TableEndpoint=http://127.0.0.1:1/a;"
-        ),
-        "records",
-        patience=patience,
-        surroundings=Surroundings(monotonic=lambda: network.now),
-        transport=network,
+    account = by_connection_string(
+        "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=c2VjcmV0;"
+        "TableEndpoint=http://127.0.0.1:1/a;"
     )
-    with contextlib.closing(store), pytest.raises(StoreUnavailable):
+    for module in (table_store, table_calls):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: network.now))
+    store = TableStore(account, "records", network, Waiting(), patience_s=5.0)
+    with pytest.raises(StoreUnavailable):
         EVERY_CALL[call](store)
-    assert network.now <= patience.operation_s
+    assert network.now <= 5.0
 
 
 @contextlib.contextmanager
@@ -560,10 +563,9 @@ def test_a_service_that_answers_anything_else_is_unavailable(
     asked: list[str] = []
     with (
         service(status, body, headers, asked) as port,
-        contextlib.closing(store_at(port, PATIENT)) as store,
         pytest.raises(StoreUnavailable),
     ):
-        EVERY_CALL[call](store)
+        EVERY_CALL[call](store_at(port, PATIENT_S))
     assert len(asked) <= 4
 
 
@@ -577,13 +579,12 @@ def test_a_service_that_answers_anything_else_is_unavailable(
         ConnectionError("odd"),
         urllib3.exceptions.LocationParseError("odd"),
         OSError("odd"),
-        DecodeError("odd"),
         RuntimeError("odd"),
     ],
     ids=lambda error: type(error).__name__,
 )
 def test_no_foreign_exception_ever_comes_out(bench: Bench, call: str, error: Exception) -> None:
-    def raises(_network: FaultyNetwork, _request: Any, _options: dict[str, Any]) -> Any:
+    def raises(_network: FaultyNetwork, _request: Request, _options: Options) -> Answer:
         raise error
 
     for method in ("GET", "POST", "PUT", "DELETE"):
@@ -593,31 +594,18 @@ def test_no_foreign_exception_ever_comes_out(bench: Bench, call: str, error: Exc
     assert caught.value.__cause__ is error
 
 
-def test_a_closed_store_is_unavailable(warm: Bench) -> None:
-    warm.begin()
-    warm.store.close()
-    with pytest.raises(StoreUnavailable):
-        warm.begin()
-
-
-@pytest.mark.filterwarnings(
-    "ignore:Testing an element's truth value:DeprecationWarning"
-)  # azure-data-tables does, on an XML error body
 def test_a_wrong_account_key_is_unavailable_and_stays_out_of_the_message(azurite: Azurite) -> None:
     wrong = "d3Jvbmcgd3Jvbmcgd3Jvbmc="
     connection_string = (
         f"DefaultEndpointsProtocol=http;AccountName=testaccount;AccountKey={wrong};"
         f"TableEndpoint={azurite.endpoint};"
     )
-    store = TableStore.from_connection_string(connection_string, "records", patience=PATIENT)
-    with contextlib.closing(store), pytest.raises(StoreUnavailable, match="refused: 403") as caught:
+    account = by_connection_string(connection_string)
+    channel = Channel(account.endpoint, None, keep=64)
+    store = TableStore(account, "records", channel, Waiting(), patience_s=PATIENT_S)
+    with pytest.raises(StoreUnavailable, match="refused: 403") as caught:
         EVERY_CALL["begin"](store)
     assert wrong not in f"{caught.value} {caught.value.__cause__}"
-
-
-def test_a_connection_string_that_is_none_is_refused_at_once() -> None:
-    with pytest.raises(ValueError, match=r"[Cc]onnection string"):
-        TableStore.from_connection_string("nonsense", "records")
 
 
 @pytest.mark.parametrize(
@@ -665,9 +653,9 @@ def test_nothing_is_asked_before_the_first_use(bench: Bench) -> None:
 def test_64_threads_make_the_missing_table_once(bench: Bench) -> None:
     creations: list[str] = []
 
-    def note(request: Any) -> None:
-        if request.url.endswith("/Tables"):
-            creations.append(request.url)
+    def note(request: Request) -> None:
+        if request.target.endswith("/Tables"):
+            creations.append(request.target)
 
     bench.network.before_send = note
     start = threading.Barrier(64)
@@ -684,13 +672,13 @@ def test_64_threads_make_the_missing_table_once(bench: Bench) -> None:
 
 def test_two_instances_make_the_missing_table_together(bench: Bench) -> None:
     def another_makes_it_first(
-        network: FaultyNetwork, request: Any, options: dict[str, Any]
-    ) -> Any:
+        network: FaultyNetwork, request: Request, options: Options
+    ) -> Answer:
         bench.begin_elsewhere(key("theirs"))
-        return network.inner.send(request, **options)
+        return network.send(request, options)
 
-    def passes(network: FaultyNetwork, request: Any, options: dict[str, Any]) -> Any:
-        return network.inner.send(request, **options)
+    def passes(network: FaultyNetwork, request: Request, options: Options) -> Answer:
+        return network.send(request, options)
 
     bench.network.next("POST", passes, another_makes_it_first)
     claim(bench.begin())
@@ -698,8 +686,8 @@ def test_two_instances_make_the_missing_table_together(bench: Bench) -> None:
 
 @pytest.mark.parametrize("fault", ANSWER_FAULTS)
 def test_an_unanswered_creation_of_the_table_is_tried_again(bench: Bench, fault: Fault) -> None:
-    def passes(network: FaultyNetwork, request: Any, options: dict[str, Any]) -> Any:
-        return network.inner.send(request, **options)
+    def passes(network: FaultyNetwork, request: Request, options: Options) -> Answer:
+        return network.send(request, options)
 
     bench.network.next("POST", passes, fault)
     claim(bench.begin())
@@ -718,14 +706,13 @@ def test_a_table_that_may_not_be_made_is_unavailable() -> None:
     )
     with (
         service(404, missing, JSON) as port,
-        contextlib.closing(store_at(port, PATIENT)) as store,
         pytest.raises(StoreUnavailable),
     ):
-        EVERY_CALL["begin"](store)
+        EVERY_CALL["begin"](store_at(port, PATIENT_S))
 
 
 def idle(store: Bench) -> int:
-    return len(store.network.inner._channel._pool._idle)
+    return len(store.network._pool._idle)
 
 
 def test_calls_one_after_another_share_one_connection(bench: Bench) -> None:
@@ -738,11 +725,11 @@ def test_no_connection_is_used_that_was_idle_for_more_than_a_minute(
     warm: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     warm.begin(key(1))
-    (old,) = warm.network.inner._channel._pool._idle
+    (old,) = warm.network._pool._idle
     old.idle_since -= 61
     old.sock.shutdown(socket.SHUT_RDWR)  # a load balancer has forgotten it
     claim(warm.begin(key(2)))
-    assert old not in warm.network.inner._channel._pool._idle
+    assert old not in warm.network._pool._idle
 
 
 def test_proxies_of_the_machine_are_not_used(warm: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -779,8 +766,8 @@ def test_a_replay_is_given_also_where_its_key_cannot_be_written(warm: Bench) -> 
     warm.settle_elsewhere(claim(warm.begin_elsewhere()), Finished("p"))
     warm.records = 2
 
-    def passes(network: FaultyNetwork, request: Any, options: dict[str, Any]) -> Any:
-        return network.inner.send(request, **options)
+    def passes(network: FaultyNetwork, request: Request, options: Options) -> Answer:
+        return network.send(request, options)
 
     warm.network.next("POST", passes, not_sent)
     assert warm.begin() == Replay("p")
@@ -792,12 +779,12 @@ def test_a_replay_is_none_where_the_key_was_given_to_another_body_meanwhile(warm
     warm.records = 2
     taken = [Wanted(key(f"{KEY}, too"), "another body")]
 
-    def passes(network: FaultyNetwork, request: Any, options: dict[str, Any]) -> Any:
-        return network.inner.send(request, **options)
+    def passes(network: FaultyNetwork, request: Request, options: Options) -> Answer:
+        return network.send(request, options)
 
-    def comes_second(network: FaultyNetwork, request: Any, options: dict[str, Any]) -> Any:
+    def comes_second(network: FaultyNetwork, request: Request, options: Options) -> Answer:
         warm.other.begin(CALLER, taken, lease_s=LEASE_S, keep_s=KEEP_S)
-        return network.inner.send(request, **options)
+        return network.send(request, options)
 
     warm.network.next("POST", passes, comes_second)
     assert warm.begin() == Mismatch()
@@ -813,36 +800,6 @@ def test_what_was_never_sent_is_not_read_back(each: Bench) -> None:
     with pytest.raises(StoreUnavailable, match="cannot be reached"):
         each.settle(ours, Finished("p"))
     assert each.network.seen == ["POST", "POST", "PUT"]
-
-
-def test_a_transaction_says_what_azures_own_client_would(
-    warm: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The packing is ours. This compares it with the SDK's own."""
-    ours: list[bytes] = []
-    theirs: list[bytes] = []
-    warm.records = 2
-    warm.network.before_send = lambda request: ours.append(request.content)
-    inserted = claim(warm.begin())
-    warm.settle(inserted, Finished("p"))
-    monkeypatch.setattr(TransactingClient, "_batch_send", TableClient._batch_send)
-    warm.network.before_send = lambda request: theirs.append(request.content)
-    inserted = claim(warm.begin(key("again")))
-    warm.settle(inserted, Finished("p"))
-    assert [shape(one) for one in ours] == [shape(one) for one in theirs]
-
-
-VARIES = re.compile(
-    rb"(?i)^(date|x-ms-date|etag|if-match): [^\r]+|(batch|changeset)_[0-9a-f-]+|[0-9a-f]{32,64}"
-    rb"|(?<=_until\": )[0-9.]+|(?<=_at\": )[0-9.]+",
-    re.MULTILINE,
-)
-
-
-def shape(content: bytes) -> list[list[bytes]]:
-    """Return the lines of each part, sorted where order does not matter."""
-    parts = VARIES.sub(b"~", content).split(b"--~")
-    return [sorted(line for line in part.split(b"\r\n") if line and line != b"~") for part in parts]
 
 
 def test_nothing_is_logged_but_warnings(warm: Bench, caplog: pytest.LogCaptureFixture) -> None:
@@ -867,11 +824,11 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Azurite,
         yield running, paths["ca.pem"]
 
 
-def token_for(audience: str) -> str:
+def token_for(audience: str, lives_s: float) -> str:
     times = {
         "iat": int(time.time()) - 60,
         "nbf": int(time.time()) - 60,
-        "exp": int(time.time()) + 3600,
+        "exp": int(time.time() + lives_s),
     }
     claims = {
         "aud": audience,
@@ -881,6 +838,10 @@ def token_for(audience: str) -> str:
     return jwt.encode(claims, secrets.token_bytes(32), algorithm="HS256")
 
 
+def ends(token: str) -> float:
+    return float(jwt.decode(token, options={"verify_signature": False})["exp"])
+
+
 def use_identity_endpoint(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
     monkeypatch.setenv("IDENTITY_ENDPOINT", f"http://127.0.0.1:{port}/msi/token")
     monkeypatch.setenv("IDENTITY_HEADER", "header")
@@ -888,7 +849,7 @@ def use_identity_endpoint(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
 
 def granted(lives_s: float = 3600.0) -> bytes:
     answer = {
-        "access_token": token_for("https://storage.azure.com"),
+        "access_token": token_for("https://storage.azure.com", lives_s),
         "expires_on": str(int(time.time() + lives_s)),
         "token_type": "Bearer",
     }
@@ -899,11 +860,11 @@ def identified(
     secured: tuple[Azurite, Path], client_id: str | None = None, **options: Any
 ) -> TableStore:
     emulator, authority = secured
-    credential = ManagedIdentityCredential(client_id, **options)
+    tokens = StorageTokens(client_id, **options)
     table = f"t{secrets.token_hex(8)}"
-    return TableStore.from_endpoint(
-        emulator.endpoint, table, credential, patience=PATIENT, trust=open_trust(authority)
-    )
+    account = by_token(emulator.endpoint, tokens.get)
+    channel = Channel(account.endpoint, open_trust(authority), keep=64)
+    return TableStore(account, table, channel, Waiting(), patience_s=PATIENT_S)
 
 
 def test_a_managed_identity_reaches_the_table_and_asks_for_its_token_once(
@@ -913,10 +874,9 @@ def test_a_managed_identity_reaches_the_table_and_asks_for_its_token_once(
     with service(200, granted(), JSON, asked) as port:
         use_identity_endpoint(monkeypatch, port)
         store = identified(secured, "11111111-2222-3333-4444-555555555555", wait_s=20)
-        with contextlib.closing(store):
-            ours = claim(store.begin(CALLER, SOME_RECORD, lease_s=LEASE_S, keep_s=KEEP_S))
-            assert store.settle(ours, [Finished("p")], keep_s=KEEP_S)
-            assert EVERY_CALL["begin"](store) == Replay("p")
+        ours = claim(store.begin(CALLER, SOME_RECORD, lease_s=LEASE_S, keep_s=KEEP_S))
+        assert store.settle(ours, [Finished("p")], keep_s=KEEP_S)
+        assert EVERY_CALL["begin"](store) == Replay("p")
     assert len(asked) == 1
     assert "client_id=11111111-2222-3333-4444-555555555555" in asked[0]
     assert "resource=https%3A%2F%2Fstorage.azure.com" in asked[0]
@@ -936,7 +896,7 @@ def test_without_a_token_the_store_is_unavailable(
     with service(status, body, JSON) as port:
         use_identity_endpoint(monkeypatch, port)
         store = identified(secured, wait_s=20)
-        with contextlib.closing(store), pytest.raises(StoreUnavailable, match="no token"):
+        with pytest.raises(StoreUnavailable, match="no token"):
             EVERY_CALL["begin"](store)
 
 
@@ -978,12 +938,11 @@ def test_an_identity_endpoint_that_stalls_costs_the_first_its_bound_and_nobody_e
         use_identity_endpoint(monkeypatch, port)
         store = identified(secured, wait_s=0.4)
         took = []
-        with contextlib.closing(store):
-            for call in list(EVERY_CALL) * 2:
-                began = time.monotonic()
-                with pytest.raises(StoreUnavailable, match="no token"):
-                    EVERY_CALL[call](store)
-                took.append(time.monotonic() - began)
+        for call in list(EVERY_CALL) * 2:
+            began = time.monotonic()
+            with pytest.raises(StoreUnavailable, match="no token"):
+                EVERY_CALL[call](store)
+            took.append(time.monotonic() - began)
     assert 0.3 < took[0] < 1
     assert max(took[1:]) < 0.3
 
@@ -993,19 +952,18 @@ def test_an_identity_endpoint_that_stalled_is_asked_again(
 ) -> None:
     monkeypatch.setattr(credentials, "_IDENTITY_S", 0.3)
     store = identified(secured, wait_s=0.2)
-    with contextlib.closing(store):
-        with dripping() as port:
-            use_identity_endpoint(monkeypatch, port)
-            with pytest.raises(StoreUnavailable, match="no token"):
-                EVERY_CALL["begin"](store)
-        with service(200, granted(), JSON) as port:
-            use_identity_endpoint(monkeypatch, port)
-            until = time.monotonic() + 10
-            while True:
-                with contextlib.suppress(StoreUnavailable):
-                    assert isinstance(EVERY_CALL["begin"](store), Granted | Replay | Running)
-                    break
-                assert time.monotonic() < until
+    with dripping() as port:
+        use_identity_endpoint(monkeypatch, port)
+        with pytest.raises(StoreUnavailable, match="no token"):
+            EVERY_CALL["begin"](store)
+    with service(200, granted(), JSON) as port:
+        use_identity_endpoint(monkeypatch, port)
+        until = time.monotonic() + 10
+        while True:
+            with contextlib.suppress(StoreUnavailable):
+                assert isinstance(EVERY_CALL["begin"](store), Granted | Replay | Running)
+                break
+            assert time.monotonic() < until
 
 
 @pytest.mark.parametrize("endpoint", [silent, dripping, unreachable])
@@ -1013,38 +971,31 @@ def test_who_holds_a_token_never_waits_for_the_next_one(
     secured: tuple[Azurite, Path], monkeypatch: pytest.MonkeyPatch, endpoint: Callable[[], Any]
 ) -> None:
     store = identified(secured, wait_s=20)
-    with contextlib.closing(store):
-        with service(200, granted(lives_s=60), JSON) as port:
-            use_identity_endpoint(monkeypatch, port)
-            EVERY_CALL["begin"](store)
-        with endpoint() as port:
-            use_identity_endpoint(monkeypatch, port)
-            for call in EVERY_CALL:
-                began = time.monotonic()
-                EVERY_CALL[call](store)
-                assert time.monotonic() - began < 2
+    with service(200, granted(lives_s=60), JSON) as port:
+        use_identity_endpoint(monkeypatch, port)
+        EVERY_CALL["begin"](store)
+    with endpoint() as port:
+        use_identity_endpoint(monkeypatch, port)
+        for call in EVERY_CALL:
+            began = time.monotonic()
+            EVERY_CALL[call](store)
+            assert time.monotonic() - began < 2
 
 
 def test_a_token_that_ends_soon_is_renewed_beside_the_requests(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    credential = ManagedIdentityCredential(wait_s=20)
-    scope = "https://storage.azure.com/.default"
+    tokens = StorageTokens(wait_s=20)
     with service(200, granted(lives_s=60), JSON) as port:
         use_identity_endpoint(monkeypatch, port)
-        first = credential.get_token(scope)
+        first = tokens.get()
     with service(200, granted(), JSON) as port:
         use_identity_endpoint(monkeypatch, port)
         until = time.monotonic() + 10
-        while credential.get_token(scope) == first:
+        while tokens.get() == first:
             assert time.monotonic() < until
             time.sleep(0.01)
-    assert credential.get_token(scope).expires_on > first.expires_on
-
-
-def test_a_token_is_never_sent_in_the_clear() -> None:
-    with pytest.raises(ValueError, match="HTTPS"):
-        TableStore.from_endpoint("http://127.0.0.1:1/a", "records", ManagedIdentityCredential())
+    assert ends(tokens.get()) > ends(first)
 
 
 # Old records.
@@ -1058,7 +1009,7 @@ def finish(bench: Bench, name: str, *, keep_s: float, caller: str = CALLER) -> N
 def sweep(bench: Bench) -> None:
     """Sweep the range of CALLER: the chance that starts a sweep also picks the range."""
     bench.chances = [0.0, (int(CALLER[:2], 16) + 0.5) / 256]
-    bench.store.sweeper.now_and_then()
+    bench.store._sweeper.now_and_then()
     bench.background.pop()()
 
 
@@ -1078,7 +1029,6 @@ def test_a_sweep_removes_what_is_over_and_nothing_else(warm: Bench) -> None:
         key(4),
         key("elsewhere"),
     }
-    assert (warm.store.sweeper.removed, warm.store.sweeper.failed) == (3, 0)
 
 
 @pytest.mark.parametrize("chosen", [0, 255])
@@ -1087,7 +1037,7 @@ def test_every_partition_is_in_a_range(warm: Bench, chosen: int) -> None:
         finish(warm, KEY, keep_s=10, caller=f"{chosen:02x}{rest}")
     warm.now += 10 + SWEEP_MARGIN_S + 1
     warm.chances = [0.0, (chosen + 0.5) / 256]
-    warm.store.sweeper.now_and_then()
+    warm.store._sweeper.now_and_then()
     warm.background.pop()()
     assert warm.rows() == []
 
@@ -1099,9 +1049,43 @@ def test_a_record_is_swept_only_once_every_clock_agrees_that_it_is_over(warm: Be
     assert len(warm.rows()) == 1
 
 
-def test_a_sweep_of_nothing_is_no_failure(warm: Bench) -> None:
+def test_a_sweep_of_nothing_is_no_failure(warm: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        sweep(warm)
+    assert warm.network.seen == ["GET"]
+    assert caplog.records == []
+
+
+def test_a_sweep_goes_on_where_a_page_is_empty(warm: Bench) -> None:
+    finish(warm, KEY, keep_s=10)
+    warm.now += 10 + SWEEP_MARGIN_S + 1
+    asked: list[str] = []
+
+    def empty(network: FaultyNetwork, request: Request, options: Options) -> Answer:
+        answer = network.send(request, options)
+        following = {
+            "x-ms-continuation-nextpartitionkey": "1!8!YQ--",
+            "x-ms-continuation-nextrowkey": "1!8!Yg--",
+        }
+        return replace(answer, body=b'{"value": []}', headers=following)
+
+    def following(network: FaultyNetwork, request: Request, options: Options) -> Answer:
+        asked.append(request.target)  # the emulator has named no next page
+        return network.send(replace(request, target=request.target.split("&Next")[0]), options)
+
+    warm.network.next("GET", empty, following)
     sweep(warm)
-    assert (warm.store.sweeper.removed, warm.store.sweeper.failed) == (0, 0)
+    assert asked[0].endswith("&NextPartitionKey=1%218%21YQ--&NextRowKey=1%218%21Yg--")
+    assert warm.rows() == []
+
+
+@pytest.mark.parametrize("odd", ["it's", "a b", "100%41", "q?r=1&s", "x/y", "é"])
+def test_a_row_of_any_name_is_swept(warm: Bench, odd: str) -> None:
+    names = {"PartitionKey": CALLER[:2], "RowKey": odd.replace("/", "-").replace("?", "-")}
+    with warm.client() as client:
+        client.create_entity({**names, "expires_at": NOW - KEEP_S})
+    sweep(warm)
+    assert warm.rows() == []
 
 
 def test_a_sweep_takes_one_transaction_at_most(warm: Bench) -> None:
@@ -1112,7 +1096,6 @@ def test_a_sweep_takes_one_transaction_at_most(warm: Bench) -> None:
                 [("create", {**expired, "RowKey": key(n)}) for n in range(start, start + 50)]
             )
     sweep(warm)
-    assert warm.store.sweeper.removed == SWEEP_ROWS
     assert len(warm.rows()) == 50
     sweep(warm)
     assert warm.rows() == []
@@ -1123,26 +1106,29 @@ def test_a_record_that_is_renewed_during_the_sweep_survives(warm: Bench) -> None
     finish(warm, key(2), keep_s=10)
     warm.now += 10 + SWEEP_MARGIN_S + 1
 
-    def renew_before_the_removal(request: Any) -> None:
+    def renew_before_the_removal(request: Request) -> None:
         if kind_of(request) == "DELETE":
             claim(warm.begin_elsewhere(key(2)))
 
     warm.network.before_send = renew_before_the_removal
     sweep(warm)
     assert isinstance(warm.begin_elsewhere(key(2)), Running)
-    assert (warm.store.sweeper.removed, warm.store.sweeper.failed) == (0, 1)
+    assert {row["RowKey"] for row in warm.rows()} == {key(1), key(2)}
     warm.network.before_send = lambda _: None
     sweep(warm)
     assert {row["RowKey"] for row in warm.rows()} == {key(2)}
 
 
-def test_a_sweep_that_fails_is_counted_and_disturbs_nobody(warm: Bench) -> None:
+def test_a_sweep_that_fails_says_so_and_disturbs_nobody(
+    warm: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
     warm.network.next("GET", lost)
-    sweep(warm)
-    assert warm.store.sweeper.failed == 1
-    claim(warm.begin())
-    sweep(warm)
-    assert warm.store.sweeper.failed == 1
+    with caplog.at_level(logging.INFO):
+        sweep(warm)
+        assert [record.getMessage()[:13] for record in caplog.records] == ["sweep failed:"]
+        claim(warm.begin())
+        sweep(warm)
+    assert len(caplog.records) == 1
 
 
 def test_one_begin_in_64_starts_a_sweep_and_only_one_runs_at_a_time(warm: Bench) -> None:
@@ -1159,29 +1145,33 @@ def test_one_begin_in_64_starts_a_sweep_and_only_one_runs_at_a_time(warm: Bench)
     assert len(warm.background) == 1
 
 
-def test_a_worker_without_a_thread_to_spare_does_not_sweep(warm: Bench) -> None:
-    def no_thread(_: Callable[[], None]) -> None:
+def test_a_worker_without_a_thread_to_spare_does_not_sweep(
+    warm: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_thread(**_: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    around = Surroundings(now=lambda: warm.now, random=lambda: 0.0, run_in_background=no_thread)
-    store = TableStore.from_connection_string(
-        warm.emulator.connection_string, warm.table, patience=PATIENT, surroundings=around
-    )
-    with contextlib.closing(store):
-        assert isinstance(EVERY_CALL["begin"](store), Granted)
-        assert isinstance(EVERY_CALL["begin"](store), Running)
-    assert store.sweeper.failed == 2
+    monkeypatch.setattr(sweeper, "Thread", no_thread)
+    warm.chances = [0.0, 0.0]
+    assert isinstance(warm.begin(), Granted)
+    assert isinstance(warm.begin(), Running)
+    assert warm.chances == []
 
 
-def test_sweeps_run_in_a_daemon_thread_of_their_own() -> None:
+def test_sweeps_run_in_a_daemon_thread_of_their_own(
+    warm: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ran: list[threading.Thread] = []
     done = threading.Event()
 
-    def work() -> None:
+    def note(_: Request) -> None:
         ran.append(threading.current_thread())
         done.set()
 
-    Surroundings().run_in_background(work)
+    monkeypatch.setattr(sweeper, "Thread", threading.Thread)
+    warm.network.before_send = note
+    warm.chances = [0.0, 0.5]
+    warm.store._sweeper.now_and_then()
     assert done.wait(5)
     assert ran[0].daemon
     assert ran[0] is not threading.current_thread()

@@ -34,6 +34,7 @@ from shared.settings import Settings
 from shared.transport.channel import Channel
 from shared.transport.connections import Trust
 from shared.transport.deadline import Deadline
+from shared.transport.waiting import Waiting
 
 OTHER_TENANT = "0e9f6d1c-2f0b-4a3a-9a55-3a7cf3c6c9b1"
 THREADS = 64
@@ -84,7 +85,9 @@ class Worker:
     def exchange(
         self, caller: Caller, *, within_s: float = 10.0, claims: str | None = None
     ) -> GraphToken:
-        return self.tokens.exchange(caller, Deadline.after(within_s, self.clock.now), claims=claims)
+        return self.tokens.exchange(
+            caller, Deadline(self.clock.now() + within_s, self.clock.now), claims=claims
+        )
 
     def refusal(
         self, caller: Caller, *, within_s: float = 10.0, claims: str | None = None
@@ -116,7 +119,7 @@ def start_worker(
         settings.entra_authority_host,
         load or (lambda: load_credential(Settings.read(changeable))),
         http(channel, settings.tenant_id, clock.now),
-        clock,
+        Waiting(clock.now, clock.sleep, clock.random),
     )
     cache: ExchangeCache[GraphToken] = ExchangeCache(capacity=1000, now=clock.now)
     tokens = OnBehalfOf(entra, settings.graph_scope_uri, cache, clock.now)

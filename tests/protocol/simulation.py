@@ -22,10 +22,11 @@ from shared.graph.endings import NoAnswer, Seen
 from shared.identity.caller import Caller
 from shared.telemetry.journal import Journal
 from shared.transport.deadline import Deadline
+from shared.transport.waiting import Waiting
 from tests.protocol.alphabet import APPOINTMENT, TRUE, Landing, Letter
 from tests.protocol.choices import Choices, every_path
 from tests.protocol.setting import Death, Interference, Outage, Setting, Visit
-from tests.protocol.store import Dead, WatchedStore
+from tests.protocol.store import Dead, WatchedStore, records_in
 from tests.protocol.timeline import Timeline
 from tests.protocol.world import Ask, Run, Violation, World
 
@@ -113,7 +114,7 @@ class Simulation:
         Then the same repeats would follow, and they were played.
         """
         memories = frozenset(
-            (number, *(key for key, _ in worker._records._unrecorded))
+            (number, *(key for key, _ in records_in(worker._records._unrecorded)))
             for number, worker in self._workers.items()
             if len(worker._records._unrecorded)
         )
@@ -158,7 +159,7 @@ class Simulation:
                 self,
                 Appointments((), ""),
                 Records(self._store, self.sleep, deadline_s=DEADLINE_S),
-                self,
+                Waiting(self.now, self.sleep, self.random),
             )
         try:
             run.answer = worker.run(

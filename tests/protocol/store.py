@@ -1,7 +1,7 @@
 """The store that the protocol is given: the real one in memory, which fails and is watched."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -13,12 +13,18 @@ from shared.records.rules import (
     End,
     Finished,
     Granted,
+    Record,
     Replay,
     StoreUnavailable,
     Wanted,
 )
 from tests.protocol.setting import Death, Outage
 from tests.protocol.world import Run, Violation
+
+
+def records_in(store: MemoryStore) -> Iterator[tuple[str, Record]]:
+    """Return all keys with their records."""
+    return (item for held in store._held.values() for part in held for item in part.items())
 
 
 class Dead(BaseException):
@@ -54,7 +60,9 @@ class WatchedStore:
 
         Their times do not matter: no schedule lasts as long as records are kept.
         """
-        return frozenset((key, record.state, record.payload) for key, record in self._store)
+        return frozenset(
+            (key, record.state, record.payload) for key, record in records_in(self._store)
+        )
 
     def forget(self) -> None:
         """Lose every record, as a full store loses those of one caller, and say so from now on."""

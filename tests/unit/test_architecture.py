@@ -204,13 +204,14 @@ TRANSPORT = {
     f"shared.transport.{name}" for name in ("channel", "connections", "reading", "sockets")
 }
 # Those that speak HTTP to somebody: to Graph, to Entra's token endpoint (for MSAL), to where its
-# keys are published, to the platform's identity endpoint; services.py hands each its channel.
+# keys are published, to the platform's identity endpoint, to the table; services.py hands each its
+# channel.
 SPEAK_HTTP = {
     "shared.entra.credentials",
     "shared.entra.http",
     "shared.graph.client",
     "shared.records.table_calls",
-    "shared.records.wire",
+    "shared.records.table_store",
     "shared.identity.key_sets",
     "shared.instrumented",
     "shared.services",
@@ -220,13 +221,6 @@ OWNERS: dict[str, set[str]] = {
         "function_app",
         "shared.serving.endpoint",
         *(f"{capability}.triggers" for capability in CAPABILITIES),
-    },
-    "azure.core": {
-        f"shared.records.{name}"
-        for name in ("credential", "table_calls", "table_store", "transactions", "wire")
-    },
-    "azure.data": {
-        f"shared.records.{name}" for name in ("table_calls", "table_store", "transactions")
     },
     "msal": {"shared.entra.client", "shared.entra.credentials"},
     "standardwebhooks": {"shared.identity.webhooks"},

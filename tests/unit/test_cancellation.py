@@ -33,6 +33,7 @@ from shared.identity.caller import Caller
 from shared.records.memory_store import MemoryStore
 from shared.telemetry.journal import Journal
 from shared.transport.deadline import Deadline
+from shared.transport.waiting import Waiting
 
 DONE = GraphAnswer(204)
 GONE = GraphAnswer(404, codes=("ErrorItemNotFound",))
@@ -80,6 +81,7 @@ class Scene:
     appointment_id: str = REQUEST.appointment_id
     takes_s: float | None = 0.0  # None: as long as the call may
     chance: float = 0.0
+    oversleeps_s: float = 0.0
     calls: list[Call] = field(default_factory=list)
     pauses: list[float] = field(default_factory=list)
     claims: list[str | None] = field(default_factory=list)
@@ -99,7 +101,7 @@ class Scene:
             self,
             Appointments((), "Standard."),
             Records(self.store, self.sleep, deadline_s=DEADLINE_S),
-            self,
+            Waiting(self.now, self.sleep, self.random),
         )
 
     def run(self, *, key: str | None = None, within_s: float = DEADLINE_S) -> CancelOutcome:
@@ -108,7 +110,7 @@ class Scene:
             CALLER,
             REQUEST.model_copy(update={"appointment_id": self.appointment_id}),
             key,
-            Deadline.after(within_s, self.now),
+            Deadline(self.now() + within_s, self.now),
             self.journal,
         )
 
@@ -151,7 +153,7 @@ class Scene:
 
     def sleep(self, seconds: float) -> None:
         self.pauses.append(seconds)
-        self.time_s += seconds
+        self.time_s += seconds + self.oversleeps_s
 
     def random(self) -> float:
         return self.chance
@@ -370,8 +372,7 @@ def test_nothing_is_sent_when_the_token_took_all_the_time() -> None:
 
 
 def test_nothing_is_sent_when_a_pause_took_longer_than_it_should() -> None:
-    scene = Scene([BUSY], chance=1.0)
-    scene.sleep = lambda seconds: setattr(scene, "time_s", scene.time_s + 30)  # type: ignore[method-assign]
+    scene = Scene([BUSY], chance=1.0, oversleeps_s=30)
     with pytest.raises(UpstreamUnavailable):
         scene.run()
     assert scene.steps == ["cancel"]

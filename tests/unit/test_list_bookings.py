@@ -179,7 +179,7 @@ def entry(**members: Any) -> dict[str, Any]:
 
 
 def listed[E](entries: Sequence[Any], entry: Callable[[Any], E]) -> Listed[E]:
-    return follow(lambda query: {"value": list(entries)}, {}, entry, Deadline.after(9, lambda: 0.0))
+    return follow(lambda query: {"value": list(entries)}, {}, entry, Deadline(9, lambda: 0.0))
 
 
 def appointments_of(*entries: Any) -> dict[str, Any]:
@@ -431,7 +431,7 @@ class Graph:
         return found
 
     def list(self, deadline_s: float = 9.5) -> Listed[Any]:
-        deadline = Deadline.after(deadline_s, lambda: self.time)
+        deadline = Deadline(self.time + deadline_s, lambda: self.time)
         return follow(self.read, {"start": "now"}, read_appointment, deadline)
 
 
@@ -502,7 +502,7 @@ def test_a_page_is_let_go_before_the_next_one_comes() -> None:
         alive.append(weakref.ref(heavy))
         return heavy
 
-    found = follow(read, {}, read_appointment, Deadline.after(9, lambda: 0.0))
+    found = follow(read, {}, read_appointment, Deadline(9, lambda: 0.0))
     assert (len(found.entries), len(alive), found.complete) == (10, 10, False)
 
 

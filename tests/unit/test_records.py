@@ -87,7 +87,9 @@ class Desk:
         request: CancelRequest = REQUEST,
         within_s: float = 10.0,
     ) -> Entry | CancelOutcome:
-        return self.records.open(caller, request, key, Deadline.after(within_s, self.clock.now))
+        return self.records.open(
+            caller, request, key, Deadline(self.clock.now() + within_s, self.clock.now)
+        )
 
     def claim(
         self, key: str | None = None, *, caller: Caller = CALLER, request: CancelRequest = REQUEST

@@ -41,7 +41,7 @@ CANCEL_APPOINTMENT = Published(
     tag="Appointments",
     summary="Cancel an appointment",
     description=(
-        "Cancels one appointment of a Microsoft Bookings calendar on behalf of the signed-in user; "
+        "Cancels one appointment of a Microsoft Bookings calendar on behalf of the signed-in user. "
         "Bookings mails the customer and the staff. "
         "An appointment that is not there is an outcome, not an error. "
         "Sending the same request again is always safe: it never cancels twice."
@@ -66,8 +66,10 @@ CANCEL_APPOINTMENT = Published(
         RequestHeader(
             "Idempotency-Key",
             (
-                "A key of the caller's own for this request: "
-                "the same key gets the same answer for 24 hours, not_found included. "
+                "A key that the caller makes for this request. "
+                "For 24 hours cancelled and not_found are given again to the same key. "
+                "A problem, and a not_found with missing business, is not kept: "
+                "a repeat asks Microsoft Graph again. "
                 "Bare, or as a quoted string; an empty one counts as left out."
             ),
             {"type": "string", "pattern": IDEMPOTENCY_KEY_PATTERN},
@@ -115,7 +117,8 @@ CANCEL_APPOINTMENT = Published(
                 "x-ms-summary": "Key for Repeats",
                 "description": (
                     "Leave it empty, or enter a text of your own for this one cancel. "
-                    "The same key gets the same answer for 24 hours. "
+                    "For 24 hours the same key gets the same Outcome again. "
+                    "After a failure, or where the booking page was not found, it is tried again. "
                     "In a loop, add the Appointment ID to it."
                 ),
                 "x-ms-visibility": "advanced",
@@ -135,8 +138,8 @@ CANCEL_APPOINTMENT_BY_WEBHOOK = Published(
         "Cancels one appointment for a system that signs its requests (Standard Webhooks) and for "
         "which no user signs in. Off unless the operator has set keys; "
         "each key is good for the booking businesses on its list. "
-        "The same answers as for users, so that a sender stops at whatever a repeat would not "
-        "change."
+        "The answers are those that users get. "
+        "cancelled and not_found are both a 200, so that the sender stops."
     ),
     answer=CancelAnswer,
     answered="The cancel ended: outcome says how.",
@@ -153,8 +156,10 @@ CANCEL_APPOINTMENT_BY_WEBHOOK = Published(
         RequestHeader(
             "webhook-id",
             (
-                "Names the delivery and is the same in its repeats: "
-                "for 7 days the same id with the same body gets the same answer."
+                "Names the delivery and is the same in its repeats. "
+                "For 7 days cancelled and not_found are given again to the same id with the same "
+                "body. A problem, and a not_found with missing business, is not kept: "
+                "a repeat asks Microsoft Graph again."
             ),
             {"type": "string", "pattern": ID_PATTERN},
             required=True,

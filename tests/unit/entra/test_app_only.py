@@ -61,7 +61,7 @@ class Desk:
         self, sender: WebhookSender = SENDER, *, claims: str | None = None, within_s: float = 10.0
     ) -> GraphToken:
         return self.worker.app_only.exchange(
-            sender, Deadline.after(within_s, self.clock.now), claims=claims
+            sender, Deadline(self.clock.now() + within_s, self.clock.now), claims=claims
         )
 
     def refusal(self, *, within_s: float = 10.0) -> FacadeError:

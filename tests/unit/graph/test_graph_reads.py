@@ -29,6 +29,7 @@ from shared.graph.reads import GraphReads
 from shared.identity.caller import Caller
 from shared.telemetry.journal import Journal
 from shared.transport.deadline import Deadline
+from shared.transport.waiting import Waiting
 
 CALLER = Caller(
     "tid",
@@ -110,11 +111,11 @@ class World:
 
     def read(self, deadline_s: float = 9.5) -> Mapping[str, Any]:
         self.journal = journal = Journal("8d5b3f0e-1c1f-4f0a-9a51-6b0c3f6f2a10", self.now)
-        return GraphReads(self, self, self).read(
+        return GraphReads(self, self, Waiting(self.now, self.sleep, self.random)).read(
             CALLER,
             ("a", "b"),
             {"c": "d"},
-            Deadline.after(deadline_s, self.now),
+            Deadline(self.now() + deadline_s, self.now),
             journal,
             step="list_businesses",
         )

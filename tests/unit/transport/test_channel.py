@@ -167,7 +167,7 @@ def test_nothing_is_opened_until_it_is_needed(monkeypatch: pytest.MonkeyPatch) -
         raise AssertionError("a socket was made")
 
     monkeypatch.setattr(socket, "socket", connect)
-    Channel("https://graph.microsoft.com", TRUST, keep=1).close()
+    Channel("https://graph.microsoft.com", TRUST, keep=1)
 
 
 @pytest.mark.parametrize("origin", ["https://graph.example", "https://graph.example:444"])

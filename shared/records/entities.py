@@ -1,0 +1,159 @@
+"""Records as entities of a table: what is written, and what is read in an answer.
+
+Owns the form of a row, how writes are packed into one transaction, and what a refusal means. Does
+*not* send anything (``table_calls.py``), nor know what a record means (``rules.py``).
+
+Microsoft's reference calls it "Performing entity group transactions": writes to one partition, all
+or none. Its own client makes a request of each write, packs them as mail is packed and takes the
+answer for mail, too: ten times the CPU of all the rest.
+"""
+
+import json
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+from shared.records.rules import Record, State, StoreUnavailable
+
+_SAID = ("Accept: application/json;odata=minimalmetadata", "DataServiceVersion: 3.0")
+_PART = re.compile(
+    rb"^HTTP/1\.[01] (\d{3})[^\r\n]*\r\n((?:[^\r\n]+\r\n)*)\r\n([^\r\n]*)", re.MULTILINE
+)
+_ETAG = re.compile(rb"^etag: *([^\r\n]+)\r\n", re.MULTILINE | re.IGNORECASE)
+
+
+class Refused(StoreUnavailable):
+    """The table has said no, and nothing was changed. ``code`` is its word for it."""
+
+    def __init__(self, status: int, code: str | None) -> None:
+        super().__init__(f"the table refused: {status} {code}")
+        self.code = code
+
+
+class Unanswered(StoreUnavailable):
+    """A call that may have had its effect all the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A record under its key: as it was read, or as it is to be.
+
+    Where nothing is kept under the key it has no record and no ETag. Written without an ETag it is
+    inserted, with one it replaces what was read under it, and without a record removes that.
+    """
+
+    key: str
+    record: Record | None
+    etag: str | None = field(repr=False)
+
+
+def path(caller: str, key: str) -> str:
+    """Return what names an entity behind the name of its table."""
+    names = (quote(name.replace("'", "''"), safe="") for name in (caller, key))
+    return "(PartitionKey='{}',RowKey='{}')".format(*names)
+
+
+def pack(table_url: str, caller: str, rows: Sequence[Row]) -> tuple[str, bytes]:
+    """Return the media type and the body of a transaction that writes these rows."""
+    boundary = secrets.token_hex(16)
+    lines = [
+        f"--batch_{boundary}",
+        f"Content-Type: multipart/mixed; boundary=changeset_{boundary}",
+        "",
+    ]
+    for row in rows:
+        lines += [
+            f"--changeset_{boundary}",
+            "Content-Type: application/http",
+            "Content-Transfer-Encoding: binary",
+            "",
+            *_write(table_url, caller, row),
+        ]
+    lines += [f"--changeset_{boundary}--", "", f"--batch_{boundary}--", ""]
+    return f"multipart/mixed; boundary=batch_{boundary}", "\r\n".join(lines).encode()
+
+
+def unpack(body: bytes, rows: Sequence[Row]) -> list[str]:
+    """Return the new ETag of each row, "" for a delete.
+
+    Errors: Refused, Unanswered; ValueError where the answer does not speak of each.
+    """
+    parts = _PART.findall(body)
+    for status, _, content in parts:
+        check(int(status), content)
+    etags = []
+    for (_, head, _), row in zip(parts, rows, strict=True):
+        etag = _ETAG.search(head)
+        if etag is None and row.record is not None:
+            raise Unanswered("the table gave no ETag")
+        etags.append(etag[1].decode() if etag else "")
+    return etags
+
+
+def check(status: int, body: bytes) -> None:
+    """Take an answer that says yes. Errors: Refused, Unanswered."""
+    if 200 <= status < 300:
+        return
+    try:
+        code = str(json.loads(body)["odata.error"]["code"])
+    except (ValueError, KeyError, TypeError):
+        code = None
+    if 400 <= status < 500 and status != 408:
+        raise Refused(status, code)
+    raise Unanswered(f"the table gave no usable answer: {status} {code}")
+
+
+def etag_of(entity: Mapping[str, str]) -> str:
+    """Return the ETag of an entity that was read.
+
+    Azure may leave it out: then it is made from the Timestamp, as its own client does it.
+    """
+    return entity.get("odata.etag") or f"W/\"datetime'{quote(entity['Timestamp'])}'\""
+
+
+def read_row(key: str, body: bytes) -> Row:
+    """Read a record. Errors: StoreUnavailable; ValueError and its like for what is no entity."""
+    match entity := json.loads(body):
+        case {
+            "state": "running" | "finished" | "doubt" as state,
+            "owner": str(owner),
+            "fingerprint": str(fingerprint),
+            "lease_until": int() | float() as lease_until,
+            "expires_at": int() | float() as expires_at,
+            "payload": str(payload),
+        }:
+            record = Record(State(state), owner, fingerprint, lease_until, expires_at, payload)
+            return Row(key, record, etag_of(entity))
+    raise StoreUnavailable("the table holds something that is no record of ours")
+
+
+def _write(table_url: str, caller: str, row: Row) -> list[str]:
+    """Return one write, as the lines of a request of its own."""
+    if row.etag is None:
+        head = [f"POST {table_url} HTTP/1.1", "Prefer: return-no-content"]
+    else:
+        method = "PUT" if row.record else "DELETE"
+        head = [f"{method} {table_url}{path(caller, row.key)} HTTP/1.1", f"If-Match: {row.etag}"]
+    head += _SAID
+    if row.record is None:
+        return [*head, "", ""]
+    return [*head, "Content-Type: application/json", "", _entity(caller, row.key, row.record)]
+
+
+def _entity(caller: str, key: str, record: Record) -> str:
+    return json.dumps(
+        {
+            "PartitionKey": caller,
+            "RowKey": key,
+            "state": record.state,
+            "owner": record.owner,
+            "fingerprint": record.fingerprint,
+            "lease_until": float(record.lease_until),
+            "lease_until@odata.type": "Edm.Double",
+            "expires_at": float(record.expires_at),
+            "expires_at@odata.type": "Edm.Double",
+            "payload": record.payload,
+        }
+    )
