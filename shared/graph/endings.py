@@ -17,7 +17,7 @@ from typing import Any
 from shared.errors import word
 from shared.identity.claims_challenge import read_claims
 
-_CLAIMS = re.compile(r'claims="([A-Za-z0-9+/=_-]{1,8192})"')
+_CLAIMS = re.compile(r'\bclaims[ \t]*=[ \t]*"([A-Za-z0-9+/=_-]{1,8192})"', re.IGNORECASE)
 _CHALLENGE = re.compile(r"(^|,)\s*bearer\b", re.IGNORECASE)
 _MAX_CODES = 5
 
