@@ -28,9 +28,7 @@ def quote(seen: Seen) -> UpstreamAnswer:
 def malformed(answer: GraphAnswer, field: str, also: str = "") -> RequestInvalid:
     """Return the error for an id that Graph takes for none; ``field`` is the member it came in."""
     fault = FieldFault(field, f"is malformed, says Microsoft Graph{also}")
-    return RequestInvalid(
-        "Microsoft Graph calls an id malformed.", faults=(fault,), upstream=quote(answer)
-    )
+    return RequestInvalid(f"{field} {fault.message}.", faults=(fault,), upstream=quote(answer))
 
 
 def read_refusal(answer: GraphAnswer, *, renewed: bool) -> FacadeError:

@@ -72,6 +72,7 @@ def test_a_malformed_id_names_its_field() -> None:
     error = malformed(GraphAnswer(400, codes=("ErrorInvalidIdMalformed",)), "businessId")
     assert type(error) is RequestInvalid
     assert error.faults == (FieldFault("businessId", "is malformed, says Microsoft Graph"),)
+    assert error.reason == "businessId is malformed, says Microsoft Graph."
 
 
 def test_a_challenge_is_handed_on() -> None:
