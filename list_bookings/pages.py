@@ -12,7 +12,13 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import ValidationError
 
-from shared.errors import Throttled, UpstreamAnswer, UpstreamBroken, UpstreamUnavailable
+from shared.errors import (
+    BusinessNotFound,
+    Throttled,
+    UpstreamAnswer,
+    UpstreamBroken,
+    UpstreamUnavailable,
+)
 from shared.transport.deadline import Deadline
 
 _MOST_PAGES = 10
@@ -49,7 +55,7 @@ def follow[E](
     for number in range(_MOST_PAGES):
         try:
             kept, whole, following = _reduce(read(query), entry, _MOST_ENTRIES - len(entries))
-        except (Throttled, UpstreamBroken, UpstreamUnavailable):
+        except (BusinessNotFound, Throttled, UpstreamBroken, UpstreamUnavailable):
             if not number:
                 raise
             break
@@ -78,7 +84,7 @@ def _reduce[E](
         with contextlib.suppress(ValidationError):
             kept.append(entry(one if isinstance(one, Mapping) else {}))
     following = _next_query(page.get(_NEXT))
-    lost = len(kept) < len(found) or (following is None and _NEXT in page)
+    lost = len(kept) < len(found) or (following is None and page.get(_NEXT) is not None)
     return kept, not lost, following
 
 

@@ -26,6 +26,7 @@ from list_bookings.request import (
 )
 from shared.errors import (
     AccessDenied,
+    BusinessNotFound,
     FacadeError,
     InteractionRequired,
     RequestInvalid,
@@ -466,18 +467,27 @@ def test_slow_pages_end_in_what_is_there() -> None:
         UpstreamUnavailable("not reached"),
         UpstreamBroken("no answer"),
         Throttled("too many", retry_after_s=60),
+        BusinessNotFound("gone by now"),
         {"value": None},
         {},
     ],
-    ids=["unreachable", "broken", "throttled", "no list", "an empty page"],
+    ids=["unreachable", "broken", "throttled", "gone", "no list", "an empty page"],
 )
 def test_what_keeps_a_later_page_from_coming_ends_the_list_and_of_the_first_is_said(
     obstacle: Any,
 ) -> None:
     found = Graph(page("a"), obstacle).list()
     assert ([one.appointment_id for one in found.entries], found.complete) == (["a"], False)
-    with pytest.raises((UpstreamUnavailable, UpstreamBroken, Throttled)):
+    with pytest.raises((UpstreamUnavailable, UpstreamBroken, Throttled, BusinessNotFound)):
         Graph(obstacle).list()
+
+
+@pytest.mark.parametrize(("link", "complete"), [(None, True), ("", False), (7, False), ({}, False)])
+def test_a_link_that_is_null_is_none_and_of_another_nobody_knows_where_it_leads(
+    link: Any, complete: bool
+) -> None:
+    found = Graph(LAST | {"@odata.nextLink": link}).list()
+    assert (len(found.entries), found.complete) == (1, complete)
 
 
 @pytest.mark.parametrize(
