@@ -102,7 +102,7 @@ class EntraHttp:
                 home_tenant=tenant == self._home_tenant,
             )
         # Without its headers: MSAL would cache a 200 that carries Retry-After.
-        return EntraAnswer(answer.status, answer.body.decode("utf-8"), {})
+        return EntraAnswer(answer.status, answer.body.decode("utf-8-sig"), {})
 
     def _send(self, path: str, data: Any, headers: Mapping[str, str], deadline: Deadline) -> Answer:
         left_s = max(_SHORTEST_CALL_S, min(_CALL_S, deadline.remaining_s()))
@@ -128,7 +128,7 @@ def _parse_object(body: bytes) -> dict[str, Any] | None:
     if len(body) > _MAX_BODY_BYTES:
         return None
     try:
-        parsed = read_json(body.decode("utf-8"))
+        parsed = read_json(body.decode("utf-8-sig"))
     except ValueError:
         return None
     return parsed if isinstance(parsed, dict) else None

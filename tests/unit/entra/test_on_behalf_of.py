@@ -429,6 +429,17 @@ def test_a_success_may_be_worded_in_more_than_one_way(
     assert owner_of(worker.exchange(make_caller(stack.entra))) == seed.ADELE.object_id
 
 
+def test_a_byte_order_mark_is_no_part_of_an_answer(stack: LocalStack, worker: Worker) -> None:
+    answers = {200: success(stack.entra), 400: {"error": "invalid_grant", "error_codes": [500341]}}
+    for status, body in answers.items():
+        text = f"\ufeff{json.dumps(body)}"
+        stack.entra.faults.add(Fault(step="token", status=status, body=text))
+    caller = make_caller(stack.entra)
+    assert owner_of(worker.exchange(caller)) == seed.ADELE.object_id
+    worker.tokens.forget(caller)
+    assert type(worker.refusal(caller)) is AccessDenied
+
+
 def test_ids_are_compared_whatever_their_case(stack: LocalStack, worker: Worker) -> None:
     identity = unsigned({"oid": seed.ADELE.object_id.upper(), "tid": seed.TENANT_ID.upper()})
     stack.entra.faults.add(
