@@ -113,7 +113,7 @@ def parse_idempotency_key(header: str | None) -> str | None:
 
     Errors: RequestInvalid.
     """
-    if header is None or _NO_KEY.fullmatch(header):
+    if header is None or _NO_KEY.fullmatch(header.strip(" \t'")):  # a shell's '' is empty, too
         return None
     value = header.strip(" \t")
     quoted = _QUOTED_KEY.fullmatch(value)
