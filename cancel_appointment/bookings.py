@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from cancel_appointment.request import CancelRequest
 from shared.graph.client import GraphRequest
 
+_MAX_APPOINTMENT_BYTES = 4 * 1024 * 1024  # a group's holds the answers of each of its customers
+
 
 @dataclass(frozen=True, slots=True)
 class Appointments:
@@ -35,5 +37,8 @@ class Appointments:
     def look(self, request: CancelRequest, appointment_id: str) -> GraphRequest:
         """Return Get bookingAppointment; it changes nothing. Success is 200."""
         return GraphRequest(
-            "look", "GET", (*self.root, request.business_id, "appointments", appointment_id)
+            "look",
+            "GET",
+            (*self.root, request.business_id, "appointments", appointment_id),
+            limit_bytes=_MAX_APPOINTMENT_BYTES,
         )

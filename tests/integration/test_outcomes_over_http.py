@@ -54,6 +54,12 @@ def place(facade: Facade, *faults: Fault) -> None:
     facade.stack.graph.faults.add(*faults)
 
 
+def test_a_look_is_read_that_holds_a_large_group(facade: Facade, booked: str) -> None:
+    group = {"id": booked, "customers": ["x" * 1000] * 2000}
+    place(facade, GATEWAY, fault("get", 200, group, times=None))
+    assert heard(facade.cancel(booked)) == ("cancelled", True, None)
+
+
 NOT_GONE = {
     "ResourceNotFound": coded("ResourceNotFound"),
     "MailboxNotEnabledForRESTAPI": coded("MailboxNotEnabledForRESTAPI"),
