@@ -179,6 +179,7 @@ class Bench:
     def channel(self, url: str) -> Channel:
         if url not in self.channels:
             self.channels[url] = Channel(url, self.trust, keep=4)
+            self.running.callback(self.channels.pop, url)  # forgotten, it closes what is idle
         return self.channels[url]
 
     def call(self, url: str, *, timeout_s: float = PATIENCE_S, fresh: bool = False) -> Seen:
