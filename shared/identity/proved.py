@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from threading import Lock
 
-from cachetools import LRUCache
+from cachetools import TLRUCache
 
 from shared.identity.caller import Caller, CallerRules, Proof, authenticate, fingerprint
 from shared.identity.signing_keys import SigningKeys
@@ -37,7 +37,8 @@ class ProvedCallers:
         self._rules = rules
         self._now = now
         self._lock = Lock()
-        self._proofs: LRUCache[bytes, Proof] = LRUCache(capacity)
+        # Proofs of tokens that have ended go by themselves: renewed tokens leave nothing behind.
+        self._proofs: TLRUCache[bytes, Proof] = TLRUCache(capacity, ttu=_end_of, timer=now)
 
     def prove(self, token: str) -> Caller:
         """Return the caller. Errors: those of ``authenticate``."""
@@ -75,3 +76,7 @@ class ProvedCallers:
             token,
             name,
         )
+
+
+def _end_of(_name: bytes, proof: Proof, _now: float) -> float:
+    return proof.caller.expires_at

@@ -49,13 +49,15 @@ def by_connection_string(text: str) -> Account:
     """
     pairs = [pair.split("=", 1) for pair in text.strip().rstrip(";").split(";")]
     said = {name.lower(): value for name, value in pairs}
-    if said == {"usedevelopmentstorage": "true"}:
+    if said.get("usedevelopmentstorage", "").lower() == "true":
         return by_connection_string(_EMULATOR)
     endpoint, account = said.get("tableendpoint"), said.get("accountname")
     key, signature = said.get("accountkey"), said.get("sharedaccesssignature")
     if not endpoint and account:
         scheme = said.get("defaultendpointsprotocol", "https")
         endpoint = f"{scheme}://{account}.table.{said.get('endpointsuffix', 'core.windows.net')}"
+    if endpoint and "://" not in endpoint:
+        endpoint = f"https://{endpoint}"
     if not endpoint or not endpoint.lower().startswith(("http://", "https://")):
         raise ValueError("the connection string names no account")
     if account and key:

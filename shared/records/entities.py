@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
+from shared.errors import word
 from shared.records.rules import Record, State, StoreUnavailable
 
 _SAID = ("Accept: application/json;odata=minimalmetadata", "DataServiceVersion: 3.0")
@@ -97,7 +98,7 @@ def check(status: int, body: bytes) -> None:
     if 200 <= status < 300:
         return
     try:
-        code = str(json.loads(body)["odata.error"]["code"])
+        code = word(json.loads(body)["odata.error"]["code"])  # it goes into the log
     except (ValueError, KeyError, TypeError):
         code = None
     if 400 <= status < 500 and status != 408:

@@ -213,6 +213,14 @@ def test_it_is_bounded() -> None:
     assert len(bench.callers._proofs) == 3
 
 
+def test_what_has_ended_leaves_nothing_behind(bench: Bench) -> None:
+    for _ in range(5):
+        bench.callers.prove(bench.entra.user_token(lifetime_s=60))
+        bench.time += 61
+    bench.callers.prove(bench.entra.user_token(lifetime_s=60))
+    assert len(bench.callers._proofs) == 1
+
+
 def test_two_users_at_once_are_never_taken_for_each_other(bench: Bench) -> None:
     tokens = {user.object_id: bench.entra.user_token(user) for user in seed.USERS}
     together = threading.Barrier(THREADS)

@@ -83,7 +83,9 @@ def test_a_token_is_never_sent_in_the_clear() -> None:
         ("accountname=acc;ACCOUNTKEY=c2VjcmV0", "https://acc.table.core.windows.net"),
         (EMULATED, "http://127.0.0.1:10002/acc"),
         ("UseDevelopmentStorage=true", "http://127.0.0.1:10002/devstoreaccount1"),
+        ("UseDevelopmentStorage=True;", "http://127.0.0.1:10002/devstoreaccount1"),
         ("TableEndpoint=https://t.example/;SharedAccessSignature=sv=1", "https://t.example"),
+        ("TableEndpoint=t.example;AccountName=acc;AccountKey=c2VjcmV0", "https://t.example"),
     ],
 )
 def test_a_connection_string_names_the_address_of_the_tables(text: str, endpoint: str) -> None:
@@ -101,7 +103,6 @@ def test_a_connection_string_names_the_address_of_the_tables(text: str, endpoint
         "AccountName=acc;AccountKey=not base64",
         "SharedAccessSignature=sv=1",
         "TableEndpoint=ftp://t.example;SharedAccessSignature=sv=1",
-        "TableEndpoint=t.example;AccountName=acc;AccountKey=c2VjcmV0",
     ],
 )
 def test_what_is_no_connection_string_is_refused(text: str) -> None:

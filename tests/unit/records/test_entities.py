@@ -195,6 +195,12 @@ def test_a_refusal_is_told_from_what_may_have_had_its_effect(
         check(status, said.encode())
 
 
+def test_prose_in_the_place_of_a_code_is_not_passed_on() -> None:
+    said = json.dumps({"odata.error": {"code": "Jane <jane@contoso.com> may not"}}).encode()
+    with pytest.raises(Refused, match=r"^the table refused: 403 None$"):
+        check(403, said)
+
+
 @pytest.mark.parametrize("body", [b"", b"<m:error/>", b"[]", b'{"odata.error": 1}', b"\xff"])
 def test_a_refusal_without_a_word_is_one(body: bytes) -> None:
     with pytest.raises(Refused) as refused:
