@@ -151,28 +151,29 @@ class Route[W: Work]:
             return OFF
 
     async def _reply(self, incoming: Incoming, journal: Journal) -> Reply:
-        authorization_uri: str | None = None
-        failure: FacadeError | None = None
         try:
             services = await self._worker.services.aside()
-            authorization_uri = services.authorization_uri
             operation = await self._operation.aside()
             deadline = services.deadline(self._within_s, journal.started_at)
             work = await self._admit(operation, services, incoming, journal, deadline)
             return await self._carry_out(operation, services, work, journal, deadline)
         except FacadeError as error:
-            failure = error
             journal.cause = type(error).__name__
             fields = error.fields if isinstance(error, RequestInvalid) else None
             journal.note(reason=error.reason, fields=fields, entra=_entra_said(error))
+            return self._problem(error, incoming, journal)
         except Exception as error:  # noqa: BLE001
             # The one catch-all: a bug of ours gets an answer of the contract, too.
             journal.bug(error)
+            return self._problem(None, incoming, journal)
+
+    def _problem(self, failure: FacadeError | None, incoming: Incoming, journal: Journal) -> Reply:
+        services = self._worker.services.if_built()
         return problem(
             failure,
             journal.request_id,
             accept=incoming.headers.get("accept"),
-            authorization_uri=authorization_uri,
+            authorization_uri=services.authorization_uri if services else None,
         )
 
     async def _admit(
