@@ -91,8 +91,9 @@ class Calls[P: Principal]:
     ) -> Seen:
         self.count += 1
         # The request's own id but for the last digits: in the log the two are found together.
-        head, tail = self.journal.request_id[:-4], self.journal.request_id[-4:]
-        call_id = f"{head}{int(tail, 16) ^ (len(self.journal.calls) + 1):04x}"
+        call_id = f"{self.journal.request_id[:-4]}{len(self.journal.calls):04x}"
+        if call_id == self.journal.request_id:
+            call_id = f"{call_id[:-4]}ffff"
         fresh = fresh or not self._answered
         started_at = self.deadline.now()
         seen = self.graph.call(request, token, call_id=call_id, timeout_s=timeout_s, fresh=fresh)

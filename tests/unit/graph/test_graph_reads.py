@@ -110,7 +110,7 @@ class World:
         return self.script.pop(0)
 
     def read(self, deadline_s: float = 9.5) -> Mapping[str, Any]:
-        self.journal = journal = Journal("8d5b3f0e-1c1f-4f0a-9a51-6b0c3f6f2a10", self.now)
+        self.journal = journal = Journal("8d5b3f0e-1c1f-4f0a-9a51-6b0c3f6f0001", self.now)
         return GraphReads(self, self, Waiting(self.now, self.sleep, self.random)).read(
             CALLER,
             ("a", "b"),
