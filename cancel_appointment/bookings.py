@@ -6,9 +6,7 @@ Owns their paths and bodies. Does *not* send them, nor decide what their answers
 from dataclasses import dataclass
 
 from cancel_appointment.request import CancelRequest
-from shared.graph.client import GraphRequest
-
-_MAX_APPOINTMENT_BYTES = 4 * 1024 * 1024  # a group's holds the answers of each of its customers
+from shared.graph.client import LARGEST_READ_BYTES, GraphRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,5 +38,5 @@ class Appointments:
             "look",
             "GET",
             (*self.root, request.business_id, "appointments", appointment_id),
-            limit_bytes=_MAX_APPOINTMENT_BYTES,
+            limit_bytes=LARGEST_READ_BYTES,
         )

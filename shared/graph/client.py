@@ -16,6 +16,8 @@ from shared.transport.channel import Channel, NotSent, Unanswered
 from shared.transport.connections import USER_AGENT
 
 _CONNECT_S = 3.0
+# Of a read: a page of a list, or a group's appointment, which holds what each customer answered.
+LARGEST_READ_BYTES = 4 * 1024 * 1024
 _ID_HEADER = "client-request-id"
 _HEADERS = {
     "User-Agent": USER_AGENT,

@@ -17,7 +17,7 @@ from shared.errors import (
     UpstreamUnavailable,
 )
 from shared.graph.calls import SHORTEST_CALL_S, Calls, Graph
-from shared.graph.client import GraphRequest
+from shared.graph.client import LARGEST_READ_BYTES, GraphRequest
 from shared.graph.endings import (
     Ending,
     GraphAnswer,
@@ -36,7 +36,6 @@ from shared.transport.waiting import Waiting
 
 _MAX_TRIES = 3
 _SHARE_OF_TRY = 0.6  # of the time that is left: what one try may take, so that another still fits
-_MAX_BODY_BYTES = 4 * 1024 * 1024
 # What is said of a mailbox that comes back, and by a gateway that could not wait.
 _PASSING = frozenset({404, 408, 409, 410, 412, 423, 425, 499})
 
@@ -67,7 +66,7 @@ class GraphReads:
         UpstreamUnavailable, UpstreamBroken.
         """
         calls = Calls(self._graph, self._tokens, caller, deadline, journal)
-        request = GraphRequest(step, "GET", segments, query=query, limit_bytes=_MAX_BODY_BYTES)
+        request = GraphRequest(step, "GET", segments, query=query, limit_bytes=LARGEST_READ_BYTES)
         tries = 0
         while True:
             seen = calls.send(request, success=200, share=_SHARE_OF_TRY)

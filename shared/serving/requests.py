@@ -6,6 +6,7 @@ line about it. Does *not* know Azure Functions, nor what any operation does.
 
 import math
 import time
+import traceback
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -165,12 +166,14 @@ class Route[W: Work]:
         except Exception as error:  # noqa: BLE001
             # The one catch-all: a bug of ours gets an answer of the contract, too.
             journal.bug(error)
-            return self._problem(None, incoming, journal)
+            return self._problem(error, incoming, journal)
 
-    def _problem(self, failure: FacadeError | None, incoming: Incoming, journal: Journal) -> Reply:
+    def _problem(self, error: Exception, incoming: Incoming, journal: Journal) -> Reply:
+        # Frames that hold an error which holds them would wait for the collector, with the request.
+        traceback.clear_frames(error.__traceback__)
         services = self._worker.services.if_built()
         return problem(
-            failure,
+            error if isinstance(error, FacadeError) else None,
             journal.request_id,
             accept=incoming.headers.get("accept"),
             authorization_uri=services.authorization_uri if services else None,

@@ -35,19 +35,14 @@ async def on_thread[T](
     true, and a metric tells how it ended.
     """
     job = threads.submit(contextvars.copy_context().run, work)
-    try:
-        if await _ends(job, deadline.remaining_s() * SHARE_FOR_WAITING):
-            return job.result()
-        if job.cancel():  # False once it runs: a thread cannot be stopped
-            raise Overloaded("This service has more requests than it can finish in time.")
-        if await _ends(job, deadline.remaining_s() + _BACKSTOP_S):
-            return job.result()
-        job.add_done_callback(
-            lambda late: journal.metrics.ended_late(journal.action, _ending_of(late))
-        )
-        raise too_late()
-    finally:
-        del job  # an error holds this frame: both would wait for the collector
+    if await _ends(job, deadline.remaining_s() * SHARE_FOR_WAITING):
+        return job.result()
+    if job.cancel():  # False once it runs: a thread cannot be stopped
+        raise Overloaded("This service has more requests than it can finish in time.")
+    if await _ends(job, deadline.remaining_s() + _BACKSTOP_S):
+        return job.result()
+    job.add_done_callback(lambda late: journal.metrics.ended_late(journal.action, _ending_of(late)))
+    raise too_late()
 
 
 async def _ends[T](job: Future[T], within_s: float) -> bool:

@@ -109,7 +109,10 @@ def _reach(host: str, port: int, ends_at: float) -> socket.socket:
         except OSError as error:  # a socket, too, may not be had
             problem = error
     late = problem is None or isinstance(problem, TimeoutError)
-    raise NotSent("ConnectTimeoutError" if late else "NewConnectionError") from problem
+    try:
+        raise NotSent("ConnectTimeoutError" if late else "NewConnectionError") from problem
+    finally:
+        del problem  # it holds this frame: both would wait for the collector
 
 
 def _dial(sock: socket.socket, address: Any, within_s: float) -> socket.socket:

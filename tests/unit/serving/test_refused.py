@@ -25,18 +25,19 @@ class Refusing(Operation):
     at_once: bool = False
     raised: list[weakref.ref[FacadeError]] = field(default_factory=list)
 
-    def _fail(self) -> FacadeError:
+    def _fail(self) -> None:
         error = UpstreamBroken("no")
         self.raised.append(weakref.ref(error))
-        return error
+        raise error  # and this frame holds it
 
     def admit_at_once(self, incoming: Incoming, journal: Journal) -> Work | None:
         if self.at_once:
-            raise self._fail()
+            self._fail()
         return Work()
 
     def carry_out(self, work: Work, deadline: Deadline, journal: Journal) -> Reply:
-        raise self._fail()
+        self._fail()
+        raise AssertionError
 
 
 @pytest.mark.parametrize("at_once", [True, False], ids=["at once", "on a thread"])

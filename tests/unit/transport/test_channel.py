@@ -3,7 +3,9 @@
 Over real sockets: test_transport_endings.
 """
 
+import contextlib
 import errno
+import gc
 import socket
 import ssl
 from typing import Any, ClassVar
@@ -12,6 +14,7 @@ import pytest
 import urllib3
 
 from shared.transport.channel import Channel, NotSent, Unanswered
+from shared.transport.sockets import connect
 
 TRUST = ssl.create_default_context()
 
@@ -174,3 +177,15 @@ def test_nothing_is_opened_until_it_is_needed(monkeypatch: pytest.MonkeyPatch) -
 def test_an_https_address_is_never_spoken_to_without_trust(origin: str) -> None:
     with pytest.raises(ValueError, match="trusted"):
         Channel(origin, None, keep=1)
+
+
+def test_a_connection_that_is_not_had_waits_for_no_collector() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    gc.disable()
+    try:
+        with contextlib.suppress(NotSent):
+            connect("127.0.0.1", port, None, 1.0)
+        assert [one for one in gc.get_objects() if type(one) is ConnectionRefusedError] == []
+    finally:
+        gc.enable()
