@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from shared.errors import word
-from shared.records.rules import Record, State, StoreUnavailable
+from shared.records.rules import Record, RecordHidden, State, StoreUnavailable
 
 _SAID = ("Accept: application/json;odata=minimalmetadata", "DataServiceVersion: 3.0")
 _PART = re.compile(
@@ -115,7 +115,7 @@ def etag_of(entity: Mapping[str, str]) -> str:
 
 
 def read_row(key: str, body: bytes) -> Row:
-    """Read a record. Errors: StoreUnavailable; ValueError and its like for what is no entity."""
+    """Read a record. Errors: RecordHidden; ValueError and its like for what is no entity."""
     match entity := json.loads(body):
         case {
             "state": "running" | "finished" | "doubt" as state,
@@ -127,7 +127,7 @@ def read_row(key: str, body: bytes) -> Row:
         }:
             record = Record(State(state), owner, fingerprint, lease_until, expires_at, payload)
             return Row(key, record, etag_of(entity))
-    raise StoreUnavailable("the table holds something that is no record of ours")
+    raise RecordHidden("the table holds something that is no record of ours")
 
 
 def _write(table_url: str, caller: str, row: Row) -> list[str]:

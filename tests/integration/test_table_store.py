@@ -39,6 +39,7 @@ from shared.records.rules import (
     Finished,
     Granted,
     Mismatch,
+    RecordHidden,
     Removed,
     Replay,
     Running,
@@ -367,9 +368,106 @@ def test_a_write_that_is_never_answered_fails_and_leaves_doubt_behind(each: Benc
 
 def test_an_insert_that_is_lost_twice_fails(each: Bench) -> None:
     each.network.next("POST", lost, lost)
-    with pytest.raises(StoreUnavailable):
-        each.begin()
+    assert not is_known_to_be_taken(each)
     assert each.rows() == []
+
+
+# Whether somebody has the record, where what it says cannot be read.
+
+
+def is_known_to_be_taken(bench: Bench) -> bool:
+    """Begin what cannot be begun, and say whether it is known that somebody has its record."""
+    with pytest.raises(StoreUnavailable) as caught:
+        bench.begin()
+    return isinstance(caught.value, RecordHidden)
+
+
+def answers(status: int, code: str) -> Fault:
+    def fault(_network: FaultyNetwork, _request: Request, _options: Options) -> Answer:
+        return Answer(status, json.dumps({"odata.error": {"code": code}}).encode(), {})
+
+    return fault
+
+
+def passes(network: FaultyNetwork, request: Request, options: Options) -> Answer:
+    return network.send(request, options)
+
+
+def odd(_network: FaultyNetwork, _request: Request, _options: Options) -> Answer:
+    return Answer(200, b'{"PartitionKey": "p", "state": "held"}', {})
+
+
+DOWN = [lost, not_sent, odd, answers(500, "InternalError"), answers(403, "AuthorizationFailure")]
+
+
+@pytest.mark.parametrize("fault", DOWN)
+def test_a_record_that_is_there_and_cannot_be_read_is_known_to_be_there(
+    each: Bench, fault: Fault
+) -> None:
+    each.begin_elsewhere()
+    each.network.next("GET", fault, fault)
+    assert is_known_to_be_taken(each)
+
+
+@pytest.mark.parametrize("left", ["abandoned", "in doubt"])
+@pytest.mark.parametrize("fault", [lost, not_sent, answers(403, "AuthorizationFailure")])
+def test_a_record_that_was_read_and_cannot_be_taken_over_is_known_to_be_there(
+    each: Bench, fault: Fault, left: str
+) -> None:
+    ours = claim(each.begin_elsewhere())
+    if left == "in doubt":
+        each.settle_elsewhere(ours, Doubt())
+    each.wait_for_the_end_of_the_lease()
+    each.network.next("PUT", fault, fault)
+    assert is_known_to_be_taken(each)
+
+
+def test_a_key_that_is_taken_and_cannot_be_read_is_known_to_be_there(warm: Bench) -> None:
+    warm.records = 2
+    warm.other.begin(CALLER, warm.wanted(KEY)[1:], lease_s=LEASE_S, keep_s=KEEP_S)
+    warm.network.next("GET", not_sent)
+    assert is_known_to_be_taken(warm)
+
+
+def test_an_unanswered_insert_that_is_read_back_as_anothers_is_known_to_be_there(
+    each: Bench,
+) -> None:
+    each.begin_elsewhere()
+    each.wait_for_the_end_of_the_lease()
+    each.network.next("POST", lost)
+    each.network.next("PUT", not_sent)
+    assert is_known_to_be_taken(each)
+
+
+@pytest.mark.parametrize("insert", [lost, answer_lost])
+@pytest.mark.parametrize("read", [lost, not_sent])
+def test_an_unanswered_insert_that_cannot_be_read_back_says_nothing_of_others(
+    each: Bench, insert: Fault, read: Fault
+) -> None:
+    each.network.next("POST", insert)
+    each.network.next("GET", read, read)
+    assert not is_known_to_be_taken(each)
+
+
+@pytest.mark.parametrize("fault", [not_sent, answers(403, "AuthorizationFailure")])
+def test_an_insert_that_is_refused_says_nothing_of_others(each: Bench, fault: Fault) -> None:
+    each.network.next("POST", fault)
+    assert not is_known_to_be_taken(each)
+
+
+@pytest.mark.parametrize("call", ["begin", "settle"])
+def test_a_table_that_is_never_as_it_was_read_is_not_asked_for_ever(each: Bench, call: str) -> None:
+    if call == "begin":
+        each.begin_elsewhere()
+        each.wait_for_the_end_of_the_lease()
+        each.network.next("PUT", *[answers(412, "UpdateConditionNotSatisfied")] * 99)
+        assert is_known_to_be_taken(each)
+    else:
+        ours = claim(each.begin())
+        each.network.next("PUT", *[answers(412, "UpdateConditionNotSatisfied")] * 99)
+        with pytest.raises(StoreUnavailable):
+            each.settle(ours, Finished("p"))
+    assert each.network.seen.count("PUT") <= 4
 
 
 def test_a_completion_that_is_lost_twice_fails_and_leaves_doubt_behind(each: Bench) -> None:
@@ -677,18 +775,12 @@ def test_two_instances_make_the_missing_table_together(bench: Bench) -> None:
         bench.begin_elsewhere(key("theirs"))
         return network.send(request, options)
 
-    def passes(network: FaultyNetwork, request: Request, options: Options) -> Answer:
-        return network.send(request, options)
-
     bench.network.next("POST", passes, another_makes_it_first)
     claim(bench.begin())
 
 
 @pytest.mark.parametrize("fault", ANSWER_FAULTS)
 def test_an_unanswered_creation_of_the_table_is_tried_again(bench: Bench, fault: Fault) -> None:
-    def passes(network: FaultyNetwork, request: Request, options: Options) -> Answer:
-        return network.send(request, options)
-
     bench.network.next("POST", passes, fault)
     claim(bench.begin())
 
@@ -766,9 +858,6 @@ def test_a_replay_is_given_also_where_its_key_cannot_be_written(warm: Bench) -> 
     warm.settle_elsewhere(claim(warm.begin_elsewhere()), Finished("p"))
     warm.records = 2
 
-    def passes(network: FaultyNetwork, request: Request, options: Options) -> Answer:
-        return network.send(request, options)
-
     warm.network.next("POST", passes, not_sent)
     assert warm.begin() == Replay("p")
     assert len(warm.rows()) == 1
@@ -778,9 +867,6 @@ def test_a_replay_is_none_where_the_key_was_given_to_another_body_meanwhile(warm
     warm.settle_elsewhere(claim(warm.begin_elsewhere()), Finished("p"))
     warm.records = 2
     taken = [Wanted(key(f"{KEY}, too"), "another body")]
-
-    def passes(network: FaultyNetwork, request: Request, options: Options) -> Answer:
-        return network.send(request, options)
 
     def comes_second(network: FaultyNetwork, request: Request, options: Options) -> Answer:
         warm.other.begin(CALLER, taken, lease_s=LEASE_S, keep_s=KEEP_S)
