@@ -49,6 +49,7 @@ from shared.records.rules import (
 from shared.records.sweeper import SWEEP_MARGIN_S
 from shared.records.table_calls import SWEEP_ROWS
 from shared.records.table_store import CLOCK_MARGIN_S, TableStore
+from shared.services import Services, build_services
 from shared.transport.channel import Answer, Channel, NotSent, Unanswered
 from shared.transport.connections import open_trust
 from shared.transport.waiting import Waiting
@@ -1082,6 +1083,82 @@ def test_a_token_that_ends_soon_is_renewed_beside_the_requests(
             assert time.monotonic() < until
             time.sleep(0.01)
     assert ends(tokens.get()) > ends(first)
+
+
+@contextlib.contextmanager
+def worker(secured: tuple[Azurite, Path], **changes: str) -> Iterator[Services]:
+    """A worker whose records are in the table, with Entra and Graph out of reach."""
+    emulator, authority = secured
+    nowhere = "https://127.0.0.1:1"
+    settings = {
+        "TENANT_ID": "84bd8158-6d4d-4958-8b9f-9d6445542f95",
+        "CLIENT_ID": "6731de76-14a6-49ae-97bc-6eba6914391e",
+        "CLIENT_SECRET": "secret",
+        "ENTRA_AUTHORITY_HOST": nowhere,
+        "GRAPH_ENDPOINT": nowhere,
+        "CA_BUNDLE": str(authority),
+        "IDEMPOTENCY_STORE": "table",
+        "IDEMPOTENCY_TABLE_ENDPOINT": f"https://127.0.0.1:{emulator.port}",
+        "IDEMPOTENCY_TABLE_NAME": f"t{secrets.token_hex(8)}",
+        **changes,
+    }
+    services = build_services(settings)
+    try:
+        yield services
+    finally:
+        services.doorkeepers.shutdown()
+        services.threads.shutdown()
+
+
+def connections(services: Services) -> int:
+    assert isinstance(services.records, TableStore)
+    return len(services.records._calls._channel._pool._idle)
+
+
+def until(happened: Callable[[], object]) -> None:
+    give_up_at = time.monotonic() + 10
+    while not happened():
+        assert time.monotonic() < give_up_at
+        time.sleep(0.01)
+
+
+def test_a_worker_gets_its_token_and_a_connection_to_the_table_before_the_first_request(
+    secured: tuple[Azurite, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    with service(200, granted(), JSON, asked) as port, worker(secured) as services:
+        use_identity_endpoint(monkeypatch, port)
+        assert not asked
+        services.warm()
+        until(lambda: asked and connections(services) == 1)
+        services.doorkeepers.shutdown()
+        assert isinstance(services.records, TableStore)
+        proof: dict[str, str] = {}
+        services.records._calls._account.prove("GET", "/", proof)
+        assert proof["Authorization"].startswith("Bearer ")
+        assert len(asked) == 1
+
+
+def test_a_worker_with_a_key_opens_a_connection_to_the_table(
+    azurite: Azurite, secured: tuple[Azurite, Path]
+) -> None:
+    by_key = {"IDEMPOTENCY_TABLE_CONNECTION_STRING": azurite.connection_string}
+    with worker(secured, IDEMPOTENCY_TABLE_ENDPOINT="", **by_key) as services:
+        services.warm()
+        until(lambda: connections(services) == 1)
+
+
+@pytest.mark.parametrize("endpoint", [silent, dripping, unreachable])
+def test_a_worker_that_gets_no_token_starts_all_the_same_and_at_once(
+    secured: tuple[Azurite, Path], monkeypatch: pytest.MonkeyPatch, endpoint: Callable[[], Any]
+) -> None:
+    monkeypatch.setattr(credentials, "_IDENTITY_S", 0.5)
+    with endpoint() as port, worker(secured) as services:
+        use_identity_endpoint(monkeypatch, port)
+        began = time.monotonic()
+        services.warm()
+        assert time.monotonic() - began < 0.3
+        until(lambda: connections(services) == 1)
 
 
 # Old records.
