@@ -270,5 +270,7 @@ def _open_records(
         raise Misconfigured(
             "The setting IDEMPOTENCY_TABLE_CONNECTION_STRING is not a connection string."
         ) from None
-    store = TableStore(account, settings.idempotency_table_name, channel, waiting)
-    return store, (account.prepare, channel.warm)
+    return (
+        TableStore(account, settings.idempotency_table_name, channel, waiting),
+        (account.prepare, channel.warm),
+    )

@@ -19,18 +19,40 @@ from shared.errors import word
 from shared.records.rules import Record, RecordHidden, State, StoreUnavailable
 
 _SAID = ("Accept: application/json;odata=minimalmetadata", "DataServiceVersion: 3.0")
+# Microsoft's reference: 503 is "ServerBusy", the server cannot receive requests or the account is
+# over its limit; 500 is "OperationTimedOut", too, which may have been done.
+_REFUSALS = frozenset({*range(400, 500), 503}) - {408}
+_NOT_AS_THOUGHT = frozenset(
+    {
+        "TableNotFound",
+        "TableAlreadyExists",
+        "EntityAlreadyExists",
+        "UpdateConditionNotSatisfied",
+        "ConditionNotMet",
+        "ResourceNotFound",
+        "EntityNotFound",
+    }
+)
 _PART = re.compile(
-    rb"^HTTP/1\.[01] (\d{3})[^\r\n]*\r\n((?:[^\r\n]+\r\n)*)\r\n([^\r\n]*)", re.MULTILINE
+    rb"^HTTP/1\.[01] (\d{3})[^\r\n]*\r\n((?:[^\r\n]+\r\n)*)\r\n(.*?)\r\n--",
+    re.MULTILINE | re.DOTALL,
 )
 _ETAG = re.compile(rb"^etag: *([^\r\n]+)\r\n", re.MULTILINE | re.IGNORECASE)
 
 
 class Refused(StoreUnavailable):
-    """The table has said no, and nothing was changed. ``code`` is its word for it."""
+    """The table is not as it was thought to be, and nothing was changed.
+
+    ``code`` is its word for it.
+    """
 
     def __init__(self, status: int, code: str | None) -> None:
         super().__init__(f"the table refused: {status} {code}")
         self.code = code
+
+
+class Busy(StoreUnavailable):
+    """The table takes no more calls for the moment, and names no time: it may be tried again."""
 
 
 class Unanswered(StoreUnavailable):
@@ -82,10 +104,9 @@ def unpack(body: bytes, rows: Sequence[Row]) -> list[str]:
     Errors: Refused, Unanswered; ValueError where the answer does not speak of each.
     """
     parts = _PART.findall(body)
-    for status, _, content in parts:
-        check(int(status), content)
     etags = []
-    for (_, head, _), row in zip(parts, rows, strict=True):
+    for (status, head, content), row in zip(parts, rows, strict=True):
+        check(int(status), content, {})
         etag = _ETAG.search(head)
         if etag is None and row.record is not None:
             raise Unanswered("the table gave no ETag")
@@ -93,17 +114,26 @@ def unpack(body: bytes, rows: Sequence[Row]) -> list[str]:
     return etags
 
 
-def check(status: int, body: bytes) -> None:
-    """Take an answer that says yes. Errors: Refused, Unanswered."""
+def check(status: int, body: bytes, headers: Mapping[str, str]) -> None:
+    """Take an answer that says yes.
+
+    The code of a refusal is in the body. An answer, but not a part of one, also has it in a header.
+    Errors: Refused, Busy, Unanswered; StoreUnavailable for any other no.
+    """
     if 200 <= status < 300:
         return
+    said = word(headers.get("x-ms-error-code"))
     try:
-        code = word(json.loads(body)["odata.error"]["code"])  # it goes into the log
+        code = word(json.loads(body)["odata.error"]["code"]) or said  # it goes into the log
     except (ValueError, KeyError, TypeError):
-        code = None
-    if 400 <= status < 500 and status != 408:
+        code = said
+    if status in (429, 503) and "retry-after" not in headers:
+        raise Busy(f"the table is busy: {status} {code}")
+    if status not in _REFUSALS:
+        raise Unanswered(f"the table gave no usable answer: {status} {code}")
+    if code in _NOT_AS_THOUGHT:
         raise Refused(status, code)
-    raise Unanswered(f"the table gave no usable answer: {status} {code}")
+    raise StoreUnavailable(f"the table refused: {status} {code}")
 
 
 def etag_of(entity: Mapping[str, str]) -> str:

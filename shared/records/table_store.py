@@ -60,7 +60,7 @@ class TableStore:
     ) -> None:
         self._patience_s = patience_s
         self._waiting = waiting
-        self._calls = TableCalls(account, table, channel)
+        self._calls = TableCalls(account, table, channel, waiting)
         self._sweeper = Sweeper(self._calls, waiting)
 
     def begin(
