@@ -150,9 +150,11 @@ def answered_500(network: FaultyNetwork, request: Request, options: Options) -> 
 
 
 def answered_half(network: FaultyNetwork, request: Request, options: Options) -> Answer:
-    """The request takes effect, and the answer does not speak of each write."""
+    """The request takes effect, and the answer does not speak of each write, or gives no ETag."""
     answer = network.send(request, options)
-    return replace(answer, body=answer.body[:60])
+    if answer.status >= 300:  # it was refused, so that there is nothing to say of a write
+        return answer
+    return replace(answer, body=answer.body[:60], headers={})
 
 
 def comes_late(network: FaultyNetwork, request: Request, _options: Options) -> Answer:
@@ -572,7 +574,9 @@ def test_all_calls_of_an_operation_together_keep_to_its_time(
         "TableEndpoint=http://127.0.0.1:1/a;"
     )
     for module in (table_store, table_calls):
-        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: network.now))
+        monkeypatch.setattr(
+            module, "time", SimpleNamespace(monotonic=lambda: network.now, time=time.time)
+        )
     store = TableStore(account, "records", network, Waiting(), patience_s=5.0)
     with pytest.raises(StoreUnavailable):
         EVERY_CALL[call](store)
@@ -665,7 +669,70 @@ def test_a_service_that_answers_anything_else_is_unavailable(
         pytest.raises(StoreUnavailable),
     ):
         EVERY_CALL[call](store_at(port, PATIENT_S))
-    assert len(asked) <= 4
+    assert len(asked) <= 3
+
+
+BUSY = [(503, "ServerBusy"), (429, "TooManyRequests"), (503, "")]
+
+
+def paused(bench: Bench) -> list[float]:
+    """Let the store of a bench note its pauses, and not make them."""
+    pauses: list[float] = []
+    bench.store._calls._waiting = Waiting(sleep=pauses.append, random=lambda: 0.5)
+    return pauses
+
+
+@pytest.mark.parametrize(("status", "code"), BUSY)
+def test_a_busy_table_is_written_to_again_once_after_a_pause(
+    each: Bench, status: int, code: str
+) -> None:
+    pauses = paused(each)
+    each.network.next("POST", answers(status, code))
+    ours = claim(each.begin())
+    assert each.network.seen == ["POST", "POST"]
+    each.network.next("PUT", answers(status, code))
+    assert each.settle(ours, Finished("p"))
+    assert each.network.seen[2:] == ["PUT", "PUT"]
+    assert len(pauses) == 2
+    assert all(0.25 <= pause <= 0.5 for pause in pauses)
+
+
+@pytest.mark.parametrize(("status", "code"), BUSY)
+def test_a_table_that_stays_busy_is_left_alone(each: Bench, status: int, code: str) -> None:
+    pauses = paused(each)
+    each.network.next("POST", *[answers(status, code)] * 9)
+    assert not is_known_to_be_taken(each)
+    assert each.network.seen == ["POST", "POST"]
+    assert len(pauses) == 1
+
+
+def test_a_busy_table_is_not_read_again(each: Bench) -> None:
+    each.begin_elsewhere()
+    each.network.next("GET", *[answers(503, "ServerBusy")] * 9)
+    assert is_known_to_be_taken(each)
+    assert each.network.seen == ["POST", "GET"]
+
+
+def test_a_busy_table_that_has_done_it_all_the_same_is_known_to_be_ours(each: Bench) -> None:
+    def busy_after_all(network: FaultyNetwork, request: Request, options: Options) -> Answer:
+        return replace(network.send(request, options), status=503)
+
+    paused(each)
+    each.network.next("POST", busy_after_all)
+    ours = claim(each.begin())
+    each.network.next("PUT", busy_after_all)
+    assert each.settle(ours, Finished("p"))
+    assert each.begin_elsewhere() == Replay("p")
+
+
+def test_a_pause_that_does_not_fit_is_not_made(bench: Bench) -> None:
+    hasty = bench.instance(bench.network, patience_s=0.2)
+    bench.network.next("POST", *[answers(503, "ServerBusy")] * 9)
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailable, match="busy"):
+        hasty.begin(CALLER, SOME_RECORD, lease_s=LEASE_S, keep_s=KEEP_S)
+    assert time.monotonic() - began < 0.2
+    assert bench.network.seen == ["POST"]
 
 
 @pytest.mark.parametrize("call", EVERY_CALL)
@@ -794,14 +861,26 @@ def test_a_table_that_was_deleted_is_made_again(warm: Bench) -> None:
 
 
 def test_a_table_that_may_not_be_made_is_unavailable() -> None:
+    asked: list[str] = []
     missing = (
         b'{"odata.error": {"code": "TableNotFound", "message": {"lang": "en-US", "value": "no"}}}'
     )
     with (
-        service(404, missing, JSON) as port,
+        service(404, missing, JSON, asked) as port,
         pytest.raises(StoreUnavailable),
     ):
         EVERY_CALL["begin"](store_at(port, PATIENT_S))
+    assert len(asked) <= 3
+
+
+def test_a_conflict_whose_code_is_in_the_header_alone_is_one(each: Bench) -> None:
+    def in_words_of_its_own(network: FaultyNetwork, request: Request, options: Options) -> Answer:
+        said = {"x-ms-error-code": "EntityAlreadyExists"}
+        return Answer(409, b"<?xml version='1.0'?><error/>", said)
+
+    each.begin_elsewhere()
+    each.network.next("POST", in_words_of_its_own)
+    assert isinstance(each.begin(), Running)
 
 
 def idle(store: Bench) -> int:
@@ -1032,6 +1111,31 @@ def test_an_identity_endpoint_that_stalls_costs_the_first_its_bound_and_nobody_e
             took.append(time.monotonic() - began)
     assert 0.3 < took[0] < 1
     assert max(took[1:]) < 0.3
+
+
+def test_what_a_token_took_is_not_taken_from_the_call_alone(
+    secured: tuple[Azurite, Path],
+) -> None:
+    """A token that takes nearly half of the patience leaves the call half of the rest."""
+    seen: list[float] = []
+
+    class Noted(Channel):
+        def exchange(self, *_: Any, **options: Any) -> Answer:
+            seen.append(options["total_s"])
+            raise NotSent("NewConnectionError")
+
+    def slowly() -> str:
+        time.sleep(0.9)
+        return "token"
+
+    account = by_token("https://127.0.0.1", slowly)
+    network = Noted("http://127.0.0.1:1", None, keep=1)
+    store = TableStore(account, "records", network, Waiting(), patience_s=2.0)
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailable):
+        EVERY_CALL["begin"](store)
+    assert time.monotonic() - began < 2.0
+    assert 0.3 < seen[0] < 0.6
 
 
 def test_an_identity_endpoint_that_stalled_is_asked_again(

@@ -10,15 +10,18 @@ from azure.core.pipeline.transport import HttpTransport
 from azure.data.tables import TableClient, UpdateMode
 
 from shared.records.entities import (
+    Busy,
     Refused,
     Row,
     Unanswered,
     check,
     etag_of,
+    new_etag,
     pack,
     path,
     read_row,
     unpack,
+    write,
 )
 from shared.records.rules import Record, State, StoreUnavailable
 
@@ -27,8 +30,17 @@ ETAG = "W/\"datetime'2026-01-01T00%3A00%3A00.0000000Z'\""
 RECORD = Record(
     State.RUNNING, "owner", "print", 1_760_000_030.0, 1_760_086_400.25, '{"é": "\\r\\n"}'
 )
-TABLE = "https://acc.table.core.windows.net/records"
+ENDPOINT = "https://acc.table.core.windows.net"
 NAMES = {"PartitionKey": CALLER, "RowKey": KEY}
+ENTITY = {
+    **NAMES,
+    "state": "running",
+    "owner": RECORD.owner,
+    "fingerprint": RECORD.fingerprint,
+    "lease_until": RECORD.lease_until,
+    "expires_at": RECORD.expires_at,
+    "payload": RECORD.payload,
+}
 STRINGS = "AccountName=acc;AccountKey=c2VjcmV0;EndpointSuffix=core.windows.net"
 ROWS = [
     Row(KEY, RECORD, None),
@@ -57,26 +69,20 @@ class NoWire(HttpTransport[Any, Any]):
         pass
 
 
-def theirs() -> Any:
-    """Return the request that Azure's own client makes of the same changes."""
-    entity = {
-        **NAMES,
-        "state": "running",
-        "owner": RECORD.owner,
-        "fingerprint": RECORD.fingerprint,
-        "lease_until": RECORD.lease_until,
-        "expires_at": RECORD.expires_at,
-        "payload": RECORD.payload,
-    }
-    unchanged = {"etag": ETAG, "match_condition": MatchConditions.IfNotModified}
-    client = TableClient.from_connection_string(
+def azures_client() -> TableClient:
+    return TableClient.from_connection_string(
         f"DefaultEndpointsProtocol=https;{STRINGS}", "records", transport=NoWire(), retry_total=0
     )
-    with pytest.raises(Sent) as sent:
+
+
+def theirs() -> Any:
+    """Return the request that Azure's own client makes of the same changes."""
+    unchanged = {"etag": ETAG, "match_condition": MatchConditions.IfNotModified}
+    with azures_client() as client, pytest.raises(Sent) as sent:
         client.submit_transaction(
             [
-                ("create", entity, {"response_preference": "return-no-content"}),
-                ("update", entity, {**unchanged, "mode": UpdateMode.REPLACE}),
+                ("create", ENTITY, {"response_preference": "return-no-content"}),
+                ("update", ENTITY, {**unchanged, "mode": UpdateMode.REPLACE}),
                 ("delete", NAMES, unchanged),
             ]
         )
@@ -103,8 +109,51 @@ def parts(content: bytes) -> list[tuple[str, dict[str, str], dict[str, Any]]]:
     return found
 
 
+def test_one_write_says_what_azures_own_client_would() -> None:
+    unchanged: dict[str, Any] = {"etag": ETAG, "match_condition": MatchConditions.IfNotModified}
+    with azures_client() as client:
+        for row, call in (
+            (
+                Row(KEY, RECORD, None),
+                lambda: client.create_entity(ENTITY, response_preference="return-no-content"),
+            ),
+            (
+                Row(KEY, RECORD, ETAG),
+                lambda: client.update_entity(ENTITY, mode=UpdateMode.REPLACE, **unchanged),
+            ),
+            (Row(KEY, None, ETAG), lambda: client.delete_entity(NAMES, **unchanged)),
+        ):
+            with pytest.raises(Sent) as sent:
+                call()
+            theirs, ours = sent.value.args[0], write("records", CALLER, row)
+            assert (ours.method, f"{ENDPOINT}/{ours.target}") == (theirs.method, theirs.url)
+            for name, value in ours.headers.items():
+                assert theirs.headers[name].partition(";")[0] == value.partition(";")[0]
+            said = json.loads(theirs.content) if theirs.content else {}
+            texts = {name for name, value in said.items() if value == "Edm.String"}
+            assert json.loads(ours.content or "{}") == {
+                name: value for name, value in said.items() if name not in texts
+            }
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "row"),
+    [
+        (204, None, ROWS[0]),
+        (204, None, ROWS[1]),
+        (200, ETAG, ROWS[1]),
+        (201, ETAG, ROWS[0]),
+        (200, None, ROWS[2]),
+        (202, None, ROWS[2]),
+    ],
+)
+def test_what_says_yes_in_another_way_is_not_known(status: int, said: str | None, row: Row) -> None:
+    with pytest.raises(Unanswered):
+        new_etag(status, said, row)
+
+
 def test_a_transaction_says_what_azures_own_client_would() -> None:
-    kind, ours = pack(TABLE, CALLER, ROWS)
+    kind, ours = pack(ENDPOINT, [write("records", CALLER, row) for row in ROWS])
     other = theirs()
     boundary = ours.split(b"\r\n", 1)[0].removeprefix(b"--").decode()
     assert kind == f"multipart/mixed; boundary={boundary}"
@@ -176,36 +225,80 @@ def test_a_write_without_an_etag_is_not_known() -> None:
         (409, "EntityAlreadyExists", Refused),
         (404, "TableNotFound", Refused),
         (412, "UpdateConditionNotSatisfied", Refused),
-        (400, "InvalidInput", Refused),
-        (403, "AuthorizationFailure", Refused),
-        (429, "TooManyRequests", Refused),
+        (400, "InvalidInput", StoreUnavailable),
+        (403, "AuthorizationFailure", StoreUnavailable),
+        (409, "TableBeingDeleted", StoreUnavailable),
+        (429, "TooManyRequests", Busy),
+        (503, "ServerBusy", Busy),
         (408, "RequestTimeout", Unanswered),
         (500, "OperationTimedOut", Unanswered),
-        (503, "ServerBusy", Unanswered),
+        (500, "EntityAlreadyExists", Unanswered),
         (302, "Found", Unanswered),
     ],
 )
+@pytest.mark.parametrize("indent", [None, 2], ids=["on one line", "on several lines"])
 def test_a_refusal_is_told_from_what_may_have_had_its_effect(
-    status: int, code: str, error: type[StoreUnavailable]
+    status: int, code: str, error: type[StoreUnavailable], indent: int | None
 ) -> None:
-    said = json.dumps({"odata.error": {"code": code, "message": {"value": "0:no"}}})
-    with pytest.raises(error, match=f"{status} {code}"):
+    said = json.dumps({"odata.error": {"code": code, "message": {"value": "0:no"}}}, indent=indent)
+    said = said.replace("\n", "\r\n")
+    with pytest.raises(error, match=f"{status} {code}") as refused:
         unpack(answer((status, "", said)), ROWS)
-    with pytest.raises(error, match=f"{status} {code}"):
-        check(status, said.encode())
+    assert type(refused.value) is error
+    with pytest.raises(error, match=f"{status} {code}") as refused:
+        check(status, said.encode(), {})
+    assert type(refused.value) is error
+
+
+XML = b'<m:error xmlns:m="http://schemas.microsoft.com/ado/2007/08/dataservices/metadata"/>'
+
+
+@pytest.mark.parametrize("body", [b"", XML, b"[]", b'{"odata.error": {}}', b"[" * 9, b"\xff"])
+def test_a_code_that_is_not_in_the_body_is_read_in_the_header(body: bytes) -> None:
+    with pytest.raises(Refused) as refused:
+        check(409, body, {"x-ms-error-code": "EntityAlreadyExists"})
+    assert refused.value.code == "EntityAlreadyExists"
+
+
+def test_the_code_in_the_body_goes_before_the_one_in_the_header() -> None:
+    with pytest.raises(Refused) as refused:
+        check(
+            404,
+            b'{"odata.error": {"code": "TableNotFound"}}',
+            {"x-ms-error-code": "EntityNotFound"},
+        )
+    assert refused.value.code == "TableNotFound"
+
+
+def test_prose_in_the_header_is_not_passed_on() -> None:
+    with pytest.raises(StoreUnavailable, match=r"^the table refused: 403 None$"):
+        check(403, b"", {"x-ms-error-code": "Jane <jane@contoso.com> may not"})
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_busy_table_that_names_a_time_is_not_tried_again(status: int) -> None:
+    with pytest.raises(StoreUnavailable) as refused:
+        check(status, b"", {"retry-after": "60"})
+    assert type(refused.value) is StoreUnavailable
+
+
+@pytest.mark.parametrize("blank", ["\r\n", ""], ids=["a blank line", "none"])
+def test_a_part_without_a_body_does_not_swallow_the_next(blank: str) -> None:
+    said = answer((204, SAID, ""), (204, SAID, ""), (204, "", ""))
+    said = said.replace(b"\r\n\r\n\r\n--", f"\r\n\r\n{blank}--".encode())
+    assert unpack(said, ROWS) == [ETAG, ETAG, ""]
 
 
 def test_prose_in_the_place_of_a_code_is_not_passed_on() -> None:
     said = json.dumps({"odata.error": {"code": "Jane <jane@contoso.com> may not"}}).encode()
-    with pytest.raises(Refused, match=r"^the table refused: 403 None$"):
-        check(403, said)
+    with pytest.raises(StoreUnavailable, match=r"^the table refused: 403 None$"):
+        check(403, said, {})
 
 
 @pytest.mark.parametrize("body", [b"", b"<m:error/>", b"[]", b'{"odata.error": 1}', b"\xff"])
 def test_a_refusal_without_a_word_is_one(body: bytes) -> None:
-    with pytest.raises(Refused) as refused:
-        check(403, body)
-    assert refused.value.code is None
+    with pytest.raises(StoreUnavailable, match=r"^the table refused: 403 None$"):
+        check(403, body, {})
 
 
 @pytest.mark.parametrize(
@@ -223,7 +316,7 @@ def test_a_name_never_breaks_out_of_its_place(names: tuple[str, str], quoted: st
 
 def entity(**changes: Any) -> dict[str, Any]:
     return {
-        "odata.metadata": f"{TABLE}/$metadata#records/@Element",
+        "odata.metadata": f"{ENDPOINT}/$metadata#records/@Element",
         **NAMES,
         "Timestamp": "2026-01-01T00:00:00.0000000Z",
         "state": "running",
