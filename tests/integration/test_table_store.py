@@ -1096,6 +1096,16 @@ def dripping() -> Iterator[int]:
             thread.join()
 
 
+@pytest.mark.parametrize("call", EVERY_CALL)
+def test_a_table_that_drips_costs_no_more_than_the_patience(call: str) -> None:
+    with dripping() as port:
+        store = store_at(port)
+        began = time.monotonic()
+        with pytest.raises(StoreUnavailable):
+            EVERY_CALL[call](store)
+        assert time.monotonic() - began < HASTY_S + 0.3
+
+
 @pytest.mark.parametrize("endpoint", [silent, dripping])
 def test_an_identity_endpoint_that_stalls_costs_the_first_its_bound_and_nobody_else(
     secured: tuple[Azurite, Path], monkeypatch: pytest.MonkeyPatch, endpoint: Callable[[], Any]
