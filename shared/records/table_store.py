@@ -89,7 +89,8 @@ class TableStore:
                 missed += 1
                 if missed > 1:
                     raise
-            found = self._read(claim.caller, claim.wanted, until)
+            found = [Row(want.key, None, None) for want in claim.wanted]
+            self._read(claim.caller, found, until)
             left = rules.settle(claim, [row.record for row in found], aims)
             if not left:
                 return left is not None
@@ -124,30 +125,31 @@ class TableStore:
                     if missed > 1 or not isinstance(error, Unanswered):
                         raise
                 if etags is None:
-                    found = self._read(caller, wanted, until)
+                    self._read(caller, found, until)
                     if not all(row.record and row.record.owner == owner for row in found):
                         continue
                     etags = [row.etag or "" for row in found]  # ours, whose answer got lost
                 if not isinstance(met, Free):
                     return met
                 expiries = tuple(record.expires_at for record in new.values())
-                claim = Claim(caller, tuple(wanted), owner, expiries, tuple(etags))
-                return Granted(claim, met.doubt)
+                return Granted(
+                    Claim(caller, tuple(wanted), owner, expiries, tuple(etags)), met.doubt
+                )
             raise StoreUnavailable("the records are never as they were read")
         except StoreUnavailable as error:
-            somebody = taken or any(row.record for row in found)
+            somebody = taken or any(row.record and row.record.owner != owner for row in found)
             raise (RecordHidden(str(error)) if somebody else error) from error.__cause__
 
-    def _read(self, caller: str, wanted: Sequence[Wanted], until: float) -> list[Row]:
-        """Read all records.
+    def _read(self, caller: str, found: list[Row], until: float) -> None:
+        """Read all records anew, one after another, into ``found``.
 
         Those of one owner were written at once: where only some of them are seen, the others came
         between two reads.
         """
-        found = [self._calls.read(caller, want.key, until) for want in wanted]
+        for place, row in enumerate(found):
+            found[place] = self._calls.read(caller, row.key, until)
         if len({row.record and row.record.owner for row in found}) > 1:
-            found = [self._calls.read(caller, want.key, until) for want in wanted]
-        return found
+            found[:] = [self._calls.read(caller, row.key, until) for row in found]
 
 
 def _changes(new: Mapping[str, Record | None], found: Sequence[Row]) -> list[Row]:

@@ -442,6 +442,18 @@ def test_an_unanswered_insert_that_is_read_back_as_anothers_is_known_to_be_there
     assert is_known_to_be_taken(each)
 
 
+@pytest.mark.parametrize("whose", ["another's", "our own"])
+def test_an_unanswered_insert_is_anothers_where_one_of_its_records_is(
+    warm: Bench, whose: str
+) -> None:
+    warm.records = 2
+    if whose == "another's":
+        warm.begin_elsewhere()
+    warm.network.next("POST", answer_lost)
+    warm.network.next("GET", passes, not_sent)
+    assert is_known_to_be_taken(warm) is (whose == "another's")
+
+
 @pytest.mark.parametrize("insert", [lost, answer_lost])
 @pytest.mark.parametrize("read", [lost, not_sent])
 def test_an_unanswered_insert_that_cannot_be_read_back_says_nothing_of_others(
