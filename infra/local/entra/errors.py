@@ -1,9 +1,9 @@
 """Entra's refusals: the exception of the checks, the table by AADSTS code, and the answer.
 
 Sources: Microsoft's "Authentication and authorization error codes" for the causes. For HTTP status,
-``error`` and ``suberror``, reported answers of the real service, where there are any (50013,
-500011, 500131, 500133, 50076, 50079, 50173, 65001, 700016, 7000114, 7000215, 700213, 70011, 70021,
-90033); else what is usual for that family.
+``error`` and ``suberror``, reported answers of the real service, where there are any (50005, 50013,
+500011, 500131, 500133, 50076, 50079, 50173, 53005, 530003, 65001, 700003, 700016, 7000113, 7000114,
+7000215, 700213, 70011, 70021, 90033); else what is usual for that family.
 """
 
 import json
@@ -76,6 +76,7 @@ _ASSERTION = _rows(
             expired before using it for user assertion.
         50027 JWT token is invalid or malformed.
         240002 Input id_token cannot be used as 'urn:ietf:params:oauth:grant-type:jwt-bearer' grant.
+        7000113 Application is not authorized to make application on-behalf-of calls.
         """,
 ) | _rows(
     """
@@ -137,6 +138,26 @@ _INTERACTION = (
         """,
         suberror="message_only",
     )
+    | _rows(
+        """
+        50005 User tried to sign in to a device from a platform that's currently not supported
+            through Conditional Access policy.
+        530001 Your browser is not supported.
+        530002 Your device is required to be compliant to access this resource.
+        530003 Your device is required to be managed to access this resource.
+        530004 The device's compliance could not be determined.
+        530021 Application does not meet the Conditional Access approved app requirements.
+        530031 Access policy does not allow token issuance.
+        """,
+    )
+    | _rows(
+        """
+        53005 Application needs to enforce Intune protection policies.
+        53009 Application needs to enforce Intune protection policies.
+        """,
+        error="unauthorized_client",
+        suberror="protection_policy_required",
+    )
 )
 
 _CONSENT = (
@@ -188,6 +209,12 @@ _USER = (
             from specific locations or devices.
         135011 The device used during the authentication is disabled.
         5000224 We are sorry, this resource is not available.
+        5000225 This tenant has been blocked due to inactivity.
+        500021 Access to the tenant is denied: the tenant restriction feature is configured.
+        500022 Access to the tenant is denied: the tenant restriction feature is configured.
+        5000211 A tenant restrictions policy added to this request by a device or network
+            administrator does not allow access to the tenant.
+        700003 Device object was not found in the tenant directory.
         500212 The user's administrator has set an outbound access policy that does not allow access
             to the resource tenant.
         500213 The resource tenant's cross-tenant access policy does not allow this user to access
@@ -259,6 +286,8 @@ _APPLICATION = (
             in its requested permissions.
         500011 The resource principal was not found in the tenant. You might have sent your
             authentication request to the wrong tenant.
+        500014 The service principal for the resource is disabled. A subscription within the tenant
+            has lapsed, or the administrator has disabled the application.
         50001 The resource is disabled or does not exist.
         """,
         error="invalid_resource",
