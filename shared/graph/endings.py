@@ -22,7 +22,7 @@ _CHALLENGE = re.compile(r"(^|,)\s*bearer\b", re.IGNORECASE)
 _MAX_CODES = 5
 
 # Graph and the Exchange store behind it name "not there, or not visible to you" in several ways.
-_ITEM_CODES = frozenset({"ErrorItemNotFound", "itemNotFound"})
+_ITEM_CODES = frozenset({"ErrorItemNotFound", "ItemNotFound", "itemNotFound"})
 # A calendar the user is no member of, a wrong business id (microsoft-graph-docs 9850 and 14841), an
 # address that stands for nobody (7909 there), or that no mailbox can have.
 _BUSINESS_CODES = frozenset(

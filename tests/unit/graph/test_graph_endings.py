@@ -71,6 +71,7 @@ GONE: list[tuple[tuple[str, ...], Gone]] = [
     ((), ITEM),
     (("ErrorItemNotFound",), ITEM),
     (("itemNotFound",), ITEM),
+    (("ItemNotFound",), ITEM),
     (("ErrorFolderNotFound",), BUSINESS),
     (("ErrorNonExistentMailbox",), BUSINESS),
     (("ErrorInvalidUser",), BUSINESS),
