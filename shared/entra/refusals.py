@@ -111,20 +111,22 @@ _BY_NUMBER: Mapping[int, Meaning] = {
     **dict.fromkeys(
         (50173, 50132, 50133, 50089, 70043, 70008, 700082, 700084), Meaning.CALLER_TOKEN
     ),
-    **dict.fromkeys((50076, 50079, 50072, 50074, 50078, 50158, 50097), Meaning.CHALLENGE),
+    **dict.fromkeys((50076, 50079, 50072, 50074, 50078, 50158, 50097, 700020), Meaning.CHALLENGE),
     **dict.fromkeys((50129, 50131, 50005, 50020, 50034, 51004, 50014, 50105), Meaning.DENIED),
     # Dead ends, though Entra words them like a token that has ended: no sign-in mends them.
     **dict.fromkeys((500341, 500571, 90072, 50177, 50178, 135011, 700003), Meaning.DENIED),
     **dict.fromkeys((5000224, 5000225, 500212, 500213), Meaning.DENIED),
-    **dict.fromkeys((500021, 500022, 5000211), Meaning.DENIED),
+    **dict.fromkeys((50002, 500021, 500022, 5000211, 1000104, 54000, 90093), Meaning.DENIED),
     **dict.fromkeys((65001, 65004, 90094, 90095), Meaning.CONSENT),
     **dict.fromkeys((7000113, 7000114), Meaning.APP_ONLY),
-    **dict.fromkeys((500131, 65005, 500011, 500014, 50001, 9002313), Meaning.OUR_SETUP),
+    **dict.fromkeys(
+        (500131, 65005, 500011, 500014, 50001, 50146, 501461, 9002313), Meaning.OUR_SETUP
+    ),
     **dict.fromkeys((700229, 70011, 28002, 700022, 700023, 90009, 90008), Meaning.OUR_SETUP),
     **dict.fromkeys(
         (90002, 50059, 900382, 900432, 90038, 50194, 9001023, 900144), Meaning.OUR_SETUP
     ),
-    **dict.fromkeys((700016, 700011, 70001, 7000112, 7000229), Meaning.NOT_ONBOARDED),
+    **dict.fromkeys((700016, 700011, 70001, 7000112, 7000229, 90099), Meaning.NOT_ONBOARDED),
     **dict.fromkeys((7000215, 70002, 7000222, 7000218), Meaning.OUR_CREDENTIAL),
     **dict.fromkeys(
         (700027, 7000274, 700024, 7000214, 7000277, 1000502, 700030, 50012), Meaning.OUR_CREDENTIAL

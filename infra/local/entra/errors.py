@@ -94,6 +94,7 @@ _INTERACTION = (
         50078 Presented multi-factor authentication has expired due to policies configured by your
             administrator.
         50158 External security challenge not satisfied.
+        700020 The access grant requires interaction.
         """,
         suberror="basic_action",
         claims=True,
@@ -210,6 +211,10 @@ _USER = (
         135011 The device used during the authentication is disabled.
         5000224 We are sorry, this resource is not available.
         5000225 This tenant has been blocked due to inactivity.
+        50002 Sign-in failed because of a restricted proxy access on the tenant.
+        54000 The user is not allowed to access the application due to the legal age group rule.
+        90093 Graph returned with a forbidden error code for the request.
+        1000104 Resource cloud isn't allowed on identity tenant.
         500021 Access to the tenant is denied: the tenant restriction feature is configured.
         500022 Access to the tenant is denied: the tenant restriction feature is configured.
         5000211 A tenant restrictions policy added to this request by a device or network
@@ -258,6 +263,8 @@ _APPLICATION = (
         700011 Application with identifier was not found in the directory.
         70001 The application is disabled, or was not found in the directory.
         7000112 Application is disabled.
+        90099 The application has not been authorized in the tenant. Applications must be authorized
+            to access the customer tenant before partner delegated administrators can use them.
         """,
         error="unauthorized_client",
     )
@@ -352,6 +359,10 @@ _REQUEST = (
     | _rows(
         """
         900144 The request body must contain the following parameter: 'grant_type'.
+        50146 This application is required to be configured with an application-specific signing
+            key.
+        501461 AcceptMappedClaims is only supported for a token audience matching the application
+            GUID or an audience within the tenant's verified domains.
         9002313 Invalid request. Request is malformed or invalid.
         90009 Application is requesting a token for itself. This scenario is supported only if
             resource is specified using the GUID based App Identifier.

@@ -53,6 +53,7 @@ MEANINGS: dict[type[FacadeError], tuple[int, ...]] = {
         50078,
         50158,
         50097,
+        700020,
         50129,
         53000,
         53001,
@@ -64,7 +65,7 @@ MEANINGS: dict[type[FacadeError], tuple[int, ...]] = {
         *(530032, 530035, 53004, 53011, 50020, 50034, 51004, 50014, 50105),
         *(500341, 500571, 90072, 50177, 50178, 530034, 53010, 135011, 5000224, 500212, 500213),
         *(530001, 530002, 530003, 530004, 530021, 530031, 50005, 53005, 53009),
-        *(5000225, 500021, 500022, 5000211, 700003),
+        *(5000225, 500021, 500022, 5000211, 700003, 50002, 54000, 90093, 1000104),
     ),
     ConsentRequired: (65001, 65004, 90094, 90095),
     UserTokenRequired: (7000113, 7000114),
@@ -84,6 +85,9 @@ MEANINGS: dict[type[FacadeError], tuple[int, ...]] = {
             70001,
             7000112,
             7000229,
+            90099,
+            50146,
+            501461,
             700229,
             70003,
             9002313,
@@ -207,7 +211,7 @@ def test_a_throttled_exchange_says_how_long_to_wait(
     assert worker.clock.slept == []
 
 
-@pytest.mark.parametrize("code", [700016, 700011, 70001, 7000112, 7000229])
+@pytest.mark.parametrize("code", [700016, 700011, 70001, 7000112, 7000229, 90099])
 def test_an_unknown_registration_is_our_fault_at_home_and_missing_consent_elsewhere(
     stack: LocalStack, worker: Worker, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
@@ -247,7 +251,7 @@ def test_what_our_registration_asks_for_is_not_our_credential(number: int) -> No
         )
 
 
-@pytest.mark.parametrize("number", [529999, 531000, 52999, 54000, 649999, 651000])
+@pytest.mark.parametrize("number", [529999, 531000, 52999, 54001, 649999, 651000])
 def test_their_neighbours_are_none_of_them(number: int) -> None:
     body = {"error": "invalid_grant", "error_codes": [number]}
     assert type(read_refusal(400, body, retry_after_s=None, home_tenant=True)) is TokenRejected
@@ -292,7 +296,7 @@ ERRORS: dict[str, type[FacadeError]] = {
     "something_new": UpstreamBroken,
 }
 WITHOUT_CLAIMS = {
-    **dict.fromkeys((50076, 50079, 50072, 50074, 50078, 50158, 50097), InteractionRequired),
+    **dict.fromkeys((50076, 50079, 50072, 50074, 50078, 50158, 50097, 700020), InteractionRequired),
     **dict.fromkeys(
         (50129, 53000, 53001, 53002, 50131, 530032, 53003, 530035, 53004, 53011), AccessDenied
     ),
