@@ -104,7 +104,7 @@ class TableStore:
         owner = secrets.token_hex(16)
         # Most requests are new: try the insert before any read.
         found = [Row(want.key, None, None) for want in wanted]
-        missed, taken = 0, False
+        missed, taken = 0, False  # taken: somebody has one of the records, says the table
         try:
             for _ in range(_TURNS):
                 now, before = self._waiting.now(), [row.record for row in found]
