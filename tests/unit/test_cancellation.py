@@ -31,6 +31,7 @@ from shared.graph.client import GraphRequest
 from shared.graph.endings import Body, GraphAnswer, NoAnswer, Seen
 from shared.identity.caller import Caller
 from shared.records.memory_store import MemoryStore
+from shared.records.rules import RecordHidden, StoreUnavailable
 from shared.telemetry.journal import Journal
 from shared.transport.deadline import Deadline
 from shared.transport.waiting import Waiting
@@ -320,6 +321,23 @@ def test_an_abandoned_request_that_is_gone_is_never_confirmed() -> None:
     assert scene.run() == UNCONFIRMED
     assert scene.run() == UNCONFIRMED
     assert scene.steps == ["look", "look"]
+
+
+@pytest.mark.parametrize(
+    ("failure", "steps"),
+    [(RecordHidden("down"), ["look", "cancel"]), (StoreUnavailable("down"), ["cancel"])],
+    ids=["it is known to be there", "nothing is known"],
+)
+def test_a_request_whose_record_cannot_be_read_is_looked_at_first_where_it_is_known_to_be_there(
+    failure: StoreUnavailable, steps: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def begin(*_: object, **__: object) -> None:
+        raise failure
+
+    scene = Scene([STANDS, DONE][-len(steps) :])
+    monkeypatch.setattr(scene.store, "begin", begin)
+    assert scene.run() == CANCELLED
+    assert scene.steps == steps
 
 
 def test_an_outcome_is_replayed_without_a_call() -> None:
