@@ -88,7 +88,7 @@ class Scene:
     asked: list[str] = field(default_factory=list)
     call_ids: list[str] = field(default_factory=list)
     fresh: list[bool] = field(default_factory=list)
-    forgotten: int = 0
+    refused: list[GraphToken | None] = field(default_factory=list)
     entra: Callable[[], GraphToken] | None = None
     time_s: float = 0.0
     journal: Journal = field(init=False)
@@ -138,15 +138,18 @@ class Scene:
         return end
 
     def exchange(
-        self, caller: Caller, deadline: Deadline, *, claims: str | None = None
+        self,
+        caller: Caller,
+        deadline: Deadline,
+        *,
+        refused: GraphToken | None = None,
+        claims: str | None = None,
     ) -> GraphToken:
         self.claims.append(claims)
+        self.refused.append(refused)
         if self.entra is not None:
             return self.entra()
         return FIRST_TOKEN if len(self.claims) == 1 else SECOND_TOKEN
-
-    def forget(self, caller: Caller) -> None:
-        self.forgotten += 1
 
     def now(self) -> float:
         return self.time_s
@@ -508,19 +511,18 @@ def test_eight_calls_are_enough_for_one_request() -> None:
 
 
 @pytest.mark.parametrize(
-    ("challenge", "claims", "forgotten"),
+    ("challenge", "claims"),
     [
         pytest.param(
             replace(STALE, claims='{"access_token":{}}'),
             '{"access_token":{}}',
-            0,
             id="with a claims challenge",
         ),
-        pytest.param(STALE, None, 1, id="without one, what is cached is dropped"),
+        pytest.param(STALE, None, id="without one"),
     ],
 )
 def test_a_401_gets_another_token_and_the_same_call_is_repeated(
-    challenge: GraphAnswer, claims: str | None, forgotten: int
+    challenge: GraphAnswer, claims: str | None
 ) -> None:
     scene = Scene([challenge, DONE])
     assert scene.run() == CANCELLED
@@ -528,7 +530,8 @@ def test_a_401_gets_another_token_and_the_same_call_is_repeated(
         ("cancel", FIRST_TOKEN),
         ("cancel", SECOND_TOKEN),
     ]
-    assert (scene.claims, scene.forgotten, scene.pauses) == ([None, claims], forgotten, [])
+    assert (scene.claims, scene.refused) == ([None, claims], [None, FIRST_TOKEN])
+    assert scene.pauses == []
 
 
 def test_a_401_to_a_look_repeats_the_look() -> None:
