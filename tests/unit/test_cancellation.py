@@ -633,7 +633,7 @@ def test_an_error_is_never_its_own_cause() -> None:
     assert caught.value.__cause__ is None
 
 
-def _raises(error: FacadeError) -> Callable[[], GraphToken]:
+def _raises(error: BaseException) -> Callable[[], GraphToken]:
     def raise_() -> GraphToken:
         raise error
 
@@ -650,6 +650,38 @@ def test_whatever_interrupts_a_cancel_leaves_the_doubt(failure: BaseException) -
     scene = Scene([failure, GONE])
     with pytest.raises(type(failure)):
         scene.run()
+    assert scene.run() == UNCONFIRMED
+    assert scene.steps == ["cancel", "look"]
+
+
+@pytest.mark.parametrize(
+    "failure", [KeyboardInterrupt(), RuntimeError("a bug")], ids=["interrupted", "a bug of ours"]
+)
+def test_whatever_strikes_before_anything_was_sent_leaves_no_doubt_of_its_own(
+    failure: BaseException,
+) -> None:
+    scene = Scene([DONE])
+    scene.entra = _raises(failure)
+    with pytest.raises(type(failure)):
+        scene.run()
+    assert len(scene.store) == 0
+    scene.entra = None
+    assert scene.run() == CANCELLED
+    doubtful = in_doubt(GONE)
+    doubtful.entra = _raises(failure)
+    with pytest.raises(type(failure)):
+        doubtful.run()
+    doubtful.entra = None
+    assert doubtful.run() == UNCONFIRMED
+    assert doubtful.steps[-1] == "look"
+
+
+def test_a_bug_in_a_renewal_leaves_the_doubt_of_what_was_sent() -> None:
+    scene = Scene([STALE, GONE])
+    scene.entra = lambda: FIRST_TOKEN if len(scene.claims) == 1 else _raises(ValueError("a bug"))()
+    with pytest.raises(ValueError, match="a bug"):
+        scene.run()
+    scene.entra = None
     assert scene.run() == UNCONFIRMED
     assert scene.steps == ["cancel", "look"]
 
