@@ -114,7 +114,11 @@ class ExchangeCache[V]:
                     refused is None or (kept.replaces and kept.value != refused)
                 ):
                     return kept.value
-                if isinstance(kept, _Refusal) and (refused is None or kept.replaces):
+                if (
+                    isinstance(kept, _Refusal)
+                    and (refused is None or kept.replaces)
+                    and kept.ends_at <= self._now() + _REFUSED_FOR_S  # else the clock was set back
+                ):
                     raise _copy_of(kept.error)
                 flight = self._flights.get(key)
                 leads = flight is None or (refused is not None and flight.refused is None)

@@ -175,6 +175,15 @@ def test_a_refusal_is_remembered_for_seconds(
     assert ask(cache, Exchange(clock)) == "token 1"
 
 
+def test_a_clock_that_is_set_back_does_not_make_a_refusal_last(
+    cache: ExchangeCache[str], clock: Clock
+) -> None:
+    with pytest.raises(TokenRejected):
+        ask(cache, Exchange(clock, error=TokenRejected("refused")))
+    clock.time -= 3600.0
+    assert ask(cache, Exchange(clock)) == "token 1"
+
+
 @pytest.mark.parametrize(
     "error", [*TRANSIENT, ValueError("a bug")], ids=lambda error: type(error).__name__
 )
