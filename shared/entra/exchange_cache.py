@@ -83,7 +83,7 @@ class ExchangeCache[V]:
         self._now = now
         self._lock = Lock()
         self._kept: TLRUCache[bytes, Fresh[V] | _Refusal] = TLRUCache(
-            capacity, ttu=_end_of, timer=now
+            capacity, ttu=lambda _key, kept, _now: kept.ends_at, timer=now
         )
         self._flights: dict[bytes, _Flight[V]] = {}
 
@@ -170,10 +170,6 @@ class ExchangeCache[V]:
                 self._kept[key] = replace(flight.fresh, replaces=replaces)
             elif isinstance(flight.error, ABOUT_THE_CALLER):
                 self._kept[key] = _Refusal(flight.error, self._now() + _REFUSED_FOR_S, replaces)
-
-
-def _end_of[V](_key: bytes, kept: Fresh[V] | _Refusal, _now: float) -> float:
-    return kept.ends_at
 
 
 def _copy_of[E: FacadeError](error: E) -> E:

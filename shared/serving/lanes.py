@@ -21,7 +21,7 @@ from typing import Any
 from shared.errors import Overloaded
 from shared.identity.principal import Principal
 from shared.ids import folded
-from shared.serving.threads import when_ended
+from shared.serving.threads import wake, when_ended
 
 _LANE_IS_FULL = "Too many requests for this booking business are waiting."
 
@@ -190,8 +190,7 @@ class Lanes:
 
     def _end_wait(self, place: _Place) -> None:
         self._waiting.remove(place)
-        if not place.turn.done():
-            place.turn.set_result(None)
+        wake(place.turn)
 
 
 def _check_room(queue: Sequence[Name], limit: int, caller: Name) -> None:

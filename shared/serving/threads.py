@@ -89,8 +89,8 @@ async def _ends(job: Future[Any], within_s: float) -> bool:
     """
     loop = asyncio.get_running_loop()
     woken = loop.create_future()
-    timer = loop.call_later(within_s, _wake, woken)
-    when_ended(job, loop, _wake, woken)
+    timer = loop.call_later(within_s, wake, woken)
+    when_ended(job, loop, wake, woken)
     try:
         await woken
     finally:
@@ -98,7 +98,8 @@ async def _ends(job: Future[Any], within_s: float) -> bool:
     return job.done()
 
 
-def _wake(woken: asyncio.Future[None]) -> None:
+def wake(woken: asyncio.Future[None]) -> None:
+    """Let go on who waits for this, if nobody has, and nobody has given up waiting."""
     if not woken.done():
         woken.set_result(None)
 

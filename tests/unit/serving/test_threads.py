@@ -281,6 +281,27 @@ def test_a_request_that_finds_no_thread_may_be_sent_again(
     assert operation.begun == 1
 
 
+def test_a_cold_worker_that_finds_no_thread_is_built_and_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    operation = Gated()
+    operation.gate.set()
+    worker = Worker(ENVIRONMENT)
+    route: Route[Any] = Route(worker, "cancel", lambda _: operation)
+
+    async def scene() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", no_thread)
+            reply = await route.answer(Incoming({}))
+        assert (reply.status, code_of(reply)) == (503, "overloaded")
+        assert (await route.answer(Incoming({}))).status == 200
+
+    asyncio.run(scene())
+    assert operation.begun == 1
+    worker.services.get().threads.shutdown()
+    worker.services.get().doorkeepers.shutdown()
+
+
 @pytest.mark.parametrize("gone", [False, True], ids=["too late", "the client has gone"])
 def test_work_that_outlives_its_request_keeps_its_place_until_it_ends(
     monkeypatch: pytest.MonkeyPatch, gone: bool
