@@ -99,7 +99,7 @@ async def _ends(job: Future[Any], within_s: float) -> bool:
 
 
 def wake(woken: asyncio.Future[None]) -> None:
-    """Let go on who waits for this, if nobody has, and nobody has given up waiting."""
+    """End the wait for this, unless it has ended or was given up."""
     if not woken.done():
         woken.set_result(None)
 
