@@ -332,16 +332,18 @@ class Simulation:
     # Entra, time and chance.
 
     def exchange(
-        self, caller: Caller, deadline: Deadline, *, claims: str | None = None
+        self,
+        caller: Caller,
+        deadline: Deadline,
+        *,
+        refused: GraphToken | None = None,
+        claims: str | None = None,
     ) -> GraphToken:
         """Give a token. Errors: InteractionRequired, where the letter says so."""
         self.sleep(QUICK_S)
         if self._signed_out:
             raise InteractionRequired("Sign in again.")
         return TOKEN
-
-    def forget(self, caller: Caller) -> None:
-        """Nothing is cached here."""
 
     def now(self) -> float:
         """Return the time."""
