@@ -23,6 +23,14 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
+def read_object(text: str | bytes) -> dict[str, Any]:
+    """Return a document that is an object. Errors: those of ``read_json``; ValueError."""
+    document = read_json(text)
+    if not isinstance(document, dict):
+        raise ValueError("not an object")  # noqa: TRY004 - a wrong text, not a wrong type in our code
+    return document
+
+
 def read_json(text: str | bytes) -> Any:
     """Return the document.
 

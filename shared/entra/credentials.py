@@ -5,7 +5,6 @@ Entra alone while it stays refused. Does *not* exchange tokens. Secrets hide in 
 """
 
 import hashlib
-import json
 import logging
 import threading
 import time
@@ -21,6 +20,7 @@ from shared.entra.http import EntraAnswer
 from shared.entra.refusals import CredentialRefused
 from shared.errors import Misconfigured
 from shared.settings import Cloud, Settings
+from shared.strict_json import read_object
 from shared.telemetry.journal import tell
 from shared.transport.channel import Channel
 
@@ -250,6 +250,5 @@ class IdentityEndpoint:
         )
         text = answer.body.decode("utf-8")
         # MSAL would log what it cannot read, and that may be the better half of a token.
-        if not isinstance(json.loads(text), dict):
-            raise ValueError("the identity endpoint answered no JSON object")  # noqa: TRY004 - a wrong answer, not a wrong type in our code
+        read_object(text)
         return EntraAnswer(answer.status, text, answer.headers)

@@ -15,7 +15,7 @@ from urllib.parse import urlencode, urlsplit
 
 from shared.entra.refusals import describe_refusal, read_refusal
 from shared.errors import UpstreamAnswer, UpstreamBroken, UpstreamUnavailable
-from shared.strict_json import read_json
+from shared.strict_json import read_object
 from shared.telemetry.journal import tell
 from shared.transport.channel import Answer, Channel, NotSent, Unanswered
 from shared.transport.connections import USER_AGENT
@@ -128,7 +128,6 @@ def _parse_object(body: bytes) -> dict[str, Any] | None:
     if len(body) > _MAX_BODY_BYTES:
         return None
     try:
-        parsed = read_json(body.decode("utf-8-sig"))
+        return read_object(body.decode("utf-8-sig"))
     except ValueError:
         return None
-    return parsed if isinstance(parsed, dict) else None

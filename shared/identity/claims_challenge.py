@@ -8,7 +8,7 @@ import json
 
 from shared.errors import InteractionRequired
 from shared.identity.caller import Caller
-from shared.strict_json import read_json
+from shared.strict_json import read_object
 
 _MAX_CLAIMS_CHARS = 4096
 _FOR_MAKERS = (
@@ -24,16 +24,12 @@ def read_claims(value: object) -> str | None:
     if not isinstance(value, str) or len(value) > _MAX_CLAIMS_CHARS:
         return None
     try:
-        parsed = read_json(value)
+        parsed = read_object(value)
         minified = json.dumps(parsed, separators=(",", ":"), allow_nan=False)
     except (ValueError, RecursionError):
         return None
     # MSAL would fail at an access_token of another kind.
-    if (
-        not isinstance(parsed, dict)
-        or not parsed
-        or not isinstance(parsed.get("access_token", {}), dict)
-    ):
+    if not parsed or not isinstance(parsed.get("access_token", {}), dict):
         return None
     return minified
 

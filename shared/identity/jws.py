@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from shared.errors import TokenRejected
-from shared.strict_json import read_json
+from shared.strict_json import read_object
 
 
 def is_signed_with(key: RSAPublicKey, token: str) -> bool:
@@ -50,12 +50,9 @@ def read_part(segment: str) -> Mapping[str, Any]:
     Errors: TokenRejected.
     """
     try:
-        parsed = read_json(read_base64url(segment).decode("utf-8"))
+        return read_object(read_base64url(segment).decode("utf-8"))
     except ValueError:
         raise TokenRejected("The token is not a readable JWT.") from None
-    if not isinstance(parsed, dict):
-        raise TokenRejected("The token is not a readable JWT.")
-    return parsed
 
 
 def read_text(claims: Mapping[str, Any], claim: str, meaning: str) -> str:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
 
 from shared.identity.jws import read_base64url
-from shared.strict_json import read_json
+from shared.strict_json import read_object
 from shared.transport.channel import Channel, NotSent, Unanswered
 from shared.transport.connections import USER_AGENT
 
@@ -138,9 +138,8 @@ def _get_json(channel: Channel, target: str, timeout_s: tuple[float, float]) -> 
     if len(answer.body) > _MAX_BODY:
         raise KeysUnavailable("Entra's answer is too large.")
     try:
-        document = read_json(answer.body)
+        return read_object(answer.body)
     except ValueError as error:
-        raise KeysUnavailable(f"Entra's answer cannot be read: {type(error).__name__}.") from error
-    if not isinstance(document, dict):
-        raise KeysUnavailable("Entra's answer is not a JSON object.")
-    return document
+        raise KeysUnavailable(
+            f"Entra's answer is no readable JSON object: {type(error).__name__}."
+        ) from error
