@@ -109,9 +109,7 @@ class World:
         self.time += self.call_s
         return self.script.pop(0)
 
-    def read(
-        self, deadline_s: float = 9.5, asked: str | None = "businessId"
-    ) -> Mapping[str, Any]:
+    def read(self, deadline_s: float = 9.5, asked: str | None = "businessId") -> Mapping[str, Any]:
         self.journal = journal = Journal("8d5b3f0e-1c1f-4f0a-9a51-6b0c3f6f0001", self.now)
         return GraphReads(self, self, Waiting(self.now, self.sleep, self.random)).read(
             CALLER,
