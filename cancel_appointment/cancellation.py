@@ -90,7 +90,11 @@ class Cancellation[P: Principal]:
         except BaseException as error:  # also a bug of ours must not keep the claim, nor the doubt
             if isinstance(error, OutcomeUnknown):  # it names the longest wait that Graph named
                 error.retry_after_s = max(error.retry_after_s, attempt.asked_s)
-            self._records.give_up(entry, doubt=attempt.known.doubt)
+            self._records.give_up(
+                entry,
+                # A cancel may count as under way before anything was sent: it needs a token first.
+                doubt=attempt.known.doubt if attempt.calls.count else entry.doubt,
+            )
             raise
         return self._records.settle(entry, outcome, doubt=attempt.known.doubt)
 
