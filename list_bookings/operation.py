@@ -85,6 +85,7 @@ class _Lists[R]:
         *,
         step: str,
         entry: Callable[[Mapping[str, Any]], E],
+        field: str | None = None,
     ) -> Listed[E]:
         """Return the list; a challenge gets words that fit the caller's client.
 
@@ -92,7 +93,9 @@ class _Lists[R]:
         """
 
         def read(query: Mapping[str, str]) -> Mapping[str, Any]:
-            return self._reads.read(caller, segments, query, deadline, journal, step=step)
+            return self._reads.read(
+                caller, segments, query, deadline, journal, step=step, field=field
+            )
 
         try:
             listed = follow(read, query, entry, deadline)
@@ -160,5 +163,6 @@ class ListAppointments(_Lists[AppointmentsRequest]):
             journal,
             step="list_appointments",
             entry=contract.read_appointment,
+            field="businessId",
         )
         return contract.answer_appointments(listed, request, journal.request_id)

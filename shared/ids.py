@@ -13,7 +13,7 @@ type Ranges = tuple[tuple[int, int], ...]
 
 # What people paste around an id without seeing it: all white space (Unicode's White_Space), all
 # format characters (category Cf: zero-width, byte order mark, direction marks), and the few letters
-# that show nothing.
+# that show nothing. Not the variation selectors of the basic plane: they belong to an emoji.
 _UNSEEN: Ranges = (
     *((0x09, 0x0D), (0x20, 0x20), (0x85, 0x85), (0xA0, 0xA0), (0xAD, 0xAD), (0x34F, 0x34F)),
     *((0x600, 0x605), (0x61C, 0x61C), (0x6DD, 0x6DD), (0x70F, 0x70F), (0x890, 0x891)),
@@ -25,7 +25,7 @@ _UNSEEN: Ranges = (
 # .NET and of older JavaScript cannot say such a range.
 _UNSEEN_BEYOND: Ranges = (
     *((0x110BD, 0x110BD), (0x110CD, 0x110CD), (0x13430, 0x1343F), (0x1BCA0, 0x1BCA3)),
-    *((0x1D173, 0x1D17A), (0xE0000, 0xE007F)),
+    *((0x1D159, 0x1D159), (0x1D173, 0x1D17A), (0xE0000, 0xE007F), (0xE0100, 0xE01EF)),
 )
 BLANKS = "".join(
     chr(code) for first, last in (*_UNSEEN, *_UNSEEN_BEYOND) for code in range(first, last + 1)

@@ -133,5 +133,6 @@ def _refuse(step: Step, seen: GraphAnswer, known: Known) -> FacadeError | Go:
 
 
 def _is_of(seen: GraphAnswer, appointment_id: str) -> bool:
-    found = (seen.resource or {}).get("id")
+    resource = seen.resource or {}
+    found = None if "error" in resource else resource.get("id")
     return isinstance(found, str) and url_safe(found) == url_safe(appointment_id)

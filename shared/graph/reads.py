@@ -57,10 +57,12 @@ class GraphReads:
         journal: Journal,
         *,
         step: str,
+        field: str | None = None,
     ) -> Mapping[str, Any]:
         """Return the JSON object at this address, as the caller may see it.
 
-        ``step`` names the call in the journal and in traces.
+        ``step`` names the call in the journal and in traces. ``field`` is the member of the
+        request whose id the address holds, if it holds one.
 
         Errors: those of the exchange and of ``read_refusal``; BusinessNotFound, Throttled,
         UpstreamUnavailable, UpstreamBroken.
@@ -71,7 +73,7 @@ class GraphReads:
         while True:
             seen = calls.send(request, success=200, share=_SHARE_OF_TRY)
             if isinstance(seen, GraphAnswer) and ending(seen, success=200) is Ending.ANSWERED:
-                return _resource(seen, renewed=calls.renewed)
+                return _resource(seen, field, renewed=calls.renewed)
             tries += 1
             self._make_room(seen, tries, deadline)
 
@@ -85,7 +87,7 @@ class GraphReads:
         self._waiting.sleep(pause_s)
 
 
-def _resource(answer: GraphAnswer, *, renewed: bool) -> Mapping[str, Any]:
+def _resource(answer: GraphAnswer, field: str | None, *, renewed: bool) -> Mapping[str, Any]:
     """Return what a final answer holds. Errors: what it refuses with."""
     if answer.resource is not None:
         return answer.resource
@@ -94,8 +96,8 @@ def _resource(answer: GraphAnswer, *, renewed: bool) -> Mapping[str, Any]:
             "There is no such booking business, or it is not visible to this user.",
             upstream=quote(answer),
         )
-    if says_malformed(answer):
-        raise malformed(answer, "businessId")
+    if field is not None and says_malformed(answer):
+        raise malformed(answer, field)
     raise read_refusal(answer, renewed=renewed)
 
 

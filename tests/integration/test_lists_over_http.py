@@ -357,6 +357,15 @@ def test_each_failure_is_a_problem_of_the_contract(
     assert problem.upstream.service == "graph"
 
 
+def test_only_a_list_that_was_asked_for_by_an_id_calls_the_id_malformed(facade: Facade) -> None:
+    malformed = {"error": {"code": "ErrorInvalidIdMalformed", "message": PROSE}}
+    facade.stack.graph.faults.add(Fault(step="*", status=400, body=malformed, times=None))
+    answer = businesses(facade)
+    assert (answer.status_code, answer.json()["code"]) == (502, "upstream_error")
+    answer = appointments(facade)
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, "businessId")
+
+
 def test_a_passing_failure_is_not_seen_by_the_caller(facade: Facade) -> None:
     facade.stack.graph.faults.add(
         Fault(step="list_appointments", status=500), Fault(step="list_appointments", reset=True)

@@ -341,6 +341,7 @@ def test_a_look_that_sees_it_standing_cancels_again(found: str) -> None:
         {"id": None},
         {"id": [ID]},
         {"value": [{"id": ID}]},
+        {"id": ID, "error": {"code": "UnknownError"}},
         {"error": {"code": "ErrorItemNotFound"}},
         {"ID": ID},
     ],

@@ -112,7 +112,7 @@ class World:
         self.time += self.call_s
         return self.script.pop(0)
 
-    def read(self, deadline_s: float = 9.5) -> Mapping[str, Any]:
+    def read(self, deadline_s: float = 9.5, asked: str | None = "businessId") -> Mapping[str, Any]:
         self.journal = journal = Journal("8d5b3f0e-1c1f-4f0a-9a51-6b0c3f6f0001", self.now)
         return GraphReads(self, self, Waiting(self.now, self.sleep, self.random)).read(
             CALLER,
@@ -121,6 +121,7 @@ class World:
             Deadline(self.now() + deadline_s, self.now),
             journal,
             step="list_businesses",
+            field=asked,
         )
 
 
@@ -311,3 +312,8 @@ def test_without_a_token_graph_is_not_asked() -> None:
     with pytest.raises(ConsentRequired):
         world.read()
     assert world.tokens == []
+
+
+def test_where_the_request_names_no_id_none_is_called_malformed() -> None:
+    with pytest.raises(UpstreamBroken):
+        World([GraphAnswer(400, codes=("ErrorInvalidId",))]).read(asked=None)

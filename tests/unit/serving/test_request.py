@@ -129,7 +129,7 @@ def test_an_unusual_id_is_an_id_and_comes_back_exactly(member: str, identifier: 
 
 
 # Unicode's property White_Space, and its format characters, of which zero-width ones, direction
-# marks and the byte order mark are some.
+# marks and the byte order mark are some, and the selectors of variants beyond the basic plane.
 WHITE = [*map(chr, range(0x09, 0x0E)), " ", "\x85"]
 UNSEEN = [
     *WHITE,
@@ -138,7 +138,8 @@ UNSEEN = [
         for character in map(chr, range(0x110000))
         if unicodedata.category(character) in ("Zs", "Zl", "Zp", "Cf") and character != " "
     ),
-    *"\u034f\u115f\u1160\u17b4\u17b5\u2065\u2800\u3164\uffa0",
+    *map(chr, range(0xE0100, 0xE01F0)),
+    *"\u034f\u115f\u1160\u17b4\u17b5\u2065\u2800\u3164\uffa0\U0001d159",
 ]
 
 
