@@ -76,7 +76,7 @@ def _reduce[E](
     found = page.get("value")
     if not isinstance(found, list):
         raise UpstreamBroken(
-            "Microsoft Graph answered no list; nothing was changed.",
+            "Microsoft Graph gave an answer that is not a list; nothing was changed.",
             upstream=UpstreamAnswer("graph", 200),
         )
     kept: list[E] = []

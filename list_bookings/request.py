@@ -32,7 +32,7 @@ def _moment(value: str) -> datetime:
         moment = datetime.fromisoformat(value.upper().replace(" ", "+"))
         return moment.astimezone(UTC).replace(microsecond=0)
     except (ValueError, OverflowError):
-        raise ValueError("is no moment of the calendar") from None
+        raise ValueError("is not a date and time that exists") from None
 
 
 Moment = Annotated[datetime, BeforeValidator(_moment)]

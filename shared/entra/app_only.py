@@ -50,7 +50,7 @@ class AppOnly:
         # cache keeps such refusals.
         except ABOUT_THE_CALLER as error:
             raise Misconfigured(
-                "Entra does not let this service act as itself; an administrator can tell why.",
+                "Entra does not let this service act as itself; an administrator can find out why.",
                 upstream=error.upstream,
             ) from error
 

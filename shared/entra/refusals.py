@@ -206,13 +206,13 @@ _SENTENCES: Mapping[Meaning, tuple[type[FacadeError], str]] = {
     Meaning.CONSENT: (
         ConsentRequired,
         (
-            "Nobody has consented yet that this service cancels appointments for this user; "
+            "Nobody has given consent yet for this service to cancel appointments for this user; "
             "an administrator can."
         ),
     ),
     Meaning.DENIED: (
         AccessDenied,
-        "A policy of the directory does not let this user in; an administrator can tell why.",
+        "A policy of the directory does not let this user in; an administrator can find out why.",
     ),
     Meaning.APP_ONLY: (
         UserTokenRequired,
@@ -233,7 +233,7 @@ _SENTENCES: Mapping[Meaning, tuple[type[FacadeError], str]] = {
             "consent first."
         ),
     ),
-    Meaning.BROKEN: (UpstreamBroken, "Entra answered something that cannot be used."),
+    Meaning.BROKEN: (UpstreamBroken, "Entra gave an answer that cannot be used."),
 }
 
 

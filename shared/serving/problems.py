@@ -59,7 +59,7 @@ class UpstreamAnswer(Answer):
     service: Annotated[Literal["entra", "graph"], open_list("entra", "graph")] = Field(
         description=(
             "Which one: entra (Microsoft Entra ID) or graph (Microsoft Graph). An open list: "
-            "take a value that you do not know for another service."
+            "treat a value that you do not know as another service."
         )
     )
     status: int | None = Field(
@@ -277,7 +277,7 @@ TABLE: Mapping[type[FacadeError], Row] = {
         HTTPStatus.BAD_GATEWAY,
         "upstream_error",
         retryable=False,
-        title="Microsoft answered nothing usable",
+        title="Microsoft gave no usable answer",
     ),
     errors.OutcomeUnknown: Row(
         HTTPStatus.GATEWAY_TIMEOUT,
