@@ -30,7 +30,7 @@ _LEAST_S = 1.0  # a cancel that is begun with less would likely end in doubt
 
 @dataclass(frozen=True, slots=True)
 class CancelWork[P: Principal]:
-    """A cancel that may be carried out: whoever asks is proved and the body read."""
+    """A cancel that may be carried out: its caller is proved, and its body is read."""
 
     caller: P
     request: CancelRequest

@@ -36,7 +36,7 @@ _GRAPH_LISTS_AT_MOST = 500
 
 @dataclass(frozen=True, slots=True)
 class ListWork[R]:
-    """A request for a list by a proved caller; ``lane`` is what the list must not crowd."""
+    """A request for a list by a proved caller; ``lane`` is the lane in which it runs."""
 
     caller: Caller
     request: R

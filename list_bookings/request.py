@@ -82,7 +82,7 @@ def parse_appointments_request(
 ) -> AppointmentsRequest:
     """Read the parameters. Errors: RequestInvalid with one entry per fault.
 
-    A span without a begin begins at ``now`` (seconds since the epoch).
+    A span without a start begins at ``now`` (seconds since the epoch).
     """
     start = query.get("start") or datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")
     end = query.get("end") or _default_end(start)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 class Lazy[T]:
     """Builds once, whoever asks first. Safe for all threads.
 
-    A failure is not remembered: once a setting is mended, the next request succeeds.
+    A failure is not remembered: once a setting is corrected, the next request succeeds.
     """
 
     def __init__(self, build: Callable[[], T]) -> None:

@@ -116,7 +116,7 @@ _BY_NUMBER: Mapping[int, Meaning] = {
         (50129, 53000, 53001, 53002, 50131, 530032, 53003, 530035, 53004, 53011), Meaning.DENIED
     ),
     **dict.fromkeys((50020, 50034, 51004, 50014, 50105), Meaning.DENIED),
-    # Dead ends, though Entra words them like a token that has ended: no sign-in mends them.
+    # Dead ends, though Entra words them like a token that has ended: a new sign-in does not help.
     **dict.fromkeys((500341, 500571, 90072, 50177, 50178, 530034), Meaning.DENIED),
     **dict.fromkeys((53010, 135011, 5000224, 500212, 500213), Meaning.DENIED),
     **dict.fromkeys((65001, 65004, 90094, 90095), Meaning.CONSENT),

@@ -120,7 +120,7 @@ def authenticate(
     """Prove the caller; ``now`` gives seconds since the epoch.
 
     Errors: TokenRejected, ScopeMissing, UserTokenRequired, CallerNotAllowed; UpstreamUnavailable
-    where no keys can be had.
+    where no keys can be loaded.
     """
     if not _COMPACT_JWS.fullmatch(token):
         raise TokenRejected("The token is not a signed JWT.")

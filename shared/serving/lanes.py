@@ -1,4 +1,4 @@
-"""Load manners: how much runs at once, in one lane and in all, and whose turn it is.
+"""Fair shares under load: how much runs at once, in one lane and in all, and whose turn it is.
 
 For one event loop; a waiting request costs no thread.
 

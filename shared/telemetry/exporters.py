@@ -1,7 +1,7 @@
 """Where spans and metrics go: the console, a collector (OTLP) or Azure Monitor.
 
 Owns the set-up of OpenTelemetry's SDK and its exporters. It is imported only when telemetry is on.
-Does *not* decide what is told.
+Does *not* decide what is reported.
 
 Nothing here is made global. The distro ``azure-monitor-opentelemetry`` is not used, only the
 exporter beneath it: the distro instruments libraries (see ``spans.py``). The SDK itself reads the

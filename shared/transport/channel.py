@@ -51,8 +51,8 @@ class Answer:
 class Channel:
     """Exchanges requests and answers with ``origin``, e.g. ``https://graph.microsoft.com``.
 
-    An ``http`` origin is spoken to plainly. Safe for all threads: each uses a connection of its
-    own. It opens no connection before it has to, and then as many as are used at the same time; at
+    Calls to an ``http`` origin go without TLS. Safe for all threads: each uses a connection of its
+    own. It opens connections only when they are needed, as many as are in use at the same time. At
     most ``keep`` are kept.
     """
 
@@ -128,7 +128,7 @@ class Channel:
         return answer
 
     def warm(self) -> None:
-        """Have a connection ready for the request to come, if it can be had; raises nothing."""
+        """Open a connection for the next request, if possible; raises nothing."""
         with contextlib.suppress(NotSent):
             self._pool.put(self._connection(_WARM_S, fresh=False))
 
