@@ -69,7 +69,7 @@ class _Lists[R]:
         """Read the request."""
 
     def too_late(self) -> UpstreamUnavailable:
-        """Say that a read took too long."""
+        """Return the error for a read that took too long."""
         return UpstreamUnavailable(
             "Microsoft Graph did not answer in time; nothing was changed.",
             upstream=UpstreamAnswer("graph"),

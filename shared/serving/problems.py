@@ -28,7 +28,7 @@ _NO_WEIGHT = re.compile(r"0(\.0{0,3})?")
 class Answer(BaseModel):
     """The base of every JSON answer: camelCase on the wire.
 
-    Pydantic builds what writes a kind of answer with its first answer; most kinds never come.
+    Pydantic builds the writer of a kind of answer with its first answer; most kinds never occur.
     """
 
     model_config = ConfigDict(

@@ -82,14 +82,14 @@ class Channel:
     ) -> Answer:
         """Send a request and read its answer.
 
-        ``total_s`` bounds it all, ``connect_s`` the connecting. Of the body at most ``limit_bytes``
-        and one are read. ``target`` is the path with its query, quoted. ``method`` has an answer
-        with a body (not HEAD). Host and Content-Length are added to ``headers``. ``fresh`` takes a
-        new connection. ``echo`` names a header of the request, in lower case. Where the answer has
-        that header with another value, it is the answer to another request.
+        ``total_s`` bounds the whole call, ``connect_s`` the connecting. At most ``limit_bytes`` + 1
+        of the body are read. ``target`` is the path with its query, quoted. ``method`` has an
+        answer with a body (not HEAD). Host and Content-Length are added to ``headers``. ``fresh``
+        takes a new connection. ``echo`` names a header of the request, in lower case. If the answer
+        has that header with another value, it is the answer to another request.
 
-        After a call without an answer, as with ``fresh``, all idle connections are dropped: they
-        may be as dead. Errors: NotSent, Unanswered.
+        After a call without an answer, and with ``fresh``, all idle connections are dropped: they
+        may be dead, too. Errors: NotSent, Unanswered.
         """
         ends_at = time.monotonic() + total_s
         request = _write(method, target, self._authority, headers, body)
@@ -104,8 +104,8 @@ class Channel:
             connection.sock.settimeout(left_s)
             connection.sock.sendall(request)
             while not reading.complete:
-                # Set anew each time: a time-out of a socket starts again with every byte, and a
-                # slow drip would go on for ever.
+                # Set again each time: a time-out of a socket starts again with every byte, and a
+                # slow drip would never end.
                 connection.sock.settimeout(_left_s(ends_at))
                 reading.feed(connection.sock.recv(_CHUNK_BYTES))
             answer = Answer(reading.status, reading.decoded(), reading.headers)
