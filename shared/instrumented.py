@@ -52,10 +52,13 @@ class _Call:
 
 @contextmanager
 def _call(
-    telemetry: Telemetry, upstream: Literal["entra", "graph"], step: str, attributes: Attributes
+    telemetry: Telemetry,
+    upstream: Literal["entra", "graph"],
+    step: str,
+    describe: Callable[[], Attributes],
 ) -> Iterator[_Call]:
     started_at = time.monotonic()
-    with telemetry.tracing.span(f"{upstream} {step}", {"facade.step": step, **attributes}) as span:
+    with telemetry.tracing.span(f"{upstream} {step}", describe) as span:
         call = _Call(span)
         try:
             yield call
@@ -65,12 +68,13 @@ def _call(
             )
 
 
-def _http(method: str, root: str, template: str) -> Attributes:
+def _http(step: str, method: str, root: str, template: str) -> Attributes:
     """Describe a call as OpenTelemetry's conventions do.
 
     The address has its ids taken out there, too; Application Insights shows calls by it.
     """
     return {
+        "facade.step": step,
         "http.request.method": method,
         "url.template": template,
         "url.full": f"{root}{template}",
@@ -91,9 +95,12 @@ class InstrumentedGraph:
 
     def call(self, request: GraphRequest, token: GraphToken, **how: Any) -> Seen:
         """See ``GraphClient.call``."""
-        template = path_template(request.segments, self._literals)
-        attributes = _http(request.method, self._root, template)
-        with _call(self._telemetry, "graph", request.step, attributes) as call:
+
+        def describe() -> Attributes:
+            template = path_template(request.segments, self._literals)
+            return _http(request.step, request.method, self._root, template)
+
+        with _call(self._telemetry, "graph", request.step, describe) as call:
             seen = self._client.call(request, token, **how)
             if isinstance(seen, GraphAnswer):
                 call.answered(seen.status)
@@ -115,13 +122,13 @@ class InstrumentedEntraHttp(EntraHttp):
     ) -> None:
         super().__init__(channel, home_tenant, now)
         self._telemetry = telemetry
-        self._attributes = _http("POST", authority_host, _TOKEN_PATH)
+        self._attributes = _http("token", "POST", authority_host, _TOKEN_PATH)
 
     def post(
         self, url: str, *, deadline: Deadline, data: Any, headers: Mapping[str, str], **others: Any
     ) -> EntraAnswer:
         """See ``EntraHttp.post``."""
-        with _call(self._telemetry, "entra", "token", self._attributes) as call:
+        with _call(self._telemetry, "entra", "token", lambda: self._attributes) as call:
             try:
                 traced = {**headers, **self._telemetry.tracing.headers()}
                 answer = super().post(url, deadline=deadline, data=data, headers=traced, **others)
@@ -203,7 +210,9 @@ def instrumented_fetch[**P, T](fetch: Callable[P, T], telemetry: Telemetry) -> C
     """
 
     def told(*args: P.args, **kwargs: P.kwargs) -> T:
-        with _call(telemetry, "entra", "signing_keys", {}) as call:
+        with _call(
+            telemetry, "entra", "signing_keys", lambda: {"facade.step": "signing_keys"}
+        ) as call:
             fetched = fetch(*args, **kwargs)
             call.status = 200
             return fetched

@@ -3,14 +3,13 @@
 Owns the form of a row, how writes are packed into one transaction, and what a refusal means. Does
 *not* send anything (``table_calls.py``), nor know what a record means (``rules.py``).
 
-Microsoft's reference calls it "Performing entity group transactions": writes to one partition, all
-or none. Its own client makes a request of each write, packs them as mail is packed and takes the
-answer for mail, too: ten times the CPU of all the rest.
+Microsoft's reference calls a transaction "Performing entity group transactions": writes to one
+partition, all or none. Its own client makes a request of each write, packs them as mail is packed
+and takes the answer for mail, too: ten times the CPU of all the rest.
 """
 
 import json
 import re
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote
@@ -18,7 +17,10 @@ from urllib.parse import quote
 from shared.errors import word
 from shared.records.rules import Record, State, StoreUnavailable
 
-_SAID = ("Accept: application/json;odata=minimalmetadata", "DataServiceVersion: 3.0")
+_SAID = {"Accept": "application/json;odata=minimalmetadata", "DataServiceVersion": "3.0"}
+_JSON = {"Content-Type": "application/json"}
+# A line of their own ends a part, and JSON has no line ends: no entity can hold one.
+_BATCH, _CHANGESET = "batch_of_records", "changeset_of_records"
 _PART = re.compile(
     rb"^HTTP/1\.[01] (\d{3})[^\r\n]*\r\n((?:[^\r\n]+\r\n)*)\r\n([^\r\n]*)", re.MULTILINE
 )
@@ -50,30 +52,49 @@ class Row:
     etag: str | None = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Write:
+    """The request that writes one row. ``target`` begins with the name of the table."""
+
+    method: str
+    target: str
+    headers: Mapping[str, str]
+    content: str | None
+
+
 def path(caller: str, key: str) -> str:
     """Return what names an entity behind the name of its table."""
     names = (quote(name.replace("'", "''"), safe="") for name in (caller, key))
     return "(PartitionKey='{}',RowKey='{}')".format(*names)
 
 
-def pack(table_url: str, caller: str, rows: Sequence[Row]) -> tuple[str, bytes]:
-    """Return the media type and the body of a transaction that writes these rows."""
-    boundary = secrets.token_hex(16)
-    lines = [
-        f"--batch_{boundary}",
-        f"Content-Type: multipart/mixed; boundary=changeset_{boundary}",
-        "",
-    ]
-    for row in rows:
+def write(table: str, caller: str, row: Row) -> Write:
+    """Return the request that writes a row: an insert, a replace or a delete."""
+    unchanged = {} if row.etag is None else {"If-Match": row.etag}
+    if row.record is None:
+        return Write("DELETE", f"{table}{path(caller, row.key)}", unchanged, None)
+    content = _entity(caller, row.key, row.record)
+    if row.etag is None:
+        return Write("POST", table, {"Prefer": "return-no-content", **_JSON}, content)
+    return Write("PUT", f"{table}{path(caller, row.key)}", {**unchanged, **_JSON}, content)
+
+
+def pack(endpoint: str, writes: Sequence[Write]) -> tuple[str, bytes]:
+    """Return the media type and the body of a transaction of these writes."""
+    lines = [f"--{_BATCH}", f"Content-Type: multipart/mixed; boundary={_CHANGESET}", ""]
+    for one in writes:
         lines += [
-            f"--changeset_{boundary}",
+            f"--{_CHANGESET}",
             "Content-Type: application/http",
             "Content-Transfer-Encoding: binary",
             "",
-            *_write(table_url, caller, row),
+            f"{one.method} {endpoint}/{one.target} HTTP/1.1",
+            *(f"{name}: {value}" for name, value in {**_SAID, **one.headers}.items()),
+            "",
+            one.content or "",
         ]
-    lines += [f"--changeset_{boundary}--", "", f"--batch_{boundary}--", ""]
-    return f"multipart/mixed; boundary=batch_{boundary}", "\r\n".join(lines).encode()
+    lines += [f"--{_CHANGESET}--", "", f"--{_BATCH}--", ""]
+    return f"multipart/mixed; boundary={_BATCH}", "\r\n".join(lines).encode()
 
 
 def unpack(body: bytes, rows: Sequence[Row]) -> list[str]:
@@ -85,12 +106,20 @@ def unpack(body: bytes, rows: Sequence[Row]) -> list[str]:
     for status, _, content in parts:
         check(int(status), content)
     etags = []
-    for (_, head, _), row in zip(parts, rows, strict=True):
+    for (status, head, _), row in zip(parts, rows, strict=True):
         etag = _ETAG.search(head)
-        if etag is None and row.record is not None:
-            raise Unanswered("the table gave no ETag")
-        etags.append(etag[1].decode() if etag else "")
+        etags.append(new_etag(int(status), etag[1].decode() if etag else None, row))
     return etags
+
+
+def new_etag(status: int, said: str | None, row: Row) -> str:
+    """Return the ETag that was ``said`` of a row that was written, "" for a delete.
+
+    Errors: Unanswered where this is not how the table says yes to a write.
+    """
+    if status != 204 or (said is None and row.record is not None):
+        raise Unanswered(f"the table gave no usable answer: {status} without an ETag")
+    return said or ""
 
 
 def check(status: int, body: bytes) -> None:
@@ -128,19 +157,6 @@ def read_row(key: str, body: bytes) -> Row:
             record = Record(State(state), owner, fingerprint, lease_until, expires_at, payload)
             return Row(key, record, etag_of(entity))
     raise StoreUnavailable("the table holds something that is no record of ours")
-
-
-def _write(table_url: str, caller: str, row: Row) -> list[str]:
-    """Return one write, as the lines of a request of its own."""
-    if row.etag is None:
-        head = [f"POST {table_url} HTTP/1.1", "Prefer: return-no-content"]
-    else:
-        method = "PUT" if row.record else "DELETE"
-        head = [f"{method} {table_url}{path(caller, row.key)} HTTP/1.1", f"If-Match: {row.etag}"]
-    head += _SAID
-    if row.record is None:
-        return [*head, "", ""]
-    return [*head, "Content-Type: application/json", "", _entity(caller, row.key, row.record)]
 
 
 def _entity(caller: str, key: str, record: Record) -> str:

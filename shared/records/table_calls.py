@@ -12,8 +12,9 @@ the ETag that was read (the same). A transaction has several of them, all or non
 import json
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from email.utils import formatdate
+from functools import lru_cache
 from urllib.parse import quote, urlencode, urlsplit
 
 from shared.records.account import Account
@@ -23,10 +24,12 @@ from shared.records.entities import (
     Unanswered,
     check,
     etag_of,
+    new_etag,
     pack,
     path,
     read_row,
     unpack,
+    write,
 )
 from shared.records.rules import StoreUnavailable
 from shared.transport.channel import Answer, Channel, NotSent
@@ -74,16 +77,10 @@ class TableCalls:
         nothing was changed.
         """
         times_created = self._times_created
-        kind, content = pack(f"{self._account.endpoint}/{self._table}", caller, rows)
         try:
-            return self._ask(
-                until,
-                lambda answer: unpack(answer.body, rows),
-                "POST",
-                "$batch",
-                {"Content-Type": kind, "Accept": "application/json"},
-                content,
-            )
+            if len(rows) == 1:
+                return [self._write_one(caller, rows[0], until)]
+            return self._write_all(caller, rows, until)
         except Refused as refused:
             if refused.code == _NO_TABLE and not all(row.etag for row in rows):
                 self._create(times_created, until)
@@ -114,6 +111,29 @@ class TableCalls:
             if found or not following:  # a page may be empty and have a next one
                 return found
             query |= following
+
+    def _write_one(self, caller: str, row: Row, until: float) -> str:
+        one = write(self._table, caller, row)
+        return self._ask(
+            until,
+            lambda answer: new_etag(answer.status, answer.headers.get("etag"), row),
+            one.method,
+            one.target,
+            one.headers,
+            None if one.content is None else one.content.encode(),
+        )
+
+    def _write_all(self, caller: str, rows: Sequence[Row], until: float) -> list[str]:
+        writes = [write(self._table, caller, row) for row in rows]
+        kind, content = pack(self._account.endpoint, writes)
+        return self._ask(
+            until,
+            lambda answer: unpack(answer.body, rows),
+            "POST",
+            "$batch",
+            {"Content-Type": kind, "Accept": "application/json"},
+            content,
+        )
 
     def _read(self, caller: str, key: str, until: float) -> Row:
         try:
@@ -154,7 +174,7 @@ class TableCalls:
         read: Callable[[Answer], T],
         method: str,
         target: str,
-        headers: dict[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
         content: bytes | None = None,
     ) -> T:
         """Send a request, and ``read`` the answer if it says yes.
@@ -166,7 +186,7 @@ class TableCalls:
         if until <= now:
             raise StoreUnavailable("the table took too long")
         within_s = (until - now) / 2
-        told = {**_HEADERS, "x-ms-date": formatdate(usegmt=True), **(headers or {})}
+        told = {**_HEADERS, "x-ms-date": _date(int(time.time())), **(headers or {})}
         try:
             proved = self._account.prove(method, f"{self._root}/{target}", told)
             answer = self._channel.exchange(
@@ -191,6 +211,12 @@ class TableCalls:
         except Exception as exc:  # whatever is read in an answer that is none
             cause = getattr(exc, "cause", type(exc).__name__)
             raise Unanswered(f"the table gave no usable answer: {cause}") from exc
+
+
+@lru_cache(maxsize=1)
+def _date(second: int) -> str:
+    """Return a second of the wall clock as HTTP writes it."""
+    return formatdate(second, usegmt=True)
 
 
 def _read_page(answer: Answer) -> tuple[list[tuple[str, Row]], dict[str, str]]:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import PurePath
 
 from shared.telemetry.metrics import Event, Meter, Metrics
@@ -192,6 +193,7 @@ def read_correlation_id(header: str | None) -> str | None:
     )
 
 
+@lru_cache(maxsize=1024)  # people and mailboxes come again
 def pseudonym(*parts: str) -> str:
     """Return a short hash that stands for a person or a mailbox.
 

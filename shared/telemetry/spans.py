@@ -10,7 +10,7 @@ reader may drop what it does not know (W3C Trace Context, section 6.1).
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Final, Self
@@ -62,12 +62,15 @@ class OpenTelemetryTracing(Tracing):
         """
         return self._open(name, self._request_kind, attributes, _read(traceparent))
 
-    def span(self, name: str, call: Attributes | None = None) -> AbstractContextManager[Span]:
+    def span(
+        self, name: str, call: Callable[[], Attributes] | None = None
+    ) -> AbstractContextManager[Span]:
         """See ``Tracing.span``."""
         if _left_out.get():
             return NO_SPAN
-        kind = SpanKind.INTERNAL if call is None else SpanKind.CLIENT
-        return self._open(name, kind, call or {})
+        if call is None:
+            return self._open(name, SpanKind.INTERNAL, {})
+        return self._open(name, SpanKind.CLIENT, call())
 
     def headers(self) -> dict[str, str]:
         """See ``Tracing.headers``."""

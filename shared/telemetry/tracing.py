@@ -7,7 +7,7 @@ imported unless somebody wants it. Nothing personal goes in: names are fixed, ad
 templates, errors are names of classes or codes, never texts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 
 type Attributes = Mapping[str, str | int | float | bool]
@@ -48,8 +48,13 @@ class Tracing:
         del name, traceparent, attributes
         return NO_SPAN
 
-    def span(self, name: str, call: Attributes | None = None) -> AbstractContextManager[Span]:
-        """Open the span of a step of our own, or of a ``call`` to somebody else, as described."""
+    def span(
+        self, name: str, call: Callable[[], Attributes] | None = None
+    ) -> AbstractContextManager[Span]:
+        """Open the span of a step of our own, or of a ``call`` to somebody else.
+
+        ``call`` describes it, and is asked only where somebody is told.
+        """
         del name, call
         return NO_SPAN
 

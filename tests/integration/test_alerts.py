@@ -92,6 +92,11 @@ def silent_graph(facade: Facade) -> None:
     assert ask(facade, 20) == {"outcome_unknown"}
 
 
+def work_that_ends_late(facade: Facade) -> None:
+    for _ in range(3):  # as above
+        ask(facade, 6)
+
+
 def busy_graph(facade: Facade) -> None:
     throttle = Fault(step="*", status=429, headers={"Retry-After": "60"}, times=None)
     facade.stack.graph.faults.add(throttle)
@@ -138,7 +143,7 @@ CAUSES = {
     "throttled": Cause(busy_graph, WIDE),
     "slow": Cause(slow_graph, WIDE),
     "not-found": Cause(lambda facade: ask(facade, 20, booked=False), WIDE),
-    "late": Cause(lambda facade: ask(facade, 6), SHORT, OVERRUN),
+    "late": Cause(work_that_ends_late, SHORT, OVERRUN),
 }
 
 

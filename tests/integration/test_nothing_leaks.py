@@ -284,7 +284,7 @@ CancelOperation.carry_out = leak
         ("print(said)", {"mailbox", "appointment", "idempotency key"}),
         ("raise UpstreamBroken(said) from None", {"mailbox", "appointment", "idempotency key"}),
         (
-            'with self._services.telemetry.tracing.span("a", {"b": said}): pass',
+            'with self._services.telemetry.tracing.span("a", lambda: {"b": said}): pass',
             {"mailbox", "appointment", "idempotency key"},
         ),
         ("journal.metrics.arrived(said)", {"mailbox", "appointment", "idempotency key"}),

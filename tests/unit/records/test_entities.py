@@ -15,10 +15,12 @@ from shared.records.entities import (
     Unanswered,
     check,
     etag_of,
+    new_etag,
     pack,
     path,
     read_row,
     unpack,
+    write,
 )
 from shared.records.rules import Record, State, StoreUnavailable
 
@@ -27,8 +29,17 @@ ETAG = "W/\"datetime'2026-01-01T00%3A00%3A00.0000000Z'\""
 RECORD = Record(
     State.RUNNING, "owner", "print", 1_760_000_030.0, 1_760_086_400.25, '{"é": "\\r\\n"}'
 )
-TABLE = "https://acc.table.core.windows.net/records"
+ENDPOINT = "https://acc.table.core.windows.net"
 NAMES = {"PartitionKey": CALLER, "RowKey": KEY}
+ENTITY = {
+    **NAMES,
+    "state": "running",
+    "owner": RECORD.owner,
+    "fingerprint": RECORD.fingerprint,
+    "lease_until": RECORD.lease_until,
+    "expires_at": RECORD.expires_at,
+    "payload": RECORD.payload,
+}
 STRINGS = "AccountName=acc;AccountKey=c2VjcmV0;EndpointSuffix=core.windows.net"
 ROWS = [
     Row(KEY, RECORD, None),
@@ -57,26 +68,20 @@ class NoWire(HttpTransport[Any, Any]):
         pass
 
 
-def theirs() -> Any:
-    """Return the request that Azure's own client makes of the same changes."""
-    entity = {
-        **NAMES,
-        "state": "running",
-        "owner": RECORD.owner,
-        "fingerprint": RECORD.fingerprint,
-        "lease_until": RECORD.lease_until,
-        "expires_at": RECORD.expires_at,
-        "payload": RECORD.payload,
-    }
-    unchanged = {"etag": ETAG, "match_condition": MatchConditions.IfNotModified}
-    client = TableClient.from_connection_string(
+def azures_client() -> TableClient:
+    return TableClient.from_connection_string(
         f"DefaultEndpointsProtocol=https;{STRINGS}", "records", transport=NoWire(), retry_total=0
     )
-    with pytest.raises(Sent) as sent:
+
+
+def theirs() -> Any:
+    """Return the request that Azure's own client makes of the same changes."""
+    unchanged = {"etag": ETAG, "match_condition": MatchConditions.IfNotModified}
+    with azures_client() as client, pytest.raises(Sent) as sent:
         client.submit_transaction(
             [
-                ("create", entity, {"response_preference": "return-no-content"}),
-                ("update", entity, {**unchanged, "mode": UpdateMode.REPLACE}),
+                ("create", ENTITY, {"response_preference": "return-no-content"}),
+                ("update", ENTITY, {**unchanged, "mode": UpdateMode.REPLACE}),
                 ("delete", NAMES, unchanged),
             ]
         )
@@ -103,8 +108,51 @@ def parts(content: bytes) -> list[tuple[str, dict[str, str], dict[str, Any]]]:
     return found
 
 
+def test_one_write_says_what_azures_own_client_would() -> None:
+    unchanged: dict[str, Any] = {"etag": ETAG, "match_condition": MatchConditions.IfNotModified}
+    with azures_client() as client:
+        for row, call in (
+            (
+                Row(KEY, RECORD, None),
+                lambda: client.create_entity(ENTITY, response_preference="return-no-content"),
+            ),
+            (
+                Row(KEY, RECORD, ETAG),
+                lambda: client.update_entity(ENTITY, mode=UpdateMode.REPLACE, **unchanged),
+            ),
+            (Row(KEY, None, ETAG), lambda: client.delete_entity(NAMES, **unchanged)),
+        ):
+            with pytest.raises(Sent) as sent:
+                call()
+            theirs, ours = sent.value.args[0], write("records", CALLER, row)
+            assert (ours.method, f"{ENDPOINT}/{ours.target}") == (theirs.method, theirs.url)
+            for name, value in ours.headers.items():
+                assert theirs.headers[name].partition(";")[0] == value.partition(";")[0]
+            said = json.loads(theirs.content) if theirs.content else {}
+            texts = {name for name, value in said.items() if value == "Edm.String"}
+            assert json.loads(ours.content or "{}") == {
+                name: value for name, value in said.items() if name not in texts
+            }
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "row"),
+    [
+        (204, None, ROWS[0]),
+        (204, None, ROWS[1]),
+        (200, ETAG, ROWS[1]),
+        (201, ETAG, ROWS[0]),
+        (200, None, ROWS[2]),
+        (202, None, ROWS[2]),
+    ],
+)
+def test_what_says_yes_in_another_way_is_not_known(status: int, said: str | None, row: Row) -> None:
+    with pytest.raises(Unanswered):
+        new_etag(status, said, row)
+
+
 def test_a_transaction_says_what_azures_own_client_would() -> None:
-    kind, ours = pack(TABLE, CALLER, ROWS)
+    kind, ours = pack(ENDPOINT, [write("records", CALLER, row) for row in ROWS])
     other = theirs()
     boundary = ours.split(b"\r\n", 1)[0].removeprefix(b"--").decode()
     assert kind == f"multipart/mixed; boundary={boundary}"
@@ -223,7 +271,7 @@ def test_a_name_never_breaks_out_of_its_place(names: tuple[str, str], quoted: st
 
 def entity(**changes: Any) -> dict[str, Any]:
     return {
-        "odata.metadata": f"{TABLE}/$metadata#records/@Element",
+        "odata.metadata": f"{ENDPOINT}/$metadata#records/@Element",
         **NAMES,
         "Timestamp": "2026-01-01T00:00:00.0000000Z",
         "state": "running",

@@ -83,7 +83,7 @@ class World:
         with (
             self.tracing.request("request", traceparent, {}),
             self.tracing.span("step"),
-            self.tracing.span("call", {}),
+            self.tracing.span("call", dict),
         ):
             self.handed_on = self.tracing.headers()
         return [span.name for span in self.exported.get_finished_spans()]
@@ -118,7 +118,7 @@ def test_what_is_not_sampled_makes_no_span_and_hands_nothing_on(below_the_host: 
     world = World(sampler, below_the_host=below_the_host)
     with world.tracing.request("request", SAMPLED, {}) as request:
         assert request.trace_id == SAMPLED.split("-")[1]  # the line of the request names it still
-        assert world.tracing.span("step") is world.tracing.span("call", {}) is NO_SPAN
+        assert world.tracing.span("step") is world.tracing.span("call", dict) is NO_SPAN
         assert world.tracing.headers() == {}
     assert world.ask() == []
 

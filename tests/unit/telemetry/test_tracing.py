@@ -112,7 +112,7 @@ def test_off_is_the_default_and_hands_nothing_on() -> None:
     with (
         tracing.request("request", f"00-{TRACE}-{SPAN}-01", {}) as request,
         tracing.span("a") as step,
-        tracing.span("b", {}) as call,
+        tracing.span("b", dict) as call,
     ):
         for span in (request, step, call):
             span.note({"a": 1})
@@ -217,7 +217,7 @@ def id_of(span: ReadableSpan) -> str:
 
 
 def test_spans_hang_on_one_another_and_the_first_on_the_caller(world: World) -> None:
-    with world.request(), world.tracing.span("step"), world.tracing.span("call", {}):
+    with world.request(), world.tracing.span("step"), world.tracing.span("call", dict):
         handed_on = world.tracing.headers()
 
     request, step, call = (world.spans[name] for name in ("request", "step", "call"))
@@ -263,7 +263,7 @@ def test_threads_that_trace_at_the_same_time_stay_apart(world: World) -> None:
         trace_id = f"{number + 1:032x}"
         with world.tracing.request("request", f"00-{trace_id}-{SPAN}-01", {}):
             start.wait(10)
-            with world.tracing.span("call", {}):
+            with world.tracing.span("call", dict):
                 return world.tracing.headers()["traceparent"].split("-")[1] == trace_id
 
     with ThreadPoolExecutor(64) as threads:
