@@ -26,6 +26,12 @@ from shared.graph.endings import (
 from shared.graph.refusals import malformed, quote, read_refusal
 from shared.ids import url_safe
 
+# Bookings' own rules come with no code, or with one of these (microsoft-graph-docs 22029).
+_NAME_NOTHING = (
+    *(None, "other", "BadRequest", "UnknownError", "generalException"),
+    *("invalidRequest", "InvalidRequest", "ErrorInvalidRequest"),
+)
+
 
 class Step(StrEnum):
     """What is sent to Graph."""
@@ -118,7 +124,9 @@ def _refuse(step: Step, seen: GraphAnswer, known: Known) -> FacadeError | Go:
     else:
         error = RefusedByBookings(
             "Microsoft Bookings refused the cancel by one of its rules. "
-            "Most likely the appointment begins sooner than the minimum lead time allows.",
+            "Most likely the appointment begins sooner than the minimum lead time allows."
+            if seen.code in _NAME_NOTHING
+            else "Microsoft Bookings refused the cancel; upstream.code names the reason.",
             upstream=quote(seen),
         )
     return what_can_be_said(error, known)

@@ -67,8 +67,8 @@ def _in_the_way(seen: Seen) -> str:
     if isinstance(seen, GraphAnswer):
         if reached_mail_limit(seen):
             return (
-                "The booking mailbox has reached its sending limit and may send no more mail for "
-                "now"
+                "The booking mailbox has reached its sending limit, or is full, and may send no "
+                "more mail for now"
             )
         if what_is_gone(seen) is not None:
             return "Microsoft Graph cannot reach the booking mailbox now"

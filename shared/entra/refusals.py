@@ -111,24 +111,22 @@ _BY_NUMBER: Mapping[int, Meaning] = {
     **dict.fromkeys(
         (50173, 50132, 50133, 50089, 70043, 70008, 700082, 700084), Meaning.CALLER_TOKEN
     ),
-    **dict.fromkeys((50076, 50079, 50072, 50074, 50078, 50158, 50097), Meaning.CHALLENGE),
-    **dict.fromkeys(
-        (50129, 53000, 53001, 53002, 50131, 530032, 53003, 530035, 53004, 53011), Meaning.DENIED
-    ),
-    **dict.fromkeys((50020, 50034, 51004, 50014, 50105), Meaning.DENIED),
+    **dict.fromkeys((50076, 50079, 50072, 50074, 50078, 50158, 50097, 700020), Meaning.CHALLENGE),
+    **dict.fromkeys((50129, 50131, 50005, 50020, 50034, 51004, 50014, 50105), Meaning.DENIED),
     # Dead ends, though Entra words them like a token that has ended: a new sign-in does not help.
-    **dict.fromkeys((500341, 500571, 90072, 50177, 50178, 530034), Meaning.DENIED),
-    **dict.fromkeys((53010, 135011, 5000224, 500212, 500213), Meaning.DENIED),
+    **dict.fromkeys((500341, 500571, 90072, 50177, 50178, 135011, 700003), Meaning.DENIED),
+    **dict.fromkeys((5000224, 5000225, 500212, 500213), Meaning.DENIED),
+    **dict.fromkeys((50002, 500021, 500022, 5000211, 1000104, 54000, 90093), Meaning.DENIED),
     **dict.fromkeys((65001, 65004, 90094, 90095), Meaning.CONSENT),
-    **dict.fromkeys((7000114,), Meaning.APP_ONLY),
+    **dict.fromkeys((7000113, 7000114), Meaning.APP_ONLY),
     **dict.fromkeys(
-        (500131, 65005, 650052, 650054, 650056, 650057, 500011, 50001), Meaning.OUR_SETUP
+        (500131, 65005, 500011, 500014, 50001, 50146, 501461, 9002313), Meaning.OUR_SETUP
     ),
     **dict.fromkeys((700229, 70011, 28002, 700022, 700023, 90009, 90008), Meaning.OUR_SETUP),
     **dict.fromkeys(
         (90002, 50059, 900382, 900432, 90038, 50194, 9001023, 900144), Meaning.OUR_SETUP
     ),
-    **dict.fromkeys((700016, 700011, 70001, 7000112, 7000229), Meaning.NOT_ONBOARDED),
+    **dict.fromkeys((700016, 700011, 70001, 7000112, 7000229, 90099), Meaning.NOT_ONBOARDED),
     **dict.fromkeys((7000215, 70002, 7000222, 7000218), Meaning.OUR_CREDENTIAL),
     **dict.fromkeys(
         (700027, 7000274, 700024, 7000214, 7000277, 1000502, 700030, 50012), Meaning.OUR_CREDENTIAL
@@ -138,6 +136,13 @@ _BY_NUMBER: Mapping[int, Meaning] = {
     **dict.fromkeys((90033, 90006, 90090, 90024, 90012, 50033, 50087, 90091), Meaning.TRANSIENT),
     **dict.fromkeys((90055,), Meaning.THROTTLED),
     **dict.fromkeys((90036, 90092, 50000), Meaning.BROKEN),
+}
+# Where a whole thousand of numbers means the same, by that thousand: Conditional Access with its
+# devices and policies (530003 in azure-cli 29282), and what a registration asks for.
+_BY_THOUSAND: Mapping[int, Meaning] = {
+    53: Meaning.DENIED,
+    530: Meaning.DENIED,
+    650: Meaning.OUR_SETUP,
 }
 
 
@@ -160,7 +165,7 @@ def read_refusal(
         number,
         challenged=claims is not None,
     )
-    if meaning is Meaning.OUR_CREDENTIAL and number not in _BY_NUMBER and not home_tenant:
+    if meaning is Meaning.OUR_CREDENTIAL and _named(number) is None and not home_tenant:
         # What one foreign tenant says must not stop everybody. Only a number that names the
         # credential may.
         meaning = Meaning.NOT_ONBOARDED
@@ -188,13 +193,19 @@ def _meaning(
         return Meaning.THROTTLED
     if challenged and error in _ASKS_A_PERSON:
         return Meaning.CHALLENGE
-    if number is not None and number in _BY_NUMBER:
-        return _BY_NUMBER[number]
+    named = _named(number)
+    if named is not None:
+        return named
     if error in _ASKS_A_PERSON and suberror is not None and suberror in _BY_SUBERROR:
         return _BY_SUBERROR[suberror]
-    if status == 408 or (status >= 500 and error != "server_error"):
+    if status == 408 or status >= 500:  # MSAL.NET 3661: whatever its word
         return Meaning.TRANSIENT
     return _BY_ERROR.get(error or "", Meaning.BROKEN)
+
+
+def _named(number: int | None) -> Meaning | None:
+    """Return what an AADSTS number means, if it is known."""
+    return _BY_NUMBER.get(number or 0) or _BY_THOUSAND.get((number or 0) // 1000)
 
 
 # The meanings whose error needs no more than its sentence.
@@ -280,7 +291,7 @@ def _number(body: Mapping[str, Any]) -> int | None:
         for number in (listed if isinstance(listed, list) else [])
         if type(number) is int and 0 < number < 10**9
     ]
-    return next((number for number in numbers if number in _BY_NUMBER), next(iter(numbers), None))
+    return next(filter(_named, numbers), next(iter(numbers), None))
 
 
 def _code(body: Mapping[str, Any]) -> str | None:

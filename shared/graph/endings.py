@@ -22,21 +22,58 @@ _CHALLENGE = re.compile(r"(^|,)\s*bearer\b", re.IGNORECASE)
 _MAX_CODES = 5
 
 # Graph and the Exchange store behind it name "not there, or not visible to you" in several ways.
-_ITEM_CODES = frozenset({"ErrorItemNotFound", "itemNotFound"})
-# A calendar the user is no member of, a wrong business id (microsoft-graph-docs 9850 and 14841).
-_BUSINESS_CODES = frozenset({"ErrorFolderNotFound", "ErrorNonExistentMailbox"})
+_ITEM_CODES = frozenset({"ErrorItemNotFound", "ItemNotFound", "itemNotFound"})
+# A calendar the user is no member of, a wrong business id (microsoft-graph-docs 9850 and 14841), an
+# address that stands for nobody (7909 there), or that no mailbox can have.
+_BUSINESS_CODES = frozenset(
+    {
+        "ErrorFolderNotFound",
+        "ErrorInvalidMailbox",
+        "ErrorInvalidSmtpAddress",
+        "ErrorInvalidUser",
+        "ErrorInvalidUserPrincipalName",
+        "ErrorNonExistentMailbox",
+    }
+)
 # A mailbox that is moved, unlicensed or only now not found (docs-contrib 4340, explorer-v4 3143).
-_MAILBOX_CODES = frozenset({"ResourceNotFound", "MailboxNotEnabledForRESTAPI", "MailboxInfoStale"})
+_MAILBOX_CODES = frozenset(
+    {
+        "MailboxInfoStale",
+        "MailboxNotEnabledForRESTAPI",
+        "MailboxNotSupportedForRESTAPI",
+        "ResourceNotFound",
+    }
+)
+# What Exchange says of an id that no appointment can have.
 _MALFORMED_CODES = frozenset(
     {
-        "ErrorInvalidIdMalformed",
+        "ErrorCannotUseFolderIdForItemId",
         "ErrorInvalidId",
         "ErrorInvalidIdEmpty",
+        "ErrorInvalidIdMalformed",
+        "ErrorInvalidIdMalformedEwsLegacyIdFormat",
+        "ErrorInvalidIdMonikerTooLong",
+        "ErrorInvalidIdNotAnItemAttachmentId",
+        "ErrorInvalidIdReturnedByResolveNames",
+        "ErrorInvalidIdStoreObjectIdTooLong",
+        "ErrorInvalidIdTooManyAttachmentLevels",
+        "ErrorInvalidIdXml",
         "ErrorInvalidMailboxItemId",
     }
 )
 _PARSE_CODES = frozenset({"RequestBroker--ParseUri"})  # the path, split where no segment ends
-_MAIL_LIMIT_CODES = frozenset({"ErrorExceededMessageLimit"})
+# The mailbox is full, or has sent what it may (with 403, and with 400: OfficeDocs-O365Service-
+# Descriptions 69). The last one blocks it for a while.
+_MAIL_LIMIT_CODES = frozenset(
+    {
+        "ErrorExceededHourlyMessageLimit",
+        "ErrorExceededMaxRecipientLimit",
+        "ErrorExceededMessageLimit",
+        "ErrorQuotaExceeded",
+        "ErrorSubmissionQuotaExceeded",
+        "ErrorMessageSubmissionBlocked",
+    }
+)
 _KNOWN_CODES = (
     _ITEM_CODES
     | _BUSINESS_CODES
@@ -45,6 +82,7 @@ _KNOWN_CODES = (
     | _PARSE_CODES
     | _MAIL_LIMIT_CODES
 )
+_CODES_OF_A_404 = {400: _ITEM_CODES | _BUSINESS_CODES | _MAILBOX_CODES, 403: _MAILBOX_CODES}
 _FINAL = frozenset({400, 401, 403, 405, 411, 413, 414, 415, 431})  # in Graph's own form
 _UNREADABLE = object()
 
@@ -215,10 +253,11 @@ def what_is_gone(answer: GraphAnswer) -> Gone | None:
     """Tell what is not there by this answer; None where it does not speak of that.
 
     An ``error`` without a code counts as bare (Bookings' own errors carry empty codes), and a bare
-    404 is the item's. A 400 with the code of a 404 is one.
+    404 is the item's. A 400 with the code of a 404 is one; so is a 403 with a code of the mailbox:
+    no right is missing.
     """
     code = answer.deciding_code
-    coded = answer.status == 400 and code in _ITEM_CODES | _BUSINESS_CODES | _MAILBOX_CODES
+    coded = code in _CODES_OF_A_404.get(answer.status, ())
     if answer.status not in (404, 410) and not coded:
         return None
     if code in _BUSINESS_CODES:
@@ -246,5 +285,8 @@ def may_refuse_path(answer: GraphAnswer) -> bool:
 
 
 def reached_mail_limit(answer: GraphAnswer) -> bool:
-    """Tell whether the mailbox may send no more mail for now; no right is missing."""
-    return answer.status == 403 and answer.deciding_code in _MAIL_LIMIT_CODES
+    """Tell whether the mailbox may send no more mail for now.
+
+    No right is missing then, and no rule of Bookings is broken.
+    """
+    return answer.status in (400, 403) and answer.deciding_code in _MAIL_LIMIT_CODES

@@ -105,14 +105,34 @@ def test_a_mailbox_that_stays_away_is_unavailable_and_leaves_no_doubt(
     assert heard(facade.cancel(booked)) == ("not_found", True, "appointment")
 
 
-@pytest.mark.parametrize("code", ["ErrorFolderNotFound", "ErrorNonExistentMailbox"])
-def test_a_missing_business_is_said_and_not_kept(facade: Facade, booked: str, code: str) -> None:
+NO_BUSINESS = [
+    (404, "ErrorFolderNotFound"),
+    (404, "ErrorNonExistentMailbox"),
+    (404, "ErrorInvalidUser"),
+    (400, "ErrorInvalidSmtpAddress"),
+]
+
+
+@pytest.mark.parametrize(("status", "code"), NO_BUSINESS)
+def test_a_missing_business_is_said_and_not_kept(
+    facade: Facade, booked: str, status: int, code: str
+) -> None:
     key = {"Idempotency-Key": f"k-{booked}"}
-    place(facade, fault("cancel", 404, coded(code)))
+    place(facade, fault("cancel", status, coded(code)))
     answer = facade.cancel(booked, headers=key)
     assert heard(answer) == ("not_found", True, "business")
     assert "no such booking business" in answer.json()["message"]
     assert heard(facade.cancel(booked, headers=key)) == ("cancelled", True, None)
+
+
+def test_a_403_of_the_mailbox_takes_no_right_from_anybody(facade: Facade, booked: str) -> None:
+    body = coded("MailboxNotEnabledForRESTAPI")
+    place(facade, fault("cancel", 403, body, times=None))
+    answer = facade.cancel(booked)
+    assert told(answer) == (503, "upstream_unavailable")
+    assert "mailbox" in answer.json()["detail"]
+    place(facade, fault("cancel", 403, body))
+    assert heard(facade.cancel(booked)) == ("cancelled", True, None)
 
 
 FINAL_IN_GRAPHS_OWN_FORM = [400, 401, 403, 405]
@@ -196,6 +216,9 @@ CONFLICTS = {
     "412": (412, coded("ErrorIrresolvableConflict")),
     "423": (423, None),
     "mail limit": (403, coded("ErrorExceededMessageLimit")),
+    "hourly mail limit": (403, coded("ErrorExceededHourlyMessageLimit")),
+    "full mailbox": (403, coded("ErrorQuotaExceeded")),
+    "full mailbox, 400": (400, coded("ErrorQuotaExceeded")),
 }
 
 
@@ -206,7 +229,7 @@ def test_a_conflict_is_waited_for_and_told_where_it_lasts(
     place(facade, fault("cancel", status, body, times=None))
     answer = facade.cancel(booked)
     assert told(answer) == (503, "upstream_unavailable")
-    assert ("sending limit" in answer.json()["detail"]) is (status == 403)
+    assert ("sending limit" in answer.json()["detail"]) is (status in (400, 403))
     assert "Retry-After" in answer.headers
     place(facade, fault("cancel", status, body))
     assert heard(facade.cancel(booked)) == ("cancelled", True, None)

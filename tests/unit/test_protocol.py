@@ -440,6 +440,24 @@ EVERY_END: list[Seen] = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("codes", "named"),
+    [
+        *((codes, False) for codes in ((), ("BadRequest",), ("UnknownError",), ("other",))),
+        *((codes, False) for codes in (("ErrorInvalidRequest",), ("BadRequest", "x"))),
+        *((codes, True) for codes in (("ErrorInvalidRecipients",), ("ErrorInvalidLicense",))),
+        (("ErrorCalendarIsNotOrganizer", "BadRequest"), True),
+    ],
+    ids=str,
+)
+def test_a_rule_is_guessed_only_where_the_code_that_is_quoted_names_nothing(
+    codes: tuple[str, ...], named: bool
+) -> None:
+    error = error_of(after_cancel(GraphAnswer(400, codes=codes), CLEAR))
+    assert isinstance(error, RefusedByBookings)
+    assert ("lead time" not in error.reason, "upstream.code" in error.reason) == (named, named)
+
+
 @pytest.mark.parametrize("seen", EVERY_END, ids=str)
 def test_nothing_was_changed_is_said_only_where_that_is_certain(seen: Seen) -> None:
     for known in EVERY_KNOWN:

@@ -1,9 +1,9 @@
 """Entra's refusals: the exception of the checks, the table by AADSTS code, and the answer.
 
 Sources: Microsoft's "Authentication and authorization error codes" for the causes. For HTTP status,
-``error`` and ``suberror``, reported answers of the real service, where there are any (50013,
-500011, 500131, 500133, 50076, 50079, 50173, 65001, 700016, 7000114, 7000215, 700213, 70011, 70021,
-90033); else what is usual for that family.
+``error`` and ``suberror``, reported answers of the real service, where there are any (50005, 50013,
+500011, 500131, 500133, 50076, 50079, 50173, 53005, 530003, 65001, 700003, 700016, 7000113, 7000114,
+7000215, 700213, 70011, 70021, 90033); else what is usual for that family.
 """
 
 import json
@@ -76,6 +76,7 @@ _ASSERTION = _rows(
             expired before using it for user assertion.
         50027 JWT token is invalid or malformed.
         240002 Input id_token cannot be used as 'urn:ietf:params:oauth:grant-type:jwt-bearer' grant.
+        7000113 Application is not authorized to make application on-behalf-of calls.
         """,
 ) | _rows(
     """
@@ -93,6 +94,7 @@ _INTERACTION = (
         50078 Presented multi-factor authentication has expired due to policies configured by your
             administrator.
         50158 External security challenge not satisfied.
+        700020 The access grant requires interaction.
         """,
         suberror="basic_action",
         claims=True,
@@ -136,6 +138,26 @@ _INTERACTION = (
         53011 User blocked due to risk on home tenant.
         """,
         suberror="message_only",
+    )
+    | _rows(
+        """
+        50005 User tried to sign in to a device from a platform that's currently not supported
+            through Conditional Access policy.
+        530001 Your browser is not supported.
+        530002 Your device is required to be compliant to access this resource.
+        530003 Your device is required to be managed to access this resource.
+        530004 The device's compliance could not be determined.
+        530021 Application does not meet the Conditional Access approved app requirements.
+        530031 Access policy does not allow token issuance.
+        """,
+    )
+    | _rows(
+        """
+        53005 Application needs to enforce Intune protection policies.
+        53009 Application needs to enforce Intune protection policies.
+        """,
+        error="unauthorized_client",
+        suberror="protection_policy_required",
     )
 )
 
@@ -188,6 +210,16 @@ _USER = (
             from specific locations or devices.
         135011 The device used during the authentication is disabled.
         5000224 We are sorry, this resource is not available.
+        5000225 This tenant has been blocked due to inactivity.
+        50002 Sign-in failed because of a restricted proxy access on the tenant.
+        54000 The user is not allowed to access the application due to the legal age group rule.
+        90093 Graph returned with a forbidden error code for the request.
+        1000104 Resource cloud isn't allowed on identity tenant.
+        500021 Access to the tenant is denied: the tenant restriction feature is configured.
+        500022 Access to the tenant is denied: the tenant restriction feature is configured.
+        5000211 A tenant restrictions policy added to this request by a device or network
+            administrator does not allow access to the tenant.
+        700003 Device object was not found in the tenant directory.
         500212 The user's administrator has set an outbound access policy that does not allow access
             to the resource tenant.
         500213 The resource tenant's cross-tenant access policy does not allow this user to access
@@ -231,6 +263,8 @@ _APPLICATION = (
         700011 Application with identifier was not found in the directory.
         70001 The application is disabled, or was not found in the directory.
         7000112 Application is disabled.
+        90099 The application has not been authorized in the tenant. Applications must be authorized
+            to access the customer tenant before partner delegated administrators can use them.
         """,
         error="unauthorized_client",
     )
@@ -259,6 +293,8 @@ _APPLICATION = (
             in its requested permissions.
         500011 The resource principal was not found in the tenant. You might have sent your
             authentication request to the wrong tenant.
+        500014 The service principal for the resource is disabled. A subscription within the tenant
+            has lapsed, or the administrator has disabled the application.
         50001 The resource is disabled or does not exist.
         """,
         error="invalid_resource",
@@ -323,6 +359,10 @@ _REQUEST = (
     | _rows(
         """
         900144 The request body must contain the following parameter: 'grant_type'.
+        50146 This application is required to be configured with an application-specific signing
+            key.
+        501461 AcceptMappedClaims is only supported for a token audience matching the application
+            GUID or an audience within the tenant's verified domains.
         9002313 Invalid request. Request is malformed or invalid.
         90009 Application is requesting a token for itself. This scenario is supported only if
             resource is specified using the GUID based App Identifier.

@@ -53,6 +53,7 @@ MEANINGS: dict[type[FacadeError], tuple[int, ...]] = {
         50078,
         50158,
         50097,
+        700020,
         50129,
         53000,
         53001,
@@ -63,9 +64,11 @@ MEANINGS: dict[type[FacadeError], tuple[int, ...]] = {
     AccessDenied: (
         *(530032, 530035, 53004, 53011, 50020, 50034, 51004, 50014, 50105),
         *(500341, 500571, 90072, 50177, 50178, 530034, 53010, 135011, 5000224, 500212, 500213),
+        *(530001, 530002, 530003, 530004, 530021, 530031, 50005, 53005, 53009),
+        *(5000225, 500021, 500022, 5000211, 700003, 50002, 54000, 90093, 1000104),
     ),
     ConsentRequired: (65001, 65004, 90094, 90095),
-    UserTokenRequired: (7000114,),
+    UserTokenRequired: (7000113, 7000114),
     Misconfigured: (
         *(
             500131,
@@ -75,12 +78,16 @@ MEANINGS: dict[type[FacadeError], tuple[int, ...]] = {
             650056,
             650057,
             500011,
+            500014,
             50001,
             700016,
             700011,
             70001,
             7000112,
             7000229,
+            90099,
+            50146,
+            501461,
             700229,
             70003,
             9002313,
@@ -204,7 +211,7 @@ def test_a_throttled_exchange_says_how_long_to_wait(
     assert worker.clock.slept == []
 
 
-@pytest.mark.parametrize("code", [700016, 700011, 70001, 7000112, 7000229])
+@pytest.mark.parametrize("code", [700016, 700011, 70001, 7000112, 7000229, 90099])
 def test_an_unknown_registration_is_our_fault_at_home_and_missing_consent_elsewhere(
     stack: LocalStack, worker: Worker, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
@@ -218,6 +225,42 @@ def test_a_foreign_tenants_unknown_refusal_of_the_client_is_never_about_our_cred
     body = {"error": "invalid_client", "error_codes": [7999999]}
     assert type(read_refusal(401, body, retry_after_s=None, home_tenant=False)) is ConsentRequired
     assert type(read_refusal(401, body, retry_after_s=None, home_tenant=True)) is CredentialRefused
+
+
+@pytest.mark.parametrize("number", [53999, 530000, 530084, 530999])
+@pytest.mark.parametrize("error", ["invalid_grant", "interaction_required", "unauthorized_client"])
+def test_a_policy_that_nobody_has_listed_is_still_a_policy(number: int, error: str) -> None:
+    body = {"error": error, "error_codes": [number]}
+    for home_tenant in (True, False):
+        refusal = read_refusal(400, body, retry_after_s=None, home_tenant=home_tenant)
+        assert type(refusal) is AccessDenied
+    asked = {**body, "error": "invalid_grant", "claims": CHALLENGE}
+    assert type(read_refusal(400, asked, retry_after_s=None, home_tenant=True)) is (
+        InteractionRequired
+    )
+
+
+@pytest.mark.parametrize("number", [650051, 650053, 650999])
+def test_what_our_registration_asks_for_is_not_our_credential(number: int) -> None:
+    body = {"error": "invalid_client", "error_codes": [99999, number]}
+    for home_tenant in (True, False):
+        refusal = read_refusal(400, body, retry_after_s=None, home_tenant=home_tenant)
+        assert (type(refusal), refusal.upstream) == (
+            Misconfigured,
+            UpstreamAnswer("entra", 400, f"AADSTS{number}"),
+        )
+
+
+@pytest.mark.parametrize("number", [529999, 531000, 52999, 54001, 649999, 651000])
+def test_their_neighbours_are_none_of_them(number: int) -> None:
+    body = {"error": "invalid_grant", "error_codes": [number]}
+    assert type(read_refusal(400, body, retry_after_s=None, home_tenant=True)) is TokenRejected
+
+
+def test_a_malformed_request_is_ours_however_entra_words_it() -> None:
+    for error in ("invalid_request", "invalid_grant"):
+        body = {"error": error, "error_codes": [9002313]}
+        assert type(read_refusal(400, body, retry_after_s=None, home_tenant=True)) is Misconfigured
 
 
 # The words of an answer, where the number says nothing
@@ -253,7 +296,7 @@ ERRORS: dict[str, type[FacadeError]] = {
     "something_new": UpstreamBroken,
 }
 WITHOUT_CLAIMS = {
-    **dict.fromkeys((50076, 50079, 50072, 50074, 50078, 50158, 50097), InteractionRequired),
+    **dict.fromkeys((50076, 50079, 50072, 50074, 50078, 50158, 50097, 700020), InteractionRequired),
     **dict.fromkeys(
         (50129, 53000, 53001, 53002, 50131, 530032, 53003, 530035, 53004, 53011), AccessDenied
     ),
@@ -379,8 +422,8 @@ def test_claims_are_returned_within_ascii_whatever_they_hold() -> None:
 @pytest.mark.parametrize("status", [408, 500, 502, 503, 504, 599])
 @pytest.mark.parametrize(
     "body",
-    ["<html>Contoso must not be told</html>", None, {"unknown": 1}],
-    ids=["HTML", "empty", "JSON"],
+    ["<html>Contoso must not be told</html>", None, {"unknown": 1}, {"error": "server_error"}],
+    ids=["HTML", "empty", "JSON", "a word"],
 )
 def test_an_outage_is_asked_about_again_and_reported_as_one(
     stack: LocalStack, worker: Worker, log: pytest.LogCaptureFixture, status: int, body: object
@@ -388,7 +431,8 @@ def test_an_outage_is_asked_about_again_and_reported_as_one(
     stack.entra.faults.add(Fault(step="token", status=status, body=body, times=None))
     error = worker.refusal(make_caller(stack.entra))
     assert type(error) is UpstreamUnavailable
-    assert error.upstream == UpstreamAnswer("entra", status)
+    said = body.get("error") if isinstance(body, dict) else None
+    assert error.upstream == UpstreamAnswer("entra", status, said)
     assert stack.entra.exchanges() == 2
     assert worker.clock.slept == [0.25]
     assert_keeps_quiet(log, error)

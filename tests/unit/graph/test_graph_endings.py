@@ -71,9 +71,16 @@ GONE: list[tuple[tuple[str, ...], Gone]] = [
     ((), ITEM),
     (("ErrorItemNotFound",), ITEM),
     (("itemNotFound",), ITEM),
+    (("ItemNotFound",), ITEM),
     (("ErrorFolderNotFound",), BUSINESS),
     (("ErrorNonExistentMailbox",), BUSINESS),
+    (("ErrorInvalidUser",), BUSINESS),
+    (("ErrorInvalidSmtpAddress",), BUSINESS),
+    (("ErrorInvalidMailbox",), BUSINESS),
+    (("ErrorInvalidUserPrincipalName",), BUSINESS),
+    (("ErrorInvalidRequest", "ErrorInvalidUser"), BUSINESS),
     (("ResourceNotFound",), NOTHING),
+    (("MailboxNotSupportedForRESTAPI",), NOTHING),
     (("MailboxNotEnabledForRESTAPI",), NOTHING),
     (("MailboxInfoStale",), NOTHING),
     (("UnknownError",), NOTHING),
@@ -108,6 +115,17 @@ def test_with_another_status_no_code_says_what_is_gone(status: int) -> None:
     assert what_is_gone(GraphAnswer(status, codes=("ErrorItemNotFound",))) is None
 
 
+MAILBOX_CODES = [codes for codes, gone in GONE if gone is NOTHING and "other" not in codes]
+
+
+@pytest.mark.parametrize("codes", [*MAILBOX_CODES, ("ErrorAccessDenied", "ResourceNotFound")])
+def test_a_403_with_a_code_of_the_mailbox_denies_nobody(codes: tuple[str, ...]) -> None:
+    answer = GraphAnswer(403, codes=codes)
+    known = codes != ("UnknownError",)
+    assert what_is_gone(answer) is (NOTHING if known else None)
+    assert ending(answer, success=204) is (Ending.UNANSWERED if known else Ending.ANSWERED)
+
+
 @pytest.mark.parametrize(
     "code",
     [
@@ -115,6 +133,15 @@ def test_with_another_status_no_code_says_what_is_gone(status: int) -> None:
         "ErrorInvalidId",
         "ErrorInvalidIdEmpty",
         "ErrorInvalidMailboxItemId",
+        # The rest of Exchange's family (EWS ResponseCode), and the id of a folder.
+        "ErrorInvalidIdMalformedEwsLegacyIdFormat",
+        "ErrorInvalidIdMonikerTooLong",
+        "ErrorInvalidIdNotAnItemAttachmentId",
+        "ErrorInvalidIdReturnedByResolveNames",
+        "ErrorInvalidIdStoreObjectIdTooLong",
+        "ErrorInvalidIdTooManyAttachmentLevels",
+        "ErrorInvalidIdXml",
+        "ErrorCannotUseFolderIdForItemId",
     ],
 )
 def test_a_malformed_id_is_said_by_a_400_alone(code: str) -> None:
@@ -160,11 +187,26 @@ def test_a_path_is_refused_by_two_codes_of_a_400(
     assert (cannot_parse_path(answer), may_refuse_path(answer)) == (outright, perhaps)
 
 
-def test_a_mailbox_that_may_send_no_more_mail_refuses_nobody() -> None:
-    answer = GraphAnswer(403, codes=("ErrorExceededMessageLimit",))
-    assert reached_mail_limit(answer)
-    assert ending(answer, success=204) is Ending.UNANSWERED
-    assert not reached_mail_limit(GraphAnswer(403, codes=("ErrorAccessDenied",)))
+@pytest.mark.parametrize("status", [400, 403])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "ErrorExceededMessageLimit",
+        "ErrorExceededHourlyMessageLimit",
+        "ErrorExceededMaxRecipientLimit",
+        "ErrorSubmissionQuotaExceeded",
+        "ErrorMessageSubmissionBlocked",
+        "ErrorQuotaExceeded",
+    ],
+)
+def test_a_mailbox_that_may_send_no_more_mail_refuses_nobody(code: str, status: int) -> None:
+    for codes in ((code,), ("ErrorAccessDenied", code)):
+        answer = GraphAnswer(status, codes=codes)
+        assert reached_mail_limit(answer)
+        assert ending(answer, success=204) is Ending.UNANSWERED
+        assert ending(answer, success=200) is Ending.UNANSWERED
+    assert not reached_mail_limit(GraphAnswer(status, codes=("ErrorAccessDenied",)))
+    assert not reached_mail_limit(GraphAnswer(500, codes=(code,)))
 
 
 # Reading.

@@ -193,6 +193,19 @@ def test_the_wait_that_graph_asks_for_is_kept() -> None:
             UpstreamUnavailable,
             id="mail limit",
         ),
+        *(
+            pytest.param(
+                GraphAnswer(status, codes=("ErrorQuotaExceeded",)),
+                UpstreamUnavailable,
+                id=f"a full mailbox, {status}",
+            )
+            for status in (400, 403)
+        ),
+        pytest.param(
+            GraphAnswer(403, codes=("MailboxNotEnabledForRESTAPI",)),
+            UpstreamUnavailable,
+            id="a 404 of the mailbox in a 403",
+        ),
         pytest.param(
             GraphAnswer(404, codes=("ErrorInvalidId",)),
             UpstreamUnavailable,
@@ -232,6 +245,12 @@ def test_after_three_tries_it_is_said_what_is_in_the_way(
             GraphAnswer(400, codes=("ErrorNonExistentMailbox",)),
             BusinessNotFound,
             id="the same as a 400",
+        ),
+        pytest.param(
+            GraphAnswer(404, codes=("ErrorInvalidUser",)), BusinessNotFound, id="nobody's address"
+        ),
+        pytest.param(
+            GraphAnswer(400, codes=("ErrorInvalidSmtpAddress",)), BusinessNotFound, id="no address"
         ),
         pytest.param(
             GraphAnswer(400, codes=("ErrorInvalidId",)), RequestInvalid, id="malformed id"

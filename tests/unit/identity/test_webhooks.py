@@ -334,6 +334,13 @@ def test_the_setting_is_a_list_of_keys() -> None:
     assert first.businesses == [seed.LUNCH_DELIVERY]
 
 
+@pytest.mark.parametrize("size", [24, 64, 65, 75])
+def test_a_secret_may_be_as_long_as_svix_gives_them(size: int) -> None:
+    secret = new_secret(size)
+    verifier = WebhookVerifier([key("a", secret)], HOME)
+    assert verifier.verify(signed(BODY, secrets=(secret,)), BODY).key_id == "a"
+
+
 def test_base64_may_come_without_its_padding() -> None:
     assert key("a", PADDED.rstrip("=")).secrets == key("a", PADDED).secrets
     verifier = WebhookVerifier([key("a", PADDED.rstrip("="))], HOME)
@@ -341,7 +348,7 @@ def test_base64_may_come_without_its_padding() -> None:
 
 
 FORM = 'must be JSON, e.g. [{"id": "...", "secrets": ["whsec_..."], "businesses": ["..."]}]'
-NO_SECRET = "must be whsec_ followed by the base64 of 24 to 64 random bytes"
+NO_SECRET = "must be whsec_ followed by the base64 of 24 to 75 random bytes"
 LIST = "is not usable: the list: list should have"
 OBJECT = "input should be a valid dictionary or instance of WebhookKey"
 FAULTS: dict[str, tuple[Any, str]] = {
@@ -427,7 +434,7 @@ FAULTS: dict[str, tuple[Any, str]] = {
         f"is not usable: the list, number 1, secrets, number 1: {NO_SECRET}",
     ),
     "a long secret": (
-        [entry(secrets=[new_secret(65)])],
+        [entry(secrets=[new_secret(76)])],
         f"is not usable: the list, number 1, secrets, number 1: {NO_SECRET}",
     ),
     "a secret that is a number": (
