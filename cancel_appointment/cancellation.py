@@ -90,7 +90,11 @@ class Cancellation[P: Principal]:
         except BaseException as error:  # even a bug must neither keep the claim nor lose the doubt
             if isinstance(error, OutcomeUnknown):  # its wait is the longest that Graph asked for
                 error.retry_after_s = max(error.retry_after_s, attempt.asked_s)
-            self._records.give_up(entry, doubt=attempt.known.doubt)
+            self._records.give_up(
+                entry,
+                # A cancel may count as under way before anything was sent: it needs a token first.
+                doubt=attempt.known.doubt if attempt.calls.count else entry.doubt,
+            )
             raise
         return self._records.settle(entry, outcome, doubt=attempt.known.doubt)
 

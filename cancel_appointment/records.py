@@ -12,6 +12,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -30,6 +31,7 @@ from shared.records.rules import (
     Granted,
     IdempotencyStore,
     Mismatch,
+    RecordHidden,
     Removed,
     Replay,
     StoreUnavailable,
@@ -108,7 +110,11 @@ class Records:
                 return _read(begun)
         except StoreUnavailable as error:
             tell(_log, logging.ERROR, "store_unavailable", "step=begin reason=%r", str(error))
-            return Entry(None, doubt=self._remember(who, wanted[0]), unsure=True)
+            return Entry(
+                None,
+                doubt=self._remember(who, wanted[0]) or isinstance(error, RecordHidden),
+                unsure=True,
+            )
         return Entry(
             begun.claim,
             doubt=begun.doubt or self._unrecorded.keeps(who, nature),
@@ -148,11 +154,14 @@ class Records:
             self._settle(entry.claim, end, end)
 
     def _begin(self, caller: str, wanted: list[Wanted], deadline: Deadline) -> Granted | Replay:
-        """Begin, waiting briefly while somebody else carries the same request out."""
+        """Begin, waiting briefly while somebody else carries the same request out.
+
+        Who was seen at work is at work until the store says otherwise, also while it fails.
+        """
         wait_until = deadline.now() + min(_WAIT_AT_MOST_S, deadline.remaining_s() / 2)
         poll_s = _FIRST_POLL_S
+        begun = self._store.begin(caller, wanted, lease_s=self._lease_s, keep_s=self._keep_s)
         while True:
-            begun = self._store.begin(caller, wanted, lease_s=self._lease_s, keep_s=self._keep_s)
             if isinstance(begun, Granted | Replay):
                 return begun
             if isinstance(begun, Mismatch):
@@ -166,6 +175,10 @@ class Records:
                     retry_after_s=begun.retry_after_s,
                 )
             self._sleep(poll_s)
+            with suppress(StoreUnavailable):
+                begun = self._store.begin(
+                    caller, wanted, lease_s=self._lease_s, keep_s=self._keep_s
+                )
             poll_s = min(_LONGEST_POLL_S, poll_s * 2)
 
     def _remember(self, caller: str, wanted: Wanted) -> bool:
@@ -210,4 +223,4 @@ def _read(replay: Replay) -> CancelOutcome:
             missing=None if missing is None else Missing(missing),
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise StoreUnavailable("a finished record holds no outcome") from error
+        raise RecordHidden("a finished record holds no outcome") from error

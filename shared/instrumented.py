@@ -151,7 +151,12 @@ class InstrumentedExchangeCache[V](ExchangeCache[V]):
         self._telemetry = telemetry
 
     def get_or_exchange(
-        self, key: bytes, exchange: Callable[[], Fresh[V]], *, wait_s: float, replace: bool = False
+        self,
+        key: bytes,
+        exchange: Callable[[], Fresh[V]],
+        *,
+        wait_s: float,
+        refused: V | None = None,
     ) -> V:
         """See ``ExchangeCache.get_or_exchange``."""
         asked = False
@@ -163,7 +168,7 @@ class InstrumentedExchangeCache[V](ExchangeCache[V]):
 
         with self._telemetry.tracing.span("exchange") as span:
             try:
-                return super().get_or_exchange(key, ask, wait_s=wait_s, replace=replace)
+                return super().get_or_exchange(key, ask, wait_s=wait_s, refused=refused)
             finally:
                 span.note({"facade.cache": "miss" if asked else "hit"})
                 self._telemetry.metrics.exchanged(asked_entra=asked)

@@ -1,6 +1,7 @@
 """Something that is built once per worker, on first use."""
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable
 
@@ -26,10 +27,14 @@ class Lazy[T]:
     async def aside(self) -> T:
         """Do the same from an event loop.
 
-        Building may import and read much, so it goes to a thread. Errors: what ``build`` raises.
+        Building may import and read much, so it goes to a thread, if one can be had. Errors: what
+        ``build`` raises.
         """
         built = self._built
-        return built if built is not None else await asyncio.to_thread(self.get)
+        if built is None:
+            with contextlib.suppress(RuntimeError):  # no thread could be started
+                built = await asyncio.to_thread(self.get)
+        return built if built is not None else self.get()
 
     def if_built(self) -> T | None:
         """Return what was built, or None; never builds, never waits."""

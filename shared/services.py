@@ -5,7 +5,7 @@ Owns who is given what. Importing it builds nothing and reads no environment.
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -61,13 +61,11 @@ class Services:
     ``webhooks`` is None unless a key for them is set.
 
     ``doorkeepers`` prove callers, ``threads`` carry work out: slow upstreams must not keep a new
-    caller from being looked at.
+    caller from being looked at. ``prepare`` is what the first request would wait for.
     """
 
     settings: Settings
     callers: ProvedCallers
-    entra: EntraClient
-    channel: Channel
     tokens: OnBehalfOf
     webhooks: Webhooks | None
     graph: Graph
@@ -76,6 +74,7 @@ class Services:
     telemetry: Telemetry
     doorkeepers: ThreadPoolExecutor
     threads: ThreadPoolExecutor
+    prepare: Sequence[Callable[[], object]]
 
     @property
     def authorization_uri(self) -> str:
@@ -97,14 +96,14 @@ class Services:
     def warm(self) -> None:
         """Start what the first request will want, in the background.
 
-        That is published keys, MSAL's application, and a connection to Graph. Nobody waits for it,
-        and nothing is raised.
+        That is published keys, MSAL's application, a connection to Graph, and a token and a
+        connection for records in a table. Nobody waits for it, and nothing is raised.
         """
         self.callers.keys.warm(self.settings.tenant_id, "2.0")
         with contextlib.suppress(
             RuntimeError
         ):  # no thread is free: then the first request does it itself
-            for prepare in (partial(self.entra.warm, self.settings.tenant_id), self.channel.warm):
+            for prepare in self.prepare:
                 self.doorkeepers.submit(prepare)
 
     def prove_user(self, authorization: str | None, journal: Journal) -> Caller:
@@ -163,7 +162,7 @@ def build_services(environment: Mapping[str, str], telemetry: Telemetry = OFF) -
     root = f"/{settings.graph_api_version}"
     channel = Channel(settings.graph_endpoint, trust, keep=settings.max_concurrency)
     graph: Graph = GraphClient(channel, root, telemetry.tracing.headers)
-    records = _open_records(settings, waiting, trust)
+    records, prepare_records = _open_records(settings, waiting, trust)
     if telemetry is not OFF:  # without telemetry the wrappers are not even imported
         from shared.instrumented import (
             InstrumentedEntraHttp,
@@ -193,8 +192,6 @@ def build_services(environment: Mapping[str, str], telemetry: Telemetry = OFF) -
     return Services(
         settings=settings,
         callers=ProvedCallers(caller_rules(settings), keys, waiting.now, _CACHED_EXCHANGES),
-        entra=client,
-        channel=channel,
         tokens=OnBehalfOf(client, settings.graph_scope_uri, exchanges, waiting.now),
         webhooks=_open_webhooks(settings, client, waiting, telemetry),
         graph=graph,
@@ -207,6 +204,7 @@ def build_services(environment: Mapping[str, str], telemetry: Telemetry = OFF) -
         threads=ThreadPoolExecutor(
             max_workers=settings.max_concurrency, thread_name_prefix="facade"
         ),
+        prepare=(partial(client.warm, settings.tenant_id), channel.warm, *prepare_records),
     )
 
 
@@ -248,10 +246,12 @@ def _open_exchanges(
     return InstrumentedExchangeCache(capacity=capacity, now=waiting.now, telemetry=telemetry)
 
 
-def _open_records(settings: Settings, waiting: Waiting, trust: Trust) -> IdempotencyStore:
-    """Open the store that is chosen. Errors: Misconfigured."""
+def _open_records(
+    settings: Settings, waiting: Waiting, trust: Trust
+) -> tuple[IdempotencyStore, Sequence[Callable[[], object]]]:
+    """Open the store that is chosen, and say what prepares it. Errors: Misconfigured."""
     if settings.idempotency_store == "memory":
-        return MemoryStore(waiting.now)
+        return MemoryStore(waiting.now), ()
     from shared.records.account import by_connection_string, by_token
     from shared.records.table_store import TableStore
 
@@ -270,4 +270,7 @@ def _open_records(settings: Settings, waiting: Waiting, trust: Trust) -> Idempot
         raise Misconfigured(
             "The setting IDEMPOTENCY_TABLE_CONNECTION_STRING is not a connection string."
         ) from None
-    return TableStore(account, settings.idempotency_table_name, channel, waiting)
+    return (
+        TableStore(account, settings.idempotency_table_name, channel, waiting),
+        (account.prepare, channel.warm),
+    )

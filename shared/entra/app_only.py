@@ -31,20 +31,23 @@ class AppOnly:
         self._cache = cache
 
     def exchange(
-        self, _sender: WebhookSender, deadline: Deadline, *, claims: str | None = None
+        self,
+        _sender: WebhookSender,
+        deadline: Deadline,
+        *,
+        refused: GraphToken | None = None,
+        claims: str | None = None,
     ) -> GraphToken:
-        """Return a token for Graph that acts for this application.
+        """Return a token for Graph that acts for this application. See ``GraphTokens``.
 
-        ``claims`` is a challenge (minified JSON) that Graph answered: what is cached is then
-        bypassed and replaced. Errors: Misconfigured, Throttled, UpstreamUnavailable,
-        UpstreamBroken.
+        Errors: Misconfigured, Throttled, UpstreamUnavailable, UpstreamBroken.
         """
         try:
             return self._cache.get_or_exchange(
                 _THE_ONE,
                 lambda: self._ask(deadline, claims),
                 wait_s=deadline.remaining_s(),
-                replace=claims is not None,
+                refused=refused,
             )
         # No user is here, so what Entra asks of a user only an operator can do. It happens outside
         # the cache, because the cache keeps such refusals.
@@ -53,10 +56,6 @@ class AppOnly:
                 "Entra does not let this service act as itself; an administrator can find out why.",
                 upstream=error.upstream,
             ) from error
-
-    def forget(self, _sender: WebhookSender) -> None:
-        """Drop the cached token, because Graph no longer takes it."""
-        self._cache.forget(_THE_ONE)
 
     def _ask(self, deadline: Deadline, claims: str | None) -> Fresh[GraphToken]:
         return self._entra.ask(

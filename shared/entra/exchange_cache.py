@@ -9,7 +9,7 @@ reads its own cache in this flow.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Event, Lock
 
 from cachetools import TLRUCache
@@ -26,11 +26,12 @@ class Fresh[V]:
     """What an exchange gave.
 
     ``ends_at``, on the cache's clock, is the earlier end of the token (less its margin) and of the
-    assertion.
+    assertion. ``replaces`` is set by the cache: it came instead of a value that Graph refused.
     """
 
     value: V = field(repr=False)
     ends_at: float
+    replaces: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +40,20 @@ class _Refusal:
 
     error: FacadeError
     ends_at: float
+    replaces: bool
 
 
 class _Flight[V]:
     """One exchange under way.
 
     Neither ``fresh`` nor ``error`` is set when it is ``done``: its leader died, and the next may
-    try. ``gives_up_at`` is when its leader's patience ends, on the monotonic clock.
+    try. ``refused`` is the value that it is to replace, if any. ``gives_up_at`` is when its
+    leader's patience ends, on the monotonic clock.
     """
 
-    def __init__(self, *, replaces: bool, gives_up_at: float) -> None:
+    def __init__(self, refused: V | None, gives_up_at: float) -> None:
         self.done = Event()
-        self.replaces = replaces
+        self.refused = refused
         self.gives_up_at = gives_up_at
         self.fresh: Fresh[V] | None = None
         self.error: FacadeError | None = None
@@ -80,18 +83,23 @@ class ExchangeCache[V]:
         self._now = now
         self._lock = Lock()
         self._kept: TLRUCache[bytes, Fresh[V] | _Refusal] = TLRUCache(
-            capacity, ttu=_end_of, timer=now
+            capacity, ttu=lambda _key, kept, _now: kept.ends_at, timer=now
         )
         self._flights: dict[bytes, _Flight[V]] = {}
 
     def get_or_exchange(
-        self, key: bytes, exchange: Callable[[], Fresh[V]], *, wait_s: float, replace: bool = False
+        self,
+        key: bytes,
+        exchange: Callable[[], Fresh[V]],
+        *,
+        wait_s: float,
+        refused: V | None = None,
     ) -> V:
         """Return the value kept for ``key``, or the outcome of one ``exchange``.
 
-        All who ask meanwhile share that one. ``replace`` is for a claims challenge: Graph has just
-        refused the token that is kept. It drops what is kept and joins only another replacing
-        exchange. An ordinary exchange that is still under way is then not stored.
+        All who ask meanwhile share that one. ``refused`` is a value that Graph no longer takes. One
+        exchange replaces it, however many met the refusal: whoever names it gets what a replacing
+        exchange brought or brings. An ordinary one that is still under way is then not stored.
 
         Errors: what ``exchange`` raises, each thread its own copy; UpstreamUnavailable when its end
         had come before the answer, or after ``wait_s`` (seconds of real time) of waiting for
@@ -101,16 +109,22 @@ class ExchangeCache[V]:
         give_up_at = time.monotonic() + wait_s
         while True:
             with self._lock:
-                kept = None if replace else self._look_up(key)
-                if isinstance(kept, Fresh):
+                kept = self._look_up(key)
+                if isinstance(kept, Fresh) and (
+                    refused is None or (kept.replaces and kept.value != refused)
+                ):
                     return kept.value
-                if kept is not None:
+                if (
+                    isinstance(kept, _Refusal)
+                    and (refused is None or kept.replaces)
+                    and kept.ends_at <= self._now() + _REFUSED_FOR_S  # else the clock was set back
+                ):
                     raise _copy_of(kept.error)
                 flight = self._flights.get(key)
-                leads = flight is None or (replace and not flight.replaces)
+                leads = flight is None or (refused is not None and flight.refused is None)
                 if flight is None or leads:
-                    self._drop(key)
-                    flight = self._flights[key] = _Flight(replaces=replace, gives_up_at=give_up_at)
+                    self._kept.pop(key, None)
+                    flight = self._flights[key] = _Flight(refused, give_up_at)
             if leads:
                 return self._lead(key, flight, exchange)
             if not flight.done.wait(max(0.0, give_up_at - time.monotonic())):
@@ -119,14 +133,6 @@ class ExchangeCache[V]:
                 raise _copy_of(error)
             if flight.fresh is not None and self._now() < flight.fresh.ends_at:
                 return flight.fresh.value
-
-    def forget(self, key: bytes) -> None:
-        """Drop what is kept for ``key``.
-
-        An exchange under way still answers those who wait for it, and is not stored.
-        """
-        with self._lock:
-            self._drop(key)
 
     def _look_up(self, key: bytes) -> Fresh[V] | _Refusal | None:
         """Return what is kept and has not ended.
@@ -137,10 +143,6 @@ class ExchangeCache[V]:
             return self._kept[key]
         except KeyError:
             return None
-
-    def _drop(self, key: bytes) -> None:
-        self._kept.pop(key, None)
-        self._flights.pop(key, None)
 
     def _lead(self, key: bytes, flight: _Flight[V], exchange: Callable[[], Fresh[V]]) -> V:
         try:
@@ -158,19 +160,16 @@ class ExchangeCache[V]:
     def _land(self, key: bytes, flight: _Flight[V]) -> None:
         with self._lock:
             flight.done.set()
-            # Another flight here, or none: this one was replaced or forgotten while under way, and
-            # what it brought is not kept.
+            # Another flight here: this one was replaced while under way, and what it brought is not
+            # kept. Nor is what Graph refused, should Entra give it again.
             if self._flights.get(key) is not flight:
                 return
             del self._flights[key]
-            if flight.fresh is not None:
-                self._kept[key] = flight.fresh
+            replaces = flight.refused is not None
+            if flight.fresh is not None and flight.fresh.value != flight.refused:
+                self._kept[key] = replace(flight.fresh, replaces=replaces)
             elif isinstance(flight.error, ABOUT_THE_CALLER):
-                self._kept[key] = _Refusal(flight.error, self._now() + _REFUSED_FOR_S)
-
-
-def _end_of[V](_key: bytes, kept: Fresh[V] | _Refusal, _now: float) -> float:
-    return kept.ends_at
+                self._kept[key] = _Refusal(flight.error, self._now() + _REFUSED_FOR_S, replaces)
 
 
 def _copy_of[E: FacadeError](error: E) -> E:

@@ -26,11 +26,17 @@ class GraphTokens[P: Principal](Protocol):
     """Gives Graph tokens for one kind of principal, and for no other."""
 
     def exchange(
-        self, caller: P, deadline: Deadline, /, *, claims: str | None = None
+        self,
+        caller: P,
+        deadline: Deadline,
+        /,
+        *,
+        refused: GraphToken | None = None,
+        claims: str | None = None,
     ) -> GraphToken:
-        """Return a token. Errors: any FacadeError about identity or Entra."""
-        ...
+        """Return a token.
 
-    def forget(self, caller: P, /) -> None:
-        """Drop what is cached for this caller."""
+        ``refused`` is one that Graph no longer takes, ``claims`` the challenge (minified JSON) that
+        came with the refusal, if one did. Errors: any FacadeError about identity or Entra.
+        """
         ...

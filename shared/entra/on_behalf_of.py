@@ -37,24 +37,23 @@ class OnBehalfOf:
         self._now = now
 
     def exchange(
-        self, caller: Caller, deadline: Deadline, *, claims: str | None = None
+        self,
+        caller: Caller,
+        deadline: Deadline,
+        *,
+        refused: GraphToken | None = None,
+        claims: str | None = None,
     ) -> GraphToken:
-        """Return a token for Graph that acts for the caller.
+        """Return a token for Graph that acts for the caller. See ``GraphTokens``.
 
-        ``claims`` is a challenge (minified JSON) that Graph answered: what is cached is then
-        bypassed and replaced. Errors: those of ``EntraClient.ask``; TokenRejected where the
-        caller's token has ended.
+        Errors: those of ``EntraClient.ask``; TokenRejected where the caller's token has ended.
         """
         return self._cache.get_or_exchange(
             caller.fingerprint,
             lambda: self._ask(caller, deadline, claims),
             wait_s=deadline.remaining_s(),
-            replace=claims is not None,
+            refused=refused,
         )
-
-    def forget(self, caller: Caller) -> None:
-        """Drop what is cached for this caller's token, because Graph no longer takes it."""
-        self._cache.forget(caller.fingerprint)
 
     def _ask(self, caller: Caller, deadline: Deadline, claims: str | None) -> Fresh[GraphToken]:
         self._check_end(caller)

@@ -75,9 +75,9 @@ class Calls[P: Principal]:
             ):
                 return seen
             self.renewed = True
-            if seen.claims is None:
-                self.tokens.forget(self.caller)
-            self._token = self.tokens.exchange(self.caller, self.deadline, claims=seen.claims)
+            self._token = self.tokens.exchange(
+                self.caller, self.deadline, refused=self._token, claims=seen.claims
+            )
         return NoAnswer(sent=False, cause="DeadlineOver")
 
     def _call(

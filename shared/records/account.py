@@ -21,10 +21,14 @@ type Prove = Callable[[str, str, dict[str, str]], str]
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The address of the account's tables, without a slash at its end, and the proof to send."""
+    """The address of the account's tables, without a slash at its end, and the proof to send.
+
+    ``prepare`` gets what proofs are made of; it may wait and raise, and need not be called.
+    """
 
     endpoint: str
     prove: Prove = field(repr=False)
+    prepare: Callable[[], object] = field(default=lambda: None, repr=False)
 
 
 def by_token(endpoint: str, token: Callable[[], str]) -> Account:
@@ -39,7 +43,7 @@ def by_token(endpoint: str, token: Callable[[], str]) -> Account:
         headers["Authorization"] = f"Bearer {token()}"
         return target
 
-    return Account(endpoint.rstrip("/"), prove)
+    return Account(endpoint.rstrip("/"), prove, prepare=token)
 
 
 def by_connection_string(text: str) -> Account:

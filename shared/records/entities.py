@@ -15,24 +15,46 @@ from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from shared.errors import word
-from shared.records.rules import Record, State, StoreUnavailable
+from shared.records.rules import Record, RecordHidden, State, StoreUnavailable
 
 _SAID = {"Accept": "application/json;odata=minimalmetadata", "DataServiceVersion": "3.0"}
 _JSON = {"Content-Type": "application/json"}
 # A line of their own ends a part, and JSON has no line ends: no entity can hold one.
 _BATCH, _CHANGESET = "batch_of_records", "changeset_of_records"
+# Microsoft's reference: 503 is "ServerBusy", the server cannot receive requests or the account is
+# over its limit; 500 is "OperationTimedOut", too, which may have been done.
+_REFUSALS = frozenset({*range(400, 500), 503}) - {408}
+_NOT_AS_THOUGHT = frozenset(
+    {
+        "TableNotFound",
+        "TableAlreadyExists",
+        "EntityAlreadyExists",
+        "UpdateConditionNotSatisfied",
+        "ConditionNotMet",
+        "ResourceNotFound",
+        "EntityNotFound",
+    }
+)
 _PART = re.compile(
-    rb"^HTTP/1\.[01] (\d{3})[^\r\n]*\r\n((?:[^\r\n]+\r\n)*)\r\n([^\r\n]*)", re.MULTILINE
+    rb"^HTTP/1\.[01] (\d{3})[^\r\n]*\r\n((?:[^\r\n]+\r\n)*)\r\n(.*?)^--",
+    re.MULTILINE | re.DOTALL,
 )
 _ETAG = re.compile(rb"^etag: *([^\r\n]+)\r\n", re.MULTILINE | re.IGNORECASE)
 
 
 class Refused(StoreUnavailable):
-    """The table has said no, and nothing was changed. ``code`` is its word for it."""
+    """The table is not as it was thought to be, and nothing was changed.
+
+    ``code`` is its word for it.
+    """
 
     def __init__(self, status: int, code: str | None) -> None:
         super().__init__(f"the table refused: {status} {code}")
         self.code = code
+
+
+class Busy(StoreUnavailable):
+    """The table takes no more calls for the moment, and names no time: it may be tried again."""
 
 
 class Unanswered(StoreUnavailable):
@@ -103,10 +125,9 @@ def unpack(body: bytes, rows: Sequence[Row]) -> list[str]:
     Errors: Refused, Unanswered; ValueError where the answer does not speak of each.
     """
     parts = _PART.findall(body)
-    for status, _, content in parts:
-        check(int(status), content)
     etags = []
-    for (status, head, _), row in zip(parts, rows, strict=True):
+    for (status, head, content), row in zip(parts, rows, strict=True):
+        check(int(status), content, {})
         etag = _ETAG.search(head)
         etags.append(new_etag(int(status), etag[1].decode() if etag else None, row))
     return etags
@@ -122,17 +143,26 @@ def new_etag(status: int, said: str | None, row: Row) -> str:
     return said or ""
 
 
-def check(status: int, body: bytes) -> None:
-    """Take an answer that says yes. Errors: Refused, Unanswered."""
+def check(status: int, body: bytes, headers: Mapping[str, str]) -> None:
+    """Take an answer that says yes.
+
+    The code of a refusal is in the body. An answer, but not a part of one, also has it in a header.
+    Errors: Refused, Busy, Unanswered; StoreUnavailable for any other no.
+    """
     if 200 <= status < 300:
         return
+    said = word(headers.get("x-ms-error-code"))
     try:
-        code = word(json.loads(body)["odata.error"]["code"])  # it goes into the log
+        code = word(json.loads(body)["odata.error"]["code"]) or said  # it goes into the log
     except (ValueError, KeyError, TypeError):
-        code = None
-    if 400 <= status < 500 and status != 408:
+        code = said
+    if status in (429, 503) and "retry-after" not in headers:
+        raise Busy(f"the table is busy: {status} {code}")
+    if status not in _REFUSALS:
+        raise Unanswered(f"the table gave no usable answer: {status} {code}")
+    if code in _NOT_AS_THOUGHT:
         raise Refused(status, code)
-    raise Unanswered(f"the table gave no usable answer: {status} {code}")
+    raise StoreUnavailable(f"the table refused: {status} {code}")
 
 
 def etag_of(entity: Mapping[str, str]) -> str:
@@ -144,7 +174,7 @@ def etag_of(entity: Mapping[str, str]) -> str:
 
 
 def read_row(key: str, body: bytes) -> Row:
-    """Read a record. Errors: StoreUnavailable; ValueError and its like for what is no entity."""
+    """Read a record. Errors: RecordHidden; ValueError and its like for what is no entity."""
     match entity := json.loads(body):
         case {
             "state": "running" | "finished" | "doubt" as state,
@@ -156,7 +186,7 @@ def read_row(key: str, body: bytes) -> Row:
         }:
             record = Record(State(state), owner, fingerprint, lease_until, expires_at, payload)
             return Row(key, record, etag_of(entity))
-    raise StoreUnavailable("the table holds something that is no record of ours")
+    raise RecordHidden("the table holds something that is no record of ours")
 
 
 def _entity(caller: str, key: str, record: Record) -> str:

@@ -30,6 +30,13 @@ class StoreUnavailable(Exception):
     """
 
 
+class RecordHidden(StoreUnavailable):
+    """Somebody has a record of the request, and nobody can tell what it says, or take it over.
+
+    The request was begun before, and it may have been done.
+    """
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """A record that a request wants. ``fingerprint`` tells one body under this key from another."""
@@ -115,7 +122,7 @@ class IdempotencyStore(Protocol):
     """Keeps the records of requests.
 
     Every method may be called by any thread and raises ``StoreUnavailable`` and nothing else when
-    the store fails.
+    the store fails; ``RecordHidden`` where it is known all the same that there is a record.
     """
 
     def begin(

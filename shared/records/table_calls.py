@@ -13,12 +13,14 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from email.utils import formatdate
 from functools import lru_cache
 from urllib.parse import quote, urlencode, urlsplit
 
 from shared.records.account import Account
 from shared.records.entities import (
+    Busy,
     Refused,
     Row,
     Unanswered,
@@ -33,6 +35,7 @@ from shared.records.entities import (
 )
 from shared.records.rules import StoreUnavailable
 from shared.transport.channel import Answer, Channel, NotSent
+from shared.transport.waiting import Waiting
 
 SWEEP_ROWS = 100  # the most that one transaction holds
 
@@ -44,66 +47,75 @@ _HEADERS = {
     "Accept": "application/json;odata=minimalmetadata",
 }
 _NO_TABLE = "TableNotFound"
-_TABLE_THERE = "TableAlreadyExists"
-_NOT_AS_THOUGHT = frozenset(
-    {
-        _NO_TABLE,
-        _TABLE_THERE,
-        "EntityAlreadyExists",
-        "UpdateConditionNotSatisfied",
-        "ConditionNotMet",
-        "ResourceNotFound",
-        "EntityNotFound",
-    }
-)
+_BUSY_PAUSE_S = 0.25
 
 
 class TableCalls:
-    """The calls of one table. They raise ``Unanswered`` and ``StoreUnavailable`` only.
+    """The calls of one table. They raise ``StoreUnavailable`` and its kinds only.
 
     ``until`` is when the operation that a call belongs to has to be over, on the monotonic clock.
     """
 
-    def __init__(self, account: Account, table: str, channel: Channel) -> None:
+    def __init__(self, account: Account, table: str, channel: Channel, waiting: Waiting) -> None:
         self._account, self._table, self._channel = account, table, channel
+        self._waiting = waiting
         self._root = urlsplit(account.endpoint).path
         self._creating = threading.Lock()
         self._times_created = 0
 
-    def write(self, caller: str, rows: Sequence[Row], until: float) -> list[str] | None:
+    def write(
+        self, caller: str, rows: Sequence[Row], until: float, *, again: bool = True
+    ) -> list[str] | None:
         """Write all rows of a caller, or none, and give their new ETags.
 
-        The ETag of a delete is "". A missing table is made first. None: another was quicker, and
-        nothing was changed.
+        The ETag of a delete is "". None: another was quicker, and nothing was changed. It is tried
+        ``again`` once: at a missing table, which is made first, and after a pause at a busy one.
         """
         times_created = self._times_created
         try:
             if len(rows) == 1:
                 return [self._write_one(caller, rows[0], until)]
             return self._write_all(caller, rows, until)
+        except Busy:
+            # By chance, so that those who met it busy do not come back together.
+            pause_s = _BUSY_PAUSE_S * (1 + self._waiting.random())
+            if not again or until - time.monotonic() < pause_s:
+                raise
+            self._waiting.sleep(pause_s)
         except Refused as refused:
-            if refused.code == _NO_TABLE and not all(row.etag for row in rows):
-                self._create(times_created, until)
-                return self.write(caller, rows, until)
-            return None
+            if refused.code != _NO_TABLE or all(row.etag for row in rows):
+                return None
+            if not again:
+                raise
+            self._create(times_created, until)
+        return self.write(caller, rows, until, again=False)
 
-    def read(self, caller: str, key: str, until: float) -> Row:
-        """Read a record; asks again once, for reading changes nothing."""
+    def read(self, caller: str, key: str, until: float, *, again: bool = True) -> Row:
+        """Read a record; asks ``again`` once, for reading changes nothing."""
         try:
-            return self._read(caller, key, until)
+            return self._ask(
+                until,
+                lambda answer: read_row(key, answer.body),
+                "GET",
+                f"{self._table}{path(caller, key)}",
+            )
+        except Refused:
+            return Row(key, None, None)
         except Unanswered:
-            return self._read(caller, key, until)
+            if not again:
+                raise
+            return self.read(caller, key, until, again=False)
 
     def expired(self, first: str, end: str, before: float, until: float) -> list[tuple[str, Row]]:
         """List some records that were over ``before``, as their callers and their deletes.
 
         They lie in the partitions from ``first`` up to ``end``.
         """
-        bounds = f"PartitionKey ge '{first}' and PartitionKey lt '{end}' and expires_at lt {before}"
         query = {
             "$top": str(SWEEP_ROWS),
             "$select": "PartitionKey,RowKey,Timestamp",
-            "$filter": bounds,
+            "$filter": f"PartitionKey ge '{first}' and PartitionKey lt '{end}' "
+            f"and expires_at lt {before}",
         }
         while True:
             asked = urlencode(query, safe="$", quote_via=quote)
@@ -135,38 +147,23 @@ class TableCalls:
             content,
         )
 
-    def _read(self, caller: str, key: str, until: float) -> Row:
-        try:
-            return self._ask(
-                until,
-                lambda answer: read_row(key, answer.body),
-                "GET",
-                f"{self._table}{path(caller, key)}",
-            )
-        except Refused:
-            return Row(key, None, None)
-
     def _create(self, times_created: int, until: float) -> None:
-        if not self._creating.acquire(timeout=max(0.0, until - time.monotonic())):
-            raise StoreUnavailable("the table took too long to be made")
-        try:
-            if self._times_created == times_created:  # else another thread has just done it
-                name = json.dumps({"TableName": self._table}).encode()
-                self._ask(
-                    until,
-                    lambda _: None,
-                    "POST",
-                    "Tables",
-                    {"Content-Type": "application/json"},
-                    name,
-                )
-                self._times_created += 1
-        except Refused as refused:
-            if refused.code != _TABLE_THERE:
-                raise
-            self._times_created += 1  # another instance has just done it
-        finally:
-            self._creating.release()
+        """Make the table, unless another thread does; one that takes too long is not waited for."""
+        if self._creating.acquire(timeout=max(0.0, until - time.monotonic())):
+            try:
+                if self._times_created == times_created:
+                    with suppress(Refused):  # another instance has just done it
+                        self._ask(
+                            until,
+                            lambda _: None,
+                            "POST",
+                            "Tables",
+                            {"Content-Type": "application/json"},
+                            json.dumps({"TableName": self._table}).encode(),
+                        )
+                    self._times_created += 1
+            finally:
+                self._creating.release()
 
     def _ask[T](
         self,
@@ -179,31 +176,26 @@ class TableCalls:
     ) -> T:
         """Send a request, and ``read`` the answer if it says yes.
 
-        It takes half of the time that is left. The other half is for reading back what got no
-        answer. Errors: Refused where the table is not as it was thought to be; StoreUnavailable.
+        After the wait for a token it takes half of the time that is left. The other half is for
+        reading back what got no answer. Errors: those of ``check``; StoreUnavailable.
         """
-        now = time.monotonic()
-        if until <= now:
-            raise StoreUnavailable("the table took too long")
-        within_s = (until - now) / 2
         told = {**_HEADERS, "x-ms-date": _date(int(time.time())), **(headers or {})}
         try:
             proved = self._account.prove(method, f"{self._root}/{target}", told)
+            within_s = (until - time.monotonic()) / 2
+            if within_s <= 0:
+                raise StoreUnavailable("the table took too long")
             answer = self._channel.exchange(
                 method,
                 proved,
                 told,
                 content,
                 connect_s=within_s,
-                total_s=now + within_s - time.monotonic(),
+                total_s=within_s,
                 limit_bytes=_LIMIT_BYTES,
             )
-            check(answer.status, answer.body)
+            check(answer.status, answer.body, answer.headers)
             return read(answer)
-        except Refused as exc:
-            if exc.code in _NOT_AS_THOUGHT:
-                raise
-            raise StoreUnavailable(str(exc)) from exc
         except StoreUnavailable:
             raise
         except NotSent as exc:

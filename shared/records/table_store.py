@@ -26,8 +26,8 @@ from shared.records.rules import (
     Free,
     Granted,
     Record,
+    RecordHidden,
     Replay,
-    Running,
     StoreUnavailable,
     Wanted,
 )
@@ -60,7 +60,7 @@ class TableStore:
     ) -> None:
         self._patience_s = patience_s
         self._waiting = waiting
-        self._calls = TableCalls(account, table, channel)
+        self._calls = TableCalls(account, table, channel, waiting)
         self._sweeper = Sweeper(self._calls, waiting)
 
     def begin(
@@ -76,10 +76,12 @@ class TableStore:
         """Settle the claim: one call to the table."""
         until = time.monotonic() + self._patience_s
         aims = rules.end_records(claim, ends, self._waiting.now(), keep_s=keep_s)
-        named = zip(claim.wanted, aims, claim.versions, strict=True)
-        changes = [Row(want.key, aim, etag) for want, aim, etag in named]
+        changes = [
+            Row(want.key, aim, etag)
+            for want, aim, etag in zip(claim.wanted, aims, claim.versions, strict=True)
+        ]
         missed = 0
-        while changes:
+        for _ in range(_TURNS):
             try:
                 if self._calls.write(claim.caller, changes, until) is not None:
                     return True
@@ -87,12 +89,13 @@ class TableStore:
                 missed += 1
                 if missed > 1:
                     raise
-            found = self._read(claim.caller, claim.wanted, until)
+            found = [Row(want.key, None, None) for want in claim.wanted]
+            self._read(claim.caller, found, until)
             left = rules.settle(claim, [row.record for row in found], aims)
-            if left is None:
-                return False
+            if not left:
+                return left is not None
             changes = _changes(left, found)
-        return True
+        raise StoreUnavailable("the records are never as they were read")
 
     def _begin(
         self, caller: str, wanted: Sequence[Wanted], *, lease_s: float, keep_s: float
@@ -101,44 +104,52 @@ class TableStore:
         owner = secrets.token_hex(16)
         # Most requests are new: try the insert before any read.
         found = [Row(want.key, None, None) for want in wanted]
-        missed = 0
-        for _ in range(_TURNS):
-            now, before = self._waiting.now(), [row.record for row in found]
-            met = rules.judge(before, wanted, now)
-            new = rules.new_records(met, owner, wanted, before, now, lease_s=lease_s, keep_s=keep_s)
-            if not isinstance(met, Free) and not new:
-                return met
-            etags: list[str] | None = None
-            try:
-                etags = self._calls.write(caller, _changes(new, found), until)
-            except StoreUnavailable as error:
-                if isinstance(met, Replay):
-                    return met  # it is known all the same
-                missed += 1
-                if missed > 1 or not isinstance(error, Unanswered):
-                    raise
-            if etags is None:
-                found = self._read(caller, wanted, until)
-                if not all(row.record and row.record.owner == owner for row in found):
-                    continue
-                etags = [row.etag or "" for row in found]  # ours, whose answer got lost
-            if not isinstance(met, Free):
-                return met
-            expiries = tuple(record.expires_at for record in new.values())
-            claim = Claim(caller, tuple(wanted), owner, expiries, tuple(etags))
-            return Granted(claim, met.doubt)
-        return Running(rules.POLL_HINT_S)
+        missed, taken = 0, False  # taken: somebody has one of the records, says the table
+        try:
+            for _ in range(_TURNS):
+                now, before = self._waiting.now(), [row.record for row in found]
+                met = rules.judge(before, wanted, now)
+                new = rules.new_records(
+                    met, owner, wanted, before, now, lease_s=lease_s, keep_s=keep_s
+                )
+                if not isinstance(met, Free) and not new:
+                    return met
+                etags: list[str] | None = None
+                try:
+                    etags = self._calls.write(caller, _changes(new, found), until)
+                    taken = etags is None
+                except StoreUnavailable as error:
+                    if isinstance(met, Replay):
+                        return met  # it is known all the same
+                    missed += 1
+                    if missed > 1 or not isinstance(error, Unanswered):
+                        raise
+                if etags is None:
+                    self._read(caller, found, until)
+                    if not all(row.record and row.record.owner == owner for row in found):
+                        continue
+                    etags = [row.etag or "" for row in found]  # ours, whose answer got lost
+                if not isinstance(met, Free):
+                    return met
+                expiries = tuple(record.expires_at for record in new.values())
+                return Granted(
+                    Claim(caller, tuple(wanted), owner, expiries, tuple(etags)), met.doubt
+                )
+            raise StoreUnavailable("the records are never as they were read")
+        except StoreUnavailable as error:
+            somebody = taken or any(row.record and row.record.owner != owner for row in found)
+            raise (RecordHidden(str(error)) if somebody else error) from error.__cause__
 
-    def _read(self, caller: str, wanted: Sequence[Wanted], until: float) -> list[Row]:
-        """Read all records.
+    def _read(self, caller: str, found: list[Row], until: float) -> None:
+        """Read all records anew, one after another, into ``found``.
 
         Those of one owner were written at once: where only some of them are seen, the others came
         between two reads.
         """
-        found = [self._calls.read(caller, want.key, until) for want in wanted]
+        for place, row in enumerate(found):
+            found[place] = self._calls.read(caller, row.key, until)
         if len({row.record and row.record.owner for row in found}) > 1:
-            found = [self._calls.read(caller, want.key, until) for want in wanted]
-        return found
+            found[:] = [self._calls.read(caller, row.key, until) for row in found]
 
 
 def _changes(new: Mapping[str, Record | None], found: Sequence[Row]) -> list[Row]:

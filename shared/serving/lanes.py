@@ -15,10 +15,13 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from typing import Any
 
 from shared.errors import Overloaded
 from shared.identity.principal import Principal
 from shared.ids import folded
+from shared.serving.threads import wake, when_ended
 
 _LANE_IS_FULL = "Too many requests for this booking business are waiting."
 
@@ -40,17 +43,19 @@ def personal_lane(principal: Principal) -> Name:
 
 
 class _Place:
-    """A place in a lane for as long as the block runs; to enter it means to wait for it.
+    """A place in a lane for as long as the block or the job runs; to enter it means to wait for it.
 
     ``turn`` is done when the wait is over, ``inside`` tells how it ended.
     """
 
-    __slots__ = ("_lanes", "caller", "inside", "lane", "turn", "wait_s")
+    __slots__ = ("_job", "_lanes", "caller", "inside", "lane", "turn", "wait_s")
 
     turn: asyncio.Future[None]
 
-    def __init__(self, lanes: "Lanes", caller: Name, lane: Name, wait_s: float) -> None:
-        self._lanes = lanes
+    def __init__(
+        self, lanes: "Lanes", caller: Name, lane: Name, wait_s: float, job: Future[Any] | None
+    ) -> None:
+        self._lanes, self._job = lanes, job
         self.caller, self.lane, self.wait_s = caller, lane, wait_s
         self.inside = False
 
@@ -62,7 +67,10 @@ class _Place:
             raise
 
     async def __aexit__(self, *_: object) -> None:
-        self._lanes.leave(self)
+        if self._job is not None and self._job.running():  # who came for it has gone
+            when_ended(self._job, asyncio.get_running_loop(), self._lanes.leave, self)
+        else:
+            self._lanes.leave(self)
 
 
 class Lanes:
@@ -96,13 +104,17 @@ class Lanes:
         finally:
             self._strangers -= 1
 
-    def place(self, caller: Name, lane: Name, *, wait_s: float) -> _Place:
+    def place(
+        self, caller: Name, lane: Name, *, wait_s: float, job: Future[Any] | None = None
+    ) -> _Place:
         """Return a place in the lane, which is a place among all, too; to be used with ``async``.
+
+        ``job`` is what the place is for, if that may still run when the block has ended.
 
         Errors of entering it: Overloaded at once when a queue is full, or when the caller holds
         half of it; later when somebody who has less needs the room, or after ``wait_s`` seconds.
         """
-        return _Place(self, caller, lane, wait_s)
+        return _Place(self, caller, lane, wait_s, job)
 
     async def come(self, place: _Place) -> None:
         """Let the request in if there is room, else make it wait. See ``place``."""
@@ -178,8 +190,7 @@ class Lanes:
 
     def _end_wait(self, place: _Place) -> None:
         self._waiting.remove(place)
-        if not place.turn.done():
-            place.turn.set_result(None)
+        wake(place.turn)
 
 
 def _check_room(queue: Sequence[Name], limit: int, caller: Name) -> None:

@@ -9,6 +9,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -18,7 +19,7 @@ from shared.lazy import Lazy
 from shared.services import Services, build_services, start_telemetry
 from shared.serving.lanes import Lanes, Name, personal_lane
 from shared.serving.problems import Reply, problem
-from shared.serving.threads import SHARE_FOR_WAITING, on_thread
+from shared.serving.threads import NOBODY_WAITS, SHARE_FOR_WAITING, on_thread
 from shared.settings import Settings
 from shared.telemetry.journal import OFF, Journal, Telemetry, read_correlation_id
 from shared.transport.deadline import Deadline
@@ -163,12 +164,15 @@ class Route[W: Work]:
             fields = error.fields if isinstance(error, RequestInvalid) else None
             journal.note(reason=error.reason, fields=fields, entra=_entra_said(error))
             return self._problem(error, incoming, journal)
-        except Exception as error:  # noqa: BLE001
-            # The one catch-all: a bug of ours gets an answer of the contract, too.
+        except NOBODY_WAITS:
+            raise
+        except BaseException as error:  # noqa: BLE001
+            # The one catch-all: a bug of ours gets an answer of the contract, too. So does a panic
+            # of a library in Rust, and what was meant to end no more than a thread.
             journal.bug(error)
             return self._problem(error, incoming, journal)
 
-    def _problem(self, error: Exception, incoming: Incoming, journal: Journal) -> Reply:
+    def _problem(self, error: BaseException, incoming: Incoming, journal: Journal) -> Reply:
         # Frames that hold an error which holds them would wait for the collector, with the request.
         traceback.clear_frames(error.__traceback__)
         services = self._worker.services.if_built()
@@ -195,6 +199,7 @@ class Route[W: Work]:
             with self._worker.lanes.get().stranger():
                 return await on_thread(
                     services.doorkeepers,
+                    Future(),
                     lambda: operation.admit(incoming, journal),
                     deadline,
                     journal,
@@ -210,9 +215,11 @@ class Route[W: Work]:
         deadline: Deadline,
     ) -> Reply:
         caller, wait_s = personal_lane(work.caller), deadline.remaining_s() * SHARE_FOR_WAITING
-        async with self._worker.lanes.get().place(caller, work.lane, wait_s=wait_s):
+        job: Future[Reply] = Future()
+        async with self._worker.lanes.get().place(caller, work.lane, wait_s=wait_s, job=job):
             return await on_thread(
                 services.threads,
+                job,
                 lambda: operation.carry_out(work, deadline, journal),
                 deadline,
                 journal,

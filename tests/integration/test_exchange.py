@@ -138,6 +138,27 @@ def test_a_revoked_graph_token_is_replaced_without_asking_the_user(facade: Facad
     assert entra.exchanges() == 2  # the new one is kept
 
 
+@pytest.mark.parametrize("claims", [None, STRONGER], ids=["bare", "with a challenge"])
+def test_one_refused_graph_token_costs_one_exchange_however_many_requests_meet_the_refusal(
+    facade: Facade, claims: str | None
+) -> None:
+    token = capable(facade, claims={"acrs": ["c1"]})
+    facade.cancel(facade.book(), token=token)
+    headers = {"WWW-Authenticate": 'Bearer realm=""'}
+    if claims is not None:
+        encoded = base64.b64encode(claims.encode()).decode()
+        headers["WWW-Authenticate"] += f', error="insufficient_claims", claims="{encoded}"'
+    for tenth in (3, 4, 5, 6):  # each is refused after the one before has its new token
+        facade.stack.graph.faults.add(
+            Fault(step="cancel", status=401, headers=headers, delay_s=tenth / 10)
+        )
+    appointments = [facade.book() for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda one: facade.cancel(one, token=token), appointments))
+    assert [answer.json()["outcome"] for answer in answers] == ["cancelled"] * 4
+    assert facade.stack.entra.exchanges() == 2
+
+
 def test_a_revoked_graph_token_that_entra_does_not_replace_is_a_challenge(facade: Facade) -> None:
     token = capable(facade)
     assert facade.cancel(facade.book(), token=token).json()["outcome"] == "cancelled"

@@ -39,6 +39,7 @@ from shared.records.rules import (
     Finished,
     Granted,
     Mismatch,
+    RecordHidden,
     Removed,
     Replay,
     Running,
@@ -48,6 +49,7 @@ from shared.records.rules import (
 from shared.records.sweeper import SWEEP_MARGIN_S
 from shared.records.table_calls import SWEEP_ROWS
 from shared.records.table_store import CLOCK_MARGIN_S, TableStore
+from shared.services import Services, build_services
 from shared.transport.channel import Answer, Channel, NotSent, Unanswered
 from shared.transport.connections import open_trust
 from shared.transport.waiting import Waiting
@@ -369,9 +371,118 @@ def test_a_write_that_is_never_answered_fails_and_leaves_doubt_behind(each: Benc
 
 def test_an_insert_that_is_lost_twice_fails(each: Bench) -> None:
     each.network.next("POST", lost, lost)
-    with pytest.raises(StoreUnavailable):
-        each.begin()
+    assert not is_known_to_be_taken(each)
     assert each.rows() == []
+
+
+# Whether somebody has the record, where what it says cannot be read.
+
+
+def is_known_to_be_taken(bench: Bench) -> bool:
+    """Begin what cannot be begun, and say whether it is known that somebody has its record."""
+    with pytest.raises(StoreUnavailable) as caught:
+        bench.begin()
+    return isinstance(caught.value, RecordHidden)
+
+
+def answers(status: int, code: str) -> Fault:
+    def fault(_network: FaultyNetwork, _request: Request, _options: Options) -> Answer:
+        return Answer(status, json.dumps({"odata.error": {"code": code}}).encode(), {})
+
+    return fault
+
+
+def passes(network: FaultyNetwork, request: Request, options: Options) -> Answer:
+    return network.send(request, options)
+
+
+def odd(_network: FaultyNetwork, _request: Request, _options: Options) -> Answer:
+    return Answer(200, b'{"PartitionKey": "p", "state": "held"}', {})
+
+
+DOWN = [lost, not_sent, odd, answers(500, "InternalError"), answers(403, "AuthorizationFailure")]
+
+
+@pytest.mark.parametrize("fault", DOWN)
+def test_a_record_that_is_there_and_cannot_be_read_is_known_to_be_there(
+    each: Bench, fault: Fault
+) -> None:
+    each.begin_elsewhere()
+    each.network.next("GET", fault, fault)
+    assert is_known_to_be_taken(each)
+
+
+@pytest.mark.parametrize("left", ["abandoned", "in doubt"])
+@pytest.mark.parametrize("fault", [lost, not_sent, answers(403, "AuthorizationFailure")])
+def test_a_record_that_was_read_and_cannot_be_taken_over_is_known_to_be_there(
+    each: Bench, fault: Fault, left: str
+) -> None:
+    ours = claim(each.begin_elsewhere())
+    if left == "in doubt":
+        each.settle_elsewhere(ours, Doubt())
+    each.wait_for_the_end_of_the_lease()
+    each.network.next("PUT", fault, fault)
+    assert is_known_to_be_taken(each)
+
+
+def test_a_key_that_is_taken_and_cannot_be_read_is_known_to_be_there(warm: Bench) -> None:
+    warm.records = 2
+    warm.other.begin(CALLER, warm.wanted(KEY)[1:], lease_s=LEASE_S, keep_s=KEEP_S)
+    warm.network.next("GET", not_sent)
+    assert is_known_to_be_taken(warm)
+
+
+def test_an_unanswered_insert_that_is_read_back_as_anothers_is_known_to_be_there(
+    each: Bench,
+) -> None:
+    each.begin_elsewhere()
+    each.wait_for_the_end_of_the_lease()
+    each.network.next("POST", lost)
+    each.network.next("PUT", not_sent)
+    assert is_known_to_be_taken(each)
+
+
+@pytest.mark.parametrize("whose", ["another's", "our own"])
+def test_an_unanswered_insert_is_anothers_where_one_of_its_records_is(
+    warm: Bench, whose: str
+) -> None:
+    warm.records = 2
+    if whose == "another's":
+        warm.begin_elsewhere()
+    warm.network.next("POST", answer_lost)
+    warm.network.next("GET", passes, not_sent)
+    assert is_known_to_be_taken(warm) is (whose == "another's")
+
+
+@pytest.mark.parametrize("insert", [lost, answer_lost])
+@pytest.mark.parametrize("read", [lost, not_sent])
+def test_an_unanswered_insert_that_cannot_be_read_back_says_nothing_of_others(
+    each: Bench, insert: Fault, read: Fault
+) -> None:
+    each.network.next("POST", insert)
+    each.network.next("GET", read, read)
+    assert not is_known_to_be_taken(each)
+
+
+@pytest.mark.parametrize("fault", [not_sent, answers(403, "AuthorizationFailure")])
+def test_an_insert_that_is_refused_says_nothing_of_others(each: Bench, fault: Fault) -> None:
+    each.network.next("POST", fault)
+    assert not is_known_to_be_taken(each)
+
+
+@pytest.mark.parametrize("call", ["begin", "settle"])
+def test_a_table_that_is_never_as_it_was_read_is_not_asked_for_ever(each: Bench, call: str) -> None:
+    if call == "begin":
+        each.begin_elsewhere()
+        each.wait_for_the_end_of_the_lease()
+        each.network.next("PUT", *[answers(412, "UpdateConditionNotSatisfied")] * 99)
+        assert is_known_to_be_taken(each)
+    else:
+        ours = claim(each.begin())
+        each.network.next("PUT", *[answers(412, "UpdateConditionNotSatisfied")] * 99)
+        with pytest.raises(StoreUnavailable):
+            each.settle(ours, Finished("p"))
+    assert each.network.seen.count("PUT") <= 4
 
 
 def test_a_completion_that_is_lost_twice_fails_and_leaves_doubt_behind(each: Bench) -> None:
@@ -570,7 +681,70 @@ def test_a_service_that_answers_anything_else_is_unavailable(
         pytest.raises(StoreUnavailable),
     ):
         EVERY_CALL[call](store_at(port, PATIENT_S))
-    assert len(asked) <= 4
+    assert len(asked) <= 3
+
+
+BUSY = [(503, "ServerBusy"), (429, "TooManyRequests"), (503, "")]
+
+
+def paused(bench: Bench) -> list[float]:
+    """Let the store of a bench note its pauses, and not make them."""
+    pauses: list[float] = []
+    bench.store._calls._waiting = Waiting(sleep=pauses.append, random=lambda: 0.5)
+    return pauses
+
+
+@pytest.mark.parametrize(("status", "code"), BUSY)
+def test_a_busy_table_is_written_to_again_once_after_a_pause(
+    each: Bench, status: int, code: str
+) -> None:
+    pauses = paused(each)
+    each.network.next("POST", answers(status, code))
+    ours = claim(each.begin())
+    assert each.network.seen == ["POST", "POST"]
+    each.network.next("PUT", answers(status, code))
+    assert each.settle(ours, Finished("p"))
+    assert each.network.seen[2:] == ["PUT", "PUT"]
+    assert len(pauses) == 2
+    assert all(0.25 <= pause <= 0.5 for pause in pauses)
+
+
+@pytest.mark.parametrize(("status", "code"), BUSY)
+def test_a_table_that_stays_busy_is_left_alone(each: Bench, status: int, code: str) -> None:
+    pauses = paused(each)
+    each.network.next("POST", *[answers(status, code)] * 9)
+    assert not is_known_to_be_taken(each)
+    assert each.network.seen == ["POST", "POST"]
+    assert len(pauses) == 1
+
+
+def test_a_busy_table_is_not_read_again(each: Bench) -> None:
+    each.begin_elsewhere()
+    each.network.next("GET", *[answers(503, "ServerBusy")] * 9)
+    assert is_known_to_be_taken(each)
+    assert each.network.seen == ["POST", "GET"]
+
+
+def test_a_busy_table_that_has_done_it_all_the_same_is_known_to_be_ours(each: Bench) -> None:
+    def busy_after_all(network: FaultyNetwork, request: Request, options: Options) -> Answer:
+        return replace(network.send(request, options), status=503)
+
+    paused(each)
+    each.network.next("POST", busy_after_all)
+    ours = claim(each.begin())
+    each.network.next("PUT", busy_after_all)
+    assert each.settle(ours, Finished("p"))
+    assert each.begin_elsewhere() == Replay("p")
+
+
+def test_a_pause_that_does_not_fit_is_not_made(bench: Bench) -> None:
+    hasty = bench.instance(bench.network, patience_s=0.2)
+    bench.network.next("POST", *[answers(503, "ServerBusy")] * 9)
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailable, match="busy"):
+        hasty.begin(CALLER, SOME_RECORD, lease_s=LEASE_S, keep_s=KEEP_S)
+    assert time.monotonic() - began < 0.2
+    assert bench.network.seen == ["POST"]
 
 
 @pytest.mark.parametrize("call", EVERY_CALL)
@@ -681,18 +855,12 @@ def test_two_instances_make_the_missing_table_together(bench: Bench) -> None:
         bench.begin_elsewhere(key("theirs"))
         return network.send(request, options)
 
-    def passes(network: FaultyNetwork, request: Request, options: Options) -> Answer:
-        return network.send(request, options)
-
     bench.network.next("POST", passes, another_makes_it_first)
     claim(bench.begin())
 
 
 @pytest.mark.parametrize("fault", ANSWER_FAULTS)
 def test_an_unanswered_creation_of_the_table_is_tried_again(bench: Bench, fault: Fault) -> None:
-    def passes(network: FaultyNetwork, request: Request, options: Options) -> Answer:
-        return network.send(request, options)
-
     bench.network.next("POST", passes, fault)
     claim(bench.begin())
 
@@ -705,14 +873,26 @@ def test_a_table_that_was_deleted_is_made_again(warm: Bench) -> None:
 
 
 def test_a_table_that_may_not_be_made_is_unavailable() -> None:
+    asked: list[str] = []
     missing = (
         b'{"odata.error": {"code": "TableNotFound", "message": {"lang": "en-US", "value": "no"}}}'
     )
     with (
-        service(404, missing, JSON) as port,
+        service(404, missing, JSON, asked) as port,
         pytest.raises(StoreUnavailable),
     ):
         EVERY_CALL["begin"](store_at(port, PATIENT_S))
+    assert len(asked) <= 3
+
+
+def test_a_conflict_whose_code_is_in_the_header_alone_is_one(each: Bench) -> None:
+    def in_words_of_its_own(network: FaultyNetwork, request: Request, options: Options) -> Answer:
+        said = {"x-ms-error-code": "EntityAlreadyExists"}
+        return Answer(409, b"<?xml version='1.0'?><error/>", said)
+
+    each.begin_elsewhere()
+    each.network.next("POST", in_words_of_its_own)
+    assert isinstance(each.begin(), Running)
 
 
 def idle(store: Bench) -> int:
@@ -770,9 +950,6 @@ def test_a_replay_is_given_also_where_its_key_cannot_be_written(warm: Bench) -> 
     warm.settle_elsewhere(claim(warm.begin_elsewhere()), Finished("p"))
     warm.records = 2
 
-    def passes(network: FaultyNetwork, request: Request, options: Options) -> Answer:
-        return network.send(request, options)
-
     warm.network.next("POST", passes, not_sent)
     assert warm.begin() == Replay("p")
     assert len(warm.rows()) == 1
@@ -782,9 +959,6 @@ def test_a_replay_is_none_where_the_key_was_given_to_another_body_meanwhile(warm
     warm.settle_elsewhere(claim(warm.begin_elsewhere()), Finished("p"))
     warm.records = 2
     taken = [Wanted(key(f"{KEY}, too"), "another body")]
-
-    def passes(network: FaultyNetwork, request: Request, options: Options) -> Answer:
-        return network.send(request, options)
 
     def comes_second(network: FaultyNetwork, request: Request, options: Options) -> Answer:
         warm.other.begin(CALLER, taken, lease_s=LEASE_S, keep_s=KEEP_S)
@@ -934,6 +1108,16 @@ def dripping() -> Iterator[int]:
             thread.join()
 
 
+@pytest.mark.parametrize("call", EVERY_CALL)
+def test_a_table_that_drips_costs_no_more_than_the_patience(call: str) -> None:
+    with dripping() as port:
+        store = store_at(port)
+        began = time.monotonic()
+        with pytest.raises(StoreUnavailable):
+            EVERY_CALL[call](store)
+        assert time.monotonic() - began < HASTY_S + 0.3
+
+
 @pytest.mark.parametrize("endpoint", [silent, dripping])
 def test_an_identity_endpoint_that_stalls_costs_the_first_its_bound_and_nobody_else(
     secured: tuple[Azurite, Path], monkeypatch: pytest.MonkeyPatch, endpoint: Callable[[], Any]
@@ -949,6 +1133,31 @@ def test_an_identity_endpoint_that_stalls_costs_the_first_its_bound_and_nobody_e
             took.append(time.monotonic() - began)
     assert 0.3 < took[0] < 1
     assert max(took[1:]) < 0.3
+
+
+def test_what_a_token_took_is_not_taken_from_the_call_alone(
+    secured: tuple[Azurite, Path],
+) -> None:
+    """A token that takes nearly half of the patience leaves the call half of the rest."""
+    seen: list[float] = []
+
+    class Noted(Channel):
+        def exchange(self, *_: Any, **options: Any) -> Answer:
+            seen.append(options["total_s"])
+            raise NotSent("NewConnectionError")
+
+    def slowly() -> str:
+        time.sleep(0.9)
+        return "token"
+
+    account = by_token("https://127.0.0.1", slowly)
+    network = Noted("http://127.0.0.1:1", None, keep=1)
+    store = TableStore(account, "records", network, Waiting(), patience_s=2.0)
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailable):
+        EVERY_CALL["begin"](store)
+    assert time.monotonic() - began < 2.0
+    assert 0.3 < seen[0] < 0.6
 
 
 def test_an_identity_endpoint_that_stalled_is_asked_again(
@@ -1000,6 +1209,82 @@ def test_a_token_that_ends_soon_is_renewed_beside_the_requests(
             assert time.monotonic() < until
             time.sleep(0.01)
     assert ends(tokens.get()) > ends(first)
+
+
+@contextlib.contextmanager
+def worker(secured: tuple[Azurite, Path], **changes: str) -> Iterator[Services]:
+    """A worker whose records are in the table, with Entra and Graph out of reach."""
+    emulator, authority = secured
+    nowhere = "https://127.0.0.1:1"
+    settings = {
+        "TENANT_ID": "84bd8158-6d4d-4958-8b9f-9d6445542f95",
+        "CLIENT_ID": "6731de76-14a6-49ae-97bc-6eba6914391e",
+        "CLIENT_SECRET": "secret",
+        "ENTRA_AUTHORITY_HOST": nowhere,
+        "GRAPH_ENDPOINT": nowhere,
+        "CA_BUNDLE": str(authority),
+        "IDEMPOTENCY_STORE": "table",
+        "IDEMPOTENCY_TABLE_ENDPOINT": f"https://127.0.0.1:{emulator.port}",
+        "IDEMPOTENCY_TABLE_NAME": f"t{secrets.token_hex(8)}",
+        **changes,
+    }
+    services = build_services(settings)
+    try:
+        yield services
+    finally:
+        services.doorkeepers.shutdown()
+        services.threads.shutdown()
+
+
+def connections(services: Services) -> int:
+    assert isinstance(services.records, TableStore)
+    return len(services.records._calls._channel._pool._idle)
+
+
+def until(happened: Callable[[], object]) -> None:
+    give_up_at = time.monotonic() + 10
+    while not happened():
+        assert time.monotonic() < give_up_at
+        time.sleep(0.01)
+
+
+def test_a_worker_gets_its_token_and_a_connection_to_the_table_before_the_first_request(
+    secured: tuple[Azurite, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    with service(200, granted(), JSON, asked) as port, worker(secured) as services:
+        use_identity_endpoint(monkeypatch, port)
+        assert not asked
+        services.warm()
+        until(lambda: asked and connections(services) == 1)
+        services.doorkeepers.shutdown()
+        assert isinstance(services.records, TableStore)
+        proof: dict[str, str] = {}
+        services.records._calls._account.prove("GET", "/", proof)
+        assert proof["Authorization"].startswith("Bearer ")
+        assert len(asked) == 1
+
+
+def test_a_worker_with_a_key_opens_a_connection_to_the_table(
+    azurite: Azurite, secured: tuple[Azurite, Path]
+) -> None:
+    by_key = {"IDEMPOTENCY_TABLE_CONNECTION_STRING": azurite.connection_string}
+    with worker(secured, IDEMPOTENCY_TABLE_ENDPOINT="", **by_key) as services:
+        services.warm()
+        until(lambda: connections(services) == 1)
+
+
+@pytest.mark.parametrize("endpoint", [silent, dripping, unreachable])
+def test_a_worker_that_gets_no_token_starts_all_the_same_and_at_once(
+    secured: tuple[Azurite, Path], monkeypatch: pytest.MonkeyPatch, endpoint: Callable[[], Any]
+) -> None:
+    monkeypatch.setattr(credentials, "_IDENTITY_S", 0.5)
+    with endpoint() as port, worker(secured) as services:
+        use_identity_endpoint(monkeypatch, port)
+        began = time.monotonic()
+        services.warm()
+        assert time.monotonic() - began < 0.3
+        until(lambda: connections(services) == 1)
 
 
 # Old records.

@@ -83,18 +83,31 @@ class Worker:
     environment: dict[str, str] = field(repr=False)
 
     def exchange(
-        self, caller: Caller, *, within_s: float = 10.0, claims: str | None = None
+        self,
+        caller: Caller,
+        *,
+        within_s: float = 10.0,
+        refused: GraphToken | None = None,
+        claims: str | None = None,
     ) -> GraphToken:
         return self.tokens.exchange(
-            caller, Deadline(self.clock.now() + within_s, self.clock.now), claims=claims
+            caller,
+            Deadline(self.clock.now() + within_s, self.clock.now),
+            refused=refused,
+            claims=claims,
         )
 
     def refusal(
-        self, caller: Caller, *, within_s: float = 10.0, claims: str | None = None
+        self,
+        caller: Caller,
+        *,
+        within_s: float = 10.0,
+        refused: GraphToken | None = None,
+        claims: str | None = None,
     ) -> FacadeError:
         """Let an exchange fail, and return why."""
         with pytest.raises(FacadeError) as caught:
-            self.exchange(caller, within_s=within_s, claims=claims)
+            self.exchange(caller, within_s=within_s, refused=refused, claims=claims)
         return caught.value
 
 

@@ -61,6 +61,7 @@ PEOPLE = [
 REMEMBERED = (TokenRejected, InteractionRequired, ConsentRequired, CallerNotAllowed, AccessDenied)
 REMEMBERED_FOR_S, RESTS_FOR_S, READ_AGAIN_AFTER_S = 3.0, 30.0, 1.0
 START = 1_900_000_000.0
+NO_TOKEN = GraphToken(None, "-", "of a worker that is gone")
 
 TROUBLES: dict[str, dict[str, Any]] = {
     "throttled": {"status": 429, "headers": {"Retry-After": "20"}},
@@ -163,6 +164,9 @@ class ExchangeMachine(RuleBasedStateMachine):
         self.minted_for: dict[str, str] = {}
         self.kept: dict[str, tuple[str, float]] = {}
         self.refused: dict[str, tuple[FacadeError, float]] = {}
+        self.given: dict[str, list[GraphToken]] = {}
+        # Whose latest answer of Entra came instead of a token that Graph refused.
+        self.replaced: set[str] = set()
         self.rests_until: float | None = None
         self.rests_with = ""
         self.last_turned_away = -1.0
@@ -306,18 +310,27 @@ class ExchangeMachine(RuleBasedStateMachine):
         self.ask(caller, None)
 
     @rule(
-        caller=callers,
+        several=st.lists(callers, min_size=1, max_size=3),
         wanted=st.sampled_from(
-            ['"nbf":{"essential":true,"value":"1"}', '"acrs":{"essential":true,"value":"c1"}']
+            [
+                None,
+                '"nbf":{"essential":true,"value":"1"}',
+                '"acrs":{"essential":true,"value":"c1"}',
+            ]
         ),
+        ago=st.integers(1, 3),
+        times=st.integers(1, 3),
     )
-    def answer_a_challenge_of_graph(self, caller: Caller, wanted: str) -> None:
-        self.ask(caller, f'{{"access_token":{{{wanted}}}}}')
-
-    @rule(caller=callers)
-    def forget(self, caller: Caller) -> None:
-        self.worker.tokens.forget(caller)
-        self.drop(caller)
+    def graph_refuses(
+        self, several: list[Caller], wanted: str | None, ago: int, times: int
+    ) -> None:
+        """Graph refuses a token that was given a while ago; several requests meet that."""
+        claims = None if wanted is None else f'{{"access_token":{{{wanted}}}}}'
+        for caller in several:
+            given = self.given.get(caller.assertion, [NO_TOKEN])
+            refused = given[-min(ago, len(given))]
+            for _ in range(times):
+                self.ask(caller, claims, refused)
 
     @rule(
         caller=callers, owner=people, tenant=st.sampled_from([None, seed.TENANT_ID, OTHER_TENANT])
@@ -340,18 +353,18 @@ class ExchangeMachine(RuleBasedStateMachine):
             self.entra.faults.add(
                 Fault(step="token", match={"user": caller.object_id}, status=200, body=body)
             )
-        self.forget(caller)
-        self.ask(caller, None)
+        self.ask(caller, None, self.given.get(caller.assertion, [NO_TOKEN])[-1])
 
     def drop(self, caller: Caller) -> None:
         self.kept.pop(caller.assertion, None)
         self.refused.pop(caller.assertion, None)
+        self.replaced.discard(caller.assertion)
 
-    def ask(self, caller: Caller, claims: str | None) -> None:
+    def ask(self, caller: Caller, claims: str | None, refused: GraphToken | None = None) -> None:
         started, made, received = self.clock.time, len(self.http.calls), self.entra.exchanges()
         token, error = None, None
         try:
-            token = self.worker.exchange(caller, claims=claims)
+            token = self.worker.exchange(caller, refused=refused, claims=claims)
         except FacadeError as caught:
             error = caught
         calls = self.http.calls[made:]
@@ -359,8 +372,12 @@ class ExchangeMachine(RuleBasedStateMachine):
         self.check_calls(caller, calls)
         if token is not None:
             self.check_token(caller, token, calls)
-        if not self.check_silence(caller, claims, started, token, error, calls):
+            assert token != refused, "what Graph refused is not given again"
+            self.given.setdefault(caller.assertion, []).append(token)
+        if not self.check_silence(caller, refused, started, token, error, calls):
             self.learn(caller, started, token, error, calls)
+        if refused is not None:
+            self.replaced.add(caller.assertion)
 
     def check_calls(self, caller: Caller, calls: list[Call]) -> None:
         """At most one repeat after a passing trouble.
@@ -398,24 +415,26 @@ class ExchangeMachine(RuleBasedStateMachine):
     def check_silence(
         self,
         caller: Caller,
-        claims: str | None,
+        graph_refused: GraphToken | None,
         started: float,
         token: GraphToken | None,
         error: FacadeError | None,
         calls: list[Call],
     ) -> bool:
         """Check where Entra must not be asked; return whether this was such a case."""
+        asked = graph_refused is None or caller.assertion in self.replaced
         if (
-            claims is None
+            asked
             and caller.assertion in self.kept
             and started < self.kept[caller.assertion][1]
+            and (graph_refused is None or self.kept[caller.assertion][0] != graph_refused.value)
         ):
             assert calls == []
             assert token is not None
             assert token.value == self.kept[caller.assertion][0]
             return True
         if (
-            claims is None
+            asked
             and caller.assertion in self.refused
             and started < self.refused[caller.assertion][1]
         ):

@@ -15,7 +15,8 @@ from tests.protocol.world import Ask
 class Interference(Enum):
     """What else goes wrong: once in a schedule, at any point of the first request.
 
-    A store that forgets does so after it.
+    A store that forgets does so after it, and one that hides its records does so from the request
+    that comes next.
     """
 
     NOTHING = "nothing"
@@ -23,6 +24,7 @@ class Interference(Enum):
     DEATH = "death of the worker"
     STORE_DOWN = "store down"
     STORE_FULL = "store full"
+    STORE_HIDES = "store hides its records"
 
 
 class Death(Enum):
@@ -40,21 +42,22 @@ class Outage(Enum):
     ONCE = "store fails once"
     ONCE_DONE = "store does it and fails to say so"
     FROM_HERE = "store fails until the request ends"
+    HIDES = "store says whether there is a record, and not what it says"
 
 
 @dataclass(frozen=True, slots=True)
 class Visit:
     """A duplicate that arrives while the first request is under way.
 
-    ``store_down``: for this one only; ``frozen``: the first one stalls past its lease.
+    ``outage`` of the store: for this one only; ``frozen``: the first one stalls past its lease.
     """
 
     ask: Ask
-    store_down: bool = False
+    outage: Outage | None = None
     frozen: bool = False
 
     def __str__(self) -> str:
-        store = ", without the store" * self.store_down
+        store = f", {self.outage.value}" if self.outage else ""
         frozen = ", the first one frozen" * self.frozen
         return f"duplicate ({self.ask}{store}{frozen})"
 
@@ -123,5 +126,6 @@ class Setting:
         frozen = [Visit(ask, frozen=True) for ask in (own, Ask("L" if self.keyed else "K"))]
         return [
             *frozen,
-            *(Visit(replace(own, instance=instance), store_down=True) for instance in (1, 2)),
+            *(Visit(replace(own, instance=number), Outage.FROM_HERE) for number in (1, 2)),
+            Visit(replace(own, instance=2), Outage.HIDES),
         ]

@@ -86,6 +86,8 @@ class Simulation:
             self._store.forget()
             self.world.forget()
         repeats = self._choices.choose(self._repeats(first))
+        if self._setting.interference is Interference.STORE_HIDES:
+            self._request(repeats[0], Outage.HIDES)
         for repeat in repeats if self._scripted else ():
             self._repeat(repeat, first)
         self._scripted = 0
@@ -148,9 +150,15 @@ class Simulation:
         first.holds = False
         return run
 
-    def _request(self, ask: Ask, *, store_down: bool = False) -> Run:
+    def _request(self, ask: Ask, outage: Outage | None = None) -> Run:
         self._signed_out = False
-        run = self.run = Run(ask, self.now(), self.now() + DEADLINE_S, store_down=store_down)
+        run = self.run = Run(
+            ask,
+            self.now(),
+            self.now() + DEADLINE_S,
+            store_down=outage is Outage.FROM_HERE,
+            store_hides=outage is Outage.HIDES,
+        )
         self.world.runs.append(run)
         worker = self._workers.get(ask.instance)
         if worker is None:
@@ -202,6 +210,8 @@ class Simulation:
         """Choose whether the store fails here."""
         if self.run.store_down:
             return Outage.FROM_HERE
+        if self.run.store_hides:
+            return Outage.HIDES
         outage = self._meddle(
             Interference.STORE_DOWN, (Outage.ONCE, Outage.ONCE_DONE, Outage.FROM_HERE)
         )
@@ -211,7 +221,7 @@ class Simulation:
     def _invite(self, visit: Visit, after_s: float) -> None:
         def arrive() -> None:
             try:
-                run = self._request(visit.ask, store_down=visit.store_down)
+                run = self._request(visit.ask, visit.outage)
                 if visit.ask.message != self._setting.first_ask.message and not isinstance(
                     run.answer, IdempotencyKeyReused
                 ):
@@ -292,6 +302,9 @@ class Simulation:
             raise Dead
         if self.now() + timeout_s > self.run.ends_at + 1e-9:
             raise Violation("a call was sent that may last beyond the deadline")
+        first = not self.run.calls
+        if self.world.watches_looks and self.run.told and first and step != "look":
+            raise Violation("the first step beside a hidden record was not the look")
         self.world.check_alone(self.run)
         self.run.calls.append(step)
 
@@ -312,23 +325,25 @@ class Simulation:
         """
         return (
             visit is not None
-            and (visit.store_down or visit.frozen)
+            and (visit.outage is not None or visit.frozen)
             and self._choices.choose((False, True))
         )
 
     # Entra, time and chance.
 
     def exchange(
-        self, caller: Caller, deadline: Deadline, *, claims: str | None = None
+        self,
+        caller: Caller,
+        deadline: Deadline,
+        *,
+        refused: GraphToken | None = None,
+        claims: str | None = None,
     ) -> GraphToken:
         """Give a token. Errors: InteractionRequired, where the letter says so."""
         self.sleep(QUICK_S)
         if self._signed_out:
             raise InteractionRequired("Sign in again.")
         return TOKEN
-
-    def forget(self, caller: Caller) -> None:
-        """Nothing is cached here."""
 
     def now(self) -> float:
         """Return the time."""

@@ -14,6 +14,7 @@ from shared.records.rules import (
     Finished,
     Granted,
     Record,
+    RecordHidden,
     Replay,
     StoreUnavailable,
     Wanted,
@@ -74,8 +75,13 @@ class WatchedStore:
         """Claim the records."""
         run, outage = self._fate.run, self._fate.outage()
         run.blind = run.blind or outage is not None
+        if outage is Outage.HIDES:
+            there = {
+                key for key, record in records_in(self._store) if record.expires_at > run.opened_at
+            }
+            run.told = not there.isdisjoint(one.key for one in wanted)
         if outage not in (None, Outage.ONCE_DONE):
-            raise StoreUnavailable("down")
+            raise RecordHidden("down") if run.told else StoreUnavailable("down")
         begun = self._store.begin(caller, wanted, lease_s=lease_s, keep_s=keep_s)
         if isinstance(begun, Granted):
             if not self._kept.keys().isdisjoint(one.key for one in wanted):

@@ -5,8 +5,9 @@ What is enumerated: up to three exchanges with Graph over the alphabet, four ove
 consequence, and eight over the failures that use up every try; with and without an Idempotency-Key;
 of an appointment that exists, or never did; and, once in a schedule at any point of the first
 request, a duplicate, the death of the worker, or a failure of the store, or after it the loss of
-its records. After each follow repeats by the same and another key, at the same and another
-instance: first under the rest of the exchanges, then in a healthy world.
+its records, or a store that says that there is a record and not what it says. After each follow
+repeats by the same and another key, at the same and another instance: first under the rest of the
+exchanges, then in a healthy world.
 """
 
 import functools
@@ -45,6 +46,7 @@ SETTINGS = [
         (Interference.DEATH, (FEW_CANCELS, FEW_LOOKS), 3),
         (Interference.STORE_DOWN, (FEW_CANCELS, FEW_LOOKS), 3),
         (Interference.STORE_FULL, (FEW_CANCELS, FEW_LOOKS), 3),
+        (Interference.STORE_HIDES, (FEW_CANCELS, FEW_LOOKS), 3),
     )
     for exists in (True, False)
     for keyed in (True, False)

@@ -430,6 +430,10 @@ def take_store_down_for_a_new_request(patch: Patch) -> None:
     _change_entry(patch, unsure=False)
 
 
+def take_a_hidden_record_for_a_store_that_is_down(patch: Patch) -> None:
+    patch.setattr(records, "RecordHidden", Mutation)
+
+
 def forget_what_was_done_without_the_store(patch: Patch) -> None:
     patch.setattr(Records, "_remember", lambda self, caller, wanted: False)
 
@@ -476,12 +480,14 @@ INVENTED = "cancelled was said of what never existed"
 AS_IF = r"as if nothing had been sent'"
 AS_IF_BEFORE = "as if nothing had been sent before"
 UNSEEN = "nobody had looked since"
+BESIDE = "beside a hidden record was not the look"
 FIRST_LOOK = "on an abandoned record was not the look"
 ANOTHER_ANSWER = "something else than its first answer"
 ONLY_CALL = "confirmed by more than the only call"
 LATE = "a call was sent that may last beyond the deadline"
 DEATH, DUPLICATE = Interference.DEATH, Interference.DUPLICATE
 DOWN, FULL = Interference.STORE_DOWN, Interference.STORE_FULL
+HIDES = Interference.STORE_HIDES
 
 MUTATIONS = [
     Mutation(take_no_answer_for_not_sent, UNSEEN),
@@ -544,6 +550,9 @@ MUTATIONS = [
     Mutation(let_two_run_at_once, "two requests were carried out at once", DUPLICATE),
     Mutation(take_store_down_for_a_new_request, "the store could not be read", DOWN),
     Mutation(take_store_down_for_a_new_request, CONFIRMED, FULL),
+    Mutation(take_a_hidden_record_for_a_store_that_is_down, BESIDE, HIDES),
+    Mutation(take_a_hidden_record_for_a_store_that_is_down, AS_IF_BEFORE, HIDES),
+    Mutation(take_a_hidden_record_for_a_store_that_is_down, BESIDE, DUPLICATE),
     Mutation(forget_what_was_done_without_the_store, CONFIRMED, DOWN),
     Mutation(forget_what_was_done_without_the_store, CONFIRMED, DUPLICATE),
     Mutation(ask_what_was_done_without_the_store_at_the_beginning_alone, CONFIRMED, DUPLICATE),
@@ -555,7 +564,7 @@ MUTATIONS = [
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=str)
 def test_a_worse_protocol_breaks_a_rule(mutation: Mutation, monkeypatch: Patch) -> None:
     mutation.mutate(monkeypatch)
-    monkeypatch.setattr(World, "watches_looks", mutation.breaks == UNSEEN)
+    monkeypatch.setattr(World, "watches_looks", mutation.breaks in (UNSEEN, BESIDE))
     setting = Setting(
         mutation.exists,
         mutation.keyed,

@@ -60,7 +60,9 @@ class Run:
     ends_at: float
     holds: bool = False  # it claimed its records, and did not settle them
     store_down: bool = False
+    store_hides: bool = False
     blind: bool = False  # its records could not be had
+    told: bool = False  # that somebody had a record, and not what it said
     dead: bool = False
     stalled: bool = False
     saw_it: bool = False  # one of its looks saw the appointment standing
@@ -298,11 +300,12 @@ class World:
 def left_a_trace(post: Post, run: Run) -> bool:
     """Say whether ``run`` could find a trace of this post.
 
-    One that was sent while the store was down left it in its worker alone.
+    One that was sent while the store was down left it in its worker alone. A store that hides its
+    records tells that there is one of what was sent before.
     """
     if post.by is run:
         return True
-    if run.blind or post.forgotten:
+    if post.forgotten or (run.blind and not (run.told and post.sent_at < run.opened_at)):
         return False
     return not post.by.blind or run.ask.instance == post.by.ask.instance
 

@@ -31,6 +31,7 @@ from shared.graph.client import GraphRequest
 from shared.graph.endings import Body, GraphAnswer, NoAnswer, Seen
 from shared.identity.caller import Caller
 from shared.records.memory_store import MemoryStore
+from shared.records.rules import RecordHidden, StoreUnavailable
 from shared.telemetry.journal import Journal
 from shared.transport.deadline import Deadline
 from shared.transport.waiting import Waiting
@@ -88,7 +89,7 @@ class Scene:
     asked: list[str] = field(default_factory=list)
     call_ids: list[str] = field(default_factory=list)
     fresh: list[bool] = field(default_factory=list)
-    forgotten: int = 0
+    refused: list[GraphToken | None] = field(default_factory=list)
     entra: Callable[[], GraphToken] | None = None
     time_s: float = 0.0
     journal: Journal = field(init=False)
@@ -138,15 +139,18 @@ class Scene:
         return end
 
     def exchange(
-        self, caller: Caller, deadline: Deadline, *, claims: str | None = None
+        self,
+        caller: Caller,
+        deadline: Deadline,
+        *,
+        refused: GraphToken | None = None,
+        claims: str | None = None,
     ) -> GraphToken:
         self.claims.append(claims)
+        self.refused.append(refused)
         if self.entra is not None:
             return self.entra()
         return FIRST_TOKEN if len(self.claims) == 1 else SECOND_TOKEN
-
-    def forget(self, caller: Caller) -> None:
-        self.forgotten += 1
 
     def now(self) -> float:
         return self.time_s
@@ -320,6 +324,23 @@ def test_an_abandoned_request_that_is_gone_is_never_confirmed() -> None:
     assert scene.run() == UNCONFIRMED
     assert scene.run() == UNCONFIRMED
     assert scene.steps == ["look", "look"]
+
+
+@pytest.mark.parametrize(
+    ("failure", "steps"),
+    [(RecordHidden("down"), ["look", "cancel"]), (StoreUnavailable("down"), ["cancel"])],
+    ids=["it is known to be there", "nothing is known"],
+)
+def test_a_request_whose_record_cannot_be_read_is_looked_at_first_where_it_is_known_to_be_there(
+    failure: StoreUnavailable, steps: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def begin(*_: object, **__: object) -> None:
+        raise failure
+
+    scene = Scene([STANDS, DONE][-len(steps) :])
+    monkeypatch.setattr(scene.store, "begin", begin)
+    assert scene.run() == CANCELLED
+    assert scene.steps == steps
 
 
 def test_an_outcome_is_replayed_without_a_call() -> None:
@@ -508,19 +529,18 @@ def test_eight_calls_are_enough_for_one_request() -> None:
 
 
 @pytest.mark.parametrize(
-    ("challenge", "claims", "forgotten"),
+    ("challenge", "claims"),
     [
         pytest.param(
             replace(STALE, claims='{"access_token":{}}'),
             '{"access_token":{}}',
-            0,
             id="with a claims challenge",
         ),
-        pytest.param(STALE, None, 1, id="without one, what is cached is dropped"),
+        pytest.param(STALE, None, id="without one"),
     ],
 )
 def test_a_401_gets_another_token_and_the_same_call_is_repeated(
-    challenge: GraphAnswer, claims: str | None, forgotten: int
+    challenge: GraphAnswer, claims: str | None
 ) -> None:
     scene = Scene([challenge, DONE])
     assert scene.run() == CANCELLED
@@ -528,7 +548,8 @@ def test_a_401_gets_another_token_and_the_same_call_is_repeated(
         ("cancel", FIRST_TOKEN),
         ("cancel", SECOND_TOKEN),
     ]
-    assert (scene.claims, scene.forgotten, scene.pauses) == ([None, claims], forgotten, [])
+    assert (scene.claims, scene.refused) == ([None, claims], [None, FIRST_TOKEN])
+    assert scene.pauses == []
 
 
 def test_a_401_to_a_look_repeats_the_look() -> None:
@@ -630,7 +651,7 @@ def test_an_error_is_never_its_own_cause() -> None:
     assert caught.value.__cause__ is None
 
 
-def _raises(error: FacadeError) -> Callable[[], GraphToken]:
+def _raises(error: BaseException) -> Callable[[], GraphToken]:
     def raise_() -> GraphToken:
         raise error
 
@@ -647,6 +668,38 @@ def test_whatever_interrupts_a_cancel_leaves_the_doubt(failure: BaseException) -
     scene = Scene([failure, GONE])
     with pytest.raises(type(failure)):
         scene.run()
+    assert scene.run() == UNCONFIRMED
+    assert scene.steps == ["cancel", "look"]
+
+
+@pytest.mark.parametrize(
+    "failure", [KeyboardInterrupt(), RuntimeError("a bug")], ids=["interrupted", "a bug of ours"]
+)
+def test_whatever_strikes_before_anything_was_sent_leaves_no_doubt_of_its_own(
+    failure: BaseException,
+) -> None:
+    scene = Scene([DONE])
+    scene.entra = _raises(failure)
+    with pytest.raises(type(failure)):
+        scene.run()
+    assert len(scene.store) == 0
+    scene.entra = None
+    assert scene.run() == CANCELLED
+    doubtful = in_doubt(GONE)
+    doubtful.entra = _raises(failure)
+    with pytest.raises(type(failure)):
+        doubtful.run()
+    doubtful.entra = None
+    assert doubtful.run() == UNCONFIRMED
+    assert doubtful.steps[-1] == "look"
+
+
+def test_a_bug_in_a_renewal_leaves_the_doubt_of_what_was_sent() -> None:
+    scene = Scene([STALE, GONE])
+    scene.entra = lambda: FIRST_TOKEN if len(scene.claims) == 1 else _raises(ValueError("a bug"))()
+    with pytest.raises(ValueError, match="a bug"):
+        scene.run()
+    scene.entra = None
     assert scene.run() == UNCONFIRMED
     assert scene.steps == ["cancel", "look"]
 

@@ -3,6 +3,7 @@
 A failure is forgotten, so that a mended setting is picked up without a restart.
 """
 
+import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -132,3 +133,25 @@ def test_a_mended_environment_is_picked_up_without_a_restart() -> None:
 
     environment["TENANT_ID"] = GOOD["TENANT_ID"]
     assert lazy.get().tenant_id == GOOD["TENANT_ID"]
+
+
+def test_where_no_thread_can_be_started_it_is_built_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    builder = Builder()
+    lazy = Lazy(builder)
+
+    async def ask() -> object:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", fail)
+            builder.broken = Misconfigured("CLIENT_ID")
+            with pytest.raises(Misconfigured):
+                await lazy.aside()
+            builder.broken = None
+            return await lazy.aside()
+
+    assert asyncio.run(ask()) is lazy.get()
+    assert builder.calls == 2

@@ -15,7 +15,15 @@ from cancel_appointment.request import CancelRequest
 from shared.errors import IdempotencyKeyReused, RequestInProgress
 from shared.identity.caller import Caller
 from shared.records.memory_store import MemoryStore
-from shared.records.rules import Begun, Claim, End, Finished, StoreUnavailable, Wanted
+from shared.records.rules import (
+    Begun,
+    Claim,
+    End,
+    Finished,
+    RecordHidden,
+    StoreUnavailable,
+    Wanted,
+)
 from shared.transport.deadline import Deadline
 
 DEADLINE_S = 10.0
@@ -51,6 +59,7 @@ class FlakyStore(MemoryStore):
     def __init__(self, now: Callable[[], float]) -> None:
         super().__init__(now)
         self.down: set[str] = set()
+        self.failure: StoreUnavailable = StoreUnavailable("down")
         self.keys: list[str] = []
         self.callers: list[str] = []
 
@@ -68,7 +77,7 @@ class FlakyStore(MemoryStore):
 
     def _fail(self, operation: str) -> None:
         if operation in self.down:
-            raise StoreUnavailable("down") from TimeoutError()
+            raise self.failure from TimeoutError()
 
 
 class Desk:
@@ -409,11 +418,48 @@ def test_giving_up_while_the_store_is_down_leaves_doubt(desk: Desk) -> None:
     ],
     ids=lambda payload: payload[:40],
 )
-def test_a_finished_record_that_cannot_be_read_is_no_record(desk: Desk, payload: str) -> None:
+def test_a_finished_record_that_cannot_be_read_is_a_doubt(desk: Desk, payload: str) -> None:
     claim = desk.claim().claim
     assert claim is not None
     desk.store.settle(claim, [Finished(payload)], keep_s=100)
-    assert desk.claim().unsure
+    assert desk.claim() == Entry(None, doubt=True, unsure=True)
+
+
+@pytest.mark.parametrize("key", [None, "k"], ids=["without a key", "with a key"])
+def test_a_record_that_is_there_and_cannot_be_read_is_a_doubt(desk: Desk, key: str | None) -> None:
+    desk.store.down, desk.store.failure = {"begin"}, RecordHidden("down")
+    assert desk.claim(key) == Entry(None, doubt=True, unsure=True)
+
+
+def test_what_was_begun_beside_a_hidden_record_is_in_doubt_for_this_worker(desk: Desk) -> None:
+    desk.store.down, desk.store.failure = {"begin"}, RecordHidden("down")
+    desk.claim()
+    desk.store.down = set()
+    assert desk.claim().doubt
+
+
+def test_who_was_seen_at_work_is_at_work_while_the_store_is_down(desk: Desk) -> None:
+    desk.claim()
+
+    def fail() -> None:
+        desk.store.down = {"begin"}
+
+    desk.clock.meanwhile = fail
+    with pytest.raises(RequestInProgress):
+        desk.open()
+    assert sum(desk.clock.pauses) <= 3.0
+
+
+def test_the_outcome_of_who_was_seen_at_work_is_heard_once_the_store_is_back(desk: Desk) -> None:
+    entry = desk.claim()
+
+    def fail_for_a_moment() -> None:
+        desk.store.down = {"begin"} if len(desk.clock.pauses) < 3 else set()
+        if len(desk.clock.pauses) == 2:
+            desk.settle(entry, CANCELLED)
+
+    desk.clock.meanwhile = fail_for_a_moment
+    assert desk.open() == REPLAYED
 
 
 def test_an_outage_is_logged_without_naming_anybody(

@@ -116,9 +116,9 @@ def ask(
     exchange: Callable[[], Fresh[str]],
     *,
     key: bytes = KEY,
-    replace: bool = False,
+    refused: str | None = None,
 ) -> str:
-    return cache.get_or_exchange(key, exchange, wait_s=PATIENCE_S, replace=replace)
+    return cache.get_or_exchange(key, exchange, wait_s=PATIENCE_S, refused=refused)
 
 
 def never() -> Fresh[str]:
@@ -175,6 +175,15 @@ def test_a_refusal_is_remembered_for_seconds(
     assert ask(cache, Exchange(clock)) == "token 1"
 
 
+def test_a_clock_that_is_set_back_does_not_make_a_refusal_last(
+    cache: ExchangeCache[str], clock: Clock
+) -> None:
+    with pytest.raises(TokenRejected):
+        ask(cache, Exchange(clock, error=TokenRejected("refused")))
+    clock.time -= 3600.0
+    assert ask(cache, Exchange(clock)) == "token 1"
+
+
 @pytest.mark.parametrize(
     "error", [*TRANSIENT, ValueError("a bug")], ids=lambda error: type(error).__name__
 )
@@ -203,14 +212,14 @@ def test_a_replacement_bypasses_the_hit_and_takes_its_place(
 ) -> None:
     exchange = Exchange(clock)
     ask(cache, exchange)
-    assert ask(cache, exchange, replace=True) == "token 2"
+    assert ask(cache, exchange, refused="token 1") == "token 2"
     assert ask(cache, never) == "token 2"
 
 
 def test_a_replacement_bypasses_a_refusal(cache: ExchangeCache[str], clock: Clock) -> None:
     with pytest.raises(ConsentRequired):
         ask(cache, Exchange(clock, error=ConsentRequired("consent")))
-    assert ask(cache, Exchange(clock), replace=True) == "token 1"
+    assert ask(cache, Exchange(clock), refused="token 0") == "token 1"
     assert ask(cache, never) == "token 1"
 
 
@@ -219,33 +228,62 @@ def test_a_token_that_was_to_be_replaced_is_not_served_again_when_the_replacemen
 ) -> None:
     ask(cache, Exchange(clock))
     with pytest.raises(UpstreamUnavailable):
-        ask(cache, Exchange(clock, error=UpstreamUnavailable("down")), replace=True)
+        ask(cache, Exchange(clock, error=UpstreamUnavailable("down")), refused="token 1")
     second = Exchange(clock)
     ask(cache, second)
     assert second.calls == 1
 
 
-def test_forgetting_drops_values_and_refusals(cache: ExchangeCache[str], clock: Clock) -> None:
-    ask(cache, Exchange(clock))
-    with pytest.raises(TokenRejected):
-        ask(cache, Exchange(clock, error=TokenRejected("refused")), key=OTHER_KEY)
-    for key in (KEY, OTHER_KEY):
-        cache.forget(key)
-        cache.forget(key)
-        again = Exchange(clock)
-        ask(cache, again, key=key)
-        assert again.calls == 1
-
-
-def test_what_is_forgotten_during_its_exchange_is_not_stored(
+def test_one_refused_token_costs_one_exchange_also_where_the_refusal_is_met_late(
     cache: ExchangeCache[str], clock: Clock
 ) -> None:
-    def revoked_meanwhile() -> Fresh[str]:
-        cache.forget(KEY)
-        return Fresh("revoked", clock.time + 100)
+    exchange = Exchange(clock)
+    ask(cache, exchange)
+    assert ask(cache, exchange, refused="token 1") == "token 2"
+    for _ in range(3):
+        assert ask(cache, never, refused="token 1") == "token 2"
+        assert ask(cache, never) == "token 2"
+    assert ask(cache, exchange, refused="token 2") == "token 3"
+    assert ask(cache, never, refused="token 1") == "token 3"
 
-    assert ask(cache, revoked_meanwhile) == "revoked"
-    assert ask(cache, Exchange(clock)) == "token 1"
+
+def test_a_token_that_came_of_no_refusal_does_not_answer_one(
+    cache: ExchangeCache[str], clock: Clock
+) -> None:
+    """It may be as old as the refusal, and came without what a challenge asked for."""
+    exchange = Exchange(clock, lifetime_s=10.0)
+    ask(cache, exchange)
+    clock.time += 10.0
+    assert ask(cache, exchange) == "token 2"
+    assert ask(cache, exchange, refused="token 1") == "token 3"
+    assert ask(cache, never) == "token 3"
+
+
+def test_a_refusal_of_entra_is_for_all_who_met_the_refusal_of_graph(
+    cache: ExchangeCache[str], clock: Clock
+) -> None:
+    ask(cache, Exchange(clock))
+    with pytest.raises(TokenRejected):
+        ask(cache, Exchange(clock, error=TokenRejected("revoked")), refused="token 1")
+    for _ in range(3):
+        with pytest.raises(TokenRejected):
+            ask(cache, never, refused="token 1")
+        with pytest.raises(TokenRejected):
+            ask(cache, never)
+    clock.time += 3.0
+    assert ask(cache, Exchange(clock), refused="token 1") == "token 1"
+
+
+def test_a_refused_token_is_not_kept_though_entra_gives_it_again(
+    cache: ExchangeCache[str], clock: Clock
+) -> None:
+    for refused in (None, "token 1", "token 1"):
+        again = Exchange(clock)
+        assert ask(cache, again, refused=refused) == "token 1"
+        assert again.calls == 1
+    again = Exchange(clock)
+    ask(cache, again)
+    assert again.calls == 1
 
 
 @pytest.mark.parametrize(
@@ -255,7 +293,7 @@ def test_an_ordinary_exchange_does_not_overwrite_a_newer_replacement(
     cache: ExchangeCache[str], clock: Clock, outcome: Fresh[str] | TokenRejected
 ) -> None:
     def replaced_meanwhile() -> Fresh[str]:
-        ask(cache, Exchange(clock), replace=True)
+        ask(cache, Exchange(clock), refused="token 0")
         if isinstance(outcome, TokenRejected):
             raise outcome
         return outcome
@@ -423,19 +461,19 @@ def test_keys_never_wait_for_each_other(cache: ExchangeCache[str], clock: Clock)
         leader = pool.submit(ask, cache, slow)
         assert slow.started.wait(PATIENCE_S)
         assert cache.get_or_exchange(OTHER_KEY, Exchange(clock), wait_s=0.0) == "token 1"
-        cache.forget(OTHER_KEY)
+        assert ask(cache, Exchange(clock), key=OTHER_KEY, refused="token 0") == "token 1"
         slow.gate.set()
         leader.result(PATIENCE_S)
 
 
-def test_replacements_at_the_same_time_are_one_exchange_and_ordinary_requests_join_it(
+def test_refusals_at_the_same_time_are_one_exchange_and_ordinary_requests_join_it(
     cache: ExchangeCache[str], clock: Clock, waiting: threading.Semaphore
 ) -> None:
     old, new = Exchange(clock, gated=True), Exchange(clock, gated=True)
     with ThreadPoolExecutor(16) as pool:
         ordinary = pool.submit(ask, cache, old)
         assert old.started.wait(PATIENCE_S)
-        replacements = [pool.submit(ask, cache, new, replace=True) for _ in range(8)]
+        replacements = [pool.submit(ask, cache, new, refused="token 0") for _ in range(8)]
         assert new.started.wait(PATIENCE_S)
         for _ in range(7):
             assert waiting.acquire(timeout=PATIENCE_S)
@@ -448,6 +486,16 @@ def test_replacements_at_the_same_time_are_one_exchange_and_ordinary_requests_jo
         assert {each.result(PATIENCE_S) for each in [*replacements, late]} == {"token 1"}
     assert (old.calls, new.calls) == (1, 1)
     assert not cache._flights
+
+
+def test_a_storm_of_refusals_of_one_token_is_one_exchange_whenever_each_is_met(
+    cache: ExchangeCache[str], clock: Clock
+) -> None:
+    exchange = Exchange(clock)
+    ask(cache, exchange)
+    with ThreadPoolExecutor(64) as pool:
+        answers = set(pool.map(lambda _: ask(cache, exchange, refused="token 1"), range(1000)))
+    assert (answers, exchange.calls) == ({"token 2"}, 2)
 
 
 def test_a_waiter_who_wakes_after_the_end_asks_again(
@@ -535,7 +583,7 @@ class CacheMachine(RuleBasedStateMachine):
         ["value", "short value", "ended value", *REFUSALS, TRANSIENT[0], ValueError("a bug")]
     )
     meanwhile = st.sampled_from(
-        ["nothing", "forget", "replace", "replace in vain", "time passes", "another key"]
+        ["nothing", "replace", "replace in vain", "time passes", "another key"]
     )
 
     def __init__(self) -> None:
@@ -545,28 +593,33 @@ class CacheMachine(RuleBasedStateMachine):
             capacity=self.CAPACITY, now=self.clock
         )
         self.serial = 0
-        self.kept: OrderedDict[bytes, tuple[object, float]] = OrderedDict()
+        self.kept: OrderedDict[bytes, tuple[object, float, bool]] = OrderedDict()
+        self.given: list[tuple[bytes, int]] = [(b"nobody", 0)]
         self.calls = 0
 
     def prune(self) -> None:
         now = self.clock.time
         self.kept = OrderedDict((key, entry) for key, entry in self.kept.items() if now < entry[1])
 
-    def store(self, key: bytes, outcome: object) -> None:
+    def store(self, key: bytes, outcome: object, *, replaces: bool) -> None:
         self.prune()
         if isinstance(outcome, Fresh):
-            self.kept[key] = (outcome.value, outcome.ends_at)
+            self.kept[key] = (outcome.value, outcome.ends_at, replaces)
         elif isinstance(outcome, tuple(type(error) for error in REFUSALS)):
-            self.kept[key] = (outcome, self.clock.time + 3.0)
+            self.kept[key] = (outcome, self.clock.time + 3.0, replaces)
         if len(self.kept) > self.CAPACITY:
             self.kept.popitem(last=False)
 
-    def call(self, key: bytes, outcome: object, meanwhile: str, *, replace: bool) -> None:
+    def call(
+        self, key: bytes, outcome: object, meanwhile: str, refused: tuple[bytes, int] | None
+    ) -> None:
         self.prune()
         expected: object = None
-        if not replace and key in self.kept:
+        if key in self.kept:
             self.kept.move_to_end(key)
-            expected = self.kept[key][0]
+            value, _, replaces = self.kept[key]
+            if refused is None or (replaces and value != refused):
+                expected = value
         if expected is None:
             self.kept.pop(key, None)
         made: list[object] = []
@@ -589,7 +642,8 @@ class CacheMachine(RuleBasedStateMachine):
         calls = self.calls
         got: object
         try:
-            got = self.cache.get_or_exchange(key, exchange, wait_s=0.0, replace=replace)
+            got = self.cache.get_or_exchange(key, exchange, wait_s=0.0, refused=refused)
+            self.given.append(got)
         except (FacadeError, ValueError) as error:
             got = error
         if expected is not None:
@@ -603,33 +657,27 @@ class CacheMachine(RuleBasedStateMachine):
             UpstreamUnavailable("Entra's answer came too late to be used.") if ended else made[0]
         )
         assert got == result.value if isinstance(result, Fresh) else _alike(got, result)
-        if meanwhile not in {"forget", "replace", "replace in vain"}:
-            self.store(key, result)
+        if meanwhile not in {"replace", "replace in vain"}:
+            self.store(key, result, replaces=refused is not None)
 
     def run_meanwhile(self, key: bytes, meanwhile: str) -> None:
-        if meanwhile == "forget":
-            self.cache.forget(key)
-            self.kept.pop(key, None)
-        elif meanwhile == "replace":
-            self.call(key, "value", "nothing", replace=True)
+        if meanwhile == "replace":
+            self.call(key, "value", "nothing", self.given[-1])
         elif meanwhile == "replace in vain":
-            self.call(key, REFUSALS[1], "nothing", replace=True)
+            self.call(key, REFUSALS[1], "nothing", self.given[-1])
         elif meanwhile == "time passes":
             self.clock.time += 2.5
         elif meanwhile == "another key":
-            self.call(b"frank", "value", "nothing", replace=False)
+            self.call(b"frank", "value", "nothing", None)
 
-    @rule(key=keys, outcome=outcomes, meanwhile=meanwhile, replace=st.booleans())
-    def ask_for(self, key: bytes, outcome: object, meanwhile: str, replace: bool) -> None:
-        if replace and meanwhile.startswith("replace"):
+    @rule(key=keys, outcome=outcomes, meanwhile=meanwhile, ago=st.none() | st.integers(1, 4))
+    def ask_for(self, key: bytes, outcome: object, meanwhile: str, ago: int | None) -> None:
+        """Ask, or tell of the refusal of a token that was given a while ago."""
+        refused = None if ago is None else self.given[-min(ago, len(self.given))]
+        if refused is not None and meanwhile.startswith("replace"):
             # A replacement joins the one under way: that needs threads, and has its own tests.
             meanwhile = "nothing"
-        self.call(key, outcome, meanwhile, replace=replace)
-
-    @rule(key=keys)
-    def forget(self, key: bytes) -> None:
-        self.cache.forget(key)
-        self.kept.pop(key, None)
+        self.call(key, outcome, meanwhile, refused)
 
     @rule(seconds=st.sampled_from([0.5, 1.5, 3.0, 50.0]))
     def pass_time(self, seconds: float) -> None:

@@ -250,7 +250,7 @@ def test_a_challenge_of_graph_goes_to_entra_and_replaces_what_was_kept(
     caller = make_caller(stack.entra)
     first = worker.exchange(caller)
     second = worker.exchange(
-        caller, claims='{"access_token":{"nbf":{"essential":true,"value":"1"}}}'
+        caller, refused=first, claims='{"access_token":{"nbf":{"essential":true,"value":"1"}}}'
     )
     assert second.value != first.value
     assert worker.exchange(caller) == second
@@ -264,9 +264,9 @@ def test_a_challenge_that_entra_cannot_meet_silently_comes_back_with_its_claims(
     stack: LocalStack, worker: Worker
 ) -> None:
     caller = make_caller(stack.entra)
-    worker.exchange(caller)
+    first = worker.exchange(caller)
     wanted = '{"access_token":{"acrs":{"essential":true,"value":"c7"}}}'
-    error = worker.refusal(caller, claims=wanted)
+    error = worker.refusal(caller, refused=first, claims=wanted)
     assert isinstance(error, InteractionRequired)
     assert error.claims == wanted
     assert type(worker.refusal(caller)) is InteractionRequired
@@ -282,11 +282,13 @@ def test_a_challenge_in_a_shape_of_its_own_is_broken_and_no_bug_of_ours(
     )
 
 
-def test_what_is_forgotten_is_exchanged_again(stack: LocalStack, worker: Worker) -> None:
+def test_what_graph_refuses_is_exchanged_again_once(stack: LocalStack, worker: Worker) -> None:
     caller, other = make_caller(stack.entra), make_caller(stack.entra)
     first, theirs = worker.exchange(caller), worker.exchange(other)
-    worker.tokens.forget(caller)
-    assert worker.exchange(caller) != first
+    second = worker.exchange(caller, refused=first)
+    assert second != first
+    assert worker.exchange(caller, refused=first, claims="{}") == second
+    assert worker.exchange(caller) == second
     assert worker.exchange(other) == theirs
     assert stack.entra.exchanges() == 3
 
@@ -435,9 +437,9 @@ def test_a_byte_order_mark_is_no_part_of_an_answer(stack: LocalStack, worker: Wo
         text = f"\ufeff{json.dumps(body)}"
         stack.entra.faults.add(Fault(step="token", status=status, body=text))
     caller = make_caller(stack.entra)
-    assert owner_of(worker.exchange(caller)) == seed.ADELE.object_id
-    worker.tokens.forget(caller)
-    assert type(worker.refusal(caller)) is AccessDenied
+    first = worker.exchange(caller)
+    assert owner_of(first) == seed.ADELE.object_id
+    assert type(worker.refusal(caller, refused=first)) is AccessDenied
 
 
 def test_ids_are_compared_whatever_their_case(stack: LocalStack, worker: Worker) -> None:

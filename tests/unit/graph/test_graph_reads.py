@@ -65,7 +65,7 @@ class World:
     exchanged: list[str | None] = field(default_factory=list)
     ids: list[str] = field(default_factory=list)
     fresh: list[bool] = field(default_factory=list)
-    forgotten: int = 0
+    refused: list[GraphToken | None] = field(default_factory=list)
     journal: Journal = field(init=False)
 
     def now(self) -> float:
@@ -79,16 +79,19 @@ class World:
         return 0.5
 
     def exchange(
-        self, caller: Caller, deadline: Deadline, *, claims: str | None = None
+        self,
+        caller: Caller,
+        deadline: Deadline,
+        *,
+        refused: GraphToken | None = None,
+        claims: str | None = None,
     ) -> GraphToken:
         assert caller is CALLER
         if self.refusal is not None:
             raise self.refusal
         self.exchanged.append(claims)
+        self.refused.append(refused)
         return GraphToken("oid", "tid", f"token-{len(self.exchanged)}")
-
-    def forget(self, caller: Caller) -> None:
-        self.forgotten += 1
 
     def call(
         self,
@@ -285,11 +288,8 @@ def test_no_try_may_take_all_the_time_that_is_left() -> None:
 def test_a_token_that_graph_no_longer_takes_is_replaced_once() -> None:
     world = World([STALE, FOUND])
     world.read()
-    assert (world.forgotten, world.exchanged, world.tokens) == (
-        1,
-        [None, None],
-        ["token-1", "token-2"],
-    )
+    assert (world.exchanged, world.tokens) == ([None, None], ["token-1", "token-2"])
+    assert [token and token.value for token in world.refused] == [None, "token-1"]
     with pytest.raises(TokenRejected):
         World([STALE, STALE]).read()
     with pytest.raises(AccessDenied):
@@ -299,7 +299,8 @@ def test_a_token_that_graph_no_longer_takes_is_replaced_once() -> None:
 def test_a_claims_challenge_is_answered_once_and_then_handed_on() -> None:
     world = World([CHALLENGED, FOUND])
     world.read()
-    assert (world.forgotten, world.exchanged) == (0, [None, '{"access_token":{}}'])
+    assert world.exchanged == [None, '{"access_token":{}}']
+    assert [token and token.value for token in world.refused] == [None, "token-1"]
     with pytest.raises(InteractionRequired) as caught:
         World([CHALLENGED, CHALLENGED]).read()
     assert caught.value.claims == '{"access_token":{}}'

@@ -10,6 +10,7 @@ from azure.core.pipeline.transport import HttpTransport
 from azure.data.tables import TableClient, UpdateMode
 
 from shared.records.entities import (
+    Busy,
     Refused,
     Row,
     Unanswered,
@@ -224,36 +225,80 @@ def test_a_write_without_an_etag_is_not_known() -> None:
         (409, "EntityAlreadyExists", Refused),
         (404, "TableNotFound", Refused),
         (412, "UpdateConditionNotSatisfied", Refused),
-        (400, "InvalidInput", Refused),
-        (403, "AuthorizationFailure", Refused),
-        (429, "TooManyRequests", Refused),
+        (400, "InvalidInput", StoreUnavailable),
+        (403, "AuthorizationFailure", StoreUnavailable),
+        (409, "TableBeingDeleted", StoreUnavailable),
+        (429, "TooManyRequests", Busy),
+        (503, "ServerBusy", Busy),
         (408, "RequestTimeout", Unanswered),
         (500, "OperationTimedOut", Unanswered),
-        (503, "ServerBusy", Unanswered),
+        (500, "EntityAlreadyExists", Unanswered),
         (302, "Found", Unanswered),
     ],
 )
+@pytest.mark.parametrize("indent", [None, 2], ids=["on one line", "on several lines"])
 def test_a_refusal_is_told_from_what_may_have_had_its_effect(
-    status: int, code: str, error: type[StoreUnavailable]
+    status: int, code: str, error: type[StoreUnavailable], indent: int | None
 ) -> None:
-    said = json.dumps({"odata.error": {"code": code, "message": {"value": "0:no"}}})
-    with pytest.raises(error, match=f"{status} {code}"):
+    said = json.dumps({"odata.error": {"code": code, "message": {"value": "0:no"}}}, indent=indent)
+    said = said.replace("\n", "\r\n")
+    with pytest.raises(error, match=f"{status} {code}") as refused:
         unpack(answer((status, "", said)), ROWS)
-    with pytest.raises(error, match=f"{status} {code}"):
-        check(status, said.encode())
+    assert type(refused.value) is error
+    with pytest.raises(error, match=f"{status} {code}") as refused:
+        check(status, said.encode(), {})
+    assert type(refused.value) is error
+
+
+XML = b'<m:error xmlns:m="http://schemas.microsoft.com/ado/2007/08/dataservices/metadata"/>'
+
+
+@pytest.mark.parametrize("body", [b"", XML, b"[]", b'{"odata.error": {}}', b"[" * 9, b"\xff"])
+def test_a_code_that_is_not_in_the_body_is_read_in_the_header(body: bytes) -> None:
+    with pytest.raises(Refused) as refused:
+        check(409, body, {"x-ms-error-code": "EntityAlreadyExists"})
+    assert refused.value.code == "EntityAlreadyExists"
+
+
+def test_the_code_in_the_body_goes_before_the_one_in_the_header() -> None:
+    with pytest.raises(Refused) as refused:
+        check(
+            404,
+            b'{"odata.error": {"code": "TableNotFound"}}',
+            {"x-ms-error-code": "EntityNotFound"},
+        )
+    assert refused.value.code == "TableNotFound"
+
+
+def test_prose_in_the_header_is_not_passed_on() -> None:
+    with pytest.raises(StoreUnavailable, match=r"^the table refused: 403 None$"):
+        check(403, b"", {"x-ms-error-code": "Jane <jane@contoso.com> may not"})
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_busy_table_that_names_a_time_is_not_tried_again(status: int) -> None:
+    with pytest.raises(StoreUnavailable) as refused:
+        check(status, b"", {"retry-after": "60"})
+    assert type(refused.value) is StoreUnavailable
+
+
+@pytest.mark.parametrize("blank", ["\r\n", ""], ids=["a blank line", "none"])
+def test_a_part_without_a_body_does_not_swallow_the_next(blank: str) -> None:
+    said = answer((204, SAID, ""), (204, SAID, ""), (204, "", ""))
+    said = said.replace(b"\r\n\r\n\r\n--", f"\r\n\r\n{blank}--".encode())
+    assert unpack(said, ROWS) == [ETAG, ETAG, ""]
 
 
 def test_prose_in_the_place_of_a_code_is_not_passed_on() -> None:
     said = json.dumps({"odata.error": {"code": "Jane <jane@contoso.com> may not"}}).encode()
-    with pytest.raises(Refused, match=r"^the table refused: 403 None$"):
-        check(403, said)
+    with pytest.raises(StoreUnavailable, match=r"^the table refused: 403 None$"):
+        check(403, said, {})
 
 
 @pytest.mark.parametrize("body", [b"", b"<m:error/>", b"[]", b'{"odata.error": 1}', b"\xff"])
 def test_a_refusal_without_a_word_is_one(body: bytes) -> None:
-    with pytest.raises(Refused) as refused:
-        check(403, body)
-    assert refused.value.code is None
+    with pytest.raises(StoreUnavailable, match=r"^the table refused: 403 None$"):
+        check(403, body, {})
 
 
 @pytest.mark.parametrize(
