@@ -27,7 +27,7 @@ class Lazy[T]:
     async def aside(self) -> T:
         """Do the same from an event loop.
 
-        Building may import and read much, so it goes to a thread, if one can be had. Errors: what
+        Building may import and read much, so it goes to a thread, if one is free. Errors: what
         ``build`` raises.
         """
         built = self._built

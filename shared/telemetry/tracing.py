@@ -53,7 +53,7 @@ class Tracing:
     ) -> AbstractContextManager[Span]:
         """Open the span of a step of our own, or of a ``call`` to somebody else.
 
-        ``call`` describes it, and is asked only where somebody is told.
+        ``call`` describes it, and is called only if the span is kept.
         """
         del name, call
         return NO_SPAN
