@@ -8,7 +8,7 @@ LOCKS := requirements requirements-dev requirements-tools
 SBOM := .local/sbom.json
 ARGS ?=
 
-# Other people's Python settings stay outside.
+# Python settings of the calling shell do not count.
 unexport PYTHON PYTHONHOME PYTHONPATH PYTHONSAFEPATH PYTHONOPTIMIZE PYTHONWARNINGS VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
@@ -23,7 +23,7 @@ help: ## Show this list
 run: $(READY) ## Start the whole stack on this machine, show a short tour, keep serving
 	@exec $(BIN)/python -m infra.local run $(ARGS)
 
-demo: $(READY) ## The tour alone; succeeds only if every answer was as promised
+demo: $(READY) ## Show the tour alone; succeeds only if every answer was as promised
 	@exec $(BIN)/python -m infra.local demo $(ARGS)
 
 upstreams: $(READY) ## Start the Entra and Graph simulators and the console alone, for func start
@@ -44,7 +44,7 @@ lint: $(READY) ## Check style, layout and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-format: $(READY) ## Put the code into its layout and repair what can be repaired
+format: $(READY) ## Format the code, and repair what can be repaired
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
@@ -57,7 +57,7 @@ fuzz: $(READY) ## Drive the running service from its documents, thousands of req
 snapshots: $(READY) ## Evaluate the deployment template again, into infra/snapshots (needs Microsoft's bicep on PATH)
 	@$(BIN)/python -m scripts.snapshots
 
-docs: $(READY) ## Build the pages that document the API, to publish, into .local/docs
+docs: $(READY) ## Build the pages that document the API into .local/docs, to be published
 	@$(BIN)/python -m infra.local.console.docs .local/docs
 
 clean: ## Remove what the other targets made
@@ -66,16 +66,16 @@ clean: ## Remove what the other targets made
 
 ##@ Measure
 
-bench: $(READY) ## Measure against floors and peers, in one run, and print ratios; ARGS="warm_call --json" for a part
+bench: $(READY) ## Compare the cost of a cancel with that of simpler programs; ARGS="warm_call --json" for a part
 	@exec $(BIN)/python -m tests.benchmarks $(ARGS)
 
-profile: $(READY) ## Where the CPU of a warm call goes, step by step
+profile: $(READY) ## Show where the CPU of a warm call goes, step by step
 	@exec $(BIN)/python -m tests.benchmarks.profiling $(ARGS)
 
-soak: $(READY) ## 100,000 requests with faults, each answer judged, the worker watched; ARGS="--requests 10000" for less
+soak: $(READY) ## Send 100,000 requests with faults, check each answer, watch the memory; ARGS="--requests 10000" for less
 	@exec $(BIN)/python -m tests.benchmarks.soak $(ARGS)
 
-scale: $(READY) ## What a load takes, what saturates first, what it costs; ARGS="--help" for the assumptions
+scale: $(READY) ## Compute what a load needs, which limit it meets first, what it costs; ARGS=--assumptions lists the assumptions
 	@exec $(BIN)/python -m tests.benchmarks.scale $(ARGS)
 
 ##@ Ship

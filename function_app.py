@@ -4,8 +4,8 @@ import gc
 
 import azure.functions as func
 
-# What is imported lives as long as the worker. So the collector stays out meanwhile, and never
-# looks through it afterwards.
+# What is imported lives as long as the worker. So the garbage collector is off during the imports,
+# and never looks through them afterwards.
 gc.disable()
 try:
     import cancel_appointment.triggers

@@ -1,4 +1,4 @@
-"""The two calls to Graph of this capability: cancel an appointment, and look whether it stands.
+"""The two calls to Graph of this capability: cancel an appointment, and look at it (read it).
 
 Owns their paths and bodies. Does *not* send them, nor decide what their answers mean.
 """

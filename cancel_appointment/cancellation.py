@@ -1,6 +1,6 @@
 """Carries a cancel out: records, tokens, calls and pauses, as ``protocol/`` decides them.
 
-Owns the sharing out of the deadline. Does *not* decide what an answer means.
+Owns how the calls share the deadline. Does *not* decide what an answer means.
 """
 
 from dataclasses import dataclass, field, replace
@@ -23,7 +23,7 @@ from shared.transport.deadline import Deadline
 from shared.transport.retry_after import backoff_s, parse_retry_after
 from shared.transport.waiting import Waiting
 
-_MAX_UNANSWERED = 3  # cancels: Bookings answers 500 to what it will never do, too
+_MAX_UNANSWERED = 3  # cancels: Bookings also answers 500 to what it will never do
 _MAX_CALLS = 8
 _SHARE_OF_CANCEL = 0.7  # of the time that is left: so that a look still fits
 _LATE_PAUSE_S = 1.0  # at least, after a cancel that may still be under way, before another
@@ -33,8 +33,8 @@ _LATE_PAUSE_S = 1.0  # at least, after a cancel that may still be under way, bef
 class _Attempt[P: Principal]:
     """One request under way, used by one thread.
 
-    ``last_cancel`` is how the last one ended. ``not_before`` says, on the deadline's clock, from
-    when Graph takes a step again; ``asked_s`` is the longest wait that it asked for.
+    ``last_cancel`` is how the last cancel ended. ``not_before`` says, on the deadline's clock, when
+    Graph takes a step again. ``asked_s`` is the longest wait that Graph asked for.
     """
 
     request: CancelRequest
@@ -87,8 +87,8 @@ class Cancellation[P: Principal]:
         )
         try:
             outcome = self._carry_out(attempt)
-        except BaseException as error:  # also a bug of ours must not keep the claim, nor the doubt
-            if isinstance(error, OutcomeUnknown):  # it names the longest wait that Graph named
+        except BaseException as error:  # even a bug must neither keep the claim nor lose the doubt
+            if isinstance(error, OutcomeUnknown):  # its wait is the longest that Graph asked for
                 error.retry_after_s = max(error.retry_after_s, attempt.asked_s)
             self._records.give_up(
                 entry,
@@ -117,14 +117,14 @@ class Cancellation[P: Principal]:
             self._make_room(step, seen, attempt, pause=move.pause)
 
     def _send(self, step: Step, attempt: _Attempt[P]) -> Seen:
-        """Send one call. Errors: those of the exchange, as far as they may be told."""
+        """Send one call. Errors: those of the exchange, as far as the caller may know them."""
         calls, before, request = attempt.calls, attempt.known, attempt.request
         appointment_id = request.appointment_id
         if before.respelled:
             appointment_id = url_safe(appointment_id)
         try:
             if step is Step.CANCEL:
-                # Until what its answer means is known, whatever interrupts us before.
+                # This holds until we know what the answer means, whatever interrupts us before.
                 attempt.known = replace(before, left=Left.UNDER_WAY, looked=False, sent=True)
                 asked = self._appointments.cancel(request, appointment_id)
                 seen = calls.send(asked, success=204, share=_SHARE_OF_CANCEL)
@@ -133,7 +133,7 @@ class Cancellation[P: Principal]:
             else:
                 asked = self._appointments.look(request, appointment_id)
                 seen = calls.send(asked, success=200, fresh=True)
-        except FacadeError as error:  # of the exchange: what was sent before it was refused
+        except FacadeError as error:  # of the exchange; a cancel may have been sent before it
             attempt.known = _after(before, step, calls)
             said = what_can_be_said(error, attempt.known)
             if said is error:
@@ -174,7 +174,7 @@ class Cancellation[P: Principal]:
 
 def _after[P: Principal](before: Known, step: Step, calls: Calls[P]) -> Known:
     """Return what is known once a call has ended, whatever its answer says."""
-    # A cancel that was answered with 401 arrived, also where nothing follows it.
+    # A cancel that was answered with 401 arrived, even if no second call followed.
     refused = step is Step.CANCEL and calls.renewed and not before.renewed
     # After the deadline the lease may be over, and another worker may have taken the request.
     overdue = calls.deadline.remaining_s() <= 0

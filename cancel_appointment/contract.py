@@ -35,11 +35,11 @@ class CancelAnswer(Answer):
     )
     business_id: str = Field(
         description=(
-            "Id of the booking business, as it was asked for, without white space around it."
+            "Id of the booking business, as in the request, without white space around it."
         )
     )
     appointment_id: str = Field(
-        description="Id of the appointment, as it was asked for, without white space around it."
+        description="Id of the appointment, as in the request, without white space around it."
     )
     request_id: str = Field(
         description="Quote this to the operator of this service.",
@@ -50,7 +50,7 @@ class CancelAnswer(Answer):
         description=(
             "With not_found, where Microsoft Graph says which: what is not there, or not visible "
             f"to this caller: {' or '.join(Missing)}. "
-            "An open list: take a value that you do not know for one that is absent."
+            "An open list: treat a value that you do not know as absent."
         ),
     )
     message: str = Field(description="One sentence for a person. Its wording may change.")
@@ -61,7 +61,7 @@ _CANCELLED: Mapping[bool, str] = {
     True: "The appointment was cancelled; Microsoft Bookings notifies the customer and the staff.",
     False: (
         "The appointment was cancelled. Microsoft Graph did not confirm it, "
-        "but it stood before and is gone now."
+        "but it was there before and is gone now."
     ),
 }
 _NO_APPOINTMENT: Mapping[bool, str] = {

@@ -30,7 +30,7 @@ _LEAST_S = 1.0  # a cancel that is begun with less would likely end in doubt
 
 @dataclass(frozen=True, slots=True)
 class CancelWork[P: Principal]:
-    """A cancel that may be carried out: whoever asks is proved and the body read."""
+    """A cancel that may be carried out: its caller is proved, and its body is read."""
 
     caller: P
     request: CancelRequest
@@ -80,7 +80,7 @@ class CarriesOut[P: Principal]:
         return contract.answer(outcome, work.request, journal.request_id)
 
     def too_late(self) -> OutcomeUnknown:
-        """Say that a cancel under way may have taken effect."""
+        """Return the error for a cancel that is under way and may have taken effect."""
         return OutcomeUnknown(
             "The cancel may have been sent, and it is not known whether it took effect. "
             "Send the same request again: that is safe."

@@ -2,8 +2,7 @@
 
 Every request has a record *by nature* (tenant, caller, business, appointment). It carries the
 doubt: an attempt whose end nobody knows, whichever key it came with. A request with an
-Idempotency-Key has a second record. It carries the caller's wish to hear the same answer again, and
-detects another body.
+Idempotency-Key has a second record. It keeps the answer for the same key, and detects another body.
 
 Owns keys, payloads, what is kept of an outcome, and what this worker did without a store. Does
 *not* talk to Graph. When the store is down the cancel goes on, and ``unsure`` says so.
@@ -50,7 +49,7 @@ _FIRST_POLL_S, _LONGEST_POLL_S = 0.05, 0.5
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Our right to carry out a request; ``claim`` is None where the store could not be had.
+    """Our right to carry out a request; ``claim`` is None where the store could not be reached.
 
     ``doubt``: an earlier attempt may have taken effect. ``unsure``: one may have been forgotten.
     """
@@ -98,9 +97,9 @@ class Records:
         ids = (folded(request.business_id), url_safe(request.appointment_id))  # in one spelling
         who = _who(*person)
         nature = digest("nature", *person, *ids).hex()
-        # By nature there is one request only: another message does not make it another.
+        # By nature it is the same request, even with another message.
         wanted = [Wanted(nature, fingerprint="")]
-        if idempotency_key is not None:  # two applications may make up the same
+        if idempotency_key is not None:  # two applications may choose the same one
             key = digest("key", *person, caller.client_id, idempotency_key).hex()
             message = request.cancellation_message
             fingerprint = digest(*ids, "" if message is None else f"={message}").hex()
@@ -123,14 +122,14 @@ class Records:
         )
 
     def settle(self, entry: Entry, outcome: CancelOutcome, *, doubt: bool) -> CancelOutcome:
-        """Write an outcome down and return it, as far as it still can be said.
+        """Record an outcome, and return what can still be said of it.
 
         By nature only ``cancelled`` is kept. A ``not_found`` that is not confirmed leaves the doubt
         to the next attempt. One of a missing business is not kept at all: a mailbox comes back.
 
         Another worker may have taken the record over meanwhile, or a thread of this one may have
-        gone on without it. Those may have cancelled the appointment, so a ``not_found`` is then not
-        confirmed; nor is it where nobody can tell.
+        gone on without it. Either may have cancelled the appointment, so a ``not_found`` is then
+        not confirmed. Nor is it where nobody can tell.
         """
         claim = entry.claim
         if claim is None:

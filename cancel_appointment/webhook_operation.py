@@ -1,9 +1,9 @@
 """The cancel operation for webhooks: prove the sender, read the request, carry it out.
 
-It is carried out as this application: no user is there. Owns the order (size, signature, body,
-business), and what Graph's words about a user mean here. Its answers follow what senders do with
-them: what will not change is a 200, what a person has to mend is a 4xx, what is worth a repeat has
-a Retry-After. Does *not* know Azure Functions or threads.
+The service acts as itself, because no user is there. Owns the order (size, signature, body,
+business), and what Graph's words about a user mean here. The answers fit what senders do with
+them: a final outcome is a 200, a fault that a person has to correct is a 4xx, and an answer that is
+worth a repeat has a Retry-After. Does *not* know Azure Functions or threads.
 """
 
 from cancel_appointment.operation import CancelWork, CarriesOut

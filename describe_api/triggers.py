@@ -45,10 +45,9 @@ async def openapi_json(req: func.HttpRequest) -> func.HttpResponse:
 
 @blueprint.route("health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
 async def health(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001 - passed by name
-    """Say that the worker answers, whatever others do.
+    """Say that the worker answers, whatever Entra and Graph do.
 
-    An upstream's trouble never restarts this service. A worker that is asked this first warms up
-    meanwhile.
+    So trouble there never restarts this service. The first such request also warms the worker up.
     """
     warm_up()
     return func.HttpResponse(

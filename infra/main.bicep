@@ -2,8 +2,8 @@
 // Entra ID, its records, its logs and its alerts.
 //
 // The Azure Verified Modules (br/public:avm/...) are pinned to versions that Microsoft's own samples
-// use; each is named with where it was seen. A module's defaults show in infra/snapshots/ alone: what
-// a deployment makes is read there, and `make snapshots` writes it again after a change.
+// use; a comment says where. Only infra/snapshots/ shows what a module adds by default. After a change
+// `make snapshots` writes it again.
 
 targetScope = 'subscription'
 
@@ -311,8 +311,8 @@ module roles 'modules/roles.bicep' = {
 
 var clientId = registrationWanted ? registration!.outputs.clientId : apiClientId
 var connectorClientId = connectorWanted ? registration!.outputs.connectorClientId : ''
-// An empty list would let every application of the tenant call. Until one is named, the API itself is
-// alone on it, and it calls nobody.
+// An empty list would let every application of the tenant call. Until a client is named, the list
+// holds only the API itself, which never calls.
 var named = union(partners, preauthorized)
 var callers = empty(named) && !connectorWanted ? [clientId] : concat(named, connectorWanted ? [connectorClientId] : [])
 

@@ -36,7 +36,7 @@ _GRAPH_LISTS_AT_MOST = 500
 
 @dataclass(frozen=True, slots=True)
 class ListWork[R]:
-    """A request for a list by a proved caller; ``lane`` is what the list must not crowd."""
+    """A request for a list by a proved caller; ``lane`` is the lane in which it runs."""
 
     caller: Caller
     request: R
@@ -69,7 +69,7 @@ class _Lists[R]:
         """Read the request."""
 
     def too_late(self) -> UpstreamUnavailable:
-        """Say that a read took too long."""
+        """Return the error for a read that took too long."""
         return UpstreamUnavailable(
             "Microsoft Graph did not answer in time; nothing was changed.",
             upstream=UpstreamAnswer("graph"),

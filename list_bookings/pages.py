@@ -1,7 +1,7 @@
-"""From page to page of one of Graph's lists, as far as there is room and time. Pure.
+"""Follows the pages of one of Graph's lists, as far as there is room and time. Pure.
 
-Owns how far to follow a list. A page may have megabytes, so only its listed entries are kept before
-the next page comes. Does *not* know what a list holds, or how to read a page.
+Owns how far to follow a list. A page may have megabytes, so only the entries to show are kept
+before the next page is read. Does *not* know what a list holds, or how to read a page.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from shared.transport.deadline import Deadline
 _MOST_PAGES = 10
 _MOST_ENTRIES = 1000
 _LONGEST_LINK = 8192
-_LEAST_S = 0.5  # with less, a page would likely not come in time
+_LEAST_S = 0.5  # with less time, a page would probably come too late
 _NEXT = "@odata.nextLink"
 
 type Page = Mapping[str, Any]
@@ -44,7 +44,7 @@ def follow[E](
     entry: Callable[[Page], E],
     deadline: Deadline,
 ) -> Listed[E]:
-    """Return all entries, or as many as there is room and time for.
+    """Return all entries, or those for which there is room and time.
 
     ``read`` returns the page of a query. ``entry`` returns what the list shows of one entry, or
     raises ValidationError where that has no usable id. Errors: those of ``read`` for the first
@@ -72,11 +72,11 @@ def follow[E](
 def _reduce[E](
     page: Page, entry: Callable[[Page], E], room: int
 ) -> tuple[list[E], bool, dict[str, str] | None]:
-    """Return what stays of a page: its entries, whether none is lost, and the next page's query."""
+    """Return what to keep of a page: entries, whether these are all, and the next page's query."""
     found = page.get("value")
     if not isinstance(found, list):
         raise UpstreamBroken(
-            "Microsoft Graph answered no list; nothing was changed.",
+            "Microsoft Graph gave an answer that is not a list; nothing was changed.",
             upstream=UpstreamAnswer("graph", 200),
         )
     kept: list[E] = []

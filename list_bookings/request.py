@@ -32,7 +32,7 @@ def _moment(value: str) -> datetime:
         moment = datetime.fromisoformat(value.upper().replace(" ", "+"))
         return moment.astimezone(UTC).replace(microsecond=0)
     except (ValueError, OverflowError):
-        raise ValueError("is no moment of the calendar") from None
+        raise ValueError("is not a date and time that exists") from None
 
 
 Moment = Annotated[datetime, BeforeValidator(_moment)]
@@ -82,7 +82,7 @@ def parse_appointments_request(
 ) -> AppointmentsRequest:
     """Read the parameters. Errors: RequestInvalid with one entry per fault.
 
-    A span without a begin begins at ``now`` (seconds since the epoch).
+    A span without a start begins at ``now`` (seconds since the epoch).
     """
     start = query.get("start") or datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")
     end = query.get("end") or _default_end(start)

@@ -1,5 +1,5 @@
-"""What every action of this service needs; it knows no appointment.
+"""What every capability of this service needs.
 
-Owns identity, token exchange, transport, records, serving and telemetry. Does *not* know what is
-asked of a booking business.
+Owns identity, token exchange, transport, records, serving and telemetry. Does *not* know what a
+caller asks of a booking business.
 """

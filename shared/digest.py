@@ -1,6 +1,6 @@
 """Several strings as one opaque key.
 
-Owns that no two different lists of strings ever share a key. Does *not* know what the strings mean.
+Owns the promise that different lists of strings never share a key. Does *not* know what they mean.
 """
 
 import hashlib

@@ -56,7 +56,7 @@ class FacadeError(Exception):
 
 
 class Later(FacadeError):
-    """The base of what a repeat may mend. ``retry_after_s`` says when, in seconds."""
+    """The base of errors that a repeat may get past. ``retry_after_s`` says when, in seconds."""
 
     def __init__(
         self, reason: str, *, retry_after_s: float = 5.0, upstream: UpstreamAnswer | None = None

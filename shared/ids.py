@@ -71,10 +71,10 @@ _REFUSED: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (rf"(?:\A|[/\\]){_STEP}(?:[/\\]|\Z)", "is not an id"),  # a step of a path
     )
 )
-# What nearly all ids look like. None of the rules above can hold for one, so they are not asked.
+# The form of nearly all ids. None of the rules above can apply to such an id, so they are skipped.
 _PLAIN = re.compile(r"[0-9A-Za-z][0-9A-Za-z@._=+-]*")
 # The rules above in the words of JSON Schema, for the published documents. A test holds the two
-# together. The point stands for any character here: line ends come around an id only.
+# together. The dot means any character here: line ends come only around an id.
 PUBLISHED_PATTERN = (
     rf"^[{_AROUND}]*(?! |{_MAILTO}|.*{_PERCENT}|(?:.*[/\\])?{_STEP}[/\\])"
     rf"(?!(?:{_QUOTED}|.*{_NAMED}|(?:.*[/\\])?{_STEP})[{_AROUND}]*$)"
@@ -104,7 +104,7 @@ def _published(longest: int) -> Any:
     return Field(min_length=1, max_length=longest, json_schema_extra={"pattern": PUBLISHED_PATTERN})
 
 
-# What is kept is the id without what was around it; its length is counted then.
+# The id is kept without what was around it, and its length is counted after that.
 BusinessId = Annotated[
     str, _published(320), BeforeValidator(_stripped), AfterValidator(_identifier)
 ]

@@ -1,7 +1,7 @@
-"""What is told of each call to Entra, to Graph and to the store of records.
+"""Reports each call to Entra, to Graph and to the store of records to telemetry.
 
-Owns the span of a call, its time and how it ended: each class does what the one beneath it does.
-Does *not* tell ids, addresses or texts: a path goes out as its template.
+Owns the span of a call, its time and how it ended. Each class wraps another and does what that one
+does. Does *not* report ids, addresses or texts: a path goes out as its template.
 """
 
 import re
@@ -82,7 +82,7 @@ def _http(step: str, method: str, root: str, template: str) -> Attributes:
 
 
 class InstrumentedGraph:
-    """Calls Graph through ``client`` and tells of it.
+    """Calls Graph through ``client``, and reports the call.
 
     ``root`` is the address of all calls; their first ``literals`` segments are no ids.
     """
@@ -110,7 +110,7 @@ class InstrumentedGraph:
 
 
 class InstrumentedEntraHttp(EntraHttp):
-    """Talks to Entra and tells of it."""
+    """Talks to Entra, and reports each token request."""
 
     def __init__(
         self,
@@ -175,7 +175,7 @@ class InstrumentedExchangeCache[V](ExchangeCache[V]):
 
 
 class InstrumentedStore:
-    """Keeps records in ``store`` and tells of it."""
+    """Keeps records in ``store``, and reports each call."""
 
     def __init__(self, store: IdempotencyStore, telemetry: Telemetry) -> None:
         self._store = store
@@ -209,9 +209,9 @@ class InstrumentedStore:
 
 
 def instrumented_fetch[**P, T](fetch: Callable[P, T], telemetry: Telemetry) -> Callable[P, T]:
-    """Return ``fetch`` (of signing keys) that tells of itself.
+    """Return a ``fetch`` of signing keys that reports itself.
 
-    One load serves many requests, and it is two documents: Entra is not told for whom.
+    One load is two documents and serves many requests, so it carries no request's trace.
     """
 
     def told(*args: P.args, **kwargs: P.kwargs) -> T:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 class Lazy[T]:
     """Builds once, whoever asks first. Safe for all threads.
 
-    A failure is not remembered: once a setting is mended, the next request succeeds.
+    A failure is not remembered: once a setting is corrected, the next request succeeds.
     """
 
     def __init__(self, build: Callable[[], T]) -> None:
@@ -27,7 +27,7 @@ class Lazy[T]:
     async def aside(self) -> T:
         """Do the same from an event loop.
 
-        Building may import and read much, so it goes to a thread, if one can be had. Errors: what
+        Building may import and read much, so it goes to a thread, if one is free. Errors: what
         ``build`` raises.
         """
         built = self._built

@@ -78,7 +78,7 @@ class Services:
 
     @property
     def authorization_uri(self) -> str:
-        """Where a caller of the home tenant signs in; goes into challenges."""
+        """Where a caller of the home tenant signs in; challenges name it."""
         return (
             f"{self.settings.entra_authority_host}/{self.settings.tenant_id}/oauth2/v2.0/authorize"
         )
@@ -102,7 +102,7 @@ class Services:
         self.callers.keys.warm(self.settings.tenant_id, "2.0")
         with contextlib.suppress(
             RuntimeError
-        ):  # no thread to be had: then the first request does it itself
+        ):  # no thread is free: then the first request does it itself
             for prepare in self.prepare:
                 self.doorkeepers.submit(prepare)
 
@@ -163,7 +163,7 @@ def build_services(environment: Mapping[str, str], telemetry: Telemetry = OFF) -
     channel = Channel(settings.graph_endpoint, trust, keep=settings.max_concurrency)
     graph: Graph = GraphClient(channel, root, telemetry.tracing.headers)
     records, prepare_records = _open_records(settings, waiting, trust)
-    if telemetry is not OFF:  # what nobody listens to is neither imported nor passed through
+    if telemetry is not OFF:  # without telemetry the wrappers are not even imported
         from shared.instrumented import (
             InstrumentedEntraHttp,
             InstrumentedGraph,

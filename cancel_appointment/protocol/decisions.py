@@ -107,8 +107,8 @@ def _gone(seen: GraphAnswer, gone: Gone, known: Known, *, confirmed: bool) -> Ca
 def _refuse(step: Step, seen: GraphAnswer, known: Known) -> FacadeError | Go:
     """Decide what a refusal means that is final, or would be under the other spelling.
 
-    A look that saw the appointment standing has shown that its path is good: what is then refused
-    with the generic code is not the path.
+    A look that saw the appointment standing has shown that its path is good. A refusal with the
+    generic code is then not about the path.
     """
     bad_path = cannot_parse_path(seen) or (
         known.slashed and not known.stood and may_refuse_path(seen)

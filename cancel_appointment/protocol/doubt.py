@@ -51,13 +51,13 @@ class Known:
     def in_doubt(self) -> bool:
         """Whether a cancel of this request may have taken effect, or may yet.
 
-        A look that saw the appointment standing since then clears what has no late effect.
+        A later look that saw the appointment standing clears every cancel without a late effect.
         """
         return self.left > (Left.SETTLED if self.looked else Left.NOTHING)
 
     @property
     def doubt(self) -> bool:
-        """Whether whoever repeats this has to look first."""
+        """Whether a repeat of this request has to look first."""
         return self.carried or self.in_doubt
 
     @property
@@ -67,9 +67,9 @@ class Known:
 
 
 def left_by(seen: Seen) -> Left:
-    """Tell what an unanswered cancel may have left behind.
+    """Return what an unanswered cancel may have left behind.
 
-    A page counts as silence, but for a 404.
+    A page counts as silence, except with a 404.
     """
     if not isinstance(seen, GraphAnswer):
         return Left.UNDER_WAY

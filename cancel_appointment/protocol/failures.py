@@ -19,10 +19,10 @@ _REPEAT_AFTER_S = 5.0  # when an unknown outcome may be clearer
 
 
 def give_up(seen: Seen, known: Known, retry_after_s: float) -> FacadeError:
-    """Say what is in the way when no further call fits.
+    """Return the error to report when no further call fits.
 
     ``seen`` is the end of the last cancel, or of a look that did not help. What unanswered cancels
-    left decides before anything else.
+    may have left behind counts first.
     """
     upstream = quote(seen)
     if known.left is Left.BROKEN and known.looked and not known.carried:
@@ -52,9 +52,9 @@ def give_up(seen: Seen, known: Known, retry_after_s: float) -> FacadeError:
 def what_can_be_said(error: FacadeError, known: Known) -> FacadeError:
     """Return what the caller may be told of an error that ends this request.
 
-    While a cancel may have taken effect, any other error would be understood as "nothing was
-    changed". Where the doubt is an earlier request's, and this one sent nothing, a refusal of the
-    caller is told as it is: else nobody would ever learn to sign in.
+    While a cancel may have taken effect, a caller would understand any other error as "nothing was
+    changed". If the doubt is an earlier request's and this one sent nothing, a refusal of the
+    caller stays as it is: otherwise they would never learn that they have to sign in.
     """
     passing = isinstance(error, Throttled | UpstreamBroken | UpstreamUnavailable)
     if known.in_doubt or (known.carried and (known.sent or passing)):

@@ -1,5 +1,5 @@
 // Cancels one Bookings appointment from .NET 8 or later. HttpClient makes the call, and MSAL.NET
-// signs in (dotnet add package Microsoft.Identity.Client). It wants a project as `dotnet new` makes
+// signs in (dotnet add package Microsoft.Identity.Client). It needs a project as `dotnet new` makes
 // it: with implicit usings, and nullable.
 //
 // It does what bookings_client.py does, step by step. An earlier version was compiled and run once.
@@ -80,7 +80,7 @@ public sealed class CancelClient(
 {
     private const int Attempts = 4;
 
-    // Waits altogether: the service may ask for an hour, and somebody sits here.
+    // The longest wait in all: the service may ask for an hour, and a person waits here.
     private const int PatienceSeconds = 120;
 
     private static readonly JsonSerializerOptions Json = new(JsonSerializerDefaults.Web);
@@ -128,7 +128,7 @@ public sealed class CancelClient(
     }
 
     /// <summary>
-    /// How long to wait before the same request is sent again; null: that cannot help.
+    /// How long to wait before the same request is sent again; null if that cannot help.
     /// </summary>
     internal static int? PauseSeconds(Answer answer, HttpStatusCode? status)
     {
@@ -136,7 +136,7 @@ public sealed class CancelClient(
         {
             return answer.Retryable ? answer.RetryAfterSeconds ?? 5 : null;
         }
-        // Nothing of the service came (no answer, the page of a gateway): a repeat finds out.
+        // The service itself did not answer (no answer, the page of a gateway): a repeat finds out.
         return status is null
             or HttpStatusCode.RequestTimeout
             or HttpStatusCode.TooManyRequests
@@ -151,8 +151,7 @@ public sealed class CancelClient(
         using var message = new HttpRequestMessage(HttpMethod.Post, "v1/cancel-appointment");
         message.Headers.Authorization = new AuthenticationHeaderValue("Bearer", token);
         message.Headers.Add("Idempotency-Key", key);
-        // As a string, so that a Content-Length is sent: the Functions host hands a chunked body to
-        // no worker.
+        // As a string, so that a Content-Length is sent: the Functions host drops a chunked body.
         var body = JsonSerializer.Serialize(request, Json);
         message.Content = new StringContent(body, Encoding.UTF8, "application/json");
         try
@@ -182,7 +181,7 @@ public sealed class CancelClient(
 }
 
 /// <summary>
-/// Tokens of one person at this machine, from the cache where it can. Who begins is who goes on.
+/// Tokens of one person at this machine, from the cache if it can. Only who began may continue.
 /// </summary>
 public sealed class PersonSignIn(string tenantId, string clientId, string scope)
 {

@@ -5,7 +5,7 @@
 //   SCOPE=api://<API client id>/Appointments.Cancel \
 //     node cancel-appointment-cli.mjs BUSINESS_ID APPOINTMENT_ID ["A message to the customer"]
 //
-// TOKEN takes the place of the sign-in. AUTHORITY takes the place of
+// Set TOKEN to skip the sign-in, and AUTHORITY to replace
 // https://login.microsoftonline.com/TENANT_ID. NODE_EXTRA_CA_CERTS names a PEM file to trust.
 // IDEMPOTENCY_KEY repeats an earlier request.
 // Ends with 0: cancelled, 3: not found, 1: anything else, 2: called wrongly.

@@ -20,7 +20,7 @@ usage() { echo "Missing: $1" >&2; sed -n '2,/^set /{/^set /!s/^# \{0,1\}//p}' "$
 TOKEN=${TOKEN:-$(az account get-access-token --scope "${SCOPE:-}" --query accessToken --output tsv)}
 # One key for all attempts: they are one request.
 KEY=${IDEMPOTENCY_KEY:-$(cat /proc/sys/kernel/random/uuid 2>/dev/null || uuidgen)}
-# Seconds of waiting altogether: the service may ask for an hour, and somebody sits here.
+# Seconds to wait in all: the service may ask for an hour, and a person waits here.
 patience=120
 body=$(cat)
 answer=$(mktemp)

@@ -1,6 +1,6 @@
 // Cancels one Bookings appointment: the call itself, for browsers and Node.js 20 or later.
-// It needs no package. Sign-in is somewhere else: signInBrowser.mjs and signInNode.mjs make the
-// `acquireToken` that is handed in.
+// It needs no package, and does not sign in: signInBrowser.mjs and signInNode.mjs make the
+// `acquireToken` that it takes.
 
 const ATTEMPTS = 4;
 const TIMEOUT_MS = 30_000;
@@ -59,8 +59,8 @@ export async function cancelAppointment({
 }
 
 /**
- * Sends until there is an end that this client knows, and returns it. Throws CancelFailed, also
- * when the service asks for more patience than there is.
+ * Sends until the answer is final, and returns it. Throws CancelFailed, also when the service asks
+ * for a longer wait than is left.
  */
 export async function settle(send, { wait = seconds, say = console.error } = {}) {
   let patience = PATIENCE_S;
@@ -78,8 +78,8 @@ export async function settle(send, { wait = seconds, say = console.error } = {})
 }
 
 /**
- * Sends once. A status of 0 stands for no answer. An empty answer stands for one that is not the
- * service's: the service always names its requestId.
+ * Sends once. A status of 0 means no answer. An empty answer means that it is not the service's
+ * own: the service always names its requestId.
  */
 export async function post(url, headers, body) {
   let response;
@@ -99,9 +99,9 @@ export async function post(url, headers, body) {
   return [response.status, typeof answer?.requestId === "string" ? answer : {}];
 }
 
-// How long to wait before the same request is sent again; null: that cannot help. Where nothing of
-// the service came (no answer, the page of a gateway), a repeat finds out. A page cannot read the
-// header Retry-After of another origin: the body repeats it.
+// How long to wait before the same request is sent again; null if that cannot help. If the service
+// itself did not answer (no answer, the page of a gateway), a repeat finds out. A page cannot read
+// the header Retry-After of another origin: the body repeats it.
 function pauseOf(answer, status) {
   if (answer.code === undefined) {
     return status === 0 || status === 408 || status === 429 || status >= 500 ? 5 : null;

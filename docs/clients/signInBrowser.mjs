@@ -32,8 +32,8 @@ export async function signIn(msal, scopes, ask) {
 }
 
 /**
- * Returns `acquireToken` for one cancel of the person who is signed in now: from the cache where it
- * can, else in a pop-up. Who begins is who goes on: SignInFailed for anybody else.
+ * Returns `acquireToken` for one cancel of the person who is signed in now: from the cache if it
+ * can, else in a pop-up. Only the person who began may continue: SignInFailed for anybody else.
  *
  * A challenge comes seconds after the click, and a browser blocks the pop-up that it would open. So
  * `ask(reason, signal)` asks for a fresh click. It returns a promise: of true, settled by a click,
@@ -61,9 +61,9 @@ export function acquireTokenOf(msal, scopes, ask) {
   };
 }
 
-// MSAL.js 5 does not tell that a pop-up was closed, it waits until its time is over. And a window
-// may only look closed from here (Cross-Origin-Opener-Policy). So the page asks, and whatever comes
-// first counts: the answer of the pop-up, or that of the person.
+// MSAL.js 5 does not report that a pop-up was closed; it waits until its time is over. And a window
+// may only look closed from here (Cross-Origin-Opener-Policy). So the page asks, and the first
+// answer counts: that of the pop-up, or that of the person.
 async function inPopup(msal, wanted, ask) {
   for (;;) {
     const over = new AbortController();

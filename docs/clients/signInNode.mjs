@@ -3,8 +3,9 @@
 import { SignInFailed } from "./cancelAppointment.mjs";
 
 /**
- * Returns `acquireToken` for cancelAppointment: from the cache where it can, else by a code that
- * the person types into a browser. Who begins is who goes on: SignInFailed for anybody else.
+ * Returns `acquireToken` for cancelAppointment: from the cache if it can, else by a code that the
+ * person types into a browser. Only the person who began may continue: SignInFailed for anybody
+ * else.
  */
 export async function signIn({ authority, clientId, scopes, say = console.error }) {
   const { PublicClientApplication } = await import("@azure/msal-node");

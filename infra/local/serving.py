@@ -1,6 +1,6 @@
 """``make run`` and ``make upstreams``: the stack on its usual ports, while somebody uses it.
 
-Owns what starts, which lines are shown, and what the developer is told to try. Does *not* know how
+Owns what starts, which lines are shown, and what it tells the developer to try. Does *not* know how
 the parts work.
 """
 
@@ -93,7 +93,7 @@ def serve_all(
         running.enter_context(host)
         console.facade_url = host.url
 
-        # The service remembers what it did, and nobody can make it forget.
+        # The service remembers its answers, so a reset has to restart it.
         stack.graph.after_reset = host.restart
         welcome(host.url, stack, style)
         if not Tour(host.url, stack, style, print).walk():

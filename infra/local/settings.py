@@ -36,7 +36,7 @@ def read_local_settings(path: Path) -> dict[str, str]:
     values = settings.get("Values", {})
     if settings.get("IsEncrypted") or not isinstance(values, dict):
         raise RuntimeError(
-            f"{path.name} is encrypted or has no object 'Values': mend it, or move it away."
+            f"{path.name} is encrypted or has no object 'Values': correct it, or move it away."
         )
     return {
         name: "" if value is None else str(value)

@@ -1,4 +1,4 @@
-// A budget for the resource group. It says what is spent, and does not stop it: nothing in Azure does.
+// A budget for the resource group. It reports what is spent, and stops nothing: nothing in Azure does.
 
 @description('Amount a month, in the currency of the bill.')
 param amount int

@@ -34,8 +34,8 @@ var cancels = '${answers} and tostring(customDimensions.action) in ("cancel", "w
 // A share is judged from 20 requests on, so that one failure at night wakes nobody.
 var share = '| where total >= 20 | project value = 100.0 * hit / total'
 
-// As rare as the severity allows: a rule is billed by how often it looks. It looks back further than to its
-// last look, because what is measured comes minutes late.
+// As rarely as the severity allows: Azure bills a rule by how often it runs. Each run looks back further than
+// the last one, because measurements come minutes late.
 var pace = {
   '1': { every: 'PT5M', window: 'PT15M' }
   '2': { every: 'PT15M', window: 'PT30M' }
@@ -226,7 +226,7 @@ resource alerts 'Microsoft.Insights/scheduledQueryRules@2022-06-15' = [
 ]
 
 // A worker that crashes, does not start or never answers sends no metrics of its own. The host counts the 500
-// that a caller gets then, in a metric that is billed by the month and not by the look.
+// that a caller then gets, in a metric whose alert is billed by the month and not by the run.
 resource crashed 'Microsoft.Insights/metricAlerts@2018-03-01' = {
   name: 'alert-crashed-${componentName}'
   location: 'global'

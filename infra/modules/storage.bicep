@@ -1,4 +1,4 @@
-// One storage account: the deployed package (blob) and the records of requests (table). It has no usable keys: everybody comes with an Entra token.
+// One storage account: the deployed package (blob) and the records of requests (table). Its keys are off: everybody needs an Entra token.
 
 @minLength(3)
 @maxLength(24)

@@ -49,11 +49,11 @@ class AppOnly:
                 wait_s=deadline.remaining_s(),
                 refused=refused,
             )
-        # Only an operator can mend here what is asked of a user. Outside of the cache, because the
-        # cache keeps such refusals.
+        # No user is here, so what Entra asks of a user only an operator can do. It happens outside
+        # the cache, because the cache keeps such refusals.
         except ABOUT_THE_CALLER as error:
             raise Misconfigured(
-                "Entra does not let this service act as itself; an administrator can tell why.",
+                "Entra does not let this service act as itself; an administrator can find out why.",
                 upstream=error.upstream,
             ) from error
 

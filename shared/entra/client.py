@@ -146,7 +146,7 @@ class EntraClient:
                 type(error).__name__,
             )
             raise UpstreamBroken(
-                "Entra answered something that cannot be used.", upstream=UpstreamAnswer("entra")
+                "Entra gave an answer that cannot be used.", upstream=UpstreamAnswer("entra")
             ) from error
         self._credential.accepted(credential)
         return answer

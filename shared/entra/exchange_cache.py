@@ -148,7 +148,7 @@ class ExchangeCache[V]:
         try:
             fresh = exchange()
             if not self._now() < fresh.ends_at:  # so that a not-a-number end counts as over
-                raise UpstreamUnavailable("Entra's answer came after its own end.")
+                raise UpstreamUnavailable("Entra's answer came too late to be used.")
             flight.fresh = fresh
         except FacadeError as error:
             flight.error = _copy_of(error)

@@ -1,6 +1,6 @@
 """GraphToken: what a call to Microsoft Graph is made with, whoever it acts for.
 
-Owns the token and the port that gives one. Does *not* know how one is had.
+Owns the token and the port that gives one. Does *not* know where a token comes from.
 """
 
 from dataclasses import dataclass, field

@@ -66,7 +66,7 @@ class EntraHttp:
         tenant = url.removesuffix(_DISCOVERY_PATH)
         if tenant == url:
             raise UpstreamBroken(
-                "Entra was to be asked for something that this service does not use.",
+                "MSAL wanted to ask Entra for something that this service does not use.",
                 upstream=UpstreamAnswer("entra"),
             )
         endpoints = {

@@ -113,7 +113,7 @@ _BY_NUMBER: Mapping[int, Meaning] = {
     ),
     **dict.fromkeys((50076, 50079, 50072, 50074, 50078, 50158, 50097, 700020), Meaning.CHALLENGE),
     **dict.fromkeys((50129, 50131, 50005, 50020, 50034, 51004, 50014, 50105), Meaning.DENIED),
-    # Dead ends, though Entra words them like a token that has ended: no sign-in mends them.
+    # Dead ends, though Entra words them like a token that has ended: a new sign-in does not help.
     **dict.fromkeys((500341, 500571, 90072, 50177, 50178, 135011, 700003), Meaning.DENIED),
     **dict.fromkeys((5000224, 5000225, 500212, 500213), Meaning.DENIED),
     **dict.fromkeys((50002, 500021, 500022, 5000211, 1000104, 54000, 90093), Meaning.DENIED),
@@ -217,13 +217,13 @@ _SENTENCES: Mapping[Meaning, tuple[type[FacadeError], str]] = {
     Meaning.CONSENT: (
         ConsentRequired,
         (
-            "Nobody has consented yet that this service cancels appointments for this user; "
+            "Nobody has given consent yet for this service to cancel appointments for this user; "
             "an administrator can."
         ),
     ),
     Meaning.DENIED: (
         AccessDenied,
-        "A policy of the directory does not let this user in; an administrator can tell why.",
+        "A policy of the directory does not let this user in; an administrator can find out why.",
     ),
     Meaning.APP_ONLY: (
         UserTokenRequired,
@@ -244,7 +244,7 @@ _SENTENCES: Mapping[Meaning, tuple[type[FacadeError], str]] = {
             "consent first."
         ),
     ),
-    Meaning.BROKEN: (UpstreamBroken, "Entra answered something that cannot be used."),
+    Meaning.BROKEN: (UpstreamBroken, "Entra gave an answer that cannot be used."),
 }
 
 

@@ -117,10 +117,10 @@ def _give_up(seen: Seen, retry_after_s: float) -> FacadeError:
         or reached_mail_limit(seen)
         or what_is_gone(seen) is not None
     ):
-        words = "Microsoft Graph fails at the moment; nothing was changed."
+        words = "Microsoft Graph is failing at the moment; nothing was changed."
     else:
         return UpstreamBroken(
-            "Microsoft Graph answered something that cannot be used; nothing was changed.",
+            "Microsoft Graph gave an answer that cannot be used; nothing was changed.",
             upstream=upstream,
         )
     return UpstreamUnavailable(words, retry_after_s=retry_after_s, upstream=upstream)

@@ -47,7 +47,7 @@ def read_refusal(answer: GraphAnswer, *, renewed: bool) -> FacadeError:
     match answer.status:
         case 401 if renewed and _TOKEN_INVALID not in answer.codes:
             return AccessDenied(
-                "Microsoft Graph refuses this user, with a new token, too; another sign-in "
+                "Microsoft Graph refuses this user even with a new token; another sign-in "
                 "would not help.",
                 upstream=upstream,
             )

@@ -120,7 +120,7 @@ def authenticate(
     """Prove the caller; ``now`` gives seconds since the epoch.
 
     Errors: TokenRejected, ScopeMissing, UserTokenRequired, CallerNotAllowed; UpstreamUnavailable
-    where no keys can be had.
+    where no keys can be loaded.
     """
     if not _COMPACT_JWS.fullmatch(token):
         raise TokenRejected("The token is not a signed JWT.")
@@ -261,7 +261,7 @@ def _check_user_token(claims: Mapping[str, Any], version: str) -> str:
     if "scp" not in claims and client_claim not in claims and claims.get("idtyp") != "app":
         # ID tokens can have roles, too: those of the user.
         raise TokenRejected(
-            "This is an ID token or no token of ours; send an access token for this API."
+            "This is not an access token; send an access token for this API, not an ID token."
         )
     if "scp" not in claims or claims.get("idtyp", "user") != "user":
         raise UserTokenRequired(

@@ -41,8 +41,8 @@ _UNPROVED = (
 class WebhookSender(Principal):
     """A system, proved by a signature.
 
-    It stands for no user, and nobody can exchange anything of it for a user's token. Its key is
-    the client, too. No user has the same id: that would be a GUID.
+    It stands for no user, and nothing of it can be exchanged for a user's token. Its key also
+    counts as its client. No user has the same id: a user's id is a GUID.
     """
 
     key_id: str

@@ -23,7 +23,7 @@ class StorageTokens:
 
     Safe for threads. The platform is asked by one thread at a time, beside the requests: they wait
     only where there is no token that is good, and together no longer than ``wait_s`` for one
-    question. Those that come later while it is open are told at once.
+    question. Those that come later, while the question is open, fail at once.
     """
 
     def __init__(self, client_id: str | None = None, *, wait_s: float = 1.0) -> None:

@@ -17,9 +17,9 @@ _ANYBODY = ""
 class MemoryStore:
     """At most ``capacity`` records.
 
-    Those over their keep go first, then the oldest finished one of the caller who has most, then
-    this caller's oldest in doubt; never one that somebody works on. Who lost a record before its
-    time is told (``forgot``) until that would have been over.
+    When there is no room, expired ones go first, then the oldest finished one of the caller who has
+    most, then this caller's oldest in doubt; never one that somebody works on. ``forgot`` says
+    which callers lost a record early, until it would have expired.
     """
 
     def __init__(self, now: Callable[[], float], capacity: int = 20_000) -> None:

@@ -1,4 +1,4 @@
-"""Old records are removed here, for a table has no expiry of its own.
+"""Removes old records, because a table has no expiry of its own.
 
 Owns when, where and how many. Does *not* know what a record means, nor how a row is removed.
 """
@@ -41,7 +41,7 @@ class Sweeper:
         try:
             # It does not keep the worker alive.
             Thread(target=self._sweep, name="records", daemon=True).start()
-        except RuntimeError:  # no thread to be had
+        except RuntimeError:  # no thread is free
             self._at_work.release()
 
     def _sweep(self) -> None:

@@ -1,5 +1,5 @@
 """A request in, a reply out.
 
-Owns what all capabilities share on the way in and out: threads, lanes, problems, what is published.
-Does *not* know a capability.
+Owns what all capabilities share on the way in and out: threads, lanes, problems. Does *not* know
+any capability.
 """

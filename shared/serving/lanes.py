@@ -1,4 +1,4 @@
-"""Load manners: how much runs at once, in one lane and in all, and whose turn it is.
+"""Fair shares under load: how much runs at once, in one lane and in all, and whose turn it is.
 
 For one event loop; a waiting request costs no thread.
 
@@ -117,7 +117,7 @@ class Lanes:
         return _Place(self, caller, lane, wait_s, job)
 
     async def come(self, place: _Place) -> None:
-        """Let in who finds room, and have all others wait. See ``place``."""
+        """Let the request in if there is room, else make it wait. See ``place``."""
         if self._has_room(place.lane):
             self._let_in(place)
             return
@@ -129,7 +129,7 @@ class Lanes:
             raise Overloaded(_LANE_IS_FULL)
 
     def leave(self, place: _Place) -> None:
-        """Give up what was come for, wherever it has got to."""
+        """Give up the place, or the wait for it."""
         if place in self._waiting:
             self._waiting.remove(place)
         if place.inside:
@@ -159,7 +159,7 @@ class Lanes:
         self._waiting.append(place)
 
     def _send_away_one_of(self, queue: Sequence[_Place]) -> None:
-        """End the wait of the latest of the caller who has most in this queue."""
+        """End the latest wait of the caller who has most of them in this queue."""
         held = Counter(place.caller for place in queue)
         most = max(held.values())
         self._end_wait(next(one for one in reversed(queue) if held[one.caller] == most))

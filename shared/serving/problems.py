@@ -28,7 +28,7 @@ _NO_WEIGHT = re.compile(r"0(\.0{0,3})?")
 class Answer(BaseModel):
     """The base of every JSON answer: camelCase on the wire.
 
-    Pydantic builds what writes a kind of answer with its first answer; most kinds never come.
+    Pydantic builds the writer of a kind of answer with its first answer; most kinds never occur.
     """
 
     model_config = ConfigDict(
@@ -59,7 +59,7 @@ class UpstreamAnswer(Answer):
     service: Annotated[Literal["entra", "graph"], open_list("entra", "graph")] = Field(
         description=(
             "Which one: entra (Microsoft Entra ID) or graph (Microsoft Graph). An open list: "
-            "take a value that you do not know for another service."
+            "treat a value that you do not know as another service."
         )
     )
     status: int | None = Field(
@@ -277,7 +277,7 @@ TABLE: Mapping[type[FacadeError], Row] = {
         HTTPStatus.BAD_GATEWAY,
         "upstream_error",
         retryable=False,
-        title="Microsoft answered nothing usable",
+        title="Microsoft gave no usable answer",
     ),
     errors.OutcomeUnknown: Row(
         HTTPStatus.GATEWAY_TIMEOUT,

@@ -49,7 +49,7 @@ class Work(Protocol):
 
     @property
     def lane(self) -> Name:
-        """What the work must not crowd: a mailbox, or a person."""
+        """The lane in which the work runs: that of a mailbox, or of a person."""
 
 
 class Operation[W: Work](Protocol):
@@ -59,16 +59,16 @@ class Operation[W: Work](Protocol):
         """Prove the caller, then read the request. Errors: FacadeError."""
 
     def admit_at_once(self, incoming: Incoming, journal: Journal) -> W | None:
-        """Do the same at once if the caller is known; None if that could take a trip or a while.
+        """Do the same at once if the caller is known; None if it could take a call, or time.
 
-        It runs on the event loop: what waits here, everybody waits for. Errors: FacadeError.
+        It runs on the event loop, so every other request waits for it. Errors: FacadeError.
         """
 
     def carry_out(self, work: W, deadline: Deadline, journal: Journal) -> Reply:
         """Do the work. Errors: FacadeError."""
 
     def too_late(self) -> FacadeError:
-        """Say what is true of work that has not ended when its caller needs an answer."""
+        """Return the error for work that has not ended when its caller needs an answer."""
 
 
 class Worker:
@@ -192,7 +192,7 @@ class Route[W: Work]:
         deadline: Deadline,
     ) -> W:
         with services.telemetry.tracing.span("admit"):
-            # A known caller costs less here than the way to a thread and back.
+            # For a known caller this costs less than a switch to a thread and back.
             work = operation.admit_at_once(incoming, journal)
             if work is not None:
                 return work

@@ -13,8 +13,8 @@ from shared.errors import FacadeError, Overloaded
 from shared.telemetry.journal import Journal
 from shared.transport.deadline import Deadline
 
-# How far a thread may overrun its deadline before the caller gets an answer without it. Within the
-# reserve of Services.deadline.
+# How far a thread may overrun its deadline before the caller gets an answer without it. It lies
+# within the reserve of Services.deadline.
 _BACKSTOP_S = 0.4
 # The share of the remaining time that a request may wait for its lane, or for a thread.
 SHARE_FOR_WAITING = 0.6

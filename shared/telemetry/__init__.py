@@ -1,4 +1,4 @@
-"""What is told of a request: its log line, its spans, its metrics.
+"""What the service reports of a request: its log line, its spans, its metrics.
 
 Owns the words and the exporters. Does *not* change what a request does.
 """

@@ -1,7 +1,7 @@
 """Where spans and metrics go: the console, a collector (OTLP) or Azure Monitor.
 
 Owns the set-up of OpenTelemetry's SDK and its exporters. It is imported only when telemetry is on.
-Does *not* decide what is told.
+Does *not* decide what is reported.
 
 Nothing here is made global. The distro ``azure-monitor-opentelemetry`` is not used, only the
 exporter beneath it: the distro instruments libraries (see ``spans.py``). The SDK itself reads the
@@ -77,9 +77,9 @@ def open_telemetry(settings: TelemetrySettings, environment: Mapping[str, str]) 
 
 
 def offer(sums: Sums, meter: Meter) -> None:
-    """Let OpenTelemetry have what a worker has added up, each time that it collects.
+    """Give OpenTelemetry what a worker has added up, each time that it collects.
 
-    It does so on its own thread: there each measurement costs as much as ten of those.
+    It collects on its own thread. A measurement there costs as much as adding up ten in a request.
     """
     instruments = {metric.name: _make(meter, metric) for metric in METRICS if metric is not ACTIVE}
 

@@ -1,8 +1,8 @@
-"""What is told about a request: one structured line, its events and its measurements.
+"""What the service reports of a request: one structured line, its events and its measurements.
 
-Everything is collected while the request runs, on whichever thread. The task of its invocation
-writes it before it returns: the Functions host drops a line that belongs to no running invocation
-(azure-functions-python-worker issue 1860). What comes after the answer is a metric alone.
+Everything is collected while the request runs, on any thread. The task of its invocation writes it
+before it returns: the Functions host drops a line that belongs to no running invocation
+(azure-functions-python-worker issue 1860). What happens after the answer becomes a metric only.
 
 Owns what may be logged: ids of requests, codes, counts and durations, and the correlation with the
 caller and with Graph. Does *not* log a token, a secret, a message, an address, a name or an

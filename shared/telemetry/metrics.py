@@ -197,7 +197,7 @@ class Metrics:
         self._meter.record(STORE_FAILURES, 1, {"step": step})
 
     def happened(self, event: Event) -> None:
-        """Count something that an operator is told beside the answers."""
+        """Count an event that an operator should know of."""
         self._meter.record(EVENTS, 1, {"event": event})
 
     def ended_late(self, action: str, ending: str) -> None:

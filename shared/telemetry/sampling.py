@@ -27,7 +27,7 @@ _SHARE_OF_ONE: Final = re.compile(r"0?\.[0-9]+|[01](?:\.0*)?")
 
 
 class OneInTwenty(Sampler):
-    """Samples one request in twenty, with all that hangs on it.
+    """Samples one request in twenty, with all spans below it.
 
     ``chance`` gives numbers from 0 up to 1. Chance alone decides, and nothing that a caller sends.
     Otherwise a stranger could hide by the flag or the id of a trace, or be recorded at our cost

@@ -45,7 +45,7 @@ _IDS: Final = RandomIdGenerator()
 class OpenTelemetryTracing(Tracing):
     """``Tracing`` over a tracer. ``request_kind`` is the kind of the spans of requests.
 
-    What hangs on a request that is not sampled costs no more than with telemetry off.
+    The spans of a request that is not sampled cost no more than with telemetry off.
     """
 
     def __init__(self, tracer: Tracer, request_kind: SpanKind) -> None:
@@ -89,7 +89,7 @@ class BelowTheHost(OpenTelemetryTracing):
     """Tracing where the Functions host reports each request itself.
 
     A second report from here would double every count, and the line of the request says the rest.
-    What a request does hangs on the span of the host.
+    The spans of a request are children of the host's span.
     """
 
     def __init__(self, tracer: Tracer, sampler: Sampler) -> None:
@@ -127,7 +127,7 @@ class BelowTheHost(OpenTelemetryTracing):
 
 @contextmanager
 def _within(opened: OtelSpan, *, ends: bool) -> Iterator[Span]:
-    """Have what is told meanwhile hang on this span, and end it afterwards if it ``ends`` here."""
+    """Make this span the parent of those opened meanwhile; end it here if it ``ends`` with them."""
     span = OpenTelemetrySpan(opened)
     token = _left_out.set(not opened.get_span_context().trace_flags.sampled)
     try:
@@ -163,8 +163,8 @@ class OpenTelemetrySpan(Span):
 class _LeftOut(Span):
     """The span of a request that is not sampled.
 
-    It knows its trace, for the line of the request. It marks its context, so that what hangs on it
-    costs next to nothing.
+    It knows its trace, for the line of the request. It marks its context, so that the spans below
+    it cost next to nothing.
     """
 
     def __init__(self, traceparent: str | None) -> None:

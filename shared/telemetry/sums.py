@@ -42,7 +42,7 @@ class Sums(Meter):
         return taken.values()
 
     def levels(self) -> list[tuple[Attributes, float]]:
-        """Return where what goes up and down stands; what is back at zero is told once."""
+        """Return the values of what goes up and down; one that is back at zero comes once."""
         with self._lock:
             levels = list(self._levels.values())
             self._levels = {key: level for key, level in self._levels.items() if level[1]}

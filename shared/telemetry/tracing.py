@@ -1,6 +1,6 @@
 """Spans: where the time of a request goes, and in whose trace.
 
-The port, which is also what stands behind it while telemetry is off: nobody is told anything.
+This is the port, and also what runs while telemetry is off: then it reports nothing.
 
 Owns what a span may be told. Does *not* know OpenTelemetry (``spans.py``): nothing of it is
 imported unless somebody wants it. Nothing personal goes in: names are fixed, addresses are
@@ -53,7 +53,7 @@ class Tracing:
     ) -> AbstractContextManager[Span]:
         """Open the span of a step of our own, or of a ``call`` to somebody else.
 
-        ``call`` describes it, and is asked only where somebody is told.
+        ``call`` describes it, and is called only if the span is kept.
         """
         del name, call
         return NO_SPAN

@@ -51,8 +51,8 @@ class Answer:
 class Channel:
     """Exchanges requests and answers with ``origin``, e.g. ``https://graph.microsoft.com``.
 
-    An ``http`` origin is spoken to plainly. Safe for all threads: each uses a connection of its
-    own. It opens no connection before it has to, and then as many as are used at the same time; at
+    Calls to an ``http`` origin go without TLS. Safe for all threads: each uses a connection of its
+    own. It opens connections only when they are needed, as many as are in use at the same time. At
     most ``keep`` are kept.
     """
 
@@ -82,14 +82,14 @@ class Channel:
     ) -> Answer:
         """Send a request and read its answer.
 
-        ``total_s`` bounds it all, ``connect_s`` the connecting. Of the body at most ``limit_bytes``
-        and one are read. ``target`` is the path with its query, quoted. ``method`` has an answer
-        with a body (not HEAD). Host and Content-Length are added to ``headers``. ``fresh`` takes a
-        new connection. ``echo`` names a header of the request, in lower case. Where the answer has
-        that header with another value, it is the answer to another request.
+        ``total_s`` bounds the whole call, ``connect_s`` the connecting. At most ``limit_bytes`` + 1
+        of the body are read. ``target`` is the path with its query, quoted. ``method`` has an
+        answer with a body (not HEAD). Host and Content-Length are added to ``headers``. ``fresh``
+        takes a new connection. ``echo`` names a header of the request, in lower case. If the answer
+        has that header with another value, it is the answer to another request.
 
-        After a call without an answer, as with ``fresh``, all idle connections are dropped: they
-        may be as dead. Errors: NotSent, Unanswered.
+        After a call without an answer, and with ``fresh``, all idle connections are dropped: they
+        may be dead, too. Errors: NotSent, Unanswered.
         """
         ends_at = time.monotonic() + total_s
         request = _write(method, target, self._authority, headers, body)
@@ -104,8 +104,8 @@ class Channel:
             connection.sock.settimeout(left_s)
             connection.sock.sendall(request)
             while not reading.complete:
-                # Set anew each time: a time-out of a socket starts again with every byte, and a
-                # slow drip would go on for ever.
+                # Set again each time: a time-out of a socket starts again with every byte, and a
+                # slow drip would never end.
                 connection.sock.settimeout(_left_s(ends_at))
                 reading.feed(connection.sock.recv(_CHUNK_BYTES))
             answer = Answer(reading.status, reading.decoded(), reading.headers)
@@ -128,7 +128,7 @@ class Channel:
         return answer
 
     def warm(self) -> None:
-        """Have a connection ready for the request to come, if it can be had; raises nothing."""
+        """Open a connection for the next request, if possible; raises nothing."""
         with contextlib.suppress(NotSent):
             self._pool.put(self._connection(_WARM_S, fresh=False))
 

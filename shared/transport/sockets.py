@@ -106,7 +106,7 @@ def _reach(host: str, port: int, ends_at: float) -> socket.socket:
             break
         try:
             return _dial(socket.socket(family, kind, protocol), address, left_s)
-        except OSError as error:  # a socket, too, may not be had
+        except OSError as error:  # there may be no free socket
             problem = error
     late = problem is None or isinstance(problem, TimeoutError)
     try:

@@ -259,7 +259,7 @@ def test_each_person_sees_their_own_businesses(site: Site, open_page: Open) -> N
     expect(row_of(page, "Patti Fernandez")).to_have_count(1)
     page.get_by_role("button", name="Sign out").click()
     sign_in(page, seed.LYNNE)
-    expect(page.get_by_text("You are on the staff of no business.")).to_be_visible()
+    expect(page.get_by_text("You are not on the staff of any business.")).to_be_visible()
 
 
 def test_the_whole_path_needs_no_mouse(site: Site, open_page: Open) -> None:
@@ -499,7 +499,7 @@ def test_the_demo_can_be_reset_and_filled_again(site: Site, open_page: Open) -> 
     page.get_by_role("button", name="Book three more").click()
     expect(page.get_by_text("5 appointments in this time.")).to_be_visible()
     page.get_by_role("button", name="Reset the demo").click()
-    expect(page.locator("#announcer")).to_have_text("The demo is as it was at the start.")
+    expect(page.locator("#announcer")).to_have_text("The demo is back at the start.")
     expect(page.get_by_text("3 appointments in this time.")).to_be_visible()
     expect(page.get_by_text("No mail was sent.")).to_be_visible()
     cancel(page, "Jordan Miller")

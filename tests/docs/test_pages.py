@@ -119,6 +119,15 @@ def test_every_mermaid_block_names_a_kind_of_diagram() -> None:
         assert block.text.split()[0] in {"flowchart", "sequenceDiagram"}
 
 
+def test_no_node_of_a_flowchart_is_named_by_a_reserved_word() -> None:
+    """GitHub shows a parse error in the place of such a diagram."""
+    reserved = re.compile(r"(?<![\w\"])(graph|flowchart|end|style|class|click|default)(?=\[| -->)")
+    for page in PAGES:
+        for block in page.blocks:
+            if block.language == "mermaid" and block.text.startswith("flowchart"):
+                assert not reserved.search(block.text), f"{page.name}:{block.line}"
+
+
 # What has to stand in the pages.
 
 

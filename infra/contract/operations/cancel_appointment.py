@@ -177,7 +177,7 @@ CANCEL_APPOINTMENT_BY_WEBHOOK = Published(
             "webhook-signature",
             (
                 "Signatures over webhook-id, webhook-timestamp and the bytes of the body, "
-                "separated by spaces; one of version v1 has to fit."
+                "separated by spaces; one of version v1 has to match."
             ),
             {"type": "string", "maxLength": LONGEST_SIGNATURES, "pattern": SIGNATURES_PATTERN},
             required=True,

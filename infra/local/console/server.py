@@ -2,9 +2,9 @@
 
 Owns its addresses, its headers, and what the page learns about the rest of the stack. The page
 itself is in ``page/``, the documentation under ``/docs/``. The simulators speak TLS with a
-certificate that no browser trusts. So a console also opens plain doors to them: on loopback a
-browser takes http for as safe as https. The page calls the service from another origin; the host's
-setting ``Host.CORS`` decides whether it may, not the app.
+certificate that no browser trusts. So a console also opens addresses without TLS to them: on
+loopback a browser treats http as safe as https. The page calls the service from another origin; the
+host's setting ``Host.CORS`` decides whether it may, not the app.
 """
 
 import json

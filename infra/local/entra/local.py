@@ -1,8 +1,7 @@
 """The developer's side door of the Entra simulator, under ``/_local``; not a part of Entra.
 
 Owns tokens for the seeded users, faults, key rotation and reset. Open to every program on this
-machine, but to no web page other than the console's. ``server``, which the simulator puts in front
-of it, sees to that.
+machine, but to no web page other than the console's: ``server`` in front of it refuses those.
 """
 
 from collections.abc import Awaitable, Callable

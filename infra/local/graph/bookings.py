@@ -123,7 +123,7 @@ class Bookings:
             standing[_item(appointment.appointment_id)] = appointment
 
     def exists(self, business_id: str, appointment_id: str) -> bool:
-        """Say whether the appointment stands."""
+        """Say whether the appointment exists."""
         return self.appointment(business_id, appointment_id) is not None
 
     def business(self, business_id: str) -> seed.Business | None:
@@ -137,12 +137,12 @@ class Bookings:
             return list(self._businesses.values())
 
     def appointment(self, business_id: str, appointment_id: str) -> seed.Appointment | None:
-        """Return the appointment, or None where it does not stand."""
+        """Return the appointment, or None where it does not exist."""
         with self._lock:
             return self._appointments.get(_mailbox(business_id), {}).get(_item(appointment_id))
 
     def appointments(self, business_id: str) -> list[seed.Appointment]:
-        """Return what stands in one calendar, in the order it was booked."""
+        """Return the appointments of one calendar, in the order they were booked."""
         with self._lock:
             return list(self._appointments.get(_mailbox(business_id), {}).values())
 
@@ -157,7 +157,7 @@ class Bookings:
     ) -> Cancellation | None:
         """Take the appointment away and mail customer and staff, in one step.
 
-        None, and no mail, where it does not stand or ``era`` is over.
+        None, and no mail, where it does not exist or ``era`` is over.
         """
         with self._lock:
             if era not in (None, self._era):

@@ -6,7 +6,7 @@ before. Where Microsoft's documents do not say, it answers like this:
 - A token without the right scope: 403 ErrorAccessDenied.
 - An unknown business: 404 ErrorNonExistentMailbox.
 - A caller who is not on the staff of an existing business: 404 ErrorFolderNotFound, as reported.
-- An appointment that does not stand, so also a second cancel: 404 ErrorItemNotFound.
+- An appointment that does not exist, so also a second cancel: 404 ErrorItemNotFound.
 - A cancel within the minimum lead time: 400 without a code, as reported of other rules.
 """
 

@@ -33,7 +33,7 @@ class GraphSimulator:
     may ``match`` by these attributes:
 
     - ``business_id``
-    - ``appointment_id``; of an appointment that stands: as it was booked
+    - ``appointment_id``; of an existing appointment, in the spelling in which it was booked
     - ``user``: its ``oid``
     - ``attempt``: "1" for the first call of this step for these ids
 

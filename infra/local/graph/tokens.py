@@ -1,4 +1,4 @@
-"""What the Graph simulator must be told of a bearer token.
+"""What the Graph simulator has to know of a bearer token.
 
 Owns the claims that it decides by, and how a refusal is said: the two types that both sides share.
 Does *not* sign or check tokens; the Entra simulator does.

@@ -654,7 +654,7 @@ class CacheMachine(RuleBasedStateMachine):
             return
         assert self.calls > calls
         result: object = (
-            UpstreamUnavailable("Entra's answer came after its own end.") if ended else made[0]
+            UpstreamUnavailable("Entra's answer came too late to be used.") if ended else made[0]
         )
         assert got == result.value if isinstance(result, Fresh) else _alike(got, result)
         if meanwhile not in {"replace", "replace in vain"}:

@@ -113,7 +113,7 @@ async function showBusinesses() {
     ),
   );
   if (answer.body.businesses.length === 0) {
-    return say($("listing"), "You are on the staff of no business.");
+    return say($("listing"), "You are not on the staff of any business.");
   }
   await showAppointments();
 }
@@ -258,7 +258,7 @@ function showAnswer(answer) {
   $("request-text").textContent = textOf(sent.request);
   $("answer-json").textContent = answer.body
     ? JSON.stringify(answer.body, null, 2)
-    : "Nothing that could be read.";
+    : "An answer that cannot be read.";
   $("step-up").hidden = meaning.signInWith === null || !sent.intent;
   $("step-up").dataset.claims = meaning.signInWith?.claims ?? "";
   repeatLater(
@@ -347,7 +347,7 @@ async function showFaults() {
 function faultWords(waiting) {
   if (waiting === 0) return ["Nothing is simulated.", ""];
   if (active === null) {
-    return ["A failure that this page did not choose is switched on.", "A failure is switched on."];
+    return ["A failure that was not chosen on this page is on.", "A failure is switched on."];
   }
   const banner = `Simulating: ${active.title}. Expect: ${active.due}.`;
   return ["Press it again to switch it off.", banner];
@@ -455,7 +455,7 @@ async function reset() {
   active = null;
   $("answer").hidden = true;
   await Promise.all([showAppointments(), showOutbox(), showFaults()]);
-  say($("announcer"), "The demo is as it was at the start.");
+  say($("announcer"), "The demo is back at the start.");
 }
 
 function describe({ kind, status, body }) {
