@@ -18,7 +18,13 @@ from shared.entra.exchange_cache import Fresh
 from shared.entra.graph_token import GraphToken
 from shared.entra.http import EntraHttp
 from shared.entra.refusals import ABOUT_THE_CALLER, AskedToWait, CredentialRefused
-from shared.errors import FacadeError, UpstreamAnswer, UpstreamBroken, UpstreamUnavailable
+from shared.errors import (
+    FacadeError,
+    Throttled,
+    UpstreamAnswer,
+    UpstreamBroken,
+    UpstreamUnavailable,
+)
 from shared.telemetry.journal import tell
 from shared.transport.deadline import Deadline
 from shared.transport.retry_after import backoff_s
@@ -111,16 +117,17 @@ class EntraClient:
     def _ask_patiently(
         self, credential: Credential, tenant_id: str, request: Request, deadline: Deadline
     ) -> Mapping[str, Any]:
-        """Ask once, and once more where Entra was unreachable or in passing trouble.
+        """Ask once, and once more where Entra was unreachable, in passing trouble or too busy.
 
-        A token request changes nothing, so a repeat is safe.
+        A token request changes nothing, so a repeat is safe. A wait that Entra asks for is kept; if
+        it does not fit into the deadline, there is no repeat.
         """
         try:
             return self._ask_once(credential, tenant_id, request)
-        except AskedToWait:
-            raise
-        except UpstreamUnavailable:
+        except (Throttled, UpstreamUnavailable) as error:
             pause_s = backoff_s(1, self._waiting.random)
+            if isinstance(error, Throttled | AskedToWait):
+                pause_s = error.retry_after_s
             if deadline.remaining_s() < pause_s + _RETRY_NEEDS_S:
                 raise
             self._waiting.sleep(pause_s)

@@ -47,10 +47,7 @@ class CredentialRefused(Misconfigured):
 
 
 class AskedToWait(UpstreamUnavailable):
-    """Entra cannot answer at the moment and has named a time to wait.
-
-    Asking again at once is no help.
-    """
+    """Entra cannot answer at the moment and has named a time to wait."""
 
 
 class Meaning(Enum):

@@ -175,7 +175,8 @@ def test_only_a_passing_trouble_is_asked_about_again_and_only_once(
 ) -> None:
     stack.entra.refuse(seed.ADELE, code)
     worker.refusal(make_caller(stack.entra))
-    assert stack.entra.exchanges() == (2 if meaning is UpstreamUnavailable else 1)
+    passes = meaning is UpstreamUnavailable or code == 90055  # which names a wait that fits
+    assert stack.entra.exchanges() == (2 if passes else 1)
 
 
 @pytest.mark.parametrize("code", MEANINGS[UpstreamUnavailable])
@@ -200,15 +201,27 @@ def test_a_challenge_carries_its_claims_minified(
     assert error.claims == CONDITIONAL_ACCESS_CLAIMS
 
 
-@pytest.mark.parametrize(("code", "wait_s"), [(50196, 60.0), (90055, 7.0)])
-def test_a_throttled_exchange_says_how_long_to_wait(
-    stack: LocalStack, worker: Worker, code: int, wait_s: float
+@pytest.mark.parametrize(("code", "wait_s", "slept"), [(50196, 60.0, []), (90055, 7.0, [7.0])])
+def test_a_throttled_exchange_is_waited_for_if_it_fits_and_says_how_long_to_wait(
+    stack: LocalStack, worker: Worker, code: int, wait_s: float, slept: list[float]
 ) -> None:
     stack.entra.refuse(seed.ADELE, code)
     error = worker.refusal(make_caller(stack.entra))
     assert isinstance(error, Throttled)
     assert error.retry_after_s == wait_s
-    assert worker.clock.slept == []
+    assert worker.clock.slept == slept
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_short_wait_that_entra_names_is_kept_and_the_exchange_succeeds(
+    stack: LocalStack, worker: Worker, status: int
+) -> None:
+    stack.entra.faults.add(
+        Fault(step="token", status=status, body="", headers={"Retry-After": "1.2, 2"})
+    )
+    assert worker.exchange(make_caller(stack.entra)).object_id == seed.ADELE.object_id
+    assert worker.clock.slept == [2.0]
+    assert stack.entra.exchanges() == 2
 
 
 @pytest.mark.parametrize("code", [700016, 700011, 70001, 7000112, 7000229, 90099])

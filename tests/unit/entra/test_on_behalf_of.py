@@ -599,7 +599,7 @@ class GatedHttp(EntraHttp):
         (53004, AccessDenied),
         (500011, Misconfigured),
         (7000215, CredentialRefused),
-        (90055, Throttled),
+        (50196, Throttled),
         (90036, UpstreamBroken),
     ],
 )
