@@ -97,10 +97,12 @@ class BelowTheHost(OpenTelemetryTracing):
         self._sampler = sampler
 
     def request(
-        self, name: str, traceparent: str | None, attributes: Attributes
+        self,
+        name: str,
+        traceparent: str | None,
+        attributes: Attributes,  # noqa: ARG002 - the host's
     ) -> AbstractContextManager[Span]:
         """See ``Tracing.request``."""
-        del attributes
         if not isinstance(self._sampler, OneInTwenty):
             return self._hang_on(_read(traceparent), name, by_chance=False)
         if self._sampler.picks():
