@@ -156,7 +156,8 @@ class Records:
     def _begin(self, caller: str, wanted: list[Wanted], deadline: Deadline) -> Granted | Replay:
         """Begin, waiting briefly while somebody else carries the same request out.
 
-        Who was seen at work is at work until the store says otherwise, also while it fails.
+        If somebody was seen at work, they count as at work until the store says otherwise, even
+        while it fails.
         """
         wait_until = deadline.now() + min(_WAIT_AT_MOST_S, deadline.remaining_s() / 2)
         poll_s = _FIRST_POLL_S

@@ -61,7 +61,7 @@ class _Flight[V]:
     def error_for(self, gives_up_at: float) -> FacadeError | None:
         """Return the error, unless it may have come of the leader's patience alone.
 
-        Where Entra named a wait (a subclass), no patience shortens it.
+        A wait that Entra named (another class) counts for all: nobody may ask again before it ends.
         """
         hurried = type(self.error) is UpstreamUnavailable
         return None if hurried and gives_up_at > self.gives_up_at + _LONGER_S else self.error

@@ -38,7 +38,9 @@ class ProvedCallers:
         self._now = now
         self._lock = Lock()
         # Proofs of tokens that have ended go by themselves: renewed tokens leave nothing behind.
-        self._proofs: TLRUCache[bytes, Proof] = TLRUCache(capacity, ttu=_end_of, timer=now)
+        self._proofs: TLRUCache[bytes, Proof] = TLRUCache(
+            capacity, ttu=lambda _name, proof, _now: proof.caller.expires_at, timer=now
+        )
 
     def prove(self, token: str) -> Caller:
         """Return the caller. Errors: those of ``authenticate``."""
@@ -76,7 +78,3 @@ class ProvedCallers:
             token,
             name,
         )
-
-
-def _end_of(_name: bytes, proof: Proof, _now: float) -> float:
-    return proof.caller.expires_at

@@ -31,10 +31,6 @@ class MemoryStore:
         self._ages: dict[float, deque[tuple[str, str, Record]]] = {}
         self._forgot: dict[str, float] = {}  # until when, by caller
 
-    def __len__(self) -> int:
-        """Count the records, expired ones included."""
-        return self._size
-
     def begin(
         self, caller: str, wanted: Sequence[Wanted], *, lease_s: float, keep_s: float
     ) -> Begun:

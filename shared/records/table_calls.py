@@ -77,7 +77,7 @@ class TableCalls:
                 return [self._write_one(caller, rows[0], until)]
             return self._write_all(caller, rows, until)
         except Busy:
-            # By chance, so that those who met it busy do not come back together.
+            # A random pause, so that the callers do not all come back at the same moment.
             pause_s = _BUSY_PAUSE_S * (1 + self._waiting.random())
             if not again or until - time.monotonic() < pause_s:
                 raise

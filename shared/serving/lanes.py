@@ -67,7 +67,7 @@ class _Place:
             raise
 
     async def __aexit__(self, *_: object) -> None:
-        if self._job is not None and self._job.running():  # who came for it has gone
+        if self._job is not None and self._job.running():  # the request has ended, its work has not
             when_ended(self._job, asyncio.get_running_loop(), self._lanes.leave, self)
         else:
             self._lanes.leave(self)

@@ -18,7 +18,7 @@ from shared.transport.deadline import Deadline
 _BACKSTOP_S = 0.4
 # The share of the remaining time that a request may wait for its lane, or for a thread.
 SHARE_FOR_WAITING = 0.6
-# What a coroutine meets whose caller has gone.
+# Raised in a coroutine that nobody waits for any more.
 NOBODY_WAITS = (asyncio.CancelledError, GeneratorExit)
 
 
@@ -72,7 +72,8 @@ def _carry_out[T](
     jobs: list[Future[T]], context: contextvars.Context, work: Callable[[], T]
 ) -> None:
     """Do the work of the one job, unless nobody waits for it any more."""
-    # The job may hold an error, which holds this frame and the pool's: they must not hold the job.
+    # A job that failed holds the error, and so this frame and the pool's. If these held the job,
+    # too, all of them would wait for the garbage collector.
     job = jobs.pop()
     if job.set_running_or_notify_cancel():
         try:

@@ -106,7 +106,7 @@ EVENTS: Final = Metric(
     "facade.events",
     "counter",
     "{event}",
-    "What an operator is told beside the answers",
+    "Events that an operator should know of",
     ("event",),
 )
 

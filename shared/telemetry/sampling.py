@@ -3,6 +3,8 @@
 Owns the samplers, and which of them OTEL_TRACES_SAMPLER names. Does *not* open spans.
 """
 
+# ruff: noqa: ARG002 - the SDK decides what a sampler is told
+
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
@@ -52,7 +54,6 @@ class OneInTwenty(Sampler):
         trace_state: TraceState | None = None,
     ) -> SamplingResult:
         """See ``Sampler.should_sample``."""
-        del trace_id, name, kind, links, trace_state
         parent = get_current_span(parent_context).get_span_context()
         sampled = (
             parent.trace_flags.sampled if parent.is_valid and not parent.is_remote else self.picks()

@@ -97,10 +97,12 @@ class BelowTheHost(OpenTelemetryTracing):
         self._sampler = sampler
 
     def request(
-        self, name: str, traceparent: str | None, attributes: Attributes
+        self,
+        name: str,
+        traceparent: str | None,
+        attributes: Attributes,  # noqa: ARG002 - the host's
     ) -> AbstractContextManager[Span]:
         """See ``Tracing.request``."""
-        del attributes
         if not isinstance(self._sampler, OneInTwenty):
             return self._hang_on(_read(traceparent), name, by_chance=False)
         if self._sampler.picks():
@@ -130,17 +132,14 @@ def _within(opened: OtelSpan, *, ends: bool) -> Iterator[Span]:
     """Make this span the parent of those opened meanwhile; end it here if it ``ends`` with them."""
     span = OpenTelemetrySpan(opened)
     token = _left_out.set(not opened.get_span_context().trace_flags.sampled)
-    try:
-        with use_span(
-            opened, end_on_exit=ends, record_exception=False, set_status_on_exception=False
-        ):
-            try:
-                yield span
-            except BaseException as error:
-                span.fail(type(error).__name__)
-                raise
-    finally:
-        _left_out.reset(token)
+    with use_span(opened, end_on_exit=ends, record_exception=False, set_status_on_exception=False):
+        try:
+            yield span
+        except BaseException as error:
+            span.fail(type(error).__name__)
+            raise
+        finally:
+            _left_out.reset(token)
 
 
 class OpenTelemetrySpan(Span):

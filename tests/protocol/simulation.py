@@ -118,7 +118,7 @@ class Simulation:
         memories = frozenset(
             (number, *(key for key, _ in records_in(worker._records._unrecorded)))
             for number, worker in self._workers.items()
-            if len(worker._records._unrecorded)
+            if worker._records._unrecorded._size
         )
         outside = (
             self._scripted,

@@ -216,7 +216,7 @@ def test_what_stays_in_the_way_is_unavailable_and_leaves_no_doubt(conflict: Grap
         scene.run(key="k")
     assert caught.value.upstream is not None
     assert caught.value.upstream.status == conflict.status
-    assert len(scene.store) == 0
+    assert scene.store._size == 0
 
 
 def test_a_look_and_what_follows_a_call_without_an_answer_take_a_fresh_connection() -> None:
@@ -248,14 +248,14 @@ def test_a_second_refusal_of_the_path_is_the_callers_fault() -> None:
     with pytest.raises(RequestInvalid) as caught:
         scene.run()
     assert [fault.field for fault in caught.value.faults] == ["appointmentId"]
-    assert (scene.asked, len(scene.store)) == (["AAMk/A+=", "AAMk-A_="], 0)
+    assert (scene.asked, scene.store._size) == (["AAMk/A+=", "AAMk-A_="], 0)
 
 
 def test_a_missing_business_is_not_recorded_and_keeps_a_doubt() -> None:
     missing = GraphAnswer(404, codes=("ErrorNonExistentMailbox",))
     scene = Scene([missing, DONE])
     assert scene.run(key="k") == replace(NOT_FOUND, missing=Missing.BUSINESS)
-    assert len(scene.store) == 0
+    assert scene.store._size == 0
     assert scene.run(key="k") == CANCELLED
     scene = in_doubt(missing, GONE)
     assert scene.run() == replace(UNCONFIRMED, missing=Missing.BUSINESS)
@@ -376,7 +376,7 @@ def test_nothing_is_begun_that_does_not_fit(within_s: float) -> None:
     scene = Scene([])
     with pytest.raises(UpstreamUnavailable):
         scene.run(within_s=within_s)
-    assert (scene.calls, len(scene.store)) == ([], 0)
+    assert (scene.calls, scene.store._size) == ([], 0)
 
 
 def test_nothing_is_sent_when_the_token_took_all_the_time() -> None:
@@ -389,7 +389,7 @@ def test_nothing_is_sent_when_the_token_took_all_the_time() -> None:
     scene.entra = slow
     with pytest.raises(UpstreamUnavailable):
         scene.run()
-    assert (scene.calls, len(scene.store)) == ([], 0)
+    assert (scene.calls, scene.store._size) == ([], 0)
 
 
 def test_nothing_is_sent_when_a_pause_took_longer_than_it_should() -> None:
@@ -431,7 +431,7 @@ def test_a_wait_beyond_the_deadline_is_handed_to_the_caller(asked: str, said_s: 
         scene.run()
     assert refused.value.retry_after_s == said_s
     assert scene.time_s < DEADLINE_S
-    assert len(scene.store) == 0
+    assert scene.store._size == 0
 
 
 def test_a_look_does_not_wait_for_what_the_cancel_was_asked_but_the_next_cancel_does() -> None:
@@ -481,7 +481,7 @@ def test_what_was_not_done_is_tried_again_until_the_calls_are_used_up(
     with pytest.raises(cause):
         scene.run()
     assert scene.steps == ["cancel"] * 8
-    assert len(scene.store) == 0
+    assert scene.store._size == 0
 
 
 def test_three_500s_over_an_appointment_that_stands_are_an_upstream_error_in_doubt() -> None:
@@ -570,7 +570,7 @@ def test_a_second_401_is_final(challenge: GraphAnswer, cause: type[FacadeError])
     scene = Scene([challenge, challenge])
     with pytest.raises(cause):
         scene.run()
-    assert (scene.steps, len(scene.store)) == (["cancel", "cancel"], 0)
+    assert (scene.steps, scene.store._size) == (["cancel", "cancel"], 0)
 
 
 def test_a_renewal_that_takes_all_the_time_sends_nothing_more() -> None:
@@ -586,7 +586,7 @@ def test_a_token_that_is_refused_at_first_leaves_nothing() -> None:
     scene.entra = _raises(ConsentRequired("Nobody has consented."))
     with pytest.raises(ConsentRequired):
         scene.run()
-    assert len(scene.store) == 0
+    assert scene.store._size == 0
 
 
 def test_a_token_that_is_refused_keeps_the_doubt_of_an_earlier_attempt() -> None:
@@ -682,7 +682,7 @@ def test_whatever_strikes_before_anything_was_sent_leaves_no_doubt_of_its_own(
     scene.entra = _raises(failure)
     with pytest.raises(type(failure)):
         scene.run()
-    assert len(scene.store) == 0
+    assert scene.store._size == 0
     scene.entra = None
     assert scene.run() == CANCELLED
     doubtful = in_doubt(GONE)
@@ -718,7 +718,7 @@ def test_a_final_refusal_leaves_nothing(answer: GraphAnswer) -> None:
     scene = Scene([answer])
     with pytest.raises(FacadeError):
         scene.run(key="k")
-    assert len(scene.store) == 0
+    assert scene.store._size == 0
 
 
 def test_a_refusal_while_a_cancel_is_still_under_way_leaves_the_doubt() -> None:

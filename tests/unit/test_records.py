@@ -323,7 +323,7 @@ def test_who_is_told_to_come_back_leaves_his_key_free(desk: Desk) -> None:
 
 def test_an_attempt_that_changed_nothing_leaves_nothing(desk: Desk) -> None:
     desk.records.give_up(desk.claim("k"), doubt=False)
-    assert len(desk.store) == 0
+    assert desk.store._size == 0
 
 
 @pytest.mark.parametrize("next_key", ["k", None, "other"])
@@ -498,7 +498,7 @@ def test_what_was_begun_without_the_store_is_remembered_for_as_long_as_a_record_
     desk.clock.now_s += 2
     without_the_store(desk, "three")
     assert not desk.records._unrecorded.forgot(desk.store.callers[0])
-    assert len(desk.records._unrecorded) == 1
+    assert desk.records._unrecorded._size == 1
 
 
 def test_a_second_request_without_the_store_is_in_doubt(desk: Desk) -> None:
