@@ -30,11 +30,11 @@ class Lazy[T]:
         Building may import and read much, so it goes to a thread, if one is free. Errors: what
         ``build`` raises.
         """
-        built = self._built
-        if built is None:
-            with contextlib.suppress(RuntimeError):  # no thread could be started
-                built = await asyncio.to_thread(self.get)
-        return built if built is not None else self.get()
+        if self._built is None:
+            # No thread could be started: then it is built here.
+            with contextlib.suppress(RuntimeError, MemoryError):
+                return await asyncio.to_thread(self.get)
+        return self.get()
 
     def if_built(self) -> T | None:
         """Return what was built, or None; never builds, never waits."""

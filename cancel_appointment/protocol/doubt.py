@@ -73,6 +73,8 @@ def left_by(seen: Seen) -> Left:
     """
     if not isinstance(seen, GraphAnswer):
         return Left.UNDER_WAY
+    if seen.status == 403 and seen.body is Body.FITTING and what_is_gone(seen) is not None:
+        return Left.NOTHING  # Graph refused it, in its own form
     if what_is_gone(seen) is not None and seen.status != 410:
         return Left.SETTLED
     if seen.body is Body.PAGE:

@@ -32,7 +32,7 @@ def give_up(seen: Seen, known: Known, retry_after_s: float) -> FacadeError:
         )
     if known.doubt:
         return _unknown(upstream, retry_after_s)
-    if known.left:
+    if known.left or (isinstance(seen, GraphAnswer) and what_is_gone(seen) is not None):
         words = _in_the_way(seen)
     elif not isinstance(seen, GraphAnswer):
         words = "Microsoft Graph could not be reached"

@@ -17,10 +17,14 @@ from shared.entra.credentials import Credential, CredentialInUse
 from shared.entra.exchange_cache import Fresh
 from shared.entra.graph_token import GraphToken
 from shared.entra.http import EntraHttp
-from shared.entra.refusals import ABOUT_THE_CALLER, AskedToWait, CredentialRefused
+from shared.entra.refusals import (
+    ABOUT_THE_CALLER,
+    AskedToSlowDown,
+    AskedToWait,
+    CredentialRefused,
+)
 from shared.errors import (
     FacadeError,
-    Throttled,
     UpstreamAnswer,
     UpstreamBroken,
     UpstreamUnavailable,
@@ -124,9 +128,9 @@ class EntraClient:
         """
         try:
             return self._ask_once(credential, tenant_id, request)
-        except (Throttled, UpstreamUnavailable) as error:
+        except (AskedToSlowDown, UpstreamUnavailable) as error:
             pause_s = backoff_s(1, self._waiting.random)
-            if isinstance(error, Throttled | AskedToWait):
+            if isinstance(error, AskedToSlowDown | AskedToWait):
                 pause_s = error.retry_after_s
             if deadline.remaining_s() < pause_s + _RETRY_NEEDS_S:
                 raise

@@ -50,6 +50,10 @@ class AskedToWait(UpstreamUnavailable):
     """Entra cannot answer at the moment and has named a time to wait."""
 
 
+class AskedToSlowDown(Throttled):
+    """Entra asks for fewer requests and has named a time to wait."""
+
+
 class Meaning(Enum):
     """What a refusal asks of us."""
 
@@ -257,7 +261,8 @@ def _error(
                 upstream=upstream,
             )
         case Meaning.THROTTLED:
-            return Throttled(
+            slow_down = AskedToSlowDown if retry_after_s else Throttled
+            return slow_down(
                 "Entra asks for fewer requests.",
                 retry_after_s=retry_after_s or _DEFAULT_WAIT_S,
                 upstream=upstream,

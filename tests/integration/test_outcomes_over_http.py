@@ -135,6 +135,19 @@ def test_a_403_of_the_mailbox_takes_no_right_from_anybody(facade: Facade, booked
     assert heard(facade.cancel(booked)) == ("cancelled", True, None)
 
 
+def test_a_mailbox_that_stays_out_of_reach_leaves_no_doubt_where_it_refused(
+    facade: Facade, booked: str
+) -> None:
+    body = coded("MailboxNotEnabledForRESTAPI")
+    place(facade, fault("cancel", 403, body, times=None), fault("get", 403, body, times=None))
+    answer = facade.cancel(booked)
+    assert told(answer) == (503, "upstream_unavailable")
+    assert "cannot reach the booking mailbox" in answer.json()["detail"]
+    place(facade)
+    assert heard(facade.cancel(booked)) == ("cancelled", True, None)
+    assert not facade.stack.graph.bookings.exists(seed.LUNCH_DELIVERY, booked)
+
+
 FINAL_IN_GRAPHS_OWN_FORM = [400, 401, 403, 405]
 
 

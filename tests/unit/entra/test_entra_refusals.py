@@ -11,6 +11,7 @@ from infra.local.faults import Fault
 from infra.local.stack import LocalStack
 from shared.entra import refusals as entra_refusals
 from shared.entra.refusals import (
+    AskedToSlowDown,
     AskedToWait,
     CredentialRefused,
     describe_refusal,
@@ -125,7 +126,8 @@ MEANINGS: dict[type[FacadeError], tuple[int, ...]] = {
             5002741,
         ),
     ),
-    Throttled: (50196, 90055),
+    Throttled: (50196,),
+    AskedToSlowDown: (90055,),
     UpstreamUnavailable: (90033, 90006, 90090, 90024, 90012, 50033, 50087, 90091),
     UpstreamBroken: (90036, 90092, 50000, 50049),
 }
@@ -175,7 +177,7 @@ def test_only_a_passing_trouble_is_asked_about_again_and_only_once(
 ) -> None:
     stack.entra.refuse(seed.ADELE, code)
     worker.refusal(make_caller(stack.entra))
-    passes = meaning is UpstreamUnavailable or code == 90055  # which names a wait that fits
+    passes = meaning in (UpstreamUnavailable, AskedToSlowDown)  # the named wait fits
     assert stack.entra.exchanges() == (2 if passes else 1)
 
 
@@ -462,7 +464,7 @@ def test_a_wait_that_entra_names_is_passed_on_and_not_cut_short(
         Fault(step="token", status=status, body=body, headers={"Retry-After": "17"}, times=None)
     )
     error = worker.refusal(make_caller(stack.entra))
-    assert type(error) is (Throttled if status == 429 else AskedToWait)
+    assert type(error) is (AskedToSlowDown if status == 429 else AskedToWait)
     assert isinstance(error, Throttled | UpstreamUnavailable)
     assert error.retry_after_s == 17.0
     assert stack.entra.exchanges() == 1
@@ -476,8 +478,9 @@ def test_a_wait_that_says_nothing_is_a_few_seconds(
         Fault(step="token", status=429, headers={"Retry-After": named}, times=None)
     )
     error = worker.refusal(make_caller(stack.entra))
-    assert isinstance(error, Throttled)
+    assert type(error) is Throttled
     assert error.retry_after_s == 5.0
+    assert worker.clock.slept == []  # nobody asked for it
 
 
 @pytest.mark.parametrize(
