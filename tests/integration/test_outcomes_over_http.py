@@ -5,6 +5,8 @@ Codes, forms, conflicts, rules, ids with a slash, and what a repeat is told.
 All schedules: tests/protocol. Here the whole way is walked, once for each rule.
 """
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +16,10 @@ import requests
 from infra.local import seed
 from infra.local.faults import Fault
 from infra.local.host.process import HostProcess
+from infra.local.stack import LocalStack
 from tests.client import Facade
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def coded(code: str) -> dict[str, Any]:
@@ -42,6 +47,14 @@ def heard(answer: requests.Response) -> tuple[str, bool, str | None]:
 
 def steps(facade: Facade) -> list[str]:
     return ["cancel" if one.method == "POST" else "look" for one in facade.stack.graph.received]
+
+
+@pytest.fixture(scope="module")
+def running_host(running_stack: LocalStack) -> Iterator[HostProcess]:
+    """A service with a shorter deadline, for many of these requests last until then."""
+    deadline = {"REQUEST_DEADLINE_SECONDS": "6"}
+    with HostProcess(REPOSITORY, {**running_stack.environment, **deadline}) as host:
+        yield host
 
 
 @pytest.fixture
