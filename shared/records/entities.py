@@ -17,8 +17,8 @@ from urllib.parse import quote
 from shared.errors import word
 from shared.records.rules import Record, RecordHidden, State, StoreUnavailable
 
-_SAID = {"Accept": "application/json;odata=minimalmetadata", "DataServiceVersion": "3.0"}
-_JSON = {"Content-Type": "application/json"}
+SAID = {"Accept": "application/json;odata=minimalmetadata", "DataServiceVersion": "3.0"}
+JSON = {"Content-Type": "application/json"}
 # A line of their own ends a part, and JSON has no line ends: no entity can hold one.
 _BATCH, _CHANGESET = "batch_of_records", "changeset_of_records"
 # Microsoft's reference: 503 is "ServerBusy", the server cannot receive requests or the account is
@@ -97,8 +97,8 @@ def write(table: str, caller: str, row: Row) -> Write:
         return Write("DELETE", f"{table}{path(caller, row.key)}", unchanged, None)
     content = _entity(caller, row.key, row.record)
     if row.etag is None:
-        return Write("POST", table, {"Prefer": "return-no-content", **_JSON}, content)
-    return Write("PUT", f"{table}{path(caller, row.key)}", {**unchanged, **_JSON}, content)
+        return Write("POST", table, {"Prefer": "return-no-content", **JSON}, content)
+    return Write("PUT", f"{table}{path(caller, row.key)}", {**unchanged, **JSON}, content)
 
 
 def pack(endpoint: str, writes: Sequence[Write]) -> tuple[str, bytes]:
@@ -111,7 +111,7 @@ def pack(endpoint: str, writes: Sequence[Write]) -> tuple[str, bytes]:
             "Content-Transfer-Encoding: binary",
             "",
             f"{one.method} {endpoint}/{one.target} HTTP/1.1",
-            *(f"{name}: {value}" for name, value in {**_SAID, **one.headers}.items()),
+            *(f"{name}: {value}" for name, value in {**SAID, **one.headers}.items()),
             "",
             one.content or "",
         ]

@@ -20,6 +20,8 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from shared.records.account import Account
 from shared.records.entities import (
+    JSON,
+    SAID,
     Busy,
     Refused,
     Row,
@@ -41,10 +43,9 @@ SWEEP_ROWS = 100  # the most that one transaction holds
 
 _LIMIT_BYTES = 4 * 1024 * 1024  # a page of a table holds at most that
 _HEADERS = {
+    **SAID,
     "x-ms-version": "2019-02-02",
-    "DataServiceVersion": "3.0",
     "MaxDataServiceVersion": "3.0;NetFx",
-    "Accept": "application/json;odata=minimalmetadata",
 }
 _NO_TABLE = "TableNotFound"
 _BUSY_PAUSE_S = 0.25
@@ -158,7 +159,7 @@ class TableCalls:
                             lambda _: None,
                             "POST",
                             "Tables",
-                            {"Content-Type": "application/json"},
+                            JSON,
                             json.dumps({"TableName": self._table}).encode(),
                         )
                     self._times_created += 1

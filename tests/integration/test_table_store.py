@@ -554,8 +554,38 @@ def silent() -> Iterator[int]:
         yield listening.getsockname()[1]
 
 
+@contextlib.contextmanager
+def dripping() -> Iterator[int]:
+    """Answer with a byte now and then, for as long as the client listens."""
+    over = threading.Event()
+
+    def drip(listening: socket.socket) -> None:
+        connections = []
+        while not over.wait(0.02):
+            with contextlib.suppress(BlockingIOError):
+                connections.append(listening.accept()[0])
+                connections[-1].send(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+            for one in connections:
+                with contextlib.suppress(OSError):
+                    one.send(b".")
+        for one in connections:
+            one.close()
+
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(16)
+        listening.setblocking(False)
+        thread = threading.Thread(target=drip, args=(listening,))
+        thread.start()
+        try:
+            yield listening.getsockname()[1]
+        finally:
+            over.set()
+            thread.join()
+
+
 @pytest.mark.parametrize("call", EVERY_CALL)
-@pytest.mark.parametrize("network", [unreachable, silent])
+@pytest.mark.parametrize("network", [unreachable, silent, dripping])
 def test_a_store_that_is_down_is_unavailable_within_the_time_out(
     network: Callable[[], Any], call: str
 ) -> None:
@@ -1076,46 +1106,6 @@ def test_without_a_token_the_store_is_unavailable(
         store = identified(secured, wait_s=20)
         with pytest.raises(StoreUnavailable, match="no token"):
             EVERY_CALL["begin"](store)
-
-
-@contextlib.contextmanager
-def dripping() -> Iterator[int]:
-    """Answer with a byte now and then, for as long as the client listens."""
-    over = threading.Event()
-
-    def drip(listening: socket.socket) -> None:
-        connections = []
-        while not over.wait(0.02):
-            with contextlib.suppress(BlockingIOError):
-                connections.append(listening.accept()[0])
-                connections[-1].send(b"HTTP/1.1 200 OK\r\nX-Slow: ")
-            for one in connections:
-                with contextlib.suppress(OSError):
-                    one.send(b".")
-        for one in connections:
-            one.close()
-
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen(16)
-        listening.setblocking(False)
-        thread = threading.Thread(target=drip, args=(listening,))
-        thread.start()
-        try:
-            yield listening.getsockname()[1]
-        finally:
-            over.set()
-            thread.join()
-
-
-@pytest.mark.parametrize("call", EVERY_CALL)
-def test_a_table_that_drips_costs_no_more_than_the_patience(call: str) -> None:
-    with dripping() as port:
-        store = store_at(port)
-        began = time.monotonic()
-        with pytest.raises(StoreUnavailable):
-            EVERY_CALL[call](store)
-        assert time.monotonic() - began < HASTY_S + 0.3
 
 
 @pytest.mark.parametrize("endpoint", [silent, dripping])

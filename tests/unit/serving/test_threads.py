@@ -103,14 +103,19 @@ def test_what_finds_the_pool_closed_never_begins(
     assert done == []
 
 
-def test_what_is_queued_when_the_pool_closes_never_begins(
-    pool: ThreadPoolExecutor, done: list[str]
-) -> None:
+@pytest.fixture
+def gate(pool: ThreadPoolExecutor) -> threading.Event:
+    """What all threads of the pool wait for, so that a job which comes now is queued."""
     gate = threading.Event()
+    for _ in range(8):
+        pool.submit(gate.wait, PATIENCE_S)
+    return gate
 
+
+def test_what_is_queued_when_the_pool_closes_never_begins(
+    pool: ThreadPoolExecutor, gate: threading.Event, done: list[str]
+) -> None:
     async def scene() -> None:
-        for _ in range(8):
-            pool.submit(gate.wait, PATIENCE_S)
         asking = asyncio.create_task(ask(pool, lambda: done.append("late") or "", within_s=0.2))  # type: ignore[func-returns-value]
         await asyncio.sleep(0)
         pool.shutdown(wait=False, cancel_futures=True)
@@ -149,13 +154,9 @@ def test_what_has_begun_though_no_thread_could_be_started_is_told_truly() -> Non
 
 
 def test_what_is_given_up_before_it_begins_never_begins(
-    pool: ThreadPoolExecutor, done: list[str]
+    pool: ThreadPoolExecutor, gate: threading.Event, done: list[str]
 ) -> None:
-    gate = threading.Event()
-
     async def scene() -> None:
-        for _ in range(8):
-            pool.submit(gate.wait, PATIENCE_S)
         asking = asyncio.create_task(ask(pool, lambda: done.append("late") or ""))  # type: ignore[func-returns-value]
         await asyncio.sleep(0.01)
         asking.cancel()
